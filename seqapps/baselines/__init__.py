@@ -1,0 +1,66 @@
+"""Baselines: what a model has to beat, trained and scored on the same splits. One file each; the folder is the registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from seqapps.config import RunConfig
+from seqapps.errors import ConfigError, unknown_name
+from seqapps.manifest import Manifest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from seqapps.preprocessing.blocks import Ragged
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a baseline may learn from: the prepared data of the run, read by the application.
+
+    Args:
+        config: the run's configuration.
+        folder: the prepared folder.
+        manifest: its manifest.
+        examples: split name to features, read when asked.
+        report: takes a line on how far it is, for people.
+    """
+
+    config: RunConfig
+    folder: Path
+    manifest: Manifest
+    examples: Callable[[str], Mapping[str, Ragged]]
+    report: Callable[[str], None]
+
+
+class Baseline(Protocol):
+    """A baseline after fitting."""
+
+    description: str
+    """What it is, with its order or size and its source, in one line."""
+
+    def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns the same kind of array that the application's `predict` gives."""
+        ...
+
+
+def names() -> list[str]:
+    """Returns the baselines in this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def load(name: str) -> Callable[[Ground], Baseline]:
+    """Returns `fit` of `seqapps/baselines/<name>.py`.
+
+    Raises:
+        ConfigError: there is no such file; lists the names and the nearest.
+    """
+    if name not in names():
+        raise ConfigError(unknown_name("`baselines.names`", name, names()))
+    fit: Callable[[Ground], Baseline] = importlib.import_module(f"{__name__}.{name}").fit
+    return fit

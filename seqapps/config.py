@@ -1,0 +1,434 @@
+"""The one configuration of a run: frozen, typed, unknown keys forbidden. Plain Python, fast to import.
+
+`data` and `model` depend on the application and the architecture; their classes live in those files and are handed to
+`parse_config` by `seqapps.applications.load_config`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from seqapps.errors import ConfigError, unknown_name
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SourceConfig(Section):
+    """Where the raw rows come from. Exactly one of `files`, `train`, `builtin`, `url`.
+
+    Args:
+        format: `text`, `jsonl`, `csv` (header, quotes) or `tsv` (header, no quotes). `.gz` files are read as they are.
+        files: files, folders or globs; the job splits the rows.
+        train, validation, test: the same, when the given files are the splits.
+        builtin: `python-docs` or `python-source`: real text that every CPython carries.
+        url: fetched once into the cache; `sha256` is required and checked.
+        rows: `line` (every line is an example) or `document` (every file is one running text with its line ends).
+        field: the JSON field or the column that holds the text.
+    """
+
+    format: Literal["text", "jsonl", "csv", "tsv"] = "text"
+    files: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    builtin: str = ""
+    url: str = ""
+    sha256: str = ""
+    rows: Literal["line", "document"] = "line"
+    field: str = "text"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("files", "train", "builtin", "url") if getattr(self, name)]
+        if len(given) != 1:
+            received = " and ".join(f"`source.{name}`" for name in given) or "none of them"
+            raise ValueError(
+                "needs exactly one of `files`, `train`, `builtin`, `url`. "
+                f"Received: {received}. Example: files = [\"corpus/*.txt\"]"
+            )
+        if self.train and not self.validation:
+            raise ValueError("`source.train` needs `source.validation` beside it. Example: validation = [\"valid.txt\"]")
+        if (self.validation or self.test) and not self.train:
+            raise ValueError("`source.validation` and `source.test` need `source.train` beside them")
+        if self.url and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError("`source.url` needs `source.sha256`: 64 hexadecimal digits of the file's content")
+        if self.sha256 and not self.url:
+            raise ValueError("`source.sha256` is for `source.url` alone")
+        if self.format != "text" and self.rows == "document":
+            raise ValueError(f"`source.rows` = \"document\" is for format \"text\". Received format: {self.format!r}")
+        return self
+
+
+class SplitConfig(Section):
+    """How rows become train, validation and test, when the source does not say it.
+
+    Args:
+        by: `row` (hash of the row's text: equal rows never straddle two splits), `file` (hash of the file's name) or
+            `position` (the first part of the text is train, the next validation, the last test, cut at a line's end).
+        validation, test: shares of the rows (of the bytes for `position`).
+    """
+
+    by: Literal["row", "file", "position"] = "row"
+    validation: float = Field(0.1, ge=0.0, lt=1.0)
+    test: float = Field(0.1, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _some_training(self) -> Self:
+        if self.validation + self.test >= 1.0:
+            raise ValueError(f"`validation` + `test` must stay below 1. Received: {self.validation} + {self.test}")
+        if self.validation == 0.0:
+            raise ValueError("`validation` must be above 0: training stops and keeps weights by it")
+        return self
+
+
+class DataConfig(Section):
+    """What every application's `data` section has.
+
+    Args:
+        split: how rows are divided.
+        max_row_bytes: longer rows are rejected (`over-long`).
+        max_reject_fraction: above this share of rejected rows `prepare` fails.
+        shard_bytes: size of the byte range that is one element of the job and writes one shard.
+    """
+
+    split: SplitConfig = SplitConfig()
+    max_row_bytes: int = Field(100_000, ge=1)
+    max_reject_fraction: float = Field(0.01, ge=0.0, le=1.0)
+    shard_bytes: int = Field(4 << 20, ge=1_000)
+
+
+class ModelConfig(Section):
+    """What every architecture's configuration has; the architecture's own file declares the rest."""
+
+    architecture: str
+
+
+class ScheduleConfig(Section):
+    """The learning rate over time.
+
+    Args:
+        name: `constant`; `cosine` (linear warm-up, then half a cosine to zero at the last step); `plateau` (times
+            `factor` when the objective has not improved for `patience` epochs); `hold_then_decay` (constant for
+            `hold_epochs`, then times `factor` each epoch; Zaremba et al. 2014).
+        warmup_steps: steps of linear warm-up (`cosine`).
+        factor: what the rate is multiplied by (`plateau`, `hold_then_decay`).
+        patience: epochs without improvement (`plateau`).
+        hold_epochs: epochs at the full rate (`hold_then_decay`).
+    """
+
+    name: Literal["constant", "cosine", "plateau", "hold_then_decay"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    factor: float = Field(0.5, gt=0.0, lt=1.0)
+    patience: int = Field(1, ge=1)
+    hold_epochs: int = Field(4, ge=1)
+
+
+class TrainingConfig(Section):
+    """How the model is trained.
+
+    Args:
+        batching: `stream` (contiguous streams, hidden state carried: truncated back-propagation through time) or
+            `document` (one example a document, bucketed by length, state zero).
+        batch_size: rows of a batch (B).
+        window: time steps of a `stream` batch (T), and the longest `document` (longer ones are cut into parts).
+        epochs: passes over the training split.
+        optimizer: `adam`, `adamw` or `sgd` (with `momentum`).
+        learning_rate, momentum, weight_decay: of the optimizer; weight decay is for `adamw`.
+        schedule: the learning rate over time.
+        clip: `global_norm` (scale all gradients by threshold / norm over all parameters; Pascanu et al. 2013, the
+            default), `norm` (each variable by itself) or `none`.
+        clip_threshold: the norm above which gradients are scaled.
+        reduction: what is minimised: `token` (mean over the batch's tokens) or `sequence` (sum over time, mean over
+            rows; Zaremba et al. 2014). The reported loss is always per token.
+        early_stopping: epochs without improvement before training stops; 0 never stops early.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        deterministic: the same final weights twice, and after a kill; slower on a GPU.
+        checkpoint_minutes: time between two checkpoints inside an epoch; every epoch's end is one as well.
+        checkpoint_steps: steps between two checkpoints, when above 0 (instead of the time).
+        sample_length: units of the text that is written after every epoch; 0 for none.
+    """
+
+    batching: Literal["stream", "document"] = "stream"
+    batch_size: int = Field(32, ge=1)
+    window: int = Field(64, ge=1)
+    epochs: int = Field(10, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(2e-3, gt=0.0)
+    momentum: float = Field(0.0, ge=0.0, lt=1.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip: Literal["global_norm", "norm", "none"] = "global_norm"
+    clip_threshold: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    reduction: Literal["token", "sequence"] = "token"
+    early_stopping: int = Field(3, ge=0)
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    deterministic: bool = False
+    checkpoint_minutes: float = Field(2.0, gt=0.0)
+    checkpoint_steps: int = Field(0, ge=0)
+    sample_length: int = Field(200, ge=0)
+
+    @model_validator(mode="after")
+    def _no_idle_options(self) -> Self:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"`momentum` is for optimizer \"sgd\". Received optimizer: {self.optimizer!r}")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(f"`weight_decay` is for optimizer \"adamw\". Received optimizer: {self.optimizer!r}")
+        return self
+
+
+class BaselinesConfig(Section):
+    """What the model has to beat.
+
+    Args:
+        names: which baselines run; an empty list takes all of the application's.
+        fixed_window_context: words that the fixed-window neural model sees (n - 1 of Bengio et al. 2003).
+        fixed_window_embedding, fixed_window_units: its embedding and hidden size.
+        fixed_window_epochs: its passes over the training split; it stops early when validation gets worse.
+        fixed_window_max_steps: a bound on its training steps, so that a big corpus does not wait for a baseline.
+    """
+
+    names: tuple[str, ...] = ()
+    fixed_window_context: int = Field(5, ge=1)
+    fixed_window_embedding: int = Field(64, ge=1)
+    fixed_window_units: int = Field(256, ge=1)
+    fixed_window_epochs: int = Field(5, ge=1)
+    fixed_window_max_steps: int = Field(20_000, ge=1)
+
+
+class TuningConfig(Section):
+    """The search for a better `model` and `training` section.
+
+    Args:
+        algorithm: `none` (`seqapps run` skips tuning), `random`, `bayesian` or `hyperband`.
+        trials: how many configurations are tried (0: no bound; then `minutes` must be given).
+        minutes: wall-clock budget; no trial starts after it (0: no bound).
+        epochs: epochs of a trial (the largest, for `hyperband`).
+        max_rows_fraction: share of the training batches that a trial's epoch sees.
+        space: name of the file in `tuning/spaces/`; empty takes the architecture's.
+    """
+
+    algorithm: Literal["none", "random", "bayesian", "hyperband"] = "none"
+    trials: int = Field(20, ge=0)
+    minutes: float = Field(0.0, ge=0.0)
+    epochs: int = Field(3, ge=1)
+    max_rows_fraction: float = Field(1.0, gt=0.0, le=1.0)
+    space: str = ""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.algorithm != "none" and not self.trials and not self.minutes:
+            raise ValueError("`trials` and `minutes` are both 0: a search needs a bound. Example: trials = 20")
+        return self
+
+
+class EvaluationConfig(Section):
+    """How the test split is scored.
+
+    Args:
+        streams: contiguous streams of stateful scoring; 1 carries the state over the whole text.
+        window: time steps per call.
+    """
+
+    streams: int = Field(1, ge=1)
+    window: int = Field(256, ge=1)
+
+
+class PromotionConfig(Section):
+    """When a new version becomes the champion.
+
+    Args:
+        model: name in the registry; empty takes the configuration's name.
+        confidence: one-sided confidence of the paired bootstrap against the champion.
+        resamples: bootstrap resamples.
+        segment: tokens of one resampled sequence when a row is longer (running text has few rows).
+    """
+
+    model: str = ""
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    resamples: int = Field(2_000, ge=100)
+    segment: int = Field(256, ge=1)
+
+
+class TrackingConfig(Section):
+    """Where MLflow keeps runs. An empty `uri` means the embedded SQLite store of the workspace."""
+
+    uri: str = ""
+    experiment: str = ""
+
+
+class RunConfig(Section):
+    """One run, from raw rows to a served model."""
+
+    name: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
+    application: str
+    seed: int = Field(1, ge=0, lt=2**31)
+    source: SourceConfig
+    data: SerializeAsAny[DataConfig]
+    model: SerializeAsAny[ModelConfig]
+    training: TrainingConfig = TrainingConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
+    tuning: TuningConfig = TuningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def model_name(self) -> str:
+        """Name in the model registry."""
+        return self.promotion.model or self.name
+
+
+def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Returns the tables of a TOML file with `--set section.field=value` overrides applied.
+
+    `${NAME}` in a string is replaced by the environment variable. Paths of `source` that are relative are taken from
+    the folder in which the command runs. `name` defaults to the file's name.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unset variable or an override that is not `key=value`.
+    """
+    file = Path(path)
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = sorted(str(other) for other in file.parent.glob("*.toml")) if file.parent.is_dir() else []
+        raise ConfigError(f"{file} does not exist." + (f" Nearby: {', '.join(near[:8])}." if near else "")) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{file} cannot be read as TOML: {error}.") from None
+    for override in overrides:
+        _apply_override(tables, override)
+    tables.setdefault("name", file.stem)
+    expanded: dict[str, Any] = _expand(tables, str(file))
+    return expanded
+
+
+def parse_config(
+    tables: Mapping[str, Any], *, data: type[DataConfig], models: Mapping[str, type[ModelConfig]], where: str
+) -> RunConfig:
+    """Returns the typed configuration, with every default filled in.
+
+    Args:
+        tables: what `read_toml` gave, or a dump of a RunConfig.
+        data: the application's class of the `data` section.
+        models: architecture name to the class of its `model` section, for the architectures that the application takes.
+        where: file name, for messages.
+
+    Raises:
+        ConfigError: unknown key (with the nearest), wrong type, impossible combination.
+    """
+    values = dict(tables)
+    section = dict(values.get("model") or {})
+    architecture = section.setdefault("architecture", next(iter(models)))
+    if architecture not in models:
+        raise ConfigError(f"{where}: " + unknown_name("`model.architecture`", str(architecture), models))
+    problems: list[str] = []
+    values["data"] = _parse_section(data, values.get("data") or {}, "data", problems)
+    values["model"] = _parse_section(models[architecture], section, "model", problems)
+    known = {name: value for name, value in values.items() if value is not None}
+    try:
+        config = RunConfig.model_validate(known)
+    except ValidationError as error:
+        problems = [_message(RunConfig, item) for item in error.errors() if item["loc"][:1] not in (("data",), ("model",))] + problems
+    if problems:
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))
+    return config
+
+
+def _parse_section(cls: type[Section], values: Any, name: str, problems: list[str]) -> Section | None:
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        problems += [_message(cls, item, (name,)) for item in error.errors()]
+        return None
+
+
+def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> str:
+    """Rewrites one pydantic error in the house's voice."""
+    location = tuple(str(part) for part in item["loc"])
+    where = f"`{'.'.join(prefix + location)}`" if prefix + location else "the file"
+    received = item.get("input")
+    match item["type"]:
+        case "extra_forbidden":
+            return unknown_name(where, location[-1], _keys(cls, location[:-1]))
+        case "missing":
+            return f"{where} is required."
+        case "value_error":
+            return f"{where}: {item['ctx']['error']}."
+    text = item["msg"].replace("Input should be ", "must be ").replace("'", '"')
+    return f"{where} {text}. Received: {received!r}."
+
+
+def _keys(cls: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        annotation = cls.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        cls = annotation
+    return list(cls.model_fields)
+
+
+def _apply_override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"`--set` wants section.field=value. Received: {override!r}. Example: --set training.epochs=3.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, field = key.strip().split(".")
+    table = tables
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"`--set {override}`: `{section}` is a value, not a section.")
+    table[field] = value
+
+
+def _expand(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(f"{where}: ${{{name}}} is not set. Set it, for example: export {name}=/path/to/folder.")
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", variable, value)
+
+
+def to_toml(value: Mapping[str, Any], prefix: str = "") -> str:
+    """Returns nested tables as TOML text (strings, numbers, booleans, lists of them, tables)."""
+    lines = [f"{key} = {_toml_value(item)}" for key, item in value.items() if not isinstance(item, Mapping)]
+    text = "\n".join(lines) + ("\n" if lines else "")
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            name = f"{prefix}{key}"
+            text += f"\n[{name}]\n" + to_toml(item, f"{name}.")
+    return text
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+        return f'"{escaped}"'
+    return repr(value)

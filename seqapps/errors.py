@@ -1,0 +1,55 @@
+"""Errors in one voice: where, received, allowed or nearest, remedy. Ground floor: plain Python."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class SeqappsError(Exception):
+    """A run that failed for a reason the user can act on. Printed without a traceback; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(SeqappsError):
+    """A wrong call or configuration, found before anything expensive starts. Exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration that cannot be read or cannot mean anything."""
+
+
+class DataError(SeqappsError):
+    """Input data, or data that changes hands between two rooms, breaks its contract."""
+
+
+class RunError(SeqappsError):
+    """A stage that started and could not finish."""
+
+
+def nearest(received: str, allowed: Iterable[str]) -> str | None:
+    """Returns the allowed name closest to `received`, or None when nothing is close."""
+    matches = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown_name(where: str, received: str, allowed: Iterable[str]) -> str:
+    """Returns the message for a name that is not one of `allowed`.
+
+    >>> unknown_name("`model.cell`", "lsmt", ["gru", "lstm"])
+    "`model.cell` does not exist. Received: 'lsmt'. Allowed: gru, lstm. Nearest: lstm."
+    """
+    names = sorted(allowed)
+    close = nearest(received, names)
+    tail = f" Nearest: {close}." if close else ""
+    return f"{where} does not exist. Received: {received!r}. Allowed: {', '.join(names)}.{tail}"
+
+
+def wrong_value(where: str, received: Any, expected: str, example: str = "") -> str:
+    """Returns the message for a value that its place does not allow."""
+    tail = f" Example: {example}." if example else ""
+    return f"{where} {expected}. Received: {received!r}.{tail}"

@@ -1,0 +1,150 @@
+"""`manifest.json`: what a prepared folder holds. It is written last, so its presence means the folder is complete.
+
+Schema and manifest are the only wire between Beam and TensorFlow, and are plain Python. Readers take the files that
+the manifest lists, never a glob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seqapps.errors import DataError
+from seqapps.schema import Schema
+
+FILE_NAME = "manifest.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shard(_Record):
+    """One file of encoded examples. `file` is relative to the prepared folder; `tokens` counts `<eos>`."""
+
+    file: str
+    rows: int
+    tokens: int
+    bytes: int
+    sha256: str
+
+
+class Split(_Record):
+    """One part of the data (`train`, `validation`, `test`), as its shards in reading order."""
+
+    rows: int
+    tokens: int
+    shards: tuple[Shard, ...]
+
+
+class VocabularyFile(_Record):
+    """A tokenizer folder inside the prepared folder: its size with special tokens, and the hash of its content."""
+
+    folder: str
+    size: int
+    sha256: str
+    coverage: float
+    """Share of the training tokens that are in the vocabulary."""
+
+
+class SourceFile(_Record):
+    """A raw file that was read: its name as given, bytes and sha256."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class Table(_Record):
+    """Any other file of the folder that a later stage reads (n-gram counts, scaling), with its hash."""
+
+    file: str
+    rows: int
+    sha256: str
+
+
+class Manifest(_Record):
+    """The whole description of a prepared folder.
+
+    Args:
+        application: name of the application whose `encode` made the examples.
+        schema_: the contract of one example (`schema` in the file).
+        splits: split name to shards.
+        rejected: reason to number of rows that were refused; the rows are in `rejects/`.
+        lengths: split name to a histogram, `str(upper bound)` to rows, bounds are powers of two.
+        vocabularies: name to tokenizer folder.
+        tables: name to further files, in order.
+        sources: the raw files.
+        fingerprint: sha256 of configuration part, sources and code version; names the folder.
+        code_version: version of seqapps that wrote it.
+        settings: the configuration part that made it, for people and for `seqapps report`.
+    """
+
+    application: str
+    schema_: Schema
+    splits: dict[str, Split]
+    rejected: dict[str, int]
+    lengths: dict[str, dict[str, int]]
+    vocabularies: dict[str, VocabularyFile]
+    tables: dict[str, tuple[Table, ...]]
+    sources: tuple[SourceFile, ...]
+    fingerprint: str
+    code_version: str
+    settings: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Rows that were kept, over all splits."""
+        return sum(split.rows for split in self.splits.values())
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Returns the sha256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Returns the sha256 of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON atomically: a temporary name, then one rename."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+
+
+def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
+    """Writes `manifest.json` into `folder`, atomically. Call it last."""
+    write_json(Path(folder) / FILE_NAME, manifest.model_dump(mode="json"))
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Returns the manifest of a prepared folder.
+
+    Raises:
+        DataError: the folder has no manifest (it is not complete) or one that cannot be read.
+    """
+    path = Path(folder) / FILE_NAME
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the folder is not a complete prepared data set. Run `seqapps prepare`.")
+    except ValidationError as error:
+        raise DataError(f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {error.errors()[0]['msg']}.")

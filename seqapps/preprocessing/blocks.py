@@ -1,0 +1,84 @@
+"""Rows that travel together. Rows become arrays, never Python objects one by one: that is twice as fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RawBlock:
+    """Raw rows of one file, in file order, already valid UTF-8, not empty and not over-long.
+
+    Args:
+        source: the file as the manifest names it.
+        lines: 1-based line number of each row in its piece of the file, `<int64>[rows]`.
+        columns: column name to one value per row, as UTF-8.
+        begins: whether the row is the beginning of its example, `<bool>[rows]`; False when a long document was cut.
+        ends: whether the row is the end of its example, `<bool>[rows]`.
+    """
+
+    source: str
+    lines: NDArray[np.int64]
+    columns: Mapping[str, list[bytes]]
+    begins: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths as two arrays.
+
+    Args:
+        values: all rows one after the other, `<T>[total, ...]`.
+        splits: where rows begin and the last ends, `<int64>[rows + 1]`, starts with 0.
+    """
+
+    values: NDArray[Any]
+    splits: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.splits) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Length of each row, `<int64>[rows]`."""
+        return np.diff(self.splits)
+
+    def row(self, index: int) -> NDArray[Any]:
+        """One row, as a view."""
+        return self.values[self.splits[index] : self.splits[index + 1]]
+
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """Returns the chosen rows, in the given order."""
+        lengths = self.lengths[rows]
+        splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        index = np.arange(splits[-1]) + np.repeat(self.splits[:-1][rows] - splits[:-1], lengths)
+        return Ragged(self.values[index], splits)
+
+    @classmethod
+    def concatenate(cls, parts: list[Ragged]) -> Ragged:
+        """Returns the rows of all parts, in order. `parts` must not be empty."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        return cls(np.concatenate([part.values for part in parts]), splits)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What one pass over a raw block gives: counts for the vocabularies, and arrays that `encode` goes on with.
+
+    Args:
+        counts: vocabulary name to (units as UTF-8, how often each occurs `<int64>[units]`).
+        arrays: name to array; stored beside the job so that no row is tokenised twice.
+    """
+
+    counts: Mapping[str, tuple[list[bytes], NDArray[np.int64]]]
+    arrays: Mapping[str, NDArray[Any]]

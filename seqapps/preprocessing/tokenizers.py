@@ -1,0 +1,162 @@
+"""Raw text to ids and back, in one TensorFlow graph that Beam, training and the SavedModel share.
+
+Units: `character` (Unicode code points), `word` (tensorflow-text) and `subword` (SentencePiece). One object, one graph:
+what the model was trained on is what the served model sees.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from seqapps.config import Section
+from seqapps.errors import DataError
+from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
+
+FILE_NAME = "tokenizer.json"
+SUBWORD_FILE = "sentencepiece.model"
+
+_SPACE = r"[\pZ\s\x{0085}]+"
+_WORD_DELIMITER = r"[\pZ\s\x{0085}]+|[^\pL\pM\pN\pZ\s\x{0085}]"
+_WORD_KEPT = r"[^\pL\pM\pN\pZ\s\x{0085}]"
+
+
+class TokenizerConfig(Section):
+    """How text becomes units.
+
+    Args:
+        unit: `character`, `word` or `subword`.
+        words: `unicode` (runs of letters, marks and digits; every other visible character by itself) or `whitespace`
+            (text that is already tokenised).
+        normalization: Unicode form before anything else.
+        lowercase: Unicode case folding.
+    """
+
+    unit: Literal["character", "word", "subword"] = "word"
+    words: Literal["unicode", "whitespace"] = "unicode"
+    normalization: Literal["none", "NFC", "NFKC"] = "none"
+    lowercase: bool = False
+
+
+class Tokenizer(tf.Module):  # type: ignore[misc]
+    """Text to ids and ids to text as graph operations. The vocabulary travels inside the graph.
+
+    Args:
+        config: how text becomes units.
+        vocabulary: the units (`character`, `word`).
+        model: the serialised SentencePiece model (`subword`).
+    """
+
+    def __init__(
+        self, config: TokenizerConfig, vocabulary: Vocabulary | None = None, model: bytes | None = None
+    ) -> None:
+        super().__init__(name="tokenizer")
+        self.config = config
+        self.vocabulary = vocabulary
+        self.model = model
+        if config.unit == "subword":
+            if model is None:
+                raise DataError("A subword tokenizer needs its SentencePiece model. Received: none.")
+            self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+            self.size = int(self._pieces.vocab_size())
+            return
+        if vocabulary is None:
+            raise DataError(f"A {config.unit} tokenizer needs its vocabulary. Received: none.")
+        self.size = len(vocabulary)
+        keys = list(vocabulary.ids)
+        self._ids = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, [vocabulary.ids[key] for key in keys], tf.string, tf.int32),
+            default_value=UNKNOWN,
+        )
+        self._tokens = tf.constant(["", "\ufffd" if config.unit == "character" else "<unk>", "", "", *vocabulary.tokens[4:]])
+
+    def normalize(self, text: Any) -> Any:
+        """Returns valid, normalised UTF-8. `<string>[B] -> <string>[B]`; invalid bytes become U+FFFD."""
+        return normalize(text, self.config)
+
+    def split(self, text: Any) -> Any:
+        """Returns the units of each text as ragged `<string>[B, None]` (`character` and `word`)."""
+        return split(text, self.config)
+
+    def encode(self, text: Any) -> Any:
+        """Returns ids as ragged `<int32>[B, None]`, without `<bos>` and `<eos>`."""
+        if self.config.unit == "subword":
+            return self._pieces.tokenize(self.normalize(text))
+        units = self.split(text)
+        return units.with_flat_values(self._ids.lookup(units.flat_values))
+
+    def decode(self, ids: Any) -> Any:
+        """Returns the text of ragged ids. `<int32>[B, None] -> <string>[B]`; special units give no text."""
+        flat = ids.flat_values
+        keep = (flat != PAD) & (flat != BEGIN) & (flat != END)
+        ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
+        if self.config.unit == "subword":
+            return self._pieces.detokenize(ids)
+        units = ids.with_flat_values(tf.gather(self._tokens, ids.flat_values))
+        if self.config.unit == "character":
+            return tf.strings.reduce_join(units, axis=-1)
+        text = tf.strings.reduce_join(units, axis=-1, separator=" ")
+        return text if self.config.words == "whitespace" else _attach_punctuation(text)
+
+    def written(self, ids: Any) -> Any:
+        """Returns how each unit is written, `<int32>[...] -> <string>[...]`; special units by their names."""
+        if self.config.unit == "subword":
+            return self._pieces.id_to_string(ids)
+        assert self.vocabulary is not None
+        return tf.gather(tf.constant(self.vocabulary.tokens), ids)
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer into `folder`, which is created."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.config.model_dump(), indent=2, sort_keys=True) + "\n"
+        (folder / FILE_NAME).write_text(text, encoding="utf-8")
+        if self.vocabulary is not None:
+            self.vocabulary.save(folder)
+        if self.model is not None:
+            (folder / SUBWORD_FILE).write_bytes(self.model)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Reads what `save` wrote.
+
+        Raises:
+            DataError: the folder holds no tokenizer.
+        """
+        try:
+            config = TokenizerConfig.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(f"{folder} holds no {FILE_NAME}: it is not a tokenizer folder.") from None
+        if config.unit == "subword":
+            return cls(config, model=(folder / SUBWORD_FILE).read_bytes())
+        return cls(config, vocabulary=Vocabulary.load(folder))
+
+
+def normalize(text: Any, config: TokenizerConfig) -> Any:
+    """Returns valid, normalised UTF-8. `<string>[B] -> <string>[B]`."""
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
+    if config.normalization != "none":
+        text = tf_text.normalize_utf8(text, config.normalization)
+    return tf_text.case_fold_utf8(text) if config.lowercase else text
+
+
+def split(text: Any, config: TokenizerConfig) -> Any:
+    """Returns the units of each text as ragged `<string>[B, None]`, before any vocabulary exists.
+
+    For `subword` these are the words whose counts the vocabulary is learned from.
+    """
+    text = normalize(text, config)
+    if config.unit == "character":
+        return tf.strings.unicode_split(text, "UTF-8")
+    if config.unit == "word" and config.words == "unicode":
+        return tf_text.regex_split(text, _WORD_DELIMITER, _WORD_KEPT)
+    return tf_text.regex_split(text, _SPACE)
+
+
+def _attach_punctuation(text: Any) -> Any:
+    text = tf.strings.regex_replace(text, r" ([,.;:!?%)\]}’”])", r"\1")
+    text = tf.strings.regex_replace(text, r"([(\[{“]) ", r"\1")
+    return tf.strings.regex_replace(text, r"(\pL) (['’]) (\pL)", r"\1\2\3")

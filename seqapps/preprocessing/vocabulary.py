@@ -1,0 +1,80 @@
+"""The vocabulary: which unit has which id. Plain Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.errors import DataError
+
+PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+FILE_NAME = "tokens.json"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Units in the order of their ids; the four special units come first.
+
+    Args:
+        tokens: all units, `<pad>`, `<unk>`, `<bos>`, `<eos>` at 0 to 3.
+    """
+
+    tokens: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.tokens[:4] != SPECIALS:
+            raise DataError(f"A vocabulary begins with {SPECIALS}. Received: {self.tokens[:4]}.")
+        if len(set(self.tokens)) != len(self.tokens):
+            twice = [token for token in set(self.tokens) if self.tokens.count(token) > 1]
+            raise DataError(f"A vocabulary holds every unit once. Received twice: {sorted(twice)[:5]}.")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """UTF-8 of each unit to its id. `<unk>` written in a text is the unknown unit; other specials are not read."""
+        ids = {token.encode(): index for index, token in enumerate(self.tokens)}
+        for special in ("<pad>", "<bos>", "<eos>"):
+            ids[special.encode()] = UNKNOWN
+        return ids
+
+    def lookup(self, tokens: Iterable[bytes]) -> NDArray[np.int32]:
+        """Returns the ids of units given as UTF-8, `<int32>[count]`; a unit that is not known gives UNKNOWN."""
+        get = self.ids.get
+        return np.fromiter((get(token, UNKNOWN) for token in tokens), dtype=np.int32)
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[bytes, int], size: int, min_count: int = 1) -> Vocabulary:
+        """Returns the most frequent units. Ties go by the unit's bytes, so that two runs agree.
+
+        Args:
+            counts: UTF-8 of a unit to how often it occurs.
+            size: largest number of ids, the four special ones included; 0 keeps all.
+            min_count: rarer units are left out.
+        """
+        special = {token.encode() for token in SPECIALS}
+        ordered = sorted(
+            ((token, count) for token, count in counts.items() if count >= min_count and token not in special),
+            key=lambda item: (-item[1], item[0]),
+        )
+        kept = ordered[: max(0, size - len(SPECIALS))] if size else ordered
+        return cls(SPECIALS + tuple(token.decode("utf-8", errors="replace") for token, _ in kept))
+
+    def save(self, folder: Path) -> None:
+        """Writes `tokens.json`: a JSON list, one unit a line."""
+        lines = ",\n".join(json.dumps(token, ensure_ascii=False) for token in self.tokens)
+        (folder / FILE_NAME).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Reads what `save` wrote."""
+        tokens: Sequence[str] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return cls(tuple(tokens))

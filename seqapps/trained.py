@@ -1,0 +1,79 @@
+"""A trained model as one folder: configuration, manifest, weights, vocabularies. It needs nothing outside itself.
+
+    model.json              configuration, manifest and code version
+    model.weights.h5        the best weights
+    vocabularies/<name>/    tokenizers
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from seqapps import __version__
+from seqapps.applications import Application, application_of, config_from
+from seqapps.errors import DataError
+from seqapps.manifest import Manifest, write_json
+
+if TYPE_CHECKING:
+    import keras
+
+    from seqapps.preprocessing.tokenizers import Tokenizer
+
+FILE_NAME = "model.json"
+WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with everything it was made from."""
+
+    application: Application
+    manifest: Manifest
+    model: keras.Model
+    resources: Mapping[str, Tokenizer]
+
+
+def save_trained(folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path) -> None:
+    """Writes a trained model into `folder`; `model.json` comes last, so its presence means the folder is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE_NAME).unlink(missing_ok=True)
+    model.save_weights(folder / WEIGHTS)
+    for name, vocabulary in manifest.vocabularies.items():
+        shutil.copytree(prepared / vocabulary.folder, folder / "vocabularies" / name, dirs_exist_ok=True)
+    write_json(
+        folder / FILE_NAME,
+        {
+            "config": application.config.model_dump(mode="json"),
+            "manifest": manifest.model_dump(mode="json"),
+            "code_version": __version__,
+        },
+    )
+
+
+def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") -> Trained:
+    """Returns what `save_trained` wrote, with the model built anew and its weights in place.
+
+    Raises:
+        DataError: the folder holds no complete model.
+    """
+    try:
+        record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`.") from None
+    application = application_of(config_from(record["config"], str(folder / FILE_NAME)))
+    manifest = Manifest.model_validate(record["manifest"])
+    model = application.build(manifest, use_cudnn=use_cudnn)
+    model.load_weights(folder / WEIGHTS)
+    return Trained(application, manifest, model, load_resources(folder / "vocabularies", manifest))
+
+
+def load_resources(folder: Path, manifest: Manifest) -> dict[str, Tokenizer]:
+    """Returns the tokenizers in `folder`, by name."""
+    from seqapps.preprocessing.tokenizers import Tokenizer
+
+    return {name: Tokenizer.load(folder / name) for name in manifest.vocabularies}
