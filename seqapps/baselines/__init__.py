@@ -1,4 +1,4 @@
-"""Baselines: what a model has to beat, trained and scored on the same splits. One file each; the folder is the registry."""
+"""Baselines: what a model has to beat, on the same splits. One file each; the folder is the registry."""
 
 from __future__ import annotations
 
@@ -41,8 +41,10 @@ class Ground:
 class Baseline(Protocol):
     """A baseline after fitting."""
 
-    description: str
-    """What it is, with its order or size and its source, in one line."""
+    @property
+    def description(self) -> str:
+        """What it is, with its order or size and its source, in one line."""
+        ...
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the same kind of array that the application's `predict` gives."""

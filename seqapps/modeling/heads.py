@@ -28,7 +28,11 @@ class TiedLogits(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         """`<float32>[B, T, D] -> <float32>[B, T, V]`."""
         matrix = keras.ops.cast(self.embedding.embeddings, x.dtype)
-        return keras.ops.matmul(x, keras.ops.transpose(matrix)) + keras.ops.cast(self.bias, x.dtype)
+        # All positions as the rows of one matrix product: a product of three axes by two is much slower on a CPU.
+        rows, steps = keras.ops.shape(x)[:2]
+        flat = keras.ops.matmul(keras.ops.reshape(x, (-1, x.shape[-1])), keras.ops.transpose(matrix))
+        flat = flat + keras.ops.cast(self.bias, x.dtype)
+        return keras.ops.reshape(flat, (rows, steps, self.embedding.input_dim))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

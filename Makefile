@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine with Python and access to PyPI: `make demo` and `make test`.
+# PYTHON names the interpreter that makes the environment (3.11, 3.12 or 3.13).
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKSPACE ?= seqapps-workspace
+BIN = $(VENV)/bin
+READY = $(VENV)/.seqapps-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help environment demo test check ruff mypy imports dockerfile bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: $(READY) ## .venv from requirements.lock (every other target makes it when it is missing)
+
+$(READY): requirements.lock setup.cfg setup.py pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+demo: $(READY) ## the whole journey on real text that every Python carries
+	$(BIN)/seqapps run configs/language_model/python_docs.toml --workspace $(WORKSPACE)
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest -q
+
+check: ruff mypy imports dockerfile test ## ruff, mypy --strict, import-linter, hadolint, pytest
+
+ruff: $(READY) ## style
+	$(BIN)/ruff check .
+
+mypy: $(READY) ## types of the three packages
+	$(BIN)/mypy
+
+imports: $(READY) ## an import only goes down
+	$(BIN)/lint-imports
+
+dockerfile: $(READY) ## lint the Dockerfile with hadolint
+	$(BIN)/hadolint Dockerfile
+
+bench: $(READY) ## what the README's figures come from (long)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lock: $(READY) ## requirements.lock from setup.cfg, for every supported Python
+	$(BIN)/uv pip compile --quiet setup.cfg --extra dev --universal --python-version 3.11 --upgrade --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## remove caches (not the environment, not the workspace)
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

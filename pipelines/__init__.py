@@ -1,0 +1,1 @@
+"""Apache Beam jobs: raw rows to prepared data. The only package that imports Beam."""

@@ -1,0 +1,201 @@
+"""N-gram counts at any scale: sorted runs on disk, merged in blocks. Memory does not grow with the text.
+
+An n-gram is packed into as few 64-bit words as its units need, the first unit highest, so that sorting the words sorts
+the n-grams. A run is a file of `<uint64>[rows, words + 1]`, sorted, every n-gram once, the count last.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.storage import temporary_beside, write_bytes
+from seqapps.errors import DataError
+from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.vocabulary import BEGIN
+
+FAN_IN = 16
+"""Runs that are merged at once."""
+BLOCK_ROWS = 1 << 16
+"""Rows of each run that are in memory during a merge."""
+PART_ROWS = 1 << 20
+"""Rows of a file of the final table."""
+
+Rows = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How `order` units of a vocabulary of `size` stand in 64-bit words."""
+
+    order: int
+    size: int
+
+    @property
+    def bits(self) -> int:
+        """Bits of a unit."""
+        return max(1, (self.size - 1).bit_length())
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Word and shift of every unit of the n-gram."""
+        per_word = 64 // self.bits
+        return [(place // per_word, self.bits * (per_word - 1 - place % per_word)) for place in range(self.order)]
+
+    @property
+    def words(self) -> int:
+        """64-bit words of an n-gram."""
+        return self.places[-1][0] + 1
+
+    def pack(self, columns: Sequence[NDArray[Any]]) -> list[Rows]:
+        """Returns the words of n-grams that are given unit by unit."""
+        words = [np.zeros(len(columns[0]), np.uint64) for _ in range(self.words)]
+        for column, (word, shift) in zip(columns, self.places, strict=True):
+            words[word] |= column.astype(np.uint64) << np.uint64(shift)
+        return words
+
+    def unpack(self, rows: Rows) -> NDArray[np.int32]:
+        """Returns the units of packed rows and their counts, `<int32>[rows, order + 1]`."""
+        mask = np.uint64((1 << self.bits) - 1)
+        table = np.empty((len(rows), self.order + 1), np.int32)
+        for place, (word, shift) in enumerate(self.places):
+            table[:, place] = (rows[:, word] >> np.uint64(shift)) & mask
+        if len(rows) and rows[:, -1].max() > np.iinfo(np.int32).max:
+            raise DataError("An n-gram occurs more than 2,147,483,647 times, which the table cannot hold.")
+        table[:, -1] = rows[:, -1]
+        return table
+
+
+def count(ids: Ragged, begins: NDArray[np.bool_], packing: Packing) -> Rows:
+    """Returns the n-grams that end at each unit of each row, sorted, each once with its count.
+
+    Before the beginning of an example stand BEGIN units. A row that goes on from an earlier one (`begins` False) gives
+    only the n-grams that lie wholly in it; `seam` gives the others.
+    """
+    return reduced([*packing.pack(_columns(ids, begins, packing.order))])
+
+
+def _columns(ids: Ragged, begins: NDArray[np.bool_], order: int) -> list[NDArray[Any]]:
+    lengths = ids.lengths
+    starts = ids.splits[:-1][lengths > 0]
+    column = ids.values
+    columns = [column]
+    for _ in range(order - 1):
+        column = np.concatenate([column[:1], column[:-1]])
+        column[starts] = BEGIN
+        columns.insert(0, column)
+    if begins.all() or order == 1:
+        return columns
+    known = np.ones(len(ids.values), np.bool_)
+    for row in np.flatnonzero(~begins):
+        known[ids.splits[row] : min(ids.splits[row] + order - 1, ids.splits[row + 1])] = False
+    return [column[known] for column in columns]
+
+
+def seam(context: Sequence[int], head: Sequence[int], packing: Packing) -> Rows:
+    """Returns the n-grams that end in `head` and begin in `context`, the order - 1 units before it."""
+    line = np.asarray([*context, *head], np.int64)
+    return reduced(packing.pack([line[place : place + len(head)] for place in range(packing.order)]))
+
+
+def reduced(words: list[Rows], counts: Rows | None = None) -> Rows:
+    """Returns sorted rows in which every n-gram stands once, with the sum of its counts."""
+    if not len(words[0]):
+        return np.zeros((0, len(words) + 1), np.uint64)
+    if len(words) == 1 and counts is None:
+        unique, sums = np.unique(words[0], return_counts=True)
+        return np.stack([unique, sums.astype(np.uint64)], axis=1)
+    order = np.lexsort(words[::-1]) if len(words) > 1 else np.argsort(words[0], kind="stable")
+    ordered = [word[order] for word in words]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = np.logical_or.reduce([word[1:] != word[:-1] for word in ordered])
+    first = np.flatnonzero(fresh)
+    if counts is None:
+        sums = np.diff(np.append(first, len(order))).astype(np.uint64)
+    else:
+        sums = np.add.reduceat(counts[order], first)
+    return np.stack([*(word[first] for word in ordered), sums], axis=1)
+
+
+def write_run(path: Path, rows: Iterable[Rows]) -> None:
+    """Writes sorted rows as a run, whole or not at all."""
+    temporary = temporary_beside(path)
+    with open(temporary, "wb") as file:
+        for block in rows:
+            file.write(np.ascontiguousarray(block).data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def merge(paths: Sequence[Path], words: int, block_rows: int = BLOCK_ROWS) -> Iterator[Rows]:
+    """Yields the rows of all runs, sorted, every n-gram once with the sum of its counts.
+
+    In each step the least of the runs' last rows in memory is the border: everything up to it can be put out, because
+    no run holds anything smaller beyond its rows in memory.
+    """
+    runs = [_Run(path, words + 1, block_rows) for path in paths]
+    while runs := [run for run in runs if run.fill()]:
+        border = min(tuple(run.rows[-1, :-1].tolist()) for run in runs)
+        taken = np.concatenate([run.take(border) for run in runs])
+        yield reduced([taken[:, word].copy() for word in range(words)], taken[:, -1].copy())
+
+
+class _Run:
+    """A run that is read block by block."""
+
+    def __init__(self, path: Path, columns: int, block_rows: int) -> None:
+        self._file = open(path, "rb", buffering=0)
+        self._columns = columns
+        self._block = block_rows
+        self.rows: Rows = np.zeros((0, columns), np.uint64)
+
+    def fill(self) -> bool:
+        """Reads the next block when the last one is used up. Returns False at the end."""
+        if not len(self.rows):
+            self.rows = np.fromfile(self._file, np.uint64, self._block * self._columns).reshape(-1, self._columns)
+            if not len(self.rows):
+                self._file.close()
+        return len(self.rows) > 0
+
+    def take(self, border: tuple[int, ...]) -> Rows:
+        """Returns and forgets the rows up to and with the border."""
+        low, high = 0, len(self.rows)
+        for word, value in enumerate(border):
+            column = self.rows[low:high, word]
+            # Rows below the border in this word are in; those equal to it go by the next word.
+            high = low + int(np.searchsorted(column, np.uint64(value), "right"))
+            if word < len(border) - 1:
+                low += int(np.searchsorted(column, np.uint64(value), "left"))
+        taken, self.rows = self.rows[:high], self.rows[high:]
+        return taken
+
+
+def write_table(folder: Path, rows: Iterable[Rows], packing: Packing, part_rows: int = PART_ROWS) -> list[tuple[str, int]]:
+    """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`; returns the name and rows of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: list[tuple[str, int]] = []
+    waiting: list[Rows] = []
+
+    def write(block: Rows) -> None:
+        name, buffer = f"part-{len(parts):05d}.npy", io.BytesIO()
+        np.save(buffer, packing.unpack(block), allow_pickle=False)
+        write_bytes(folder / name, buffer.getvalue())
+        parts.append((name, len(block)))
+
+    for block in rows:
+        waiting.append(block)
+        while sum(map(len, waiting)) >= part_rows:
+            whole = np.concatenate(waiting)
+            write(whole[:part_rows])
+            waiting = [whole[part_rows:]]
+    if sum(map(len, waiting)):
+        write(np.concatenate(waiting))
+    return parts

@@ -1,0 +1,239 @@
+"""What the two passes do with one element. Plain functions of files: Beam only calls them.
+
+A pass writes its files whole, then the record that names them. An element whose record stands is not worked on again,
+which is how a job that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import ngrams
+from pipelines.plan import SPLITS, Element, Piece, keyed_hash, place
+from pipelines.readers import BLOCK_BYTES, Read, RowReader
+from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
+from pipelines.tfrecord import ShardWriter
+from seqapps.applications import Application
+from seqapps.preprocessing.blocks import Ragged, RawBlock
+
+_TEXT_OF_A_REJECT = 200
+
+
+class Rows:
+    """Rows of one split, from several reads, until they are enough for one block."""
+
+    def __init__(self) -> None:
+        self.blocks: list[RawBlock] = []
+        self.bytes = 0
+
+    def add(self, block: RawBlock) -> None:
+        """Takes rows."""
+        if len(block):
+            self.blocks.append(block)
+            self.bytes += sum(len(value) for column in block.columns.values() for value in column)
+
+    def take(self) -> RawBlock:
+        """Returns the rows as one block and forgets them."""
+        blocks, self.blocks, self.bytes = self.blocks, [], 0
+        sources = {block.source for block in blocks}
+        return RawBlock(
+            source=sources.pop() if len(sources) == 1 else "",
+            lines=np.concatenate([block.lines for block in blocks]),
+            columns={name: [v for block in blocks for v in block.columns[name]] for name in blocks[0].columns},
+            begins=np.concatenate([block.begins for block in blocks]),
+            ends=np.concatenate([block.ends for block in blocks]),
+        )
+
+
+class CountPass:
+    """The first pass: reads, refuses, splits, tokenises and counts."""
+
+    def __init__(self, application: Application, build: Build) -> None:
+        self._application = application
+        self._build = build
+        self._reader = RowReader.of(application.config, application.columns)
+
+    def run(self, element: Element) -> Path:
+        """Returns the record of an element, after making it where it does not stand yet."""
+        record = self._build.counted(element.stem)
+        if not record.exists():
+            write_record(record, _Counting(self._application, self._build, self._reader, element).record())
+        return record
+
+
+class _Counting:
+    def __init__(self, application: Application, build: Build, reader: RowReader, element: Element) -> None:
+        self._application = application
+        self._build = build
+        self._reader = reader
+        self._element = element
+        self._waiting = {split: Rows() for split in SPLITS}
+        self._blocks: list[dict[str, Any]] = []
+        self._counts: dict[str, Counter[bytes]] = {}
+        self._rejects: list[dict[str, Any]] = []
+        self._reasons: Counter[str] = Counter()
+        self._read = 0
+
+    def record(self) -> dict[str, Any]:
+        """Does the pass and returns what the record holds."""
+        lines = [self._read_piece(index, piece) for index, piece in enumerate(self._element.pieces)]
+        for split in SPLITS:
+            self._flush(split)
+        stem, work = self._element.stem, self._build.work
+        counts = {}
+        for name, units in self._counts.items():
+            counts[name] = f"{stem}.{name}.counts.npz"
+            save_counts(work / counts[name], units)
+        if self._rejects:
+            text = "".join(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n" for reject in self._rejects)
+            write_bytes(work / f"{stem}.rejects.jsonl", text.encode())
+        return {
+            "read": self._read,
+            "rejected": dict(self._reasons),
+            "lines": lines,
+            "blocks": self._blocks,
+            "counts": counts,
+        }
+
+    def _read_piece(self, index: int, piece: Piece) -> int:
+        lines = 0
+        for read in self._reader.read(piece):
+            self._refuse(index, read)
+            self._place(piece, self._refused_by_application(index, read))
+            lines += read.lines
+            self._read += read.counted
+            for split in SPLITS:
+                if self._waiting[split].bytes >= BLOCK_BYTES:
+                    self._flush(split)
+        return lines
+
+    def _refuse(self, index: int, read: Read) -> None:
+        for reject in read.rejects:
+            text = reject.text.decode("utf-8", "replace")[:_TEXT_OF_A_REJECT]
+            self._rejects.append({"reason": reject.reason, "piece": index, "line": reject.line, "text": text})
+            self._reasons[reject.reason] += 1
+
+    def _refused_by_application(self, index: int, read: Read) -> RawBlock:
+        block = read.block
+        refused = self._application.reject(block) if len(block) else {}
+        for row, reason in sorted(refused.items()):
+            text = next(iter(block.columns.values()))[row].decode()[:_TEXT_OF_A_REJECT]
+            self._rejects.append({"reason": reason, "piece": index, "line": int(block.lines[row]), "text": text})
+            self._reasons[reason] += 1
+        return chosen(block, np.delete(np.arange(len(block)), list(refused))) if refused else block
+
+    def _place(self, piece: Piece, block: RawBlock) -> None:
+        if piece.split:
+            self._waiting[piece.split].add(block)
+        elif len(block):
+            config = self._application.config
+            keys = self._application.split_keys(block)
+            places = np.asarray([place(keyed_hash(key, config.seed), config.data.split) for key in keys])
+            for number, split in enumerate(SPLITS):
+                self._waiting[split].add(chosen(block, np.flatnonzero(places == number)))
+
+    def _flush(self, split: str) -> None:
+        if not self._waiting[split].blocks:
+            return
+        block = self._waiting[split].take()
+        analysis = self._application.vocabularies(block)
+        if split == "train":
+            for name, (units, counts) in analysis.counts.items():
+                total = self._counts.setdefault(name, Counter())
+                for unit, count in zip(units, counts.tolist(), strict=True):
+                    total[unit] += count
+        name = f"{self._element.stem}.{len(self._blocks):04d}.npz"
+        arrays = {f"array.{key}": array for key, array in analysis.arrays.items()}
+        save_arrays(self._build.work / name, {**arrays, "begins": block.begins})
+        self._blocks.append({"file": name, "split": split, "rows": len(block)})
+        rejected = sum(self._reasons.values())
+        self._build.progress(self._element.stem).write_text(f"{self._read} {rejected}", encoding="utf-8")
+
+
+class EncodePass:
+    """The second pass: ids, shards and n-gram runs.
+
+    Args:
+        application: makes the features.
+        build: where the files lie.
+        resources: the tokenizers that the first pass's counts gave.
+        order: of the n-grams that are counted; 0 for none.
+    """
+
+    def __init__(self, application: Application, build: Build, resources: Mapping[str, Any], order: int) -> None:
+        self._application = application
+        self._build = build
+        self._resources = resources
+        self._packing = packing_of(order, resources)
+
+    def run(self, element: Element) -> Path:
+        """Returns the record of an element, after making it where it does not stand yet."""
+        record = self._build.encoded(element.stem)
+        if not record.exists():
+            write_record(record, self._encode(element))
+        return record
+
+    def _encode(self, element: Element) -> dict[str, Any]:
+        schema = self._application.schema()
+        writers: dict[str, ShardWriter] = {}
+        runs: list[str] = []
+        seams: list[dict[str, Any]] = []
+        for number, block in enumerate(read_record(self._build.counted(element.stem))["blocks"]):
+            stored = load_arrays(self._build.work / block["file"])
+            begins = stored.pop("begins")
+            arrays = {name.removeprefix("array."): array for name, array in stored.items()}
+            features = self._application.encode(arrays, self._resources)
+            split = block["split"]
+            if split not in writers:
+                (self._build.data / split).mkdir(exist_ok=True)
+                writers[split] = ShardWriter(self._build.data / split / f"shard-{element.stem}.tfrecord", schema)
+            writers[split].write(features)
+            if self._packing and split == "train":
+                ids = features[schema.names[0]]
+                runs.append(f"{element.stem}.{number:04d}.run")
+                ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, begins, self._packing)])
+                seams.append(_seam(ids, begins, self._packing.order))
+        shards = {split: {"file": f"{split}/{w.path.name}", **w.close()} for split, w in writers.items()}
+        return {"shards": shards, "runs": runs, "seams": seams}
+
+
+def _seam(ids: Ragged, begins: Any, order: int) -> dict[str, Any]:
+    """Returns what the n-grams over the border to the block before and after need; only documents are cut."""
+    context = order - 1
+    last = ids.row(len(ids) - 1)
+    tail = last[max(0, len(last) - context) :].tolist() if context else []
+    head = [] if begins[0] else ids.row(0)[:context].tolist()
+    return {"continues": not begins[0], "head": head, "tail": tail, "tail_continues": not begins[-1]}
+
+
+def packing_of(order: int, resources: Mapping[str, Any]) -> ngrams.Packing | None:
+    """Returns how n-grams over these tokenizers' ids are packed; None for order 0."""
+    return ngrams.Packing(order, max(tokenizer.size for tokenizer in resources.values())) if order else None
+
+
+def chosen(block: RawBlock, rows: Any) -> RawBlock:
+    """Returns the chosen rows of a block."""
+    columns = {name: [values[row] for row in rows.tolist()] for name, values in block.columns.items()}
+    return RawBlock(block.source, block.lines[rows], columns, block.begins[rows], block.ends[rows])
+
+
+def save_counts(path: Path, counts: Mapping[bytes, int]) -> None:
+    """Writes units and counts."""
+    lengths = np.fromiter(map(len, counts), np.int64, len(counts))
+    units = np.frombuffer(b"".join(counts), np.uint8)
+    save_arrays(path, {"units": units, "lengths": lengths, "counts": np.fromiter(counts.values(), np.int64, len(counts))})
+
+
+def load_counts(path: Path) -> dict[bytes, int]:
+    """Returns what `save_counts` wrote."""
+    arrays = load_arrays(path)
+    data, ends = arrays["units"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
+    return {
+        data[low:high]: count for low, high, count in zip([0, *ends[:-1]], ends, arrays["counts"].tolist(), strict=bool(ends))
+    }

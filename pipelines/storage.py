@@ -1,0 +1,138 @@
+"""The folder in which a job works, and how its files appear: whole or not at all.
+
+    prepared/.build-<name>-<fingerprint>/
+        lock                    held by the process that runs the job
+        work/                   what the passes leave for each other; a job that was killed goes on from here
+        data/                   what becomes the prepared folder, by one rename
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.errors import RunError
+from seqapps.manifest import write_json
+
+
+@dataclass(frozen=True)
+class Build:
+    """The folders and file names of a job. `stem` names an element."""
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """What the passes leave for each other."""
+        return self.root / "work"
+
+    @property
+    def data(self) -> Path:
+        """What becomes the prepared folder."""
+        return self.root / "data"
+
+    @property
+    def vocabularies(self) -> Path:
+        """Tokenizer folders."""
+        return self.data / "vocabularies"
+
+    def counted(self, stem: str) -> Path:
+        """Record of an element after the first pass; it is written when everything it names is."""
+        return self.work / f"{stem}.counted.json"
+
+    def encoded(self, stem: str) -> Path:
+        """Record of an element after the second pass."""
+        return self.work / f"{stem}.encoded.json"
+
+    def progress(self, stem: str) -> Path:
+        """Rows of an element so far, for people."""
+        return self.work / f"{stem}.progress"
+
+    @property
+    def learned(self) -> Path:
+        """Record of the vocabularies."""
+        return self.work / "vocabularies.json"
+
+    @property
+    def failure(self) -> Path:
+        """Why a worker gave up, in words for the user."""
+        return self.work / "failure.json"
+
+    def make(self) -> None:
+        """Creates the folders."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the build folder; the lock goes with the process, however it ends.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise RunError(
+                    f"{self.root} is being written by process {owner}. Wait for it, or end it and run again."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def temporary_beside(path: Path) -> Path:
+    """Returns a name in the same folder that nobody reads."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def read_record(path: Path) -> Any:
+    """Returns a record that a pass wrote, or None where it has not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+write_record = write_json
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes named arrays, whole or not at all."""
+    temporary = temporary_beside(path)
+    with open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Returns what `save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    temporary = temporary_beside(path)
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,168 @@
+"""`seqapps VERB`: finds the verb, parses its options, runs it, and says what went wrong in one voice.
+
+Nothing heavy is imported before the verb runs: `seqapps --help` and `seqapps VERB --help` answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+from seqapps import __version__
+from seqapps.errors import SeqappsError, UsageError, nearest, unknown_name
+from seqapps.workspace import DEFAULT
+
+VERBS = (
+    "config",
+    "prepare",
+    "tune",
+    "train",
+    "evaluate",
+    "promote",
+    "export",
+    "predict",
+    "run",
+    "rollback",
+    "report",
+    "doctor",
+)
+"""The files of `seqapps/commands/`, in the order of the journey."""
+
+BEAM_VERBS = ("prepare", "run")
+"""The verbs that hand what stands after `--` to Beam."""
+
+_QUIET_STACK = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong call as the house does, and names the nearest option."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = ""
+        if message.startswith("unrecognized arguments: "):
+            option = message.removeprefix("unrecognized arguments: ").split()[0].partition("=")[0]
+            close = nearest(option, self._option_string_actions)
+            hint = f" Nearest: {close}." if close else ""
+        raise UsageError(f"{self.prog}: {message}.{hint} See `{self.prog} --help`.")
+
+
+def load(verb: str) -> ModuleType:
+    """Returns `seqapps/commands/<verb>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
+
+    Raises:
+        UsageError: there is no such verb; names the nearest.
+    """
+    if verb not in VERBS:
+        raise UsageError(unknown_name(f"seqapps: verb `{verb}`", verb, VERBS))
+    return importlib.import_module(f"seqapps.commands.{verb}")
+
+
+def overview() -> str:
+    """Returns the text of `seqapps --help`."""
+    lines = [f"  {verb:<10}{load(verb).HELP}" for verb in VERBS]
+    return "\n".join(
+        [
+            "usage: seqapps VERB [CONFIG] [options] [-- Beam options]",
+            "",
+            "Raw text to a recurrent model that is tuned, tracked, compared, promoted and served.",
+            "",
+            *lines,
+            "",
+            "`seqapps VERB --help` tells a verb's options. Start with: seqapps run CONFIG",
+        ]
+    )
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Returns the parser of a verb, with the options that every verb has."""
+    command = load(verb)
+    beam = " [-- Beam options]" if verb in BEAM_VERBS else ""
+    parser = _Parser(prog=f"seqapps {verb}", description=command.HELP, allow_abbrev=False, epilog=_epilog(verb))
+    command.add_arguments(parser)
+    common = parser.add_argument_group("options of every verb")
+    common.add_argument(
+        "--workspace", type=Path, default=Path(DEFAULT), metavar="FOLDER", help=f"all state lies here ({DEFAULT})"
+    )
+    common.add_argument("--tracking-uri", default="", metavar="URI", help="an MLflow server instead of the workspace")
+    common.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="training.epochs=3; repeatable"
+    )
+    common.add_argument("--quiet", action="store_true", help="no progress and notes, results alone")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.usage = parser.format_usage().removeprefix("usage: ").rstrip().replace("%", "%%") + beam
+    return parser
+
+
+def _epilog(verb: str) -> str:
+    return "Beam options after `--`: seqapps prepare CONFIG -- --direct_num_workers=2" if verb in BEAM_VERBS else ""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns the parsed call; `verb` and `beam_arguments` stand in it beside the verb's own options.
+
+    Raises:
+        UsageError: no such verb or option, or Beam options for a verb that runs no Beam job.
+    """
+    verb, *rest = arguments
+    if verb.startswith("-"):
+        raise UsageError(f"seqapps: the verb comes first. Received: {verb!r}. Example: seqapps run CONFIG {verb} ...")
+    beam_arguments: list[str] = []
+    if "--" in rest:
+        index = rest.index("--")
+        rest, beam_arguments = rest[:index], rest[index + 1 :]
+        if verb in VERBS and verb not in BEAM_VERBS:
+            raise UsageError(
+                f"seqapps {verb}: `--` hands options to Beam, and this verb runs no Beam job. "
+                f"Received: {' '.join(beam_arguments)!r}. Allowed with: {', '.join(BEAM_VERBS)}."
+            )
+    parsed = parser_of(verb).parse_args(rest)
+    parsed.verb, parsed.beam_arguments = verb, beam_arguments
+    return parsed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"seqapps {__version__}")
+        return 0
+    debug = "--debug" in words
+    try:
+        return _run(parse(words))
+    except SeqappsError as error:
+        if debug:
+            raise
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    for name, value in _QUIET_STACK.items():
+        os.environ.setdefault(name, value)
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=arguments.quiet)
+    code: int = load(arguments.verb).run(arguments, console)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

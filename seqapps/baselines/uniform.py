@@ -1,0 +1,37 @@
+"""The uniform distribution: what is known before any training. Its bits are the logarithm of the vocabulary's size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.baselines import Baseline, Ground
+from seqapps.preprocessing.blocks import Ragged
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """p = 1 / (V - 2) for every unit that can come: `<pad>` and `<bos>` never do, `<unk>` and `<eos>` do.
+
+    Args:
+        outcomes: units that can come, V - 2.
+    """
+
+    outcomes: int
+
+    @property
+    def description(self) -> str:
+        """What it is, in one line."""
+        return f"every one of {self.outcomes:,} units equally likely"
+
+    def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
+        """Returns -log p of every unit, in nats, `<float32>[units]`."""
+        return np.full(len(examples["ids"].values), np.log(self.outcomes), np.float32)
+
+
+def fit(ground: Ground) -> Baseline:
+    """Returns the uniform distribution over the vocabulary."""
+    return Uniform(ground.manifest.vocabularies["text"].size - 2)

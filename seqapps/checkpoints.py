@@ -1,0 +1,115 @@
+"""A training's whole state as one file, written atomically; the one before is kept.
+
+`checkpoint.npz` holds arrays by name and one JSON text. A file that was cut off or altered is found out by the
+checksums of the archive, and the previous one is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.errors import DataError
+
+FILE_NAME = "checkpoint.npz"
+PREVIOUS = "checkpoint-previous.npz"
+
+_META = "meta"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Arrays by name (`model/0`, `optimizer/3`), and what JSON can hold.
+
+    Args:
+        identity: fingerprint of what made it; another training does not go on from it.
+        arrays: name to array.
+        meta: position, history and everything else that is not an array.
+    """
+
+    identity: str
+    arrays: Mapping[str, NDArray[Any]]
+    meta: Mapping[str, Any]
+
+    def group(self, name: str) -> list[NDArray[Any]]:
+        """Returns the arrays `name/0`, `name/1`, ... in order."""
+        count = sum(key.startswith(f"{name}/") for key in self.arrays)
+        return [self.arrays[f"{name}/{index}"] for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: the newest checkpoint that can be gone on from, and what was refused, for people."""
+
+    checkpoint: Checkpoint | None
+    note: str
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Writes `checkpoint.npz`, and keeps the file that was there as `checkpoint-previous.npz`.
+
+    A kill at any moment leaves at least one whole file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    meta = json.dumps({"identity": checkpoint.identity, **checkpoint.meta})
+    target, temporary = folder / FILE_NAME, folder / f".{FILE_NAME}.tmp"
+    arrays: dict[str, Any] = {_META: np.frombuffer(meta.encode(), np.uint8), **checkpoint.arrays}
+    with open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    if target.exists():
+        os.replace(target, folder / PREVIOUS)
+    os.replace(temporary, target)
+    _sync_folder(folder)
+
+
+def find(folder: Path, identity: str) -> Found:
+    """Returns the newest readable checkpoint of a training; a note says what could not be used, and why."""
+    notes = []
+    for name in (FILE_NAME, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            checkpoint = read(path)
+        except DataError as error:
+            notes.append(str(error))
+            continue
+        if checkpoint.identity == identity:
+            return Found(checkpoint, " ".join(notes))
+        notes.append(f"{path} belongs to another configuration or other data, and is left aside.")
+    return Found(None, " ".join([*notes, "Training starts from the beginning."]) if notes else "")
+
+
+def read(path: Path) -> Checkpoint:
+    """Returns a checkpoint, every array read and its checksum verified.
+
+    Raises:
+        DataError: the file is truncated, altered, or no checkpoint.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        meta = json.loads(arrays.pop(_META).tobytes().decode())
+        identity = str(meta.pop("identity"))
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}.") from None
+    return Checkpoint(identity, arrays, meta)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the renames last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,143 @@
+"""What the verbs share: the configuration, the workspace, the tracker, and the records of the stages."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqapps.commands import stages
+from seqapps.commands._sources import code_digest
+from seqapps.commands.stages import Inputs, Record
+from seqapps.config import RunConfig
+from seqapps.errors import RunError, UsageError
+from seqapps.manifest import Manifest, read_manifest
+from seqapps.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Journey:
+    """One configuration on its way through the stages.
+
+    Args:
+        config: the run's configuration.
+        workspace: where everything lies.
+        console: for progress and notes, on stderr.
+        file: the configuration file as the user named it, for remedies.
+        uri: the MLflow store that the user asked for; empty means the workspace's own.
+        beam_arguments: what stood after `--`.
+        rows: rows to read, for a dry run; 0 reads all.
+    """
+
+    config: RunConfig
+    workspace: Workspace
+    console: Console
+    file: str
+    uri: str = ""
+    beam_arguments: tuple[str, ...] = ()
+    rows: int = 0
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """The one door to MLflow, opened when first asked for."""
+        from seqapps.tracking import Tracker
+
+        return Tracker.open(self.config, self.workspace, self.uri)
+
+    def say(self, line: str) -> None:
+        """Prints one line for people; paths are never broken."""
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def with_config(self, config: RunConfig) -> Journey:
+        """Returns the same journey with another configuration, such as the tuner's winner."""
+        return Journey(config, self.workspace, self.console, self.file, self.uri, self.beam_arguments, self.rows)
+
+    def inputs(self, stage: str, config: Mapping[str, Any], upstream: Mapping[str, str]) -> Inputs:
+        """Returns the inputs of a stage, with the digest of its source files."""
+        application, architecture = self.config.application, self.config.model.architecture
+        code = code_digest(stage, application=application, architecture=architecture)
+        return Inputs(stage, config, upstream, code)
+
+    def part(self, *names: str) -> dict[str, Any]:
+        """Returns sections of the configuration as nested tables."""
+        return self.config.model_dump(mode="json", include=set(names))
+
+    def perform(self, inputs: Inputs, work: Callable[[], Record]) -> Record:
+        """Does a stage when it is not done; says which."""
+        return stages.perform(self.workspace, self.config.name, inputs, work, self.say)
+
+    def need(self, inputs: Inputs, verb: str) -> Record:
+        """Returns the record of an earlier stage.
+
+        Raises:
+            UsageError: it is not done for this configuration; says why and what to run.
+        """
+        record = stages.find(self.workspace, self.config.name, inputs)
+        if record is None:
+            why = stages.reason(self.workspace, self.config.name, inputs).replace("runs", "it would run", 1)
+            raise UsageError(
+                f"`{inputs.stage}` is not done for this configuration ({why}). "
+                f"Run `seqapps {verb} {self.file}` first, or all stages with `seqapps run {self.file}`."
+            )
+        return record
+
+
+def journey_of(arguments: argparse.Namespace, console: Console, overrides: Sequence[str] = ()) -> Journey:
+    """Returns the journey that a command line asks for.
+
+    Raises:
+        UsageError: no configuration, or two of them; or one that cannot mean anything.
+    """
+    from seqapps.applications import load_config
+
+    given = [file for file in (arguments.file, arguments.config_file) if file]
+    if len(given) != 1:
+        received = " and ".join(given) or "none"
+        raise UsageError(
+            f"seqapps {arguments.verb} needs one configuration file. Received: {received}. "
+            f"Example: seqapps {arguments.verb} configs/language_model/python_docs.toml."
+        )
+    config = load_config(given[0], [*overrides, *arguments.overrides])
+    return Journey(
+        config=config,
+        workspace=Workspace(arguments.workspace),
+        console=console,
+        file=given[0],
+        uri=arguments.tracking_uri or config.tracking.uri,
+        beam_arguments=tuple(getattr(arguments, "beam_arguments", ())),
+    )
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Returns the manifest of a prepared folder."""
+    return read_manifest(folder)
+
+
+def run_id_of(folder: Path) -> str:
+    """Returns the MLflow run of a run folder.
+
+    Raises:
+        RunError: the folder names no run.
+    """
+    stored = read_json(folder / "run.json")
+    if "run_id" not in stored:
+        raise RunError(f"{folder / 'run.json'} names no MLflow run. Run `seqapps train` again.")
+    return str(stored["run_id"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; an empty dictionary when it is not there."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return value

@@ -1,0 +1,104 @@
+"""Which source files a stage's result depends on: the files it names, and all that they import, read without running."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import seqapps
+
+ROOT = Path(seqapps.__file__).parent.parent
+"""The folder that holds the three packages."""
+
+_MODEL = ("seqapps/applications/{application}.py", "seqapps/architectures/{architecture}.py", "seqapps/trained.py")
+_TRAINING = (*_MODEL, "seqapps/training.py")
+
+ROOTS: dict[str, tuple[str, ...]] = {
+    "tune": (*_TRAINING, "tuning/*.py", "tuning/spaces/*.py"),
+    "train": _TRAINING,
+    "evaluate": (*_MODEL, "seqapps/evaluation.py", "seqapps/baselines/*.py"),
+    "saved_model": (*_MODEL, "seqapps/serving/*.py"),
+    "promote": ("seqapps/promotion.py", "seqapps/served_pyfunc.py"),
+    "export": (),
+}
+"""Stage to the files that it begins with. What is loaded by name (applications, baselines, ...) must stand here."""
+
+_WITHOUT_EFFECT = {
+    "seqapps",  # the version alone
+    "seqapps.config",  # its values are a component of their own
+    "seqapps.errors",
+    "seqapps.history",
+    "seqapps.tracking",
+    "seqapps.workspace",
+}
+"""Modules whose code decides no result."""
+
+
+def code_digest(stage: str, *, application: str, architecture: str) -> str:
+    """Returns the sha256 of the source files of a stage, blind to comments, docstrings and layout."""
+    names = {"application": application, "architecture": architecture}
+    roots = [file for pattern in ROOTS[stage] for file in sorted(ROOT.glob(pattern.format(**names)))]
+    digest = hashlib.sha256()
+    for file in sorted(closure(roots)):
+        digest.update(f"{file.relative_to(ROOT)}\n".encode())
+        digest.update(_meaning(file).encode())
+    return digest.hexdigest()
+
+
+def closure(roots: Iterable[Path]) -> set[Path]:
+    """Returns the files and all files of the three packages that they import, at their tops or inside functions."""
+    seen: set[Path] = set()
+    waiting = list(roots)
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += _imported(file)
+    return seen
+
+
+@cache
+def _imported(file: Path) -> tuple[Path, ...]:
+    names = {name for name in _names(_tree(file)) if name not in _WITHOUT_EFFECT}
+    return tuple(found for name in sorted(names) if (found := _file_of(name)) is not None)
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Yields every module that is imported, or that an imported name may be."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.Import(names=names):
+                yield from (item.name for item in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield module
+                yield from (f"{module}.{item.name}" for item in names)
+        yield from _names(node)
+
+
+def _file_of(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _meaning(file: Path) -> str:
+    """Returns source text without comments, docstrings and layout."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # A constant that stands alone does nothing: a docstring, or the sentence under a name.
+            node.body = [line for line in node.body if not _is_constant(line)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_constant(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)

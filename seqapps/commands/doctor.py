@@ -1,0 +1,145 @@
+"""`seqapps doctor`: whether this machine has what the journey needs: the stack, a device, disk, the store."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HELP = "check the stack, the device, the disk and the store of this machine"
+
+STACK = {
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "tensorflow-text": "tensorflow_text",
+    "keras-tuner": "keras_tuner",
+    "mlflow": "mlflow",
+    "apache-beam": "apache_beam",
+    "google-crc32c": "google_crc32c",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "psutil": "psutil",
+    "pydantic": "pydantic",
+    "rich": "rich",
+    "scikit-learn": "sklearn",
+    "scipy": "scipy",
+    "sentencepiece": "sentencepiece",
+}
+"""Distribution to the module that is imported."""
+
+FREE_GIGABYTES = 2.0
+"""A demo needs less; below this, checkpoints and shards soon fail."""
+
+_IMPORT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: whether it is as needed, and what was seen."""
+
+    name: str
+    good: bool
+    seen: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Prints what was found to stdout. Exits with 1 when something that is needed is missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    findings = []
+    with console.status("") as status:
+        for finding in examine(arguments.workspace, arguments.tracking_uri):
+            findings.append(finding)
+            status.update(finding.name)
+    table = Table("", "what", "found")
+    for finding in findings:
+        table.add_row("ok" if finding.good else "MISSING", finding.name, finding.seen)
+    Console().print(table)
+    bad = [finding.name for finding in findings if not finding.good]
+    print(f"missing: {', '.join(bad)}" if bad else "Everything that is needed is there.")
+    return 1 if bad else 0
+
+
+def examine(root: Path, uri: str) -> Iterator[Finding]:
+    """Yields the findings one by one, because imports take seconds."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", (3, 11) <= sys.version_info[:2] < (3, 14), f"{version} ({sys.executable})")
+    for distribution, module in STACK.items():
+        yield _import(distribution, module)
+    yield _devices()
+    yield _disk(root)
+    yield _store(root, uri)
+
+
+def _import(distribution: str, module: str) -> Finding:
+    """Imports a module in a process of its own, so that the time is that of a cold start."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version(distribution)
+    except PackageNotFoundError:
+        return Finding(distribution, False, f"not installed. Remedy: pip install {distribution}")
+    program = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+    output, error = _python(program)
+    if error:
+        return Finding(distribution, False, f"{number} does not import: {error}")
+    return Finding(distribution, True, f"{number}, imported in {float(output.split()[-1]):.1f} s")
+
+
+def _devices() -> Finding:
+    import os
+
+    program = "import tensorflow as tf; print([d.name for d in tf.config.list_physical_devices('GPU')])"
+    output, error = _python(program)
+    if error:
+        return Finding("device", False, error)
+    gpus = output.strip().splitlines()[-1].strip("[]")
+    cores = len(os.sched_getaffinity(0))
+    return Finding("device", True, f"{cores} CPU cores; GPU: {gpus or 'none (training works, slower)'}")
+
+
+def _disk(root: Path) -> Finding:
+    import shutil
+
+    there = next(folder for folder in (root.resolve(), *root.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    return Finding("disk", free >= FREE_GIGABYTES, f"{free:.1f} GB free at {there} (needed: {FREE_GIGABYTES:g})")
+
+
+def _store(root: Path, uri: str) -> Finding:
+    from seqapps.workspace import Workspace
+
+    workspace = Workspace(root)
+    if not uri and not (root / "mlflow.db").exists():
+        return Finding("store", True, f"{workspace.tracking_uri} (made at the first run)")
+    try:
+        from seqapps.tracking import Tracker
+
+        tracker = Tracker(uri or workspace.tracking_uri, None if uri.startswith("http") else workspace.artifacts)
+    except Exception as error:  # Whatever is wrong with the store is what we are here to tell.
+        return Finding("store", False, f"{uri or workspace.tracking_uri}: {error}")
+    return Finding("store", True, tracker.uri)
+
+
+def _python(program: str) -> tuple[str, str]:
+    """Returns the output of a program in a fresh process, and the last line of its error when it failed."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer in {_IMPORT_SECONDS} s"
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return done.stdout, "" if done.returncode == 0 else lines[-1]

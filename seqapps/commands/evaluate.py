@@ -1,0 +1,134 @@
+"""`seqapps evaluate CONFIG`: the test split, against every baseline and against the champion."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Inputs, Record
+    from seqapps.trained import Trained
+
+NO_CHAMPION = "none"
+
+HELP = "score the test split against the baselines and the champion"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG."""
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Evaluates, and prints the table to stdout."""
+    from seqapps.commands import prepare, train, tune
+    from seqapps.commands._journey import journey_of
+
+    journey = journey_of(arguments, console)
+    prepared = prepare.need(journey)
+    journey = tune.winner(journey, prepared)
+    show(stage(journey, prepared, train.need(journey, prepared)))
+    return 0
+
+
+def show(record: Record) -> None:
+    """Prints the table of an evaluation to stdout."""
+    from rich.console import Console
+
+    from seqapps import evaluation
+
+    Console().print(evaluation.table(evaluation.read_evaluation(record.outputs[0])))
+
+
+def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
+    """Does the stage when it is not done. Its output is the folder `evaluation/` of the run."""
+    from seqapps.commands import train
+    from seqapps.commands.stages import Record
+
+    stage_inputs = inputs(journey, prepared, trained)
+
+    def work() -> Record:
+        folder = train.folder_of(trained) / "evaluation"
+        _evaluate(journey, prepared, trained, folder)
+        return Record(stage_inputs, (folder,), {})
+
+    return journey.perform(stage_inputs, work)
+
+
+def need(journey: Journey, prepared: Path, trained: Record) -> Record:
+    """Returns the record of the evaluation, or raises with the verb that is missing."""
+    return journey.need(inputs(journey, prepared, trained), "evaluate")
+
+
+def inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
+    """Returns what an evaluation depends on: its part of the configuration, the model, the data, the champion."""
+    from seqapps.commands.stages import data_digest
+    from seqapps.manifest import read_manifest
+
+    part = {
+        **journey.part("evaluation", "baselines"),
+        "promotion": {"segment": journey.config.promotion.segment},
+    }
+    upstream = {
+        "model": trained.inputs.fingerprint,
+        "data": data_digest(read_manifest(prepared)),
+        "champion": opponent(journey, trained),
+    }
+    return journey.inputs("evaluate", part, upstream)
+
+
+def opponent(journey: Journey, trained: Record) -> str:
+    """Returns the version that the model has to beat, or NO_CHAMPION.
+
+    A model that was promoted keeps the opponent that it beat: it is not measured against itself, and one that was
+    rolled back does not come back because the same command ran again.
+    """
+    from seqapps.commands import train
+    from seqapps.commands._journey import read_json
+    from seqapps.commands.promote import PROMOTED
+    from seqapps.registry import champion
+
+    promoted = read_json(train.folder_of(trained) / PROMOTED)
+    if promoted:
+        return str(promoted["opponent"])
+    found = champion(journey.tracker, journey.config.model_name)
+    return NO_CHAMPION if found is None else found.version
+
+
+def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -> None:
+    from seqapps import evaluation, training
+    from seqapps.trained import load_trained
+
+    training.configure(journey.config)
+    version = opponent(journey, trained)
+    result = evaluation.evaluate(
+        load_trained(trained.outputs[0]),
+        prepared,
+        folder,
+        champion=_champion(journey, version),
+        champion_version="" if version == NO_CHAMPION else version,
+        console=journey.console,
+    )
+    evaluation.picture(result, folder / "evaluation.png")
+    tracker, run_id = journey.tracker, trained.result["run_id"]
+    tracker.log_metrics(run_id, evaluation.as_metrics(result))
+    for name in ("evaluation.json", "evaluation.png"):
+        tracker.log_artifact(run_id, folder / name, "evaluation")
+
+
+def _champion(journey: Journey, version: str) -> Trained | None:
+    """Returns the model of a version; None when there is no champion."""
+    from seqapps.registry import trained_folder, versions
+    from seqapps.trained import load_trained
+
+    if version == NO_CHAMPION:
+        return None
+    found = {ref.version: ref for ref in versions(journey.tracker, journey.config.model_name)}
+    return load_trained(trained_folder(journey.tracker, found[version], journey.workspace))

@@ -1,0 +1,68 @@
+"""`seqapps prepare CONFIG`: raw files to a prepared data set, as an Apache Beam job."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Inputs, Record
+
+HELP = "raw files to a prepared data set (an Apache Beam job)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG; Beam's own options stand after `--`."""
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Prepares the data, and prints the folder to stdout."""
+    from seqapps.commands._journey import journey_of
+
+    print(stage(journey_of(arguments, console)).outputs[0])
+    return 0
+
+
+def stage(journey: Journey) -> Record:
+    """Does the stage when it is not done. Its only output is the prepared folder."""
+    from seqapps.commands.stages import Record
+
+    stage_inputs = inputs(journey)
+
+    def work() -> Record:
+        from pipelines.prepare import prepare
+
+        folder = prepare(
+            journey.config,
+            journey.workspace,
+            beam_arguments=list(journey.beam_arguments),
+            rows=journey.rows,
+            console=journey.console,
+        )
+        return Record(stage_inputs, (folder,), {})
+
+    return journey.perform(stage_inputs, work)
+
+
+def need(journey: Journey) -> Path:
+    """Returns the prepared folder, or raises with the verb that is missing."""
+    return journey.need(inputs(journey), "prepare").outputs[0]
+
+
+def inputs(journey: Journey) -> Inputs:
+    """Returns what a prepared folder depends on: configuration, the raw files' content, the job's code."""
+    from pipelines.prepare import fingerprint
+    from seqapps.commands.stages import Inputs
+
+    components = dict(fingerprint(journey.config, journey.workspace))
+    config = {**journey.part("application", "source", "data"), "rows": journey.rows}
+    code = components.pop("code", "")
+    components.pop("config", None)
+    return Inputs("prepare", config, components, code)

@@ -1,0 +1,133 @@
+"""`seqapps promote CONFIG`: the model becomes a version; the gate decides whether it becomes the champion."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Inputs, Record
+
+PROMOTED = "promoted.json"
+"""In a run folder: the version that the model became when it was made champion, and whom it had beaten."""
+
+HELP = "register the model; make it the champion when it beats what it must"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG and `--force REASON`."""
+    add_config(parser)
+    parser.add_argument("--force", default="", metavar="REASON", help="promote whatever the gate says; recorded")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Decides, and prints the decision to stdout. A refused promotion exits with 1: a script must be able to see it."""
+    from seqapps.commands import evaluate, prepare, train, tune
+    from seqapps.commands._journey import journey_of
+
+    journey = journey_of(arguments, console)
+    prepared = prepare.need(journey)
+    journey = tune.winner(journey, prepared)
+    trained = train.need(journey, prepared)
+    evaluated = evaluate.need(journey, prepared, trained)
+    record = stage(journey, prepared, trained, evaluated, force=arguments.force)
+    show(record)
+    return 1 if refused(record) else 0
+
+
+def refused(record: Record) -> bool:
+    """Returns whether the gate kept the model from becoming the champion."""
+    return bool(record.result["action"] == "refuse")
+
+
+def show(record: Record) -> None:
+    """Prints the decision to stdout."""
+    from rich.console import Console
+
+    from seqapps.promotion import Check, Decision, decision_table
+
+    checks = tuple(Check(**check) for check in record.result["checks"])
+    Console().print(decision_table(Decision(**{**record.result, "checks": checks})))
+
+
+def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
+    """Does the stage when it is not done. Its output is the SavedModel: nothing is registered that cannot be served."""
+    from dataclasses import asdict
+
+    from seqapps.commands import train
+    from seqapps.commands.stages import Record
+    from seqapps.manifest import write_json
+
+    served = saved_model(journey, prepared, trained)
+    stage_inputs = inputs(journey, served, evaluated, force)
+    folder = train.folder_of(trained)
+
+    def work() -> Record:
+        from seqapps import promotion
+
+        decision = promotion.promote(
+            journey.tracker,
+            config=journey.config,
+            run_id=trained.result["run_id"],
+            run_folder=folder,
+            saved_model=served.outputs[0],
+            evaluation_folder=evaluated.outputs[0],
+            force=force,
+            console=journey.console,
+        )
+        if decision.action != "refuse":
+            opponent = evaluated.inputs.upstream["champion"]
+            write_json(folder / PROMOTED, {"version": decision.version, "opponent": opponent})
+        return Record(stage_inputs, served.outputs, asdict(decision))
+
+    return journey.perform(stage_inputs, work)
+
+
+def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -> Record:
+    """Returns the record of the promotion, or raises with the verb that is missing."""
+    from seqapps.commands import stages
+
+    last = stages.last(journey.workspace, journey.config.name, "promote")
+    force = "" if last is None else str(last.inputs.config.get("force", ""))
+    served = journey.need(package_inputs(journey, prepared, trained), "promote")
+    return journey.need(inputs(journey, served, evaluated, force), "promote")
+
+
+def inputs(journey: Journey, served: Record, evaluated: Record, force: str) -> Inputs:
+    """Returns what a decision depends on: the evaluation, what would be served, the rules."""
+    part = {**journey.part("promotion"), "force": force}
+    upstream = {"evaluation": evaluated.inputs.fingerprint, "saved_model": served.inputs.fingerprint}
+    return journey.inputs("promote", part, upstream)
+
+
+def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
+    """Makes the SavedModel in the run folder when it is not there."""
+    from seqapps.commands import train
+    from seqapps.commands.stages import Record
+
+    stage_inputs = package_inputs(journey, prepared, trained)
+
+    def work() -> Record:
+        from seqapps import serving
+
+        target = train.folder_of(trained) / "saved_model"
+        serving.export(trained.outputs[0], prepared, target, console=journey.console)
+        return Record(stage_inputs, (target,), {})
+
+    return journey.perform(stage_inputs, work)
+
+
+def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
+    """Returns what a SavedModel depends on: the trained model, the data of its golden examples, the code."""
+    from seqapps.commands.stages import data_digest
+    from seqapps.manifest import read_manifest
+
+    upstream = {"model": trained.inputs.fingerprint, "data": data_digest(read_manifest(prepared))}
+    return journey.inputs("saved_model", {}, upstream)

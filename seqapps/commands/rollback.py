@@ -1,0 +1,45 @@
+"""`seqapps rollback MODEL`: the champion before becomes the champion again; recorded in the ledger."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.tracking import Tracker
+
+HELP = "make the version before the champion again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes the model's name, or the configuration that made it, and `--reason`."""
+    parser.add_argument("model", metavar="MODEL", help="name in the registry, or the configuration file")
+    parser.add_argument("--reason", required=True, help="why; kept in the ledger")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Moves the alias and prints the decision to stdout."""
+    from rich.console import Console
+
+    from seqapps import promotion
+
+    tracker, model = _registry(arguments)
+    decision = promotion.rollback(tracker, model, reason=arguments.reason, console=console)
+    Console().print(promotion.decision_table(decision))
+    return 0
+
+
+def _registry(arguments: argparse.Namespace) -> tuple[Tracker, str]:
+    """Returns the store and the model's name in it."""
+    from seqapps.applications import load_config
+    from seqapps.tracking import Tracker
+    from seqapps.workspace import Workspace
+
+    workspace = Workspace(arguments.workspace)
+    if arguments.model.endswith(".toml"):
+        config = load_config(arguments.model, arguments.overrides)
+        return Tracker.open(config, workspace, arguments.tracking_uri), config.model_name
+    uri = arguments.tracking_uri or workspace.tracking_uri
+    return Tracker(uri, None if uri.startswith("http") else workspace.artifacts), arguments.model

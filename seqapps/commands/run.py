@@ -1,0 +1,70 @@
+"""`seqapps run CONFIG`: the whole journey. What is done already is not done again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+
+HELP = "all of prepare, tune, train, evaluate, promote, export"
+
+DRY_ROWS = 200
+DRY_RUN = (
+    "training.epochs=1",
+    "training.sample_length=80",
+    "baselines.fixed_window_epochs=1",
+    "baselines.fixed_window_units=32",
+    "baselines.fixed_window_max_steps=50",
+    "promotion.resamples=200",
+    "tuning.trials=2",
+    "tuning.epochs=1",
+)
+"""What a dry run makes small; what the user sets goes before it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG and `--dry-run`; Beam's own options stand after `--`."""
+    add_config(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help=f"{DRY_ROWS} rows and one epoch, in <workspace>/dry-run"
+    )
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Does the journey and prints its end to stdout. A refused promotion is a result, not a failure."""
+    from dataclasses import replace
+
+    from seqapps.commands._journey import journey_of
+    from seqapps.workspace import Workspace
+
+    journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
+    if arguments.dry_run:
+        workspace = Workspace(journey.workspace.root / "dry-run")
+        journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
+    travel(journey)
+    return 0
+
+
+def travel(journey: Journey) -> None:
+    """Does every stage that is not done, then shows where the journey ended."""
+    from seqapps.commands import evaluate, export, prepare, promote, train, tune
+
+    prepared = prepare.stage(journey).outputs[0]
+    if journey.config.tuning.algorithm != "none":
+        journey = tune.with_winner(journey, tune.stage(journey, prepared))
+    trained = train.stage(journey, prepared)
+    evaluated = evaluate.stage(journey, prepared, trained)
+    promoted = promote.stage(journey, prepared, trained, evaluated)
+    exported = export.stage(journey, promoted)
+    evaluate.show(evaluated)
+    promote.show(promoted)
+    print(exported.result["showcase"])
+    print(f"run folder   {train.folder_of(trained)}")
+    print(f"SavedModel   {exported.outputs[0]}")
+    print(f"MLflow page  {trained.result['page']}")

@@ -1,0 +1,127 @@
+"""`seqapps train CONFIG`: the model, with progress, checkpoints and one MLflow run that a killed training goes on with."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Inputs, Record
+
+HELP = "train the model; killed and run again it goes on where it was"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG."""
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Trains, and prints the run folder to stdout."""
+    from seqapps.commands import prepare, tune
+    from seqapps.commands._journey import journey_of
+
+    journey = journey_of(arguments, console)
+    prepared = prepare.need(journey)
+    print(folder_of(stage(tune.winner(journey, prepared), prepared)))
+    return 0
+
+
+def stage(journey: Journey, prepared: Path) -> Record:
+    """Does the stage when it is not done. Its output is `model/` in the run folder."""
+    from seqapps.commands.stages import Record
+
+    stage_inputs = inputs(journey, prepared)
+
+    def work() -> Record:
+        folder = journey.workspace.run(journey.config.name, stage_inputs.fingerprint)
+        run_id = _train(journey, prepared, folder, stage_inputs.fingerprint)
+        result = {"run_id": run_id, "page": journey.tracker.page_command}
+        return Record(stage_inputs, (folder / "model", folder / "history.json"), result)
+
+    return journey.perform(stage_inputs, work)
+
+
+def need(journey: Journey, prepared: Path) -> Record:
+    """Returns the record of the training, or raises with the verb that is missing."""
+    return journey.need(inputs(journey, prepared), "train")
+
+
+def folder_of(record: Record) -> Path:
+    """Returns the run folder of a training."""
+    return record.outputs[0].parent
+
+
+def inputs(journey: Journey, prepared: Path) -> Inputs:
+    """Returns what a training depends on: its part of the configuration, the data's content, the code."""
+    from seqapps.commands.stages import data_digest
+    from seqapps.manifest import read_manifest
+
+    part = journey.part("application", "seed", "model", "training")
+    return journey.inputs("train", part, {"data": data_digest(read_manifest(prepared))})
+
+
+def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str:
+    """Trains and saves; returns the MLflow run."""
+    from seqapps import training
+    from seqapps.applications import application_of
+    from seqapps.manifest import read_manifest
+    from seqapps.pictures import learning_curves
+    from seqapps.progress import TrainingDisplay
+    from seqapps.tracking import TrackingListener
+    from seqapps.trained import load_resources, save_trained
+
+    config, manifest = journey.config, read_manifest(prepared)
+    training.configure(config)
+    application = application_of(config)
+    resources = load_resources(prepared / "vocabularies", manifest)
+
+    def sample(model: Any, epoch: int) -> str:
+        return application.sample(model, resources, length=config.training.sample_length, seed=config.seed + epoch)
+
+    run_id = _open_run(journey, prepared, folder)
+    try:
+        model = application.build(manifest)
+        history = training.train(
+            model,
+            application.batches(prepared, manifest, "train"),
+            application.batches(prepared, manifest, "validation"),
+            config,
+            folder,
+            listeners=[TrainingDisplay(journey.console), TrackingListener(journey.tracker, run_id)],
+            sample=sample,
+            identity=identity,
+        )
+    except BaseException as error:
+        journey.tracker.finish(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    save_trained(folder / "model", application, manifest, model, prepared)
+    picture = folder / "learning_curves.png"
+    learning_curves(history, picture)
+    journey.tracker.log_artifact(run_id, picture)
+    journey.tracker.log_artifact(run_id, folder / "history.json")
+    journey.tracker.finish(run_id)
+    return run_id
+
+
+def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
+    """Returns the folder's MLflow run: a new one, or the one that a killed training had."""
+    from seqapps.commands._journey import read_json
+    from seqapps.manifest import read_manifest, write_json
+
+    tracker, file = journey.tracker, folder / "run.json"
+    stored = read_json(file)
+    if stored.get("uri") == tracker.uri:
+        return tracker.resume(stored["run_id"]).run_id
+    run = tracker.start(folder.name, kind="train", tags={"seqapps.folder": str(folder.resolve())})
+    write_json(file, {"run_id": run.run_id, "uri": tracker.uri})
+    tracker.log_config(run.run_id, journey.config)
+    tracker.log_dataset(run.run_id, read_manifest(prepared), prepared)
+    return run.run_id

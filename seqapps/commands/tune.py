@@ -1,0 +1,84 @@
+"""`seqapps tune CONFIG`: a search for a better model and training section; the winner is a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.commands._arguments import add_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Inputs, Record
+
+HELP = "search for a better model; the winner is written as a configuration"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG."""
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Searches, and prints the winner's file to stdout."""
+    from seqapps.commands import prepare
+    from seqapps.commands._journey import journey_of
+    from seqapps.errors import UsageError
+
+    journey = journey_of(arguments, console)
+    if journey.config.tuning.algorithm == "none":
+        raise UsageError(
+            f"{journey.file}: `tuning.algorithm` is \"none\". Allowed: random, bayesian, hyperband. "
+            f"Example: seqapps tune {journey.file} --set tuning.algorithm=random --set tuning.trials=20."
+        )
+    record = stage(journey, prepare.need(journey))
+    print(record.outputs[0])
+    return 0
+
+
+def stage(journey: Journey, prepared: Path) -> Record:
+    """Does the search when it is not done. Its first output is the winner's configuration file."""
+    from seqapps.commands.stages import Record
+
+    stage_inputs = inputs(journey, prepared)
+
+    def work() -> Record:
+        from tuning.search import search
+
+        folder = journey.workspace.search(journey.config.name, stage_inputs.fingerprint)
+        result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
+        return Record(stage_inputs, (result.config_path,), {"config": result.best.model_dump(mode="json")})
+
+    return journey.perform(stage_inputs, work)
+
+
+def winner(journey: Journey, prepared: Path) -> Journey:
+    """Returns the journey with the configuration that is trained: the winner when the configuration asks for a search.
+
+    Raises:
+        UsageError: it asks for one and the search is not done.
+    """
+    if journey.config.tuning.algorithm == "none":
+        return journey
+    return with_winner(journey, journey.need(inputs(journey, prepared), "tune"))
+
+
+def with_winner(journey: Journey, record: Record) -> Journey:
+    """Returns the journey with the winner of a search; a winner does not ask for a search again."""
+    from seqapps.applications import config_from
+
+    tables = {**record.result["config"], "tuning": {"algorithm": "none"}}
+    return journey.with_config(config_from(tables, str(record.outputs[0])))
+
+
+def inputs(journey: Journey, prepared: Path) -> Inputs:
+    """Returns what a search depends on: all that training reads, the search's own section, the data, the code."""
+    from seqapps.commands.stages import data_digest
+    from seqapps.manifest import read_manifest
+
+    part = journey.part("application", "seed", "model", "training", "tuning")
+    return journey.inputs("tune", part, {"data": data_digest(read_manifest(prepared))})

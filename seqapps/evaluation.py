@@ -1,0 +1,379 @@
+"""How good a model is: its metrics on the test split, beside every baseline and the champion.
+
+    evaluation.json               the record, written last
+    statistics.npz                sums per sequence of every system, for the paired bootstrap
+    model-against-baselines.png   the objective of every system
+    baselines/                    the baselines' sums, so that the next evaluation does not fit them again
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from seqapps import __version__, baselines
+from seqapps.applications import Application
+from seqapps.bootstrap import Comparison, paired_bootstrap
+from seqapps.errors import DataError, RunError
+from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
+from seqapps.preprocessing.blocks import Ragged
+from seqapps.trained import Trained
+
+__all__ = [
+    "FILE_NAME",
+    "PICTURE",
+    "STATISTICS",
+    "ChampionScore",
+    "Comparison",
+    "Evaluation",
+    "Score",
+    "as_metrics",
+    "evaluate",
+    "paired_bootstrap",
+    "picture",
+    "read_evaluation",
+    "read_statistics",
+    "table",
+]
+
+FILE_NAME = "evaluation.json"
+STATISTICS = "statistics.npz"
+PICTURE = "model-against-baselines.png"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Record):
+    """What one system reached.
+
+    Args:
+        description: what it is, in one line.
+        metrics: metric name to value.
+        seconds: time to fit and score it; that of the first time when it came from the cache.
+    """
+
+    description: str
+    metrics: dict[str, float]
+    seconds: float
+
+
+class ChampionScore(_Record):
+    """What the version in service reached on the same split.
+
+    Args:
+        version: its version in the registry.
+        metrics: metric name to value; empty when it cannot be compared.
+        not_comparable: why it cannot be compared; empty when it can.
+    """
+
+    version: str
+    metrics: dict[str, float]
+    not_comparable: str = ""
+
+
+class Evaluation(_Record):
+    """The record of an evaluation.
+
+    Args:
+        application: name of the application.
+        split: what was scored.
+        note: why it is not the test split; empty when it is.
+        unit: what the metrics count: `character`, `word`, `subword`.
+        units: how many of them were scored, `<eos>` included and padding not.
+        sequences: rows of `statistics.npz`, which the bootstrap resamples.
+        objective, direction: the metric that decides, and which way it improves.
+        metrics: the model's, metric name to value.
+        baselines: name to what it reached.
+        champion: the version in service; none when there is none yet.
+        seconds: time to score the model.
+    """
+
+    application: str
+    split: str
+    note: str
+    unit: str
+    units: int
+    sequences: int
+    objective: str
+    direction: Literal["min", "max"]
+    metrics: dict[str, float]
+    baselines: dict[str, Score]
+    champion: ChampionScore | None = None
+    seconds: float
+
+
+def evaluate(  # noqa: PLR0913 - what a run has at this point
+    trained: Trained,
+    prepared: Path,
+    folder: Path,
+    *,
+    champion: Trained | None = None,
+    champion_version: str = "",
+    console: Console,
+) -> Evaluation:
+    """Scores a model, its application's baselines and the champion on the test split, and writes what it found.
+
+    Without a test split the validation split is scored, and the record says so.
+
+    Args:
+        trained: the model.
+        prepared: the prepared folder that holds the splits.
+        folder: where the files above go; created.
+        champion: the version in service.
+        champion_version: its version in the registry.
+        console: takes progress.
+
+    Raises:
+        DataError: the prepared folder has other vocabularies than the model.
+        RunError: a system gives scores that are not finite.
+    """
+    application, manifest = trained.application, read_manifest(prepared)
+    different = _difference(trained.manifest, manifest)
+    if different:
+        raise DataError(f"{prepared} cannot evaluate this model: {different}. Run `seqapps train` on it first.")
+    split, note = _split(manifest)
+    if note:
+        console.print(f"evaluate: {note}", style="yellow")
+    examples = application.examples(prepared, manifest, split)
+    console.print(f"evaluate: scoring the model on {split} ({manifest.splits[split].tokens:,} units)")
+    began = time.monotonic()
+    statistics = {"model": _statistics(application, application.predict(trained.model, examples), examples, "model")}
+    seconds, scores = time.monotonic() - began, {}
+    for name in application.baselines():
+        ground = _ground(name, application, prepared, manifest, console)
+        scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+    service = None
+    if champion is not None:
+        reason = _difference(champion.manifest, manifest)
+        console.print(f"evaluate: the champion, version {champion_version}" + (f": {reason}" if reason else ""))
+        if not reason:
+            prediction = champion.application.predict(champion.model, examples)
+            statistics["champion"] = _statistics(application, prediction, examples, "champion")
+        metrics = {} if reason else _metrics(application, statistics["champion"])
+        service = ChampionScore(version=champion_version, metrics=metrics, not_comparable=reason)
+    evaluation = Evaluation(
+        application=application.name,
+        split=split,
+        note=note,
+        unit=_unit(application),
+        units=manifest.splits[split].tokens,
+        sequences=len(statistics["model"]),
+        objective=application.objective,
+        direction=application.direction,
+        metrics=_metrics(application, statistics["model"]),
+        baselines=scores,
+        champion=service,
+        seconds=round(seconds, 3),
+    )
+    _write_arrays(folder / STATISTICS, statistics)
+    picture(evaluation, folder / PICTURE)
+    write_json(folder / FILE_NAME, evaluation.model_dump(mode="json"))
+    return evaluation
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Returns the record that `evaluate` wrote into `folder`.
+
+    Raises:
+        DataError: there is none, or one that cannot be read.
+    """
+    try:
+        return Evaluation.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {FILE_NAME}. Run `seqapps evaluate`.") from None
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise DataError(f"{folder / FILE_NAME} cannot be read: {message}. Run `seqapps evaluate`.") from None
+
+
+def read_statistics(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Returns sums per sequence, `model`, `champion` and `baseline.<name>` to `<float64>[sequences, statistics]`.
+
+    Raises:
+        DataError: `evaluate` has not written any into `folder`.
+    """
+    try:
+        with np.load(folder / STATISTICS) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {STATISTICS}. Run `seqapps evaluate`.") from None
+
+
+def as_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns every figure under one flat name, such as `test.perplexity`, `test.baseline.unigram.perplexity`."""
+    systems = {"": evaluation.metrics}
+    systems |= {f"baseline.{name}.": score.metrics for name, score in evaluation.baselines.items()}
+    if evaluation.champion is not None:
+        systems["champion."] = evaluation.champion.metrics
+    return {
+        f"{evaluation.split}.{system}{metric}": value
+        for system, metrics in systems.items()
+        for metric, value in metrics.items()
+    }
+
+
+def table(evaluation: Evaluation) -> Table:
+    """Returns all systems with their metrics, the baselines from the worst to the best; the best figure is marked."""
+    systems = _systems(evaluation)
+    objectives = [metrics[evaluation.objective] for _, metrics in systems if metrics]
+    best = min(objectives) if evaluation.direction == "min" else max(objectives)
+    result = Table(title=f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s", title_justify="left")
+    result.add_column("system")
+    for metric in evaluation.metrics:
+        result.add_column(_label(metric, evaluation.unit), justify="right")
+    for name, metrics in systems:
+        is_best = bool(metrics) and metrics[evaluation.objective] == best
+        cells = [_figure(metrics[metric]) if metrics else "not comparable" for metric in evaluation.metrics]
+        mark = " *" if is_best else ""
+        result.add_row(f"{name}{mark}", *cells, style="bold green" if is_best else None)
+    captions = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
+    result.caption = Text(". ".join(["* best", *(caption for caption in captions if caption)]))
+    return result
+
+
+def picture(evaluation: Evaluation, path: Path) -> None:
+    """Writes a PNG: the objective of every system as a bar, the model's in colour."""
+    from matplotlib.figure import Figure
+
+    systems = [(name, metrics[evaluation.objective]) for name, metrics in _systems(evaluation) if metrics]
+    names, values = zip(*systems, strict=True)
+    colours = ["#1f77b4" if name == "model" else "#b0b0b0" for name in names]
+    figure = Figure(figsize=(7.0, 1.2 + 0.4 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(names, values, color=colours)
+    axes.bar_label(bars, labels=[_figure(value) for value in values], padding=3)
+    # A uniform guess over 10,000 words would leave all others a pixel on a linear axis.
+    if min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_xscale("log")
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    better = "lower" if evaluation.direction == "min" else "higher"
+    axes.set_xlabel(f"{_label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+
+
+def _split(manifest: Manifest) -> tuple[str, str]:
+    """Returns the split to score, and why it is not the test split."""
+    if "test" in manifest.splits and manifest.splits["test"].rows:
+        return "test", ""
+    return "validation", "there is no test split, so this is the validation split, which training keeps its weights by"
+
+
+def _difference(model: Manifest, data: Manifest) -> str:
+    """Returns why a model cannot score the data, empty when it can: units must be the same ones."""
+    if model.application != data.application:
+        return f"it was made for {model.application}, and the data is for {data.application}"
+    for name, vocabulary in data.vocabularies.items():
+        other = model.vocabularies.get(name)
+        if other is None or other.sha256 != vocabulary.sha256:
+            return f"its vocabulary `{name}` is another one, so that its units are not those of the data"
+    return ""
+
+
+def _ground(
+    name: str, application: Application, prepared: Path, manifest: Manifest, console: Console
+) -> baselines.Ground:
+    return baselines.Ground(
+        config=application.config,
+        folder=prepared,
+        manifest=manifest,
+        examples=lambda split: application.examples(prepared, manifest, split),
+        report=lambda line: console.print(f"evaluate: {name}: {line}"),
+    )
+
+
+def _baseline(
+    name: str, application: Application, ground: baselines.Ground, split: str, folder: Path
+) -> tuple[Score, NDArray[np.float64]]:
+    """Returns what a baseline reached and its sums per sequence, from the cache when nothing changed."""
+    config = application.config
+    inputs = {
+        "data": ground.manifest.fingerprint,
+        "split": split,
+        "config": config.baselines.model_dump(mode="json", exclude={"names"}),
+        "seed": config.seed,
+        "segment": config.promotion.segment,
+        "code": [__version__, *(sha256_of(path) for path in sorted(Path(baselines.__file__).parent.glob("*.py")))],
+    }
+    cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
+    # A file that was cut short by a full disk is made again.
+    with suppress(OSError, KeyError, ValueError, zipfile.BadZipFile), np.load(cache) as arrays:
+        return Score.model_validate_json(str(arrays["score"])), arrays["statistics"]
+    began = time.monotonic()
+    ground.report("fitting on the training split")
+    baseline, examples = baselines.load(name)(ground), ground.examples(split)
+    statistics = _statistics(application, baseline.predict(examples), examples, name)
+    seconds = round(time.monotonic() - began, 3)
+    score = Score(description=baseline.description, metrics=_metrics(application, statistics), seconds=seconds)
+    _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
+    return score, statistics
+
+
+def _statistics(
+    application: Application, prediction: NDArray[Any], examples: Mapping[str, Ragged], system: str
+) -> NDArray[np.float64]:
+    """Returns sums per sequence; a system that gives NaN or infinity has no metric, and says so here."""
+    wrong = int(np.count_nonzero(~np.isfinite(prediction)))
+    if wrong:
+        raise RunError(
+            f"evaluate: {system} gives {wrong:,} of {prediction.size:,} scores that are not finite. A model that "
+            "diverged does this: lower training.learning_rate or training.clip_threshold."
+        )
+    return application.statistics(prediction, examples)
+
+
+def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[str, float]:
+    return {name: float(value) for name, value in application.metrics(statistics.sum(axis=0)).items()}
+
+
+def _unit(application: Application) -> str:
+    """Returns what one step of the data is, for the tables: the tokenizer's unit where there is one."""
+    tokens = getattr(application.config.data, "tokens", None)
+    return str(getattr(tokens, "unit", "unit"))
+
+
+def _systems(evaluation: Evaluation) -> list[tuple[str, dict[str, float]]]:
+    """Returns name and metrics of the baselines, the worst first, of the champion and of the model."""
+    sign = 1 if evaluation.direction == "max" else -1
+    scores = sorted(evaluation.baselines.items(), key=lambda item: sign * item[1].metrics[evaluation.objective])
+    systems = [(name, score.metrics) for name, score in scores]
+    if evaluation.champion is not None:
+        systems.append((f"champion (version {evaluation.champion.version})", evaluation.champion.metrics))
+    return [*systems, ("model", evaluation.metrics)]
+
+
+def _label(metric: str, unit: str) -> str:
+    return f"{metric} per {unit}" if metric in ("bits", "nats") else metric.replace("_", " ")
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.1f}" if value >= 100 else f"{value:.3f}"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes an .npz atomically: a temporary name, then one rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

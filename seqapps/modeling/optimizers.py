@@ -1,0 +1,153 @@
+"""Optimizers with TensorFlow's fused kernels, and the clipping of gradients. Their arithmetic is that of Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import tensorflow as tf
+
+from seqapps.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """What clipping found and decided; the gradients themselves are multiplied by `factors` where they are used.
+
+    Args:
+        norm: over all parameters, before clipping, `<float32>[]`.
+        factors: what each gradient is multiplied by, `<float32>[]` each.
+        clipped: whether any factor is below one, `<bool>[]`.
+    """
+
+    norm: Any
+    factors: list[Any]
+    clipped: Any
+
+
+def clipping(
+    gradients: Sequence[Any], how: Literal["global_norm", "norm", "none"], threshold: float, scale: Any = 1.0
+) -> Clipping:
+    """Returns the norm of the gradients and the factors that bring them below the threshold.
+
+    `global_norm`: g * threshold / max(||g||, threshold), ||g|| over all parameters. Source: Pascanu et al. 2013,
+    "On the difficulty of training recurrent neural networks", algorithm 1. `norm`: the same, each variable by itself.
+
+    Args:
+        gradients: dense `<float32>` tensors, of `scale` times the loss.
+        how: which norm counts.
+        threshold: the largest norm after clipping.
+        scale: the loss scale; factors divide it away.
+    """
+    squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in gradients]
+    norm = tf.sqrt(tf.add_n(squares)) / scale
+    if how == "norm":
+        norms = [tf.sqrt(square) / scale for square in squares]
+        factors = [threshold / tf.maximum(each, threshold) for each in norms]
+        clipped = tf.reduce_max(tf.stack(norms)) > threshold
+    elif how == "global_norm":
+        factors = [threshold / tf.maximum(norm, threshold)] * len(squares)
+        clipped = norm > threshold
+    else:
+        factors, clipped = [tf.constant(1.0)] * len(squares), tf.constant(False)
+    return Clipping(norm, [factor / scale for factor in factors], clipped)
+
+
+class Optimizer(Protocol):
+    """Moves variables against their gradients."""
+
+    variables: list[Any]
+    """Everything it remembers from step to step."""
+
+    def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
+        """Takes one step inside a graph. `factors` multiply the gradients, `rate <float32>[]` is the learning rate."""
+        ...
+
+
+class Adam:
+    """Adam with bias correction, and AdamW with `weight_decay`.
+
+    Source: Kingma & Ba 2015, algorithm 1 in the order of its section 2; Loshchilov & Hutter 2019, algorithm 2.
+
+    Args:
+        targets: the variables to move.
+        weight_decay: times the learning rate, is taken off every variable before the step.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Any],
+        *,
+        weight_decay: float = 0.0,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+    ) -> None:
+        self._targets = [_resource(target) for target in targets]
+        self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._means = _slots(self._targets)
+        self._squares = _slots(self._targets)
+        self._decay, self._betas, self._epsilon = weight_decay, (beta_1, beta_2), epsilon
+        self.variables = [self._steps, *self._means, *self._squares]
+
+    def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
+        step = tf.cast(self._steps.assign_add(1), tf.float32)
+        beta_1, beta_2 = (tf.constant(beta) for beta in self._betas)
+        powers = tf.pow(beta_1, step), tf.pow(beta_2, step)
+        for target, mean, square, gradient, factor in zip(
+            self._targets, self._means, self._squares, gradients, factors, strict=True
+        ):
+            if self._decay:
+                target.assign_sub(target * (self._decay * rate))
+            tf.raw_ops.ResourceApplyAdam(
+                var=target.handle,
+                m=mean.handle,
+                v=square.handle,
+                beta1_power=powers[0],
+                beta2_power=powers[1],
+                lr=rate,
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=self._epsilon,
+                grad=gradient * factor,
+            )
+
+
+class GradientDescent:
+    """Stochastic gradient descent, v <- momentum v - rate g, w <- w + v."""
+
+    def __init__(self, targets: Sequence[Any], *, momentum: float = 0.0) -> None:
+        self._targets = [_resource(target) for target in targets]
+        self._momentum = momentum
+        self._speeds = _slots(self._targets) if momentum else []
+        self.variables = list(self._speeds)
+
+    def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
+        for index, (target, gradient, factor) in enumerate(zip(self._targets, gradients, factors, strict=True)):
+            if self._momentum:
+                tf.raw_ops.ResourceApplyKerasMomentum(
+                    var=target.handle,
+                    accum=self._speeds[index].handle,
+                    lr=rate * factor,
+                    grad=gradient,
+                    momentum=self._momentum,
+                )
+            else:
+                tf.raw_ops.ResourceApplyGradientDescent(var=target.handle, alpha=rate * factor, delta=gradient)
+
+
+def make_optimizer(config: TrainingConfig, targets: Sequence[Any]) -> Optimizer:
+    """Returns the configured optimizer of some variables."""
+    if config.optimizer == "sgd":
+        return GradientDescent(targets, momentum=config.momentum)
+    return Adam(targets, weight_decay=config.weight_decay)
+
+
+def _resource(variable: Any) -> Any:
+    """Returns the TensorFlow variable behind a Keras variable."""
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def _slots(targets: Sequence[Any]) -> list[Any]:
+    return [tf.Variable(tf.zeros(target.shape, target.dtype), trainable=False) for target in targets]

@@ -1,0 +1,187 @@
+"""One step of training and one of validation, each one graph. Sums stay in variables: no step waits to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seqapps.config import TrainingConfig
+from seqapps.modeling.losses import Objective
+from seqapps.modeling.optimizers import Optimizer, clipping
+from seqapps.modeling.recurrent import state_sizes, zero_states
+
+# A float16 gradient below 6e-8 is lost: losses are multiplied by a power of two that grows until something overflows.
+_FIRST_SCALE = 2.0**15
+_STEPS_TO_GROW = 2_000
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the steps of an epoch added up to.
+
+    Args:
+        loss: weighted sum of the positions' losses, over the steps that were taken.
+        tokens: sum of their weights.
+        norm: sum of the gradient norms before clipping; `norm_max` the largest.
+        taken, clipped, skipped: steps that moved the weights, were clipped, had a gradient that is not finite.
+        skipped_in_a_row: how many of the last steps were skipped.
+    """
+
+    loss: float
+    tokens: float
+    norm: float
+    taken: int
+    clipped: int
+    skipped: int
+    norm_max: float
+    skipped_in_a_row: int
+
+    def since(self, before: Sums) -> Sums:
+        """Returns the sums of the steps after `before`; maxima and runs are as they are now."""
+        return Sums(
+            self.loss - before.loss,
+            self.tokens - before.tokens,
+            self.norm - before.norm,
+            self.taken - before.taken,
+            self.clipped - before.clipped,
+            self.skipped - before.skipped,
+            self.norm_max,
+            self.skipped_in_a_row,
+        )
+
+    @property
+    def mean_loss(self) -> float:
+        """Loss of a position; not a number when nothing was added up."""
+        return self.loss / self.tokens if self.tokens else float("nan")
+
+    @property
+    def mean_norm(self) -> float:
+        """Gradient norm of a step; not a number when no step was taken."""
+        return self.norm / self.taken if self.taken else float("nan")
+
+
+class TrainingStep:
+    """Moves a model by one batch.
+
+    A step whose loss or gradient is not finite moves nothing, is counted, and hands on zero states where its own are
+    not finite.
+
+    Args:
+        model: inputs named as in x, and the carried states.
+        optimizer: of the model's trainable variables.
+        objective: what is minimised.
+        config: clipping, reduction and precision.
+        signature: `element_spec` of the batches.
+    """
+
+    def __init__(
+        self, model: keras.Model, optimizer: Optimizer, objective: Objective, config: TrainingConfig, signature: Any
+    ) -> None:
+        self._model, self._optimizer, self._objective, self._config = model, optimizer, objective, config
+        self._sums = tf.Variable(tf.zeros(6, tf.float64), trainable=False)
+        self._norm_max = tf.Variable(0.0, trainable=False)
+        self._run = tf.Variable(0, trainable=False)
+        self._scaled = config.precision == "mixed_float16"
+        self._scale = tf.Variable(_FIRST_SCALE if self._scaled else 1.0, trainable=False)
+        self._grown = tf.Variable(0, trainable=False)
+        self.variables = [self._sums, self._norm_max, self._run, self._scale, self._grown]
+        rate = tf.TensorSpec((), tf.float32)
+        states = state_signature(model, signature)
+        self._graph = tf.function(self._step, input_signature=(*signature, states, rate), autograph=False)
+
+    def __call__(self, x: Mapping[str, Any], y: Any, weights: Any, states: Mapping[str, Any], rate: float) -> Any:
+        """Takes the step and returns the states after it. `rate` is the learning rate."""
+        return self._graph(x, y, weights, states, tf.constant(rate, tf.float32))
+
+    def sums(self) -> Sums:
+        """Reads the sums since `clear`; waits for the last step."""
+        loss, tokens, norm, taken, clipped, skipped = (float(value) for value in self._sums.numpy())
+        largest, run = float(self._norm_max.numpy()), int(self._run.numpy())
+        return Sums(loss, tokens, norm, int(taken), int(clipped), int(skipped), largest, run)
+
+    def clear(self) -> None:
+        """Starts an epoch's sums; steps skipped in a row are counted on."""
+        self._sums.assign(tf.zeros_like(self._sums))
+        self._norm_max.assign(0.0)
+
+    def _step(self, x: Any, y: Any, weights: Any, states: Any, rate: Any) -> Any:
+        variables = [variable.value for variable in self._model.trainable_variables]
+        with tf.GradientTape() as tape:
+            outputs = self._model({**x, **states}, training=True)
+            total = tf.reduce_sum(self._objective.loss(outputs, y) * weights)
+            loss = total / self._divisor(weights) * self._scale
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # The optimizers' kernels are dense: an embedding's gradient is summed into its matrix here.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        found = clipping(gradients, self._config.clip, self._config.clip_threshold, self._scale)
+        finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
+
+        def move() -> Any:
+            self._optimizer.apply(gradients, found.factors, rate)
+            return tf.constant(True)
+
+        tf.cond(finite, move, lambda: tf.constant(False))
+        self._count(finite, total, tf.reduce_sum(weights), found.norm, found.clipped)
+        if self._scaled:
+            self._rescale(finite)
+        good = tf.math.is_finite(total)
+        return {name: tf.where(good, outputs[name], tf.zeros_like(outputs[name])) for name in states}
+
+    def _divisor(self, weights: Any) -> Any:
+        """Positions (`token`) or rows (`sequence`) of the batch that count; never below one."""
+        if self._config.reduction == "token":
+            return tf.maximum(tf.reduce_sum(weights), 1.0)
+        rows = tf.reduce_max(tf.reshape(weights, (tf.shape(weights)[0], -1)), axis=1)
+        return tf.maximum(tf.reduce_sum(tf.cast(rows > 0.0, tf.float32)), 1.0)
+
+    def _count(self, finite: Any, total: Any, tokens: Any, norm: Any, clipped: Any) -> None:
+        taken = tf.stack([total, tokens, norm, 1.0, tf.cast(clipped, tf.float32), 0.0])
+        skipped = tf.constant([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+        self._sums.assign_add(tf.cast(tf.where(finite, taken, skipped), tf.float64))
+        self._norm_max.assign(tf.where(finite, tf.maximum(self._norm_max, norm), self._norm_max))
+        self._run.assign(tf.where(finite, 0, self._run + 1))
+
+    def _rescale(self, finite: Any) -> None:
+        """Halves the loss scale after an overflow, doubles it after many steps without one."""
+        grown = tf.where(finite, self._grown + 1, 0)
+        doubled = tf.where(grown >= _STEPS_TO_GROW, self._scale * 2.0, self._scale)
+        self._scale.assign(tf.where(finite, doubled, tf.maximum(self._scale / 2.0, 1.0)))
+        self._grown.assign(tf.where(grown >= _STEPS_TO_GROW, 0, grown))
+
+
+class ValidationStep:
+    """Adds up the loss of a model on batches, without moving it."""
+
+    def __init__(self, model: keras.Model, objective: Objective, signature: Any) -> None:
+        self._model, self._objective = model, objective
+        self._sums = tf.Variable(tf.zeros(2, tf.float64), trainable=False)
+        states = state_signature(model, signature)
+        self._graph = tf.function(self._step, input_signature=(*signature, states), autograph=False)
+
+    def mean_loss(self, batches: Any) -> float:
+        """Returns the weighted mean loss over all batches of a split, exactly; carries states where the batches do."""
+        self._sums.assign(tf.zeros_like(self._sums))
+        zeros = zero_states(self._model, batches.batch_size)
+        states = zeros
+        for x, y, weights in batches.dataset(0):
+            after = self._graph(x, y, weights, states)
+            states = after if batches.carries else zeros
+        loss, tokens = self._sums.numpy()
+        return float(loss / np.maximum(tokens, 1e-300))
+
+    def _step(self, x: Any, y: Any, weights: Any, states: Any) -> Any:
+        outputs = self._model({**x, **states}, training=False)
+        losses = tf.cast(self._objective.loss(outputs, y) * weights, tf.float64)
+        self._sums.assign_add(tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(weights, tf.float64))]))
+        return {name: outputs[name] for name in states}
+
+
+def state_signature(model: keras.Model, signature: Any) -> dict[str, Any]:
+    """Returns the TensorSpecs of the carried states, for the rows of a batch signature."""
+    rows = signature[1].shape[0]
+    return {name: tf.TensorSpec((rows, size), tf.float32) for name, size in state_sizes(model).items()}

@@ -1,0 +1,48 @@
+"""Pictures of a training, as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from seqapps.history import History
+
+
+def learning_curves(history: History, path: Path) -> None:
+    """Draws loss, objective, gradient norm and learning rate over the epochs into a PNG file.
+
+    Args:
+        history: of at least one epoch.
+        path: where the file is written; its folder is made when missing.
+    """
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    # The Agg canvas needs no display, and leaves the process's own backend alone.
+    canvas = FigureCanvasAgg(figure)
+    losses, objective, norms, rates = figure.subplots(2, 2).flat
+    epochs = [log.epoch for log in history.epochs]
+    losses.plot(epochs, [log.loss for log in history.epochs], ".-", label="training")
+    losses.plot(epochs, [log.validation_loss for log in history.epochs], ".-", label="validation")
+    _label(losses, "loss (nats per unit)")
+    objective.plot(epochs, [log.objective for log in history.epochs], ".-", label="validation")
+    objective.plot([history.best_epoch], [history.best], "o", mfc="none", ms=10, label=f"best {history.best:.4g}")
+    _label(objective, history.objective)
+    norms.plot(epochs, [log.gradient_norm for log in history.epochs], ".-", label="mean")
+    norms.plot(epochs, [log.gradient_norm_max for log in history.epochs], ".:", label="largest")
+    norms.plot(epochs, [log.clip_share for log in history.epochs], ".--", label="share of steps clipped")
+    norms.set_yscale("symlog", linthresh=1.0)
+    _label(norms, "gradient norm before clipping")
+    rates.plot(epochs, [log.learning_rate for log in history.epochs], ".-", label="at the epoch's end")
+    _label(rates, "learning rate")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.print_png(path)
+
+
+def _label(axes: Axes, title: str) -> None:
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()

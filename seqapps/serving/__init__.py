@@ -1,0 +1,36 @@
+"""A trained model as a SavedModel that answers raw text wherever TensorFlow is, and the answers it gives.
+
+    saved_model.pb, variables/     the graph with its named signatures, and the weights
+    assets/<vocabulary>.<file>     the vocabularies, for people and other programs
+    model.json                     what it is: application, configuration, signatures, where it comes from
+    golden.json                    example calls with the outputs that the trained model gave
+    check.py                       answers the golden calls with TensorFlow alone
+"""
+
+from seqapps.serving.exporting import TOLERANCE, ExportReport, Verification, export, verify
+from seqapps.serving.served import (
+    BATCH,
+    Completions,
+    Continuation,
+    Score,
+    Served,
+    batch_seed,
+    load,
+    read_record,
+)
+
+__all__ = [
+    "BATCH",
+    "TOLERANCE",
+    "Completions",
+    "Continuation",
+    "ExportReport",
+    "Score",
+    "Served",
+    "Verification",
+    "batch_seed",
+    "export",
+    "load",
+    "read_record",
+    "verify",
+]

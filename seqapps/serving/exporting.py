@@ -1,0 +1,263 @@
+"""A trained model to a SavedModel that is proven to answer what the trained model answers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from seqapps import __version__
+from seqapps.errors import RunError
+from seqapps.manifest import write_json
+from seqapps.serving import check
+from seqapps.serving.served import FILE_NAME
+from seqapps.trained import Trained, load_trained
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+GOLDEN = "golden.json"
+CHECK = "check.py"
+TOLERANCE = 1e-4
+"""Largest difference between what the trained and the exported model answer: absolute below 1, relative above."""
+
+_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export` made and saw.
+
+    Args:
+        folder: the SavedModel.
+        signatures: names of its signatures.
+        calls: golden calls that a fresh process answered.
+        largest_difference: between its numbers and the trained model's; its texts were equal.
+        needs_tensorflow_text: whether tensorflow_text must be imported before the model is loaded.
+        bytes: size of the folder.
+        load_seconds: what loading took in the fresh process, after its imports.
+    """
+
+    folder: Path
+    signatures: tuple[str, ...]
+    calls: int
+    largest_difference: float
+    needs_tensorflow_text: bool
+    bytes: int
+    load_seconds: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a fresh process without seqapps answered to the golden calls of a folder.
+
+    Args:
+        calls: how many there are.
+        largest_difference: largest difference of a number (see `TOLERANCE`); infinite when a text, an id or a shape
+            differs.
+        where: the output that differs most, `signature[call].output`.
+        needs_tensorflow_text: whether the graph loads only with tensorflow_text.
+        load_seconds: what loading took, after the imports.
+    """
+
+    calls: int
+    largest_difference: float
+    where: str
+    needs_tensorflow_text: bool
+    load_seconds: float
+
+
+def export(trained_folder: Path, prepared: Path, target: Path, *, console: Console) -> ExportReport:
+    """Writes a trained model as a SavedModel, and proves that it answers alone what the trained model answers.
+
+    Everything is built beside `target` and gets its name in one rename; a refusal or a kill leaves `target` as it was.
+
+    Args:
+        trained_folder: what `save_trained` wrote.
+        prepared: the prepared data; golden calls are made of its rows.
+        target: the folder to write; replaced when it exists.
+        console: for messages.
+
+    Raises:
+        RunError: the graph has an operation that runs on a GPU only, or a fresh process answers otherwise.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = target.parent / f".{target.name}.building"
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        console.print(f"export: tracing {trained_folder}")
+        with tf.device("CPU:0"):
+            record = _save(trained_folder, building)
+            golden = _golden(trained_folder, prepared)
+        write_json(building / GOLDEN, golden)
+        shutil.copyfile(check.__file__, building / CHECK)
+        console.print("export: answering the golden calls in a process without seqapps")
+        seen = verify(building)
+        if not seen.largest_difference <= TOLERANCE:
+            raise RunError(
+                "export: the exported model does not answer what the trained model answers. Received: difference "
+                f"{seen.largest_difference:.3g} at {seen.where}. Allowed: {TOLERANCE:g}. {target} was not written."
+            )
+        record["needs_tensorflow_text"] = seen.needs_tensorflow_text
+        record["golden"] = {"calls": seen.calls, "largest_difference": seen.largest_difference}
+        write_json(building / FILE_NAME, record)
+        _publish(building, target)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    console.print(f"export: {target}, {size / 1e6:.1f} MB, largest difference {seen.largest_difference:.1e}")
+    return ExportReport(
+        folder=target,
+        signatures=tuple(record["signatures"]),
+        calls=seen.calls,
+        largest_difference=seen.largest_difference,
+        needs_tensorflow_text=seen.needs_tensorflow_text,
+        bytes=size,
+        load_seconds=seen.load_seconds,
+    )
+
+
+def verify(folder: Path) -> Verification:
+    """Returns how a fresh CPU process that cannot import seqapps answers the golden calls of an exported folder.
+
+    Raises:
+        RunError: the process cannot load the model or answer.
+    """
+    golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as elsewhere:
+        answers = Path(elsewhere) / "answers.json"
+        command = [sys.executable, "-I", check.__file__, str(folder.resolve()), str(answers)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        done = subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        if done.returncode or not answers.exists():
+            last = "\n".join(done.stderr.strip().splitlines()[-6:])
+            raise RunError(f"export: a process without seqapps cannot answer with {folder}:\n{last}")
+        report = json.loads(answers.read_text(encoding="utf-8"))
+    differences = [(0.0, "")]
+    for name, calls in golden.items():
+        for index, (call, received) in enumerate(zip(calls, report["answers"][name], strict=True)):
+            differences += [
+                (difference(expected, received.get(key)), f"{name}[{index}].{key}")
+                for key, expected in call["outputs"].items()
+            ]
+    largest, where = max(differences, key=lambda item: item[0])
+    return Verification(
+        calls=sum(len(calls) for calls in golden.values()),
+        largest_difference=largest,
+        where=where,
+        needs_tensorflow_text=report["needs_tensorflow_text"],
+        load_seconds=report["load_seconds"],
+    )
+
+
+def difference(expected: Any, received: Any) -> float:
+    """Returns the largest difference between two nested lists of numbers or texts; infinite where texts, whole
+    numbers or shapes differ, or where one is not a number."""
+    if isinstance(expected, list) and isinstance(received, list):
+        if len(expected) != len(received):
+            return math.inf
+        return max((difference(*pair) for pair in zip(expected, received, strict=True)), default=0.0)
+    if isinstance(expected, float) and isinstance(received, float):
+        apart = abs(expected - received) / max(1.0, abs(expected))
+        return math.inf if math.isnan(apart) and expected != received else apart
+    return 0.0 if expected == received else math.inf
+
+
+def _save(trained_folder: Path, folder: Path) -> dict[str, Any]:
+    """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
+    trained = load_trained(trained_folder, use_cudnn=False)
+    module, signatures = trained.application.signatures(trained.model, trained.resources)
+    with tempfile.TemporaryDirectory() as names:
+        module.assets = _assets(trained_folder, trained, Path(names))
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    _refuse_cudnn(folder)
+    return {
+        "application": trained.application.name,
+        "name": trained.application.config.model_name,
+        "config": trained.application.config.model_dump(mode="json"),
+        "vocabularies": {
+            name: {**tokenizer.config.model_dump(mode="json"), "size": tokenizer.size}
+            for name, tokenizer in trained.resources.items()
+        },
+        "signatures": {name: _interface(function) for name, function in signatures.items()},
+        "manifest_fingerprint": trained.manifest.fingerprint,
+        "code_version": __version__,
+        "tensorflow": tf.__version__,
+    }
+
+
+def _assets(trained_folder: Path, trained: Trained, names: Path) -> list[Any]:
+    """Returns the files of all vocabularies as assets. An asset keeps only its file's name, so the vocabulary's name
+    becomes part of it."""
+    assets = []
+    for name in trained.resources:
+        for file in sorted((trained_folder / "vocabularies" / name).iterdir()):
+            shutil.copyfile(file, names / f"{name}.{file.name}")
+            assets.append(tf.saved_model.Asset(str(names / f"{name}.{file.name}")))
+    return assets
+
+
+def _golden(trained_folder: Path, prepared: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the golden calls with the answers of the trained model: another instance, which is never saved."""
+    trained = load_trained(trained_folder, use_cudnn=False)
+    calls = trained.application.golden_inputs(prepared, trained.manifest, trained.resources)
+    module, signatures = trained.application.signatures(trained.model, trained.resources)
+    golden = {
+        name: [{"inputs": inputs, "outputs": check.answer(tf, signatures[name], inputs)} for inputs in examples]
+        for name, examples in calls.items()
+    }
+    del module  # until here it holds what the signatures need
+    return golden
+
+
+def _interface(function: Any) -> dict[str, Any]:
+    """Returns the inputs and outputs of a signature: name to type and shape."""
+
+    def described(specs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
+
+    named, inputs = function.structured_input_signature
+    return {
+        "inputs": described({spec.name: spec for spec in named} | inputs),
+        "outputs": described(function.structured_outputs),
+    }
+
+
+def _refuse_cudnn(folder: Path) -> None:
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    found = {name for graph in saved.meta_graphs for name in operations(graph.graph_def) if "Cudnn" in name}
+    if found:
+        raise RunError(
+            f"export: the graph holds {', '.join(sorted(found))}, which run on a GPU only. Build the model with "
+            "`use_cudnn=False`."
+        )
+
+
+def operations(graph: Any) -> set[str]:
+    """Returns the types of all operations of a graph, those inside its functions included."""
+    inner = (node for function in graph.library.function for node in function.node_def)
+    return {node.op for node in graph.node} | {node.op for node in inner}
+
+
+def _publish(building: Path, target: Path) -> None:
+    """Gives the finished folder its name. A rename cannot replace a folder with files: the old one steps aside."""
+    old = target.parent / f".{target.name}.replaced"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    building.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

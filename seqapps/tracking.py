@@ -1,0 +1,363 @@
+"""The one door to MLflow: an explicit client and explicit run ids, never "the active run", no autolog.
+
+The embedded store is an SQLite file of the workspace. It is created once, under a file lock, before any use: two
+processes that meet an empty file would both try to make its tables, and one would die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqapps import __version__
+from seqapps.config import RunConfig, to_toml
+from seqapps.errors import RunError, UsageError
+from seqapps.manifest import Manifest
+from seqapps.provenance import git_tags, is_gone, lock_file, process_tags, user
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from seqapps.workspace import Workspace
+
+KIND = "seqapps.kind"
+SAVED_MODEL = "saved_model"
+_PARAM_LENGTH, _TAG_LENGTH, _KEY_LENGTH, _BATCH, _DIGEST = 6000, 8000, 250, 100, 36
+_DEFAULT_EXPERIMENT = "seqapps"
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """A run of MLflow."""
+
+    run_id: str
+    experiment_id: str
+
+
+class Tracker:
+    """Runs, parameters, metrics and artifacts, written by run id.
+
+    Args:
+        uri: `sqlite:///...` (or another database), or `http(s)://...` of a server.
+        artifacts: folder of the runs' files; None lets the server decide.
+        experiment: name of the experiment, which is created when it is missing.
+
+    Raises:
+        UsageError: a store that MLflow has retired, a server that does not answer, a deleted experiment.
+    """
+
+    def __init__(self, uri: str, artifacts: Path | None, *, experiment: str = _DEFAULT_EXPERIMENT) -> None:
+        if "://" not in uri or uri.startswith("file:"):
+            raise UsageError(
+                "`tracking.uri` must be a server or a database. MLflow has retired folders of files. "
+                f"Received: {uri!r}. Example: http://127.0.0.1:5000 or sqlite:////data/mlflow.db."
+            )
+        self.uri = uri
+        self.experiment = experiment
+        self._artifacts = artifacts
+        with self.lock("store"):
+            self.client = _client(uri)
+            self.experiment_id = self._experiment()
+
+    @classmethod
+    def open(cls, config: RunConfig, workspace: Workspace, uri: str = "") -> Tracker:
+        """Returns the tracker of a run's configuration, and closes runs whose process is gone.
+
+        Args:
+            config: names the server (`tracking.uri`) and the experiment (`tracking.experiment`, else `name`).
+            workspace: holds the embedded store when no server is named.
+            uri: goes before the configuration's.
+        """
+        address = uri or config.tracking.uri or workspace.tracking_uri
+        artifacts = None if address.startswith("http") else workspace.artifacts
+        name = config.tracking.experiment or config.name or _DEFAULT_EXPERIMENT
+        tracker = cls(address, artifacts, experiment=name)
+        tracker.reap()
+        return tracker
+
+    @property
+    def page_command(self) -> str:
+        """The command (or the address) that opens MLflow's page."""
+        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
+
+    # ---- runs
+
+    def start(
+        self, run_name: str, *, kind: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> RunRef:
+        """Returns a new run, marked with this process, the user, the git commit and the version of seqapps.
+
+        Args:
+            run_name: name for people.
+            kind: what the run is (`train`, `search`, `trial`, `ledger`), kept as a tag.
+            parent: run id that it is nested in.
+            tags: further tags.
+        """
+        everything = {KIND: kind, "mlflow.user": user(), "seqapps.version": __version__, **git_tags(), **process_tags()}
+        if parent:
+            everything["mlflow.parentRunId"] = parent
+        everything |= {key: value[:_TAG_LENGTH] for key, value in (tags or {}).items()}
+        run = self.client.create_run(self.experiment_id, tags=everything, run_name=run_name)
+        return RunRef(run.info.run_id, self.experiment_id)
+
+    def resume(self, run_id: str) -> RunRef:
+        """Marks a run as running again, in this process.
+
+        Raises:
+            UsageError: the store has no such run.
+        """
+        run = self.run(run_id)
+        self.client.update_run(run_id, status="RUNNING")
+        self.set_tags(run_id, {**git_tags(), **process_tags()})
+        return RunRef(run_id, run.info.experiment_id)
+
+    def run(self, run_id: str) -> Run:
+        """Returns what MLflow knows of a run.
+
+        Raises:
+            UsageError: the store has no such run.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            raise UsageError(f"run `{run_id}` is not in {self.uri}: {error}") from None
+
+    def find(self, *, kind: str, tags: Mapping[str, str] | None = None) -> list[Run]:
+        """Returns the experiment's runs of a kind that carry all `tags`, the newest first."""
+        terms = [f"tags.`{key}` = '{value}'" for key, value in {KIND: kind, **(tags or {})}.items()]
+        return self._search(" and ".join(terms))
+
+    def children(self, parent: str) -> list[Run]:
+        """Returns the runs that are nested in `parent`, the newest first."""
+        return self._search(f"tags.`mlflow.parentRunId` = '{parent}'")
+
+    def reap(self) -> list[str]:
+        """Marks runs as KILLED that are RUNNING in a process of this machine that is gone; returns their ids."""
+        gone = [run.info.run_id for run in self._search("attributes.status = 'RUNNING'") if is_gone(run.data.tags)]
+        for run_id in gone:
+            self.client.set_terminated(run_id, "KILLED")
+        return gone
+
+    def finish(self, run_id: str, status: Status = "FINISHED") -> None:
+        """Closes a run."""
+        self.client.set_terminated(run_id, status)
+
+    # ---- what is logged
+
+    def log_config(self, run_id: str, config: RunConfig) -> None:
+        """Logs the whole configuration: dotted parameters, and the file `config.toml` that `--config` takes.
+
+        MLflow's parameters never change: those that a resumed run has already are left as they are.
+        """
+        from mlflow.entities import Param
+
+        tables = config.model_dump(mode="json")
+        known = self.run(run_id).data.params
+        values = {key[:_KEY_LENGTH]: str(value)[:_PARAM_LENGTH] for key, value in flatten(tables).items()}
+        params = [Param(key, value) for key, value in values.items() if key not in known]
+        for start in range(0, len(params), _BATCH):
+            self.client.log_batch(run_id, params=params[start : start + _BATCH])
+        self.log_text(run_id, to_toml(tables), "config.toml")
+
+    def log_dataset(self, run_id: str, manifest: Manifest, folder: Path) -> None:
+        """Logs the prepared data as the run's data set; the manifest's whole fingerprint is a tag."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = {name: {"rows": split.rows, "tokens": split.tokens} for name, split in manifest.splits.items()}
+        dataset = Dataset(
+            name=folder.name,
+            digest=manifest.fingerprint[:_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": folder.resolve().as_uri()}),
+            schema=json.dumps(manifest.schema_.model_dump(mode="json")),
+            profile=json.dumps(profile),
+        )
+        tags = [InputTag("mlflow.data.context", "training"), InputTag("seqapps.fingerprint", manifest.fingerprint)]
+        self.client.log_inputs(run_id, [DatasetInput(dataset, tags)])
+        self.set_tags(run_id, {"seqapps.data": manifest.fingerprint})
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Logs numbers of one step in one call; what is not a number is left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = {key: float(value) for key, value in metrics.items() if value is not None}
+        batch = [Metric(key, value, now, step) for key, value in values.items() if not math.isnan(value)]
+        for start in range(0, len(batch), _BATCH):
+            self.client.log_batch(run_id, metrics=batch[start : start + _BATCH])
+
+    def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Copies a file, or what is in a folder, to the run's artifacts (into `folder` there)."""
+        if path.is_dir():
+            self.client.log_artifacts(run_id, str(path), folder or None)
+        else:
+            self.client.log_artifact(run_id, str(path), folder or None)
+
+    def log_text(self, run_id: str, text: str, file: str) -> None:
+        """Writes a text artifact."""
+        self.client.log_text(run_id, text, file)
+
+    def read_text(self, run_id: str, file: str) -> str | None:
+        """Returns a text artifact, or None when the run has none of that name."""
+        folder, _, name = file.rpartition("/")
+        if name not in {item.path.rpartition("/")[2] for item in self.client.list_artifacts(run_id, folder or None)}:
+            return None
+        with tempfile.TemporaryDirectory() as target:
+            return Path(self.client.download_artifacts(run_id, file, target)).read_text(encoding="utf-8")
+
+    def log_model(  # noqa: PLR0913 - what makes a pyfunc
+        self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
+    ) -> str:
+        """Logs a pyfunc made from code around a SavedModel, and returns where its files lie.
+
+        Nothing is pickled and no requirement is inferred (that would cost 20 seconds).
+
+        Args:
+            run: the run that made it.
+            name: name for people.
+            code: a Python file that ends in `mlflow.models.set_model`.
+            saved_model: folder, copied as the artifact `saved_model`.
+            requirements: pinned requirements.
+            signature: the `mlflow.models.ModelSignature` of the columns and parameters.
+        """
+        from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model
+
+        logged = self.client.create_logged_model(run.experiment_id, name, source_run_id=run.run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            pyfunc.save_model(
+                f"{folder}/model",
+                python_model=str(code),
+                artifacts={SAVED_MODEL: str(saved_model)},
+                pip_requirements=list(requirements),
+                signature=signature,
+                mlflow_model=Model(run_id=run.run_id, model_id=logged.model_id),
+            )
+            self.client.log_model_artifacts(logged.model_id, f"{folder}/model")
+        self.client.finalize_logged_model(logged.model_id, "READY")
+        self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        # Not `models:/<id>`: the registry would look that up in the process' default store.
+        return str(logged.artifact_location)
+
+    def fetch(self, source: str, folder: Path) -> Path:
+        """Downloads the files of a model version into `folder`, and returns where they lie."""
+        from mlflow.artifacts import download_artifacts
+
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self.uri))
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run."""
+        from mlflow.entities import RunTag
+
+        items = [RunTag(key[:_KEY_LENGTH], value[:_TAG_LENGTH]) for key, value in tags.items()]
+        self.client.log_batch(run_id, tags=items)
+
+    # ---- ground
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Keeps other processes of this machine out of a piece of work on this store."""
+        with lock_file(self._lock_path(name)):
+            yield
+
+    def _lock_path(self, name: str) -> Path:
+        if self.uri.startswith("sqlite:///"):
+            database = Path(self.uri.removeprefix("sqlite:///"))
+            return database.with_name(f".{database.name}.{name}.lock")
+        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"seqapps-{digest}.{name}.lock"
+
+    def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_experiment_by_name(self.experiment)
+            if found is None:
+                location = None if self._artifacts is None else (self._artifacts / self.experiment).resolve().as_uri()
+                return self.client.create_experiment(self.experiment, artifact_location=location)
+        except MlflowException as error:
+            raise RunError(f"the tracking store {self.uri} does not answer: {error}") from None
+        if found.lifecycle_stage != "active":
+            raise UsageError(
+                f"experiment `{self.experiment}` was deleted in {self.uri}. Bring it back with `mlflow experiments "
+                f"restore -x {found.experiment_id}`, or choose another name with `--set tracking.experiment=NAME`."
+            )
+        return found.experiment_id
+
+    def _search(self, condition: str) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+
+class TrackingListener:
+    """Tells MLflow about a training: metrics of every epoch in one call, the sample as a text.
+
+    Args:
+        tracker: the door.
+        run_id: the run that is told.
+    """
+
+    def __init__(self, tracker: Tracker, run_id: str) -> None:
+        self._tracker = tracker
+        self._run_id = run_id
+
+    def on_start(self, plan: Any) -> None:
+        """Nothing to tell: the configuration is logged by who starts the run."""
+
+    def on_step(self, log: Any) -> None:
+        """Nothing to tell: one call to the store a step would cost more than the step."""
+
+    def on_epoch(self, log: Any) -> None:
+        """Logs every number of the epoch, and its sample."""
+        numbers = {key: value for key, value in vars(log).items() if key != "epoch" and isinstance(value, (int, float))}
+        self._tracker.log_metrics(self._run_id, numbers, step=log.epoch)
+        if getattr(log, "sample", ""):
+            self._tracker.log_text(self._run_id, log.sample + "\n", f"samples/epoch-{log.epoch:03d}.txt")
+
+    def on_end(self, history: Any) -> None:
+        """Nothing to tell: figures and pictures are logged by who drives the run."""
+
+
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested tables as dotted names to values.
+
+    >>> flatten({"training": {"epochs": 3}})
+    {'training.epochs': 3}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _client(uri: str) -> MlflowClient:
+    # Read when MLflow is imported, so it must stand before the import.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import logging
+
+    from mlflow import MlflowClient
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -1,0 +1,191 @@
+"""Configurations: what is said about a mistake, word for word, and what every default makes of a short file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from seqapps.applications import config_from, load_config
+from seqapps.config import RunConfig, read_toml, to_toml
+from seqapps.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(ROOT.glob("configs/*/*.toml"))
+SMALL = """
+application = "language_model"
+[source]
+files = ["corpus.txt"]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def message(file: Path, *overrides: str) -> str:
+    """What is said about a configuration, without the file's name."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, overrides)
+    return str(caught.value).replace(f"{file}: ", "")
+
+
+def test_unknown_key_names_the_nearest(file: Path) -> None:
+    assert message(file, "evaluation.stream=2") == (
+        "`evaluation.stream` does not exist. Received: 'stream'. Allowed: streams, window. Nearest: streams."
+    )
+
+
+def test_unknown_key_deep_in_a_section(file: Path) -> None:
+    assert message(file, "training.schedule.facto=0.5") == (
+        "`training.schedule.facto` does not exist. Received: 'facto'. "
+        "Allowed: factor, hold_epochs, name, patience, warmup_steps. Nearest: factor."
+    )
+
+
+def test_unknown_section(file: Path) -> None:
+    assert message(file, "trainning.epochs=1") == (
+        "`trainning` does not exist. Received: 'trainning'. Allowed: application, baselines, data, evaluation, model, "
+        "name, promotion, seed, source, tracking, training, tuning. Nearest: training."
+    )
+
+
+def test_unknown_key_of_the_architecture(file: Path) -> None:
+    assert message(file, "model.cells=\"gru\"") == (
+        "`model.cells` does not exist. Received: 'cells'. Allowed: architecture, bidirectional, cell, dropout, "
+        "embedding, tie_embeddings, units. Nearest: cell."
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        (
+            'training.epochs="many"',
+            "`training.epochs` must be a valid integer, unable to parse string as an integer. Received: 'many'.",
+        ),
+        ("training.epochs=0", "`training.epochs` must be greater than or equal to 1. Received: 0."),
+        ("training.learning_rate=-1.0", "`training.learning_rate` must be greater than 0. Received: -1.0."),
+        (
+            'model.cell="lsmt"',
+            '`model.cell` must be "simple_rnn", "lstm" or "gru". Received: \'lsmt\'.',
+        ),
+        ("data.max_reject_fraction=2.0", "`data.max_reject_fraction` must be less than or equal to 1. Received: 2.0."),
+    ],
+)
+def test_wrong_type_or_value(file: Path, override: str, text: str) -> None:
+    assert message(file, override) == text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (
+            ["training.momentum=0.9"],
+            "`training`: `momentum` is for optimizer \"sgd\". Received optimizer: 'adam'.",
+        ),
+        (
+            ["tuning.algorithm=random", "tuning.trials=0"],
+            "`tuning`: `trials` and `minutes` are both 0: a search needs a bound. Example: trials = 20.",
+        ),
+        (
+            ["data.split.validation=0.6", "data.split.test=0.4"],
+            "`data.split`: `validation` + `test` must stay below 1. Received: 0.6 + 0.4.",
+        ),
+        (
+            ['source.builtin="python-docs"'],
+            "`source`: needs exactly one of `files`, `train`, `builtin`, `url`. "
+            "Received: `source.files` and `source.builtin`. Example: files = [\"corpus/*.txt\"].",
+        ),
+        (
+            ["model.bidirectional=true"],
+            "`model.bidirectional` = true cannot be a language model: the backward direction sees the unit that is to "
+            "be predicted, so the loss falls to zero and the model can neither score nor write text. Received: true. "
+            "Allowed: false.",
+        ),
+        (
+            ['data.tokens.unit="subword"', "data.vocabulary_size=0"],
+            "`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.",
+        ),
+    ],
+)
+def test_impossible_combination(file: Path, overrides: list[str], text: str) -> None:
+    assert message(file, *overrides) == text
+
+
+def test_all_mistakes_are_told_at_once(file: Path) -> None:
+    assert message(file, "training.epochs=0", "model.embedding=0").splitlines() == [
+        "`training.epochs` must be greater than or equal to 1. Received: 0.",
+        "`model.embedding` must be greater than or equal to 1. Received: 0.",
+    ]
+
+
+def test_unknown_application(file: Path) -> None:
+    assert message(file, "application=language_mode") == (
+        "application does not exist. Received: 'language_mode'. Allowed: language_model. Nearest: language_model."
+    )
+
+
+def test_file_that_is_not_there_names_its_neighbours(file: Path) -> None:
+    missing = file.with_name("smal.toml")
+    with pytest.raises(ConfigError) as caught:
+        load_config(missing)
+    assert str(caught.value) == f"{missing} does not exist. Nearby: {file}."
+
+
+def test_environment_variable_that_is_not_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert message(file, 'source.files=["${NOWHERE}/a.txt"]') == (
+        "${NOWHERE} is not set. Set it, for example: export NOWHERE=/path/to/folder."
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("training.epochs", "`--set` wants section.field=value. Received: 'training.epochs'. Example: --set training.epochs=3."),
+        ("seed.deep=1", "`--set seed.deep=1`: `seed` is a value, not a section."),
+    ],
+)
+def test_override_that_cannot_be(file: Path, override: str, text: str) -> None:
+    file.write_text("seed = 1\n" + SMALL)
+    assert message(file, override) == text
+
+
+def test_override_takes_any_toml_value_and_bare_words(file: Path) -> None:
+    config = load_config(file, ["model.units=[3, 4]", "training.optimizer=sgd", "training.learning_rate=1e-2"])
+    assert config.model_dump()["model"]["units"] == (3, 4)
+    assert (config.training.optimizer, config.training.learning_rate) == ("sgd", 0.01)
+
+
+def test_name_is_the_files_name(file: Path) -> None:
+    assert load_config(file).name == "small"
+    assert load_config(file).model_name == "small"
+
+
+def test_configuration_is_frozen(file: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_config(file).seed = 2  # type: ignore[misc]
+
+
+def round_trip(config: RunConfig) -> RunConfig:
+    return config_from(tomllib.loads(to_toml(config.model_dump(mode="json"))), "round trip")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_folder_loads_and_prints_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQAPPS_DATA", "/data")
+    config = load_config(path)
+    assert round_trip(config) == config
+    assert config.application == path.parent.name
+
+
+@pytest.mark.parametrize("text", ['a "quoted" \\ word', "line\nbreak\tand tab", "ünïcödé 語", "\x01\x7f"])
+def test_text_survives_toml(file: Path, text: str) -> None:
+    tables = {**read_toml(file), "source": {"files": [text]}}
+    config = config_from(tables, "tables")
+    assert round_trip(config).source.files == (text,)

@@ -1,0 +1,187 @@
+"""Stages: what is done is not done again, and why something runs is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqapps.commands import _sources
+from seqapps.commands.stages import Inputs, Record, find, last, perform, reason
+from seqapps.workspace import Workspace
+
+DIGEST = "0" * 64
+
+
+def inputs(**changes: Any) -> Inputs:
+    values: dict[str, Any] = {
+        "stage": "train",
+        "config": {"seed": 1, "training": {"epochs": 3, "clip": "norm"}},
+        "upstream": {"data": DIGEST, "champion": "none"},
+        "code": "a",
+    }
+    return Inputs(**{**values, **changes})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "ws")
+
+
+class Doer:
+    """Does the stage, and remembers how often it was asked to and what was said."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.times, self.said = workspace, 0, list[str]()
+
+    def __call__(self, stage_inputs: Inputs) -> Record:
+        def work() -> Record:
+            self.times += 1
+            folder = self.workspace.run("x", stage_inputs.fingerprint)
+            folder.mkdir(parents=True, exist_ok=True)
+            return Record(stage_inputs, (folder,), {"time": self.times})
+
+        return perform(self.workspace, "x", stage_inputs, work, self.said.append)
+
+
+def test_second_time_is_up_to_date(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    first, second = do(inputs()), do(inputs())
+    assert do.times == 1
+    assert do.said == ["train: runs for the first time", f"train: up to date ({first.outputs[0]})"]
+    assert (second.outputs, second.result) == (first.outputs, first.result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"config": {"seed": 1, "training": {"epochs": 5, "clip": "norm"}}}, "config changed: training.epochs 3 -> 5"),
+        (
+            {"config": {"seed": 2, "training": {"epochs": 3, "momentum": 0.5}}},
+            'config changed: seed 1 -> 2, training.clip "norm" -> unset, training.momentum unset -> 0.5',
+        ),
+        ({"upstream": {"data": "1" * 64, "champion": "none"}}, "data changed"),
+        ({"upstream": {"data": DIGEST, "champion": "4"}}, "champion changed: none -> 4"),
+        ({"code": "b"}, "code changed"),
+        (
+            {"code": "b", "config": {"seed": 9, "training": {"epochs": 3, "clip": "norm"}}},
+            "config changed: seed 1 -> 9; code changed",
+        ),
+    ],
+)
+def test_what_changed_is_named(workspace: Workspace, changes: dict[str, Any], why: str) -> None:
+    do = Doer(workspace)
+    do(inputs())
+    do(inputs(**changes))
+    assert do.times == 2
+    assert do.said[-1] == f"train: runs because {why}"
+
+
+def test_many_changes_are_cut_short(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    do(inputs(config={name: 0 for name in "abcdef"}))
+    do(inputs(config={name: 1 for name in "abcdef"}))
+    assert do.said[-1] == "train: runs because config changed: a 0 -> 1, b 0 -> 1, c 0 -> 1, d 0 -> 1 and 2 more"
+
+
+def test_going_back_finds_what_was_made(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    do(inputs())
+    do(inputs(code="b"))
+    do(inputs())
+    assert do.times == 2
+    assert "up to date" in do.said[-1]
+
+
+def test_missing_output_runs_again(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    record = do(inputs())
+    record.outputs[0].rmdir()
+    assert find(workspace, "x", inputs()) is None
+    assert reason(workspace, "x", inputs()) == f"runs because {record.outputs[0].resolve()} is missing"
+    do(inputs())
+    assert do.times == 2
+
+
+def test_work_that_fails_leaves_no_record(workspace: Workspace) -> None:
+    def fail() -> Record:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        perform(workspace, "x", inputs(), fail, print)
+    assert find(workspace, "x", inputs()) is None
+    assert last(workspace, "x", "train") is None
+
+
+def test_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
+    do = Doer(workspace)
+    do(inputs())
+    workspace.root.rename(tmp_path / "elsewhere")
+    moved = Workspace(tmp_path / "elsewhere")
+    found = find(moved, "x", inputs())
+    assert found is not None
+    assert found.outputs[0].is_relative_to(moved.root)
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of three modules: `app` imports `low` in a function; nobody imports `other`."""
+    monkeypatch.setattr(_sources, "ROOT", tmp_path)
+    monkeypatch.setitem(_sources.ROOTS, "train", ("seqapps/{application}.py", "seqapps/{architecture}.py"))
+    folder = tmp_path / "seqapps"
+    folder.mkdir()
+    (folder / "arch.py").write_text("x = 1\n")
+    (folder / "app.py").write_text(APP)
+    (folder / "low.py").write_text("y = 1\n")
+    (folder / "other.py").write_text("z = 1\n")
+    return folder
+
+
+APP = """
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqapps.other import z
+
+
+def f():
+    from seqapps.low import y
+
+    return y
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "changes"),
+    [
+        ("app.py", APP, False),
+        ("app.py", '"""Says."""\n' + APP.replace("return y", '"""More."""\n    # why\n    return (y)'), False),
+        ("app.py", APP.replace("return y", "return -y"), True),
+        ("arch.py", "x = 2\n", True),
+        ("low.py", "y = 2\n", True),
+        ("other.py", "z = 2\n", False),
+    ],
+)
+def test_code_digest_sees_what_the_stage_runs(house: Path, file: str, source: str, changes: bool) -> None:
+    def digest() -> str:
+        _sources._imported.cache_clear()
+        _sources._tree.cache_clear()
+        return _sources.code_digest("train", application="app", architecture="arch")
+
+    before = digest()
+    (house / file).write_text(source)
+    assert (digest() != before) == changes
+
+
+@pytest.mark.parametrize("stage", sorted(_sources.ROOTS))
+def test_every_root_is_there(stage: str) -> None:
+    patterns = [name.format(application="language_model", architecture="stacked") for name in _sources.ROOTS[stage]]
+    assert [name for name in patterns if not list(_sources.ROOT.glob(name))] == []
+
+
+def test_training_depends_on_the_layers_and_not_on_the_screen() -> None:
+    roots = [_sources.ROOT / "seqapps/training.py", _sources.ROOT / "seqapps/architectures/stacked.py"]
+    files = {str(file.relative_to(_sources.ROOT)) for file in _sources.closure(roots)}
+    assert {"seqapps/modeling/recurrent.py", "seqapps/modeling/heads.py", "seqapps/checkpoints.py"} <= files
+    assert not any("commands" in file or "progress" in file or "evaluation" in file for file in files)

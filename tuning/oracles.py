@@ -1,0 +1,91 @@
+"""KerasTuner's algorithms with a state that survives a kill: one file, written atomically.
+
+KerasTuner writes `oracle.json` and one `trial.json` a trial, in place: a kill leaves truncated files, or files that
+contradict each other. Here a save is one snapshot of both, under a temporary name and then one rename.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras_tuner import HyperParameters, Objective
+from keras_tuner.engine.trial import Trial
+from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+
+from seqapps.config import RunConfig
+from seqapps.manifest import write_json
+from tuning.spaces import Declare
+
+FILE_NAME = "oracle.json"
+_NO_LIMIT = 1 << 30
+
+
+class _OneFile:
+    """Keeps an oracle's state and its trials in one file."""
+
+    def save(self: Any) -> None:
+        """Writes the snapshot."""
+        trials = {name: trial.get_state() for name, trial in self.trials.items()}
+        write_json(self._get_oracle_fname(), {"oracle": self.get_state(), "trials": trials})
+
+    def reload(self: Any) -> None:
+        """Reads the snapshot; the trial that was running goes to the front of the queue."""
+        state = json.loads(Path(self._get_oracle_fname()).read_text(encoding="utf-8"))
+        self.trials = {name: Trial.from_state(trial) for name, trial in state["trials"].items()}
+        self.set_state(state["oracle"])
+        # A finished trial is still listed as ongoing in the snapshot that ended it.
+        running = {trial.trial_id for trial in self.ongoing_trials.values() if trial.status == "RUNNING"}
+        self._retry_queue += sorted(running - set(self._retry_queue))
+        self.ongoing_trials.clear()
+
+    def _save_trial(self, trial: Any) -> None:
+        """Nothing: the snapshot that follows holds the trial."""
+
+
+class _Random(_OneFile, RandomSearchOracle):  # type: ignore[misc]
+    """Independent draws."""
+
+
+class _Bayesian(_OneFile, BayesianOptimizationOracle):  # type: ignore[misc]
+    """A Gaussian process over the finished trials."""
+
+    def populate_space(self, trial_id: str) -> Any:
+        """Draws from a generator of the trial's own: its state is not saved, and a resumed search must go on alike."""
+        self._random_state = np.random.RandomState((self.seed + int(trial_id)) % (1 << 32))
+        return super().populate_space(trial_id)
+
+
+class _Hyperband(_OneFile, HyperbandOracle):  # type: ignore[misc]
+    """Many configurations for few epochs, the best third of them for three times as many, and so on."""
+
+
+def make_oracle(config: RunConfig, declare: Declare, objective: str, direction: str, folder: Path) -> Any:
+    """Returns the oracle of `tuning.algorithm`, with the state of `folder` when there is one.
+
+    The number of trials is bounded by who asks for them, so that a search can be given more.
+    """
+    tuning, space = config.tuning, HyperParameters()
+    declare(space, config)
+    options = {
+        "objective": Objective(objective, direction),
+        "seed": config.seed + 1,  # 0 would mean any
+        "hyperparameters": space,
+        "max_consecutive_failed_trials": _NO_LIMIT,
+    }
+    oracle: Any
+    if tuning.algorithm == "hyperband":
+        oracle = _Hyperband(max_epochs=tuning.epochs, factor=3, hyperband_iterations=0, **options)
+    elif tuning.algorithm == "bayesian":
+        # The default, three times the number of parameters, would leave a search of 20 trials purely random.
+        points = max(3, (tuning.trials or 20) // 4)
+        oracle = _Bayesian(max_trials=None, num_initial_points=points, **options)
+    else:
+        oracle = _Random(max_trials=None, **options)
+    oracle.verbose = 0
+    oracle._set_project_dir(str(folder), "oracle")
+    if Path(oracle._get_oracle_fname()).exists():
+        oracle.reload()
+    return oracle

@@ -1,0 +1,125 @@
+"""A search for people: a table of its trials, and a picture of what they reached."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.table import Table
+from rich.text import Text
+
+from tuning.trials import TrialRecord
+
+_BLUE, _GREY, _RED = "#1f77b4", "#b0b0b0", "#d62728"
+
+
+def ranked(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
+    """Returns the trials, the best first; failed ones last; equal figures by age."""
+    sign = 1.0 if direction == "min" else -1.0
+
+    def key(trial: TrialRecord) -> tuple[float, str]:
+        return (math.inf if trial.objective is None else sign * trial.objective, trial.trial)
+
+    return sorted(trials, key=key)
+
+
+def trials_table(trials: Sequence[TrialRecord], objective: str, direction: str) -> Table:
+    """Returns all trials, the best first, with what was tried and why a trial failed."""
+    names = _fields(trials)
+    table = Table(title=f"{len(trials)} trials by validation {objective}", title_justify="left")
+    for name in ("trial", objective, "epochs", "seconds", *(name.rpartition(".")[2] for name in names)):
+        table.add_column(name.replace("_", " "), justify="right")
+    failed = any(trial.status == "failed" for trial in trials)
+    if failed:
+        table.add_column("why it failed", justify="left")
+    for place, trial in enumerate(ranked(trials, direction)):
+        figure = "failed" if trial.objective is None else f"{trial.objective:.4f}"
+        values = [_cell(trial.overrides.get(name)) for name in names]
+        why = [Text(trial.reason)] if failed else []
+        style = "red" if trial.objective is None else "bold green" if place == 0 else None
+        table.add_row(trial.trial, figure, str(trial.epochs), f"{trial.seconds:.1f}", *values, *why, style=style)
+    return table
+
+
+def picture(trials: Sequence[TrialRecord], objective: str, direction: str, path: Path) -> None:
+    """Writes a PNG: the objective trial by trial with the best so far, and against every parameter that varied."""
+    done = [trial for trial in trials if trial.objective is not None]
+    names = [name for name in _fields(done) if len({_cell(trial.overrides.get(name)) for trial in done}) > 1]
+    columns = min(4, 1 + len(names))
+    rows = math.ceil((1 + len(names)) / columns)
+    figure = Figure(figsize=(4.0 * columns, 3.2 * rows), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    _progress(panels[0], trials, direction)
+    for axes, name in zip(panels[1:], names, strict=False):
+        _against(axes, name, done, direction)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    for row in range(rows):
+        panels[row * columns].set_ylabel(f"validation {objective}")
+    for axes in panels[1 + len(names) :]:
+        axes.set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+
+
+def _progress(axes: Axes, trials: Sequence[TrialRecord], direction: str) -> None:
+    better = min if direction == "min" else max
+    numbers, values, best = [], [], []
+    for number, trial in enumerate(trials, start=1):
+        if trial.objective is None:
+            axes.axvline(number, color=_RED, alpha=0.4, linestyle=":")
+            continue
+        numbers.append(number)
+        values.append(trial.objective)
+        best.append(better(values))
+    axes.scatter(numbers, values, color=_GREY, label="trial")
+    axes.step(numbers, best, where="post", color=_BLUE, label="best so far")
+    if len(numbers) < len(trials):
+        axes.plot([], [], color=_RED, alpha=0.4, linestyle=":", label="failed")
+    _scale(axes, values)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("trial")
+    axes.legend(frameon=False)
+
+
+def _against(axes: Axes, name: str, done: Sequence[TrialRecord], direction: str) -> None:
+    values: list[Any] = [trial.overrides.get(name) for trial in done]
+    figures = [float(trial.objective or 0.0) for trial in done]
+    best = ranked(done, direction)[0].trial
+    colours = [_BLUE if trial.trial == best else _GREY for trial in done]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        axes.scatter(values, figures, color=colours)
+        if min(values) > 0 and max(values) >= 10 * min(values):
+            axes.set_xscale("log")
+    else:
+        # Lists by length, then by size, so that depth and width can be read off the axis.
+        places = sorted({_cell(value): value for value in values}.items(), key=lambda item: (len(item[0]), item[0]))
+        labels = [label for label, _ in places]
+        axes.scatter([labels.index(_cell(value)) for value in values], figures, color=colours)
+        axes.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 3 else 0)
+    _scale(axes, figures)
+    axes.set_xlabel(name)
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A trial that diverged would flatten all others on a linear axis."""
+    if values and min(values) > 0 and max(values) > 10 * min(values):
+        axes.set_yscale("log")
+
+
+def _fields(trials: Sequence[TrialRecord]) -> list[str]:
+    return list(dict.fromkeys(name for trial in trials for name in trial.overrides))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "x".join(str(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

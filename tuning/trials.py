@@ -1,0 +1,156 @@
+"""One trial: hyperparameters to a configuration, a model, a short training and its best figure."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqapps.applications import application_of, config_from
+from seqapps.config import RunConfig
+from seqapps.errors import RunError, SeqappsError
+from seqapps.manifest import Manifest, write_json
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from seqapps.data import Batches
+    from seqapps.history import History, Listener
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What became of a trial.
+
+    Args:
+        trial: its id; ids grow with time.
+        status: `completed` or `failed`.
+        overrides: dotted field to value.
+        objective: the best validation figure; None when it failed.
+        epochs: epochs done, those of the earlier round that it went on from included.
+        seconds: time that it took.
+        parameters: trainable numbers of the model; 0 when it failed.
+        reason: why it failed.
+        run_id: its MLflow run.
+    """
+
+    trial: str
+    status: Literal["completed", "failed"]
+    overrides: Mapping[str, Any]
+    objective: float | None
+    epochs: int
+    seconds: float
+    parameters: int
+    reason: str
+    run_id: str
+
+    def write(self, folder: Path) -> None:
+        """Writes the record, atomically."""
+        write_json(folder / f"{self.trial}.json", asdict(self))
+
+
+def read_records(folder: Path) -> list[TrialRecord]:
+    """Returns the records in `folder`, in the order of the trials."""
+    files = sorted(folder.glob("*.json"))
+    return [TrialRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) -> RunConfig:
+    """Returns a configuration with dotted fields replaced, checked as if it had come from a file.
+
+    Raises:
+        ConfigError: the combination is not possible; says why.
+    """
+    tables = config.model_dump(mode="json")
+    for name, value in overrides.items():
+        *sections, field = name.split(".")
+        table = tables
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[field] = value
+    return config_from(tables, where)
+
+
+def seed_of(seed: int, trial: str) -> int:
+    """Returns the seed of a trial: another one for each, and the same when it runs again."""
+    return zlib.crc32(f"{seed}/{trial}".encode()) % (1 << 31)
+
+
+def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its length, its listeners
+    config: RunConfig, prepared: Path, manifest: Manifest, folder: Path, *, epochs: int, listeners: Sequence[Listener]
+) -> History:
+    """Builds and trains the model of a configuration. What `folder` holds of an earlier round is gone on from.
+
+    Args:
+        config: with the trial's overrides and seed.
+        prepared, manifest: the data.
+        folder: for the checkpoint.
+        epochs: epochs in all.
+        listeners: told of every step and epoch.
+
+    Raises:
+        RunError: the best figure is not a number.
+    """
+    import keras
+
+    from seqapps import training
+
+    keras.backend.clear_session()
+    gc.collect()
+    training.configure(config)
+    application = application_of(config)
+    model = application.build(manifest)
+    history = training.train(
+        model,
+        PartBatches(application.batches(prepared, manifest, "train"), config.tuning.max_rows_fraction),
+        application.batches(prepared, manifest, "validation"),
+        config,
+        folder,
+        listeners=listeners,
+        epochs=epochs,
+    )
+    if not math.isfinite(history.best):
+        raise RunError(f"the best {history.objective} is {history.best}, which is no figure to rank by")
+    return history
+
+
+def begin_folder(folder: Path, earlier: Path | None) -> None:
+    """Empties a trial's folder, then copies the earlier round's checkpoint into it.
+
+    A trial that was killed starts from its beginning, so that its result does not depend on the kill.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if earlier is not None and earlier.exists():
+        shutil.copytree(earlier, folder)
+
+
+def explain(error: Exception) -> str:
+    """Returns why a trial failed, in one line."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SeqappsError) else f"{type(error).__name__}: {text[:500]}"
+
+
+class PartBatches:
+    """The first share of an epoch's batches. Where the order changes with the epoch, so does the part.
+
+    Args:
+        batches: the whole.
+        fraction: share of the batches, above 0; at least one batch is kept.
+    """
+
+    def __init__(self, batches: Batches, fraction: float) -> None:
+        self._batches = batches
+        self.steps = max(1, round(batches.steps * fraction))
+        self.tokens = max(1, round(batches.tokens * self.steps / batches.steps))
+        self.batch_size = batches.batch_size
+        self.carries = batches.carries
+
+    def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
+        """Returns `(x, y, weights)` of the part, from batch `start` on."""
+        return self._batches.dataset(epoch, start).take(self.steps - start)
