@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
+import apache_beam
+import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import ngrams
-from pipelines.learning import Learned, learn
-from pipelines.passes import CountPass, EncodePass, load_counts, packing_of
+from pipelines.learning import Tally, learn, load_resources
+from pipelines.passes import CountPass, EncodePass, load_counts
 from pipelines.plan import Element
 from pipelines.storage import Build, read_record, temporary_beside, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import SeqappsError
-from seqapps.preprocessing.tokenizers import Tokenizer
+
+beam: Any = apache_beam  # its calls are not typed
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Job:
         build: the build folder; every worker must see it under this path.
         elements: how many elements there are.
         launcher: process id of the launcher.
+        home: the machine and process space in which that id means something.
         workers: processes on the launcher's machine.
     """
 
@@ -49,6 +52,7 @@ class Job:
     build: str
     elements: int
     launcher: int
+    home: str
     workers: int
 
     @cached_property
@@ -67,7 +71,7 @@ class Job:
         return int(getattr(self.application.config.data, "ngram_order", 0))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("config", "build", "elements", "launcher", "workers")}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @contextmanager
     def reported(self) -> Iterator[None]:
@@ -91,7 +95,7 @@ def build_graph(pipeline: Any, job: Job, elements: Sequence[Element]) -> None:
     vocabularies = (
         spread
         | "Validate and count" >> beam.ParDo(ValidateAndCount(job))
-        | "Merge counts" >> beam.CombineGlobally(MergeCounts(job))
+        | "Merge counts" >> beam.CombineGlobally(MergeCounts())
         | "Learn vocabularies" >> beam.Map(learn_vocabularies, job)
     )
     _ = (
@@ -122,35 +126,32 @@ class ValidateAndCount(beam.DoFn):  # type: ignore[misc]
 class MergeCounts(beam.CombineFn):  # type: ignore[misc]
     """Records of the first pass to the counts of every vocabulary and the numbers of read and refused rows."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-
-    def create_accumulator(self) -> Learned:
+    def create_accumulator(self) -> Tally:
         """Returns nothing counted."""
-        return Learned({}, 0, Counter(), 0)
+        return Tally()
 
-    def add_input(self, total: Learned, path: str) -> Learned:
+    def add_input(self, tally: Tally, path: str) -> Tally:
         """Adds one element."""
         record = read_record(Path(path))
         counts = {name: Counter(load_counts(Path(path).with_name(file))) for name, file in record["counts"].items()}
-        return total.plus(Learned(counts, record["read"], Counter(record["rejected"]), 1))
+        return tally.add(Tally(counts, record["read"], Counter(record["rejected"]), 1))
 
-    def merge_accumulators(self, totals: Iterable[Learned]) -> Learned:
+    def merge_accumulators(self, tallies: Iterable[Tally]) -> Tally:
         """Adds parts; the sum does not depend on their order."""
-        merged = self.create_accumulator()
-        for total in totals:
-            merged = merged.plus(total)
+        merged = Tally()
+        for tally in tallies:
+            merged.add(tally)
         return merged
 
-    def extract_output(self, total: Learned) -> Learned:
+    def extract_output(self, tally: Tally) -> Tally:
         """Returns the sum."""
-        return total
+        return tally
 
 
-def learn_vocabularies(total: Learned, job: Job) -> str:
+def learn_vocabularies(tally: Tally, job: Job) -> str:
     """Counts to tokenizer folders; returns the path of their record."""
     with job.reported():
-        return str(learn(total, job.application, job.folder, job.elements))
+        return str(learn(tally, job.application, job.folder, job.elements))
 
 
 class EncodeAndWrite(beam.DoFn):  # type: ignore[misc]
@@ -168,8 +169,8 @@ class EncodeAndWrite(beam.DoFn):  # type: ignore[misc]
         """Yields the path."""
         with self._job.reported():
             if self._pass is None:
-                resources = _resources(vocabularies, self._job)
-                self._pass = EncodePass(self._job.application, self._job.folder, resources, self._job.order)
+                resources = load_resources(self._job.folder)
+                self._pass = EncodePass(self._job.application, self._job.folder, resources, _packing(self._job))
             yield str(self._pass.run(element))
 
 
@@ -217,43 +218,64 @@ def _joined(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
 
 def _merged(runs: list[str], job: Job) -> str:
     """Merges runs into a new one. The old ones stay: a runner may try a bundle twice."""
-    words = _packing(job).words
-    path = temporary_beside(job.folder.work / "merged.run").with_suffix(".run")
-    ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], words))
+    packing = _packing(job)
+    path = temporary_beside(job.folder.work / "merged.run")
+    ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], packing.words if packing else 1))
     return str(path)
 
 
 def write_ngram_table(runs: list[str], job: Job) -> int:
-    """Merges what is left of the runs, and the n-grams over the borders of blocks, into the table; returns its parts."""
-    if not job.order:
-        return 0
+    """Merges what is left of the runs, and the n-grams over the borders of blocks, into the table."""
     packing = _packing(job)
-    border = job.folder.work / "seams.run"
-    ngrams.write_run(border, [_seams(job, packing)])
-    rows = ngrams.merge([*map(Path, runs), border], packing.words)
+    if packing is None:
+        return 0
+    blocks = (
+        block
+        for index in range(job.elements)
+        for block in read_record(job.folder.encoded(Element(index, ()).stem))["seams"]
+    )
+    borders = job.folder.work / "seams.run"
+    ngrams.write_run(borders, [ngrams.seams(blocks, packing)])
+    rows = ngrams.merge([*map(Path, runs), borders], packing.words)
     parts = ngrams.write_table(job.folder.data / "ngrams", rows, packing)
-    write_record(job.folder.work / "ngrams.json", parts)
+    write_record(job.folder.tables, {"ngrams": parts})
     return len(parts)
 
 
-def _seams(job: Job, packing: ngrams.Packing) -> Any:
-    """Counts the n-grams that reach over the border of two blocks of one document."""
-    start = [ngrams.BEGIN] * (packing.order - 1)
-    context, found = start, [ngrams.seam([], [], ngrams.Packing(1, packing.size))[:0]]
-    found = []
-    for index in range(job.elements):
-        for block in read_record(job.folder.encoded(Element(index, ()).stem))["seams"]:
-            if block["continues"] and block["head"]:
-                found.append(ngrams.seam(context, block["head"], packing))
-            context = ((context if block["tail_continues"] else start) + block["tail"])[-len(start) or len(start) :]
-    if not found:
-        return ngrams.reduced(packing.pack([ngrams.np.zeros(0)] * packing.order))
-    rows = ngrams.np.concatenate(found)
-    return ngrams.reduced([rows[:, word].copy() for word in range(packing.words)], rows[:, -1].copy())
+def _packing(job: Job) -> ngrams.Packing | None:
+    sizes = [vocabulary["size"] for vocabulary in read_record(job.folder.learned).values()]
+    return ngrams.Packing(job.order, max(sizes)) if job.order else None
 
 
-def _packing(job: Job) -> ngrams.Packing:
-    packing = packing_of(job.order, _resources(str(job.folder.learned), job))
-    if packing is None:
-        raise ValueError("n-grams of order 0")
-    return packing
+def process_space() -> str:
+    """Returns a name of the machine and, on Linux, of the space in which process ids are unique."""
+    space = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}"
+
+
+def _settle_worker(job: Job) -> None:
+    """Settles a process that a local runner started: no GPU, its share of the cores, and it ends with the launcher.
+
+    The launcher's own process is left as it is, because training may follow in it. Workers on other machines too.
+    """
+    if os.getpid() == job.launcher or job.home != process_space():
+        return
+    threading.Thread(target=_end_with, args=(job.launcher, os.getppid()), daemon=True).start()
+    try:
+        tf.config.set_visible_devices([], "GPU")
+        threads = max(1, (os.cpu_count() or 1) // job.workers)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # an earlier DoFn of this worker has done it, and TensorFlow runs
+        pass
+
+
+def _end_with(launcher: int, parent: int) -> None:
+    """Ends this process when its launcher is gone: a killed job must not write beside the one that goes on."""
+    try:
+        while os.getppid() == parent:
+            os.kill(launcher, 0)
+            time.sleep(0.2)
+    except ProcessLookupError:
+        pass
+    os._exit(1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,10 +99,42 @@ def _columns(ids: Ragged, begins: NDArray[np.bool_], order: int) -> list[NDArray
     return [column[known] for column in columns]
 
 
+def border(ids: Ragged, begins: NDArray[np.bool_], order: int) -> dict[str, Any]:
+    """Returns what `seams` needs of a block, which is not empty; see there. Only documents are ever cut."""
+    context = order - 1
+    last = ids.row(len(ids) - 1)
+    return {
+        "continues": not begins[0],
+        "head": [] if begins[0] else ids.row(0)[:context].tolist(),
+        "tail": last[max(0, len(last) - context) :].tolist(),
+        "tail_continues": not begins[-1],
+    }
+
+
 def seam(context: Sequence[int], head: Sequence[int], packing: Packing) -> Rows:
     """Returns the n-grams that end in `head` and begin in `context`, the order - 1 units before it."""
     line = np.asarray([*context, *head], np.int64)
     return reduced(packing.pack([line[place : place + len(head)] for place in range(packing.order)]))
+
+
+def seams(blocks: Iterable[Mapping[str, Any]], packing: Packing) -> Rows:
+    """Returns the n-grams that reach over the border of two blocks of one document, sorted, each once.
+
+    Args:
+        blocks: for every block of the training split, in order: whether its first row `continues` an example, the
+            `head` of that row, the `tail` of its last row, and whether that row is such a one (`tail_continues`).
+        packing: of the n-grams.
+    """
+    length = packing.order - 1
+    beginning = [BEGIN] * length
+    context, found = beginning, [seam(beginning, [], packing)]
+    for block in blocks:
+        if block["continues"]:
+            found.append(seam(context, block["head"], packing))
+        line = (context if block["tail_continues"] else beginning) + block["tail"]
+        context = line[len(line) - length :]
+    rows = np.concatenate(found)
+    return reduced([rows[:, word].copy() for word in range(packing.words)], rows[:, -1].copy())
 
 
 def reduced(words: list[Rows], counts: Rows | None = None) -> Rows:
@@ -152,7 +184,8 @@ class _Run:
     """A run that is read block by block."""
 
     def __init__(self, path: Path, columns: int, block_rows: int) -> None:
-        self._file = open(path, "rb", buffering=0)
+        self._path = path
+        self._offset = 0
         self._columns = columns
         self._block = block_rows
         self.rows: Rows = np.zeros((0, columns), np.uint64)
@@ -160,9 +193,9 @@ class _Run:
     def fill(self) -> bool:
         """Reads the next block when the last one is used up. Returns False at the end."""
         if not len(self.rows):
-            self.rows = np.fromfile(self._file, np.uint64, self._block * self._columns).reshape(-1, self._columns)
-            if not len(self.rows):
-                self._file.close()
+            values = np.fromfile(self._path, np.uint64, self._block * self._columns, offset=self._offset)
+            self._offset += values.nbytes
+            self.rows = values.reshape(-1, self._columns)
         return len(self.rows) > 0
 
     def take(self, border: tuple[int, ...]) -> Rows:
@@ -178,7 +211,9 @@ class _Run:
         return taken
 
 
-def write_table(folder: Path, rows: Iterable[Rows], packing: Packing, part_rows: int = PART_ROWS) -> list[tuple[str, int]]:
+def write_table(
+    folder: Path, rows: Iterable[Rows], packing: Packing, part_rows: int = PART_ROWS
+) -> list[tuple[str, int]]:
     """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`; returns the name and rows of each."""
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[tuple[str, int]] = []

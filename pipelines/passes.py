@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
-from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.preprocessing.blocks import RawBlock
 
 _TEXT_OF_A_REJECT = 200
 
@@ -163,14 +164,16 @@ class EncodePass:
         application: makes the features.
         build: where the files lie.
         resources: the tokenizers that the first pass's counts gave.
-        order: of the n-grams that are counted; 0 for none.
+        packing: of the n-grams that are counted; None for none.
     """
 
-    def __init__(self, application: Application, build: Build, resources: Mapping[str, Any], order: int) -> None:
+    def __init__(
+        self, application: Application, build: Build, resources: Mapping[str, Any], packing: ngrams.Packing | None
+    ) -> None:
         self._application = application
         self._build = build
         self._resources = resources
-        self._packing = packing_of(order, resources)
+        self._packing = packing
 
     def run(self, element: Element) -> Path:
         """Returns the record of an element, after making it where it does not stand yet."""
@@ -198,23 +201,9 @@ class EncodePass:
                 ids = features[schema.names[0]]
                 runs.append(f"{element.stem}.{number:04d}.run")
                 ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, begins, self._packing)])
-                seams.append(_seam(ids, begins, self._packing.order))
+                seams.append(ngrams.border(ids, begins, self._packing.order))
         shards = {split: {"file": f"{split}/{w.path.name}", **w.close()} for split, w in writers.items()}
         return {"shards": shards, "runs": runs, "seams": seams}
-
-
-def _seam(ids: Ragged, begins: Any, order: int) -> dict[str, Any]:
-    """Returns what the n-grams over the border to the block before and after need; only documents are cut."""
-    context = order - 1
-    last = ids.row(len(ids) - 1)
-    tail = last[max(0, len(last) - context) :].tolist() if context else []
-    head = [] if begins[0] else ids.row(0)[:context].tolist()
-    return {"continues": not begins[0], "head": head, "tail": tail, "tail_continues": not begins[-1]}
-
-
-def packing_of(order: int, resources: Mapping[str, Any]) -> ngrams.Packing | None:
-    """Returns how n-grams over these tokenizers' ids are packed; None for order 0."""
-    return ngrams.Packing(order, max(tokenizer.size for tokenizer in resources.values())) if order else None
 
 
 def chosen(block: RawBlock, rows: Any) -> RawBlock:
@@ -227,13 +216,13 @@ def save_counts(path: Path, counts: Mapping[bytes, int]) -> None:
     """Writes units and counts."""
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
     units = np.frombuffer(b"".join(counts), np.uint8)
-    save_arrays(path, {"units": units, "lengths": lengths, "counts": np.fromiter(counts.values(), np.int64, len(counts))})
+    numbers = np.fromiter(counts.values(), np.int64, len(counts))
+    save_arrays(path, {"units": units, "lengths": lengths, "counts": numbers})
 
 
 def load_counts(path: Path) -> dict[bytes, int]:
     """Returns what `save_counts` wrote."""
     arrays = load_arrays(path)
-    data, ends = arrays["units"].tobytes(), np.cumsum(arrays["lengths"]).tolist()
-    return {
-        data[low:high]: count for low, high, count in zip([0, *ends[:-1]], ends, arrays["counts"].tolist(), strict=bool(ends))
-    }
+    data, splits = arrays["units"].tobytes(), [0, *np.cumsum(arrays["lengths"]).tolist()]
+    units = (data[low:high] for low, high in pairwise(splits))
+    return dict(zip(units, arrays["counts"].tolist(), strict=True))

@@ -25,7 +25,7 @@ BLOCK_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-type_of_row = dict[str, bytes]
+Row = dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class RowReader:
             yield Read(block, rejects, len(lines), len(lines) - skipped)
 
     def _sorted_out(
-        self, lines: Sequence[bytes], before: int, row_of: Callable[[bytes], type_of_row] | None
+        self, lines: Sequence[bytes], before: int, row_of: Callable[[bytes], Row] | None
     ) -> tuple[list[Any], list[int], list[Reject]]:
         bad = invalid_utf8(lines)
         kept, numbers, rejects = [], [], []
@@ -144,7 +144,7 @@ class RowReader:
             return "empty"
         return ""
 
-    def _row_of(self, piece: Piece, file: BinaryIO) -> Callable[[bytes], type_of_row] | None:
+    def _row_of(self, piece: Piece, file: BinaryIO) -> Callable[[bytes], Row] | None:
         if self.format == "jsonl":
             return self._json_row
         if self.format == "tsv":
@@ -154,7 +154,7 @@ class RowReader:
             return lambda line: _fields(line.split(b"\t"), places)
         return None
 
-    def _json_row(self, line: bytes) -> type_of_row:
+    def _json_row(self, line: bytes) -> Row:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
@@ -183,36 +183,34 @@ class RowReader:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text)
         places = self._places(piece, next(reader, []))
-        before = 0
-        while True:
-            rows, lines, numbers, rejects, size = [], reader.line_num, [], list[Reject](), 0
-            counted = 0
-            while size < _CHUNK_BYTES and (not piece.limit or before + counted < piece.limit):
+        before, left = 0, piece.limit or -1
+        while left:
+            rows: list[tuple[int, Row]] = []
+            rejects: list[Reject] = []
+            size, row = 0, Row()
+            while left and size < _CHUNK_BYTES:
                 number = reader.line_num + 1
                 try:
                     cells = next(reader, None)
-                except csv.Error:
-                    rejects.append(Reject("over-long", number, b""))
-                    counted += 1
-                    continue
-                if cells is None:
-                    break
-                counted += 1
-                row, reason = self._csv_row(cells, places)
-                size += sum(map(len, row.values()))
+                except csv.Error:  # a field beyond the limit: a quote that is never closed
+                    cells, reason = [], "over-long"
+                else:
+                    if cells is None:
+                        left = 0
+                        break
+                    row, reason = self._csv_row(cells, places)
+                left -= 1 if left > 0 else 0
+                size += 1 + sum(map(len, cells))
                 if reason:
                     rejects.append(Reject(reason, number, ",".join(cells).encode("utf-8", "replace")[:800]))
                 else:
-                    rows.append(row)
-                    numbers.append(number)
-            if not counted:
-                return
-            lines = reader.line_num - (lines if before else 0)
-            before += counted
-            yield Read(_block(piece.name, numbers, {name: [row[name] for row in rows] for name in self.columns}),
-                       rejects, lines, counted)
+                    rows.append((number, row))
+            columns = {name: [row[name] for _, row in rows] for name in self.columns}
+            block = _block(piece.name, [number for number, _ in rows], columns)
+            yield Read(block, rejects, reader.line_num - before, len(rows) + len(rejects))
+            before = reader.line_num
 
-    def _csv_row(self, cells: list[str], places: dict[str, int]) -> tuple[type_of_row, str]:
+    def _csv_row(self, cells: list[str], places: dict[str, int]) -> tuple[Row, str]:
         try:
             row = _fields([cell.encode("utf-8", "surrogateescape") for cell in cells], places)
         except ValueError as error:
@@ -278,11 +276,7 @@ def _unlimited_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[tu
         block = file.read(min(_CHUNK_BYTES, piece.end - position))
         if not block:
             break
-        if position == 0:
-            carry = b""
-            lines = block.removeprefix(_BYTE_ORDER_MARK).split(b"\n")
-        else:
-            lines = (carry + block).split(b"\n")
+        lines = (carry + (block if position else block.removeprefix(_BYTE_ORDER_MARK))).split(b"\n")
         position += len(block)
         carry = lines.pop()
         if len(carry) > longest:
@@ -330,7 +324,7 @@ def _decodes(row: bytes) -> bool:
     return True
 
 
-def _fields(cells: list[bytes], places: dict[str, int]) -> type_of_row:
+def _fields(cells: list[bytes], places: dict[str, int]) -> Row:
     if len(cells) <= max(places.values()):
         raise ValueError("missing-field")
     return {name: cells[place] for name, place in places.items()}

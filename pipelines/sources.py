@@ -87,13 +87,14 @@ def _expand(pattern: str) -> tuple[Path, list[str]]:
     if path.is_file():
         return path.parent, [pattern]
     if path.is_dir():
-        files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
-        visible = [file for file in files if not any(part.startswith(".") for part in Path(file).relative_to(path).parts)]
-        return path, sorted(visible)
+        files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        hidden = {file for file in files if any(part.startswith(".") for part in file.relative_to(path).parts)}
+        return path, sorted(str(file) for file in files if file not in hidden)
     plain = [index for index, part in enumerate(path.parts) if glob.has_magic(part)]
     if not plain:
         return path, []
-    return Path(*path.parts[: plain[0]]), sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
+    files_found = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    return Path(*path.parts[: plain[0]]), sorted(files_found)
 
 
 def _nothing_there(where: str, pattern: str) -> str:
@@ -127,10 +128,14 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
                     file.write(block)
         except (urllib.error.URLError, OSError) as error:
             os.unlink(file.name)
-            raise DataError(f"`source.url`: {url} cannot be fetched: {error}. Or name a local file in `source.files`.") from None
+            raise DataError(
+                f"`source.url`: {url} cannot be fetched: {error}. Or name a local file in `source.files`."
+            ) from None
     if digest.hexdigest() != sha256:
         os.unlink(file.name)
-        raise DataError(f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}.")
+        raise DataError(
+            f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
+        )
     shutil.move(file.name, target)
     return target
 

@@ -64,6 +64,21 @@ class Build:
         return self.work / "vocabularies.json"
 
     @property
+    def tables(self) -> Path:
+        """Record of the further tables."""
+        return self.work / "tables.json"
+
+    @property
+    def rejects(self) -> Path:
+        """Refused rows, with the lines of the whole files."""
+        return self.data / "rejects" / "rejects.jsonl"
+
+    @property
+    def worker_options(self) -> Path:
+        """What processes that a local runner starts read: how much they say."""
+        return self.work / "worker-options.json"
+
+    @property
     def failure(self) -> Path:
         """Why a worker gave up, in words for the user."""
         return self.work / "failure.json"
@@ -116,7 +131,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes named arrays, whole or not at all."""
     temporary = temporary_beside(path)
     with open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

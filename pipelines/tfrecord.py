@@ -1,7 +1,9 @@
 """Rows of features to TFRecord files of `tf.train.Example`, packed with numpy: no protobuf object for every row.
 
 The wire format: Example { features: 1 { feature: 1 { key: 1, value: 2 { bytes_list: 1 | float_list: 2 | int64_list: 3
-{ value: 1 } } } } }. Source: tensorflow/core/example/{example,feature}.proto and tensorflow/core/lib/io/record_writer.h.
+{ value: 1 } } } } }.
+
+Source: tensorflow/core/example/{example,feature}.proto and tensorflow/core/lib/io/record_writer.h.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ class ShardWriter:
         self.lengths: dict[int, int] = {}
         self._digest = hashlib.sha256()
         self._temporary = temporary_beside(path)
-        self._file = open(self._temporary, "wb")
+        self._file = self._temporary.open("wb")
 
     def write(self, features: Mapping[str, Ragged]) -> None:
         """Appends the rows of a block. The first feature of the schema is the one whose length counts as tokens."""
@@ -86,7 +89,8 @@ def check_block(schema: Schema, features: Mapping[str, Ragged]) -> None:
         if wanted is not None and (lengths != wanted).any():
             row = int(np.flatnonzero(lengths != wanted)[0])
             raise DataError(
-                f"encode: feature `{feature.name}` must have {wanted} values a row. Received: {lengths[row]} in row {row}."
+                f"encode: feature `{feature.name}` must have {wanted} values a row. "
+                f"Received: {lengths[row]} in row {row}."
             )
 
 
@@ -108,8 +112,7 @@ def records(rows: list[bytes]) -> bytes:
         if frame is None:
             length = struct.pack("<Q", size)
             frame = frames[size] = length + pack(_masked(crc(length)))
-        check = crc(row)
-        parts += (frame, row, pack((((check >> 15) | (check << 17)) + 0xA282EAD8) & 0xFFFFFFFF))
+        parts += (frame, row, pack(_masked(crc(row))))
     return b"".join(parts)
 
 
@@ -132,10 +135,10 @@ class _Heads(dict[int, bytes]):
 def _feature_messages(feature: Feature, ragged: Ragged) -> list[bytes]:
     """Returns, for every row, one entry of the map `features.feature`."""
     if feature.dtype == "string":
-        payloads = [b"".join(b"\x0a" + _varint(len(value)) + value for value in map(_bytes, row)) for row in _rows(ragged)]
+        payloads = [b"".join(_string_value(value) for value in ragged.row(row).ravel()) for row in range(len(ragged))]
     else:
         data, ends = _int64_bytes(ragged) if feature.dtype == "int64" else _float_bytes(ragged)
-        payloads = [data[low:high] for low, high in zip(ends[:-1], ends[1:], strict=True)]
+        payloads = [data[low:high] for low, high in pairwise(ends)]
     heads: dict[int, bytes] = {}
     messages = []
     for payload in payloads:
@@ -181,12 +184,9 @@ def _float_bytes(ragged: Ragged) -> tuple[bytes, list[int]]:
     return values.tobytes(), (ragged.splits * values.shape[1] * 4).tolist()
 
 
-def _rows(ragged: Ragged) -> list[NDArray[Any]]:
-    return [ragged.row(index).ravel() for index in range(len(ragged))]
-
-
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+def _string_value(value: Any) -> bytes:
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return b"\x0a" + _varint(len(data)) + data
 
 
 def _varint(number: int) -> bytes:

@@ -37,8 +37,6 @@ VERBS = (
 BEAM_VERBS = ("prepare", "run")
 """The verbs that hand what stands after `--` to Beam."""
 
-_QUIET_STACK = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-
 
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong call as the house does, and names the nearest option."""
@@ -155,11 +153,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    for name, value in _QUIET_STACK.items():
-        os.environ.setdefault(name, value)
     from rich.console import Console
 
-    console = Console(stderr=True, quiet=arguments.quiet)
+    from seqapps.commands._stack import quiet
+
+    quiet(arguments.debug)
+
+    console = Console(stderr=True, quiet=arguments.quiet, soft_wrap=True)
     code: int = load(arguments.verb).run(arguments, console)
     return code
 

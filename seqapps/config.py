@@ -33,7 +33,7 @@ class SourceConfig(Section):
         files: files, folders or globs; the job splits the rows.
         train, validation, test: the same, when the given files are the splits.
         builtin: `python-docs` or `python-source`: real text that every CPython carries.
-        url: fetched once into the cache; `sha256` is required and checked.
+        url, sha256: a file that is fetched once into the cache, and the hash of its content, which is checked.
         rows: `line` (every line is an example) or `document` (every file is one running text with its line ends).
         field: the JSON field or the column that holds the text.
     """
@@ -110,7 +110,11 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """What every architecture's configuration has; the architecture's own file declares the rest."""
+    """What every architecture's configuration has; the architecture's own file declares the rest.
+
+    Args:
+        architecture: a file of `seqapps/architectures/`; the application's first one when it is not given.
+    """
 
     architecture: str
 

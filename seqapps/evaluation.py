@@ -158,13 +158,9 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
     service = None
     if champion is not None:
-        reason = _difference(champion.manifest, manifest)
-        console.print(f"evaluate: the champion, version {champion_version}" + (f": {reason}" if reason else ""))
-        if not reason:
-            prediction = champion.application.predict(champion.model, examples)
-            statistics["champion"] = _statistics(application, prediction, examples, "champion")
-        metrics = {} if reason else _metrics(application, statistics["champion"])
-        service = ChampionScore(version=champion_version, metrics=metrics, not_comparable=reason)
+        console.print(f"evaluate: scoring the champion, version {champion_version}")
+        service, found = _champion(champion, champion_version, application, manifest, examples)
+        statistics |= found
     evaluation = Evaluation(
         application=application.name,
         split=split,
@@ -256,11 +252,13 @@ def picture(evaluation: Evaluation, path: Path) -> None:
     axes = figure.subplots()
     bars = axes.barh(names, values, color=colours)
     axes.bar_label(bars, labels=[_figure(value) for value in values], padding=3)
-    # A uniform guess over 10,000 words would leave all others a pixel on a linear axis.
-    if min(values) > 0 and max(values) > 10 * min(values):
-        axes.set_xscale("log")
     axes.invert_yaxis()
     axes.margins(x=0.15)
+    # A uniform guess over 10,000 words leaves all others a pixel on a linear axis. From 1 on, a bar is as long as the
+    # cross entropy.
+    if min(values) >= 1 and max(values) > 10 * min(values):
+        axes.set_xscale("log")
+        axes.set_xlim(1, max(values) ** 1.15)
     better = "lower" if evaluation.direction == "min" else "higher"
     axes.set_xlabel(f"{_label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
     axes.spines[["top", "right"]].set_visible(False)
@@ -325,6 +323,18 @@ def _baseline(
     score = Score(description=baseline.description, metrics=_metrics(application, statistics), seconds=seconds)
     _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
     return score, statistics
+
+
+def _champion(
+    champion: Trained, version: str, application: Application, manifest: Manifest, examples: Mapping[str, Ragged]
+) -> tuple[ChampionScore, dict[str, NDArray[np.float64]]]:
+    """Returns what the champion reached and its sums per sequence, which are missing when it cannot be compared."""
+    reason = _difference(champion.manifest, manifest)
+    if reason:
+        return ChampionScore(version=version, metrics={}, not_comparable=reason), {}
+    prediction = champion.application.predict(champion.model, examples)
+    statistics = _statistics(application, prediction, examples, "champion")
+    return ChampionScore(version=version, metrics=_metrics(application, statistics)), {"champion": statistics}
 
 
 def _statistics(

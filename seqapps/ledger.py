@@ -121,7 +121,8 @@ def champions(entries: Sequence[Entry]) -> list[str]:
     stack: list[str] = []
     for entry in entries:
         if entry.action in ("promote", "force"):
-            stack.append(entry.after)
+            # A promotion that was killed before the alias moved stands twice.
+            stack += [entry.after] if stack[-1:] != [entry.after] else []
         elif entry.action == "rollback":
             # Everything above the version that came back is undone.
             while stack and stack[-1] != entry.after:

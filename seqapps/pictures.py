@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqapps.history import History
 
@@ -18,9 +18,8 @@ def learning_curves(history: History, path: Path) -> None:
         history: of at least one epoch.
         path: where the file is written; its folder is made when missing.
     """
+    # A figure made without pyplot needs no display, and leaves the process's own backend alone.
     figure = Figure(figsize=(10, 7), layout="constrained")
-    # The Agg canvas needs no display, and leaves the process's own backend alone.
-    canvas = FigureCanvasAgg(figure)
     losses, objective, norms, rates = figure.subplots(2, 2).flat
     epochs = [log.epoch for log in history.epochs]
     losses.plot(epochs, [log.loss for log in history.epochs], ".-", label="training")
@@ -37,12 +36,12 @@ def learning_curves(history: History, path: Path) -> None:
     rates.plot(epochs, [log.learning_rate for log in history.epochs], ".-", label="at the epoch's end")
     _label(rates, "learning rate")
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(path)
+    figure.savefig(path, format="png")
 
 
 def _label(axes: Axes, title: str) -> None:
     axes.set_title(title)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()

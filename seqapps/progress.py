@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 
 _SECONDS_BETWEEN_LINES = 30.0
-_HEADER = f"{'epoch':>5}  {'loss':>7}  {'validation':>10}  {{:>12}}  {'rate':>8}  {'|g|':>7}  {'clip':>5}  {'units/s':>8}  {'time':>7}"
+_HEADER = "epoch     loss  validation  {:>12}      rate      |g|   clip   units/s     time"
 
 
 class TrainingDisplay:

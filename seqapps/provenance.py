@@ -1,4 +1,4 @@
-"""Where a run comes from: user, machine, process, git commit; whether the process still lives; locks among processes."""
+"""Where a run comes from: user, machine, process, git commit; whether its process lives; locks among processes."""
 
 from __future__ import annotations
 

@@ -23,10 +23,14 @@ class ServedModel(PythonModel):
         self._tf = tf
         self._model = tf.saved_model.load(context.artifacts["saved_model"])
 
-    def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    # MLflow reads annotations of this method as a schema, and takes it for a wrong one.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Returns the outputs of every row, by name.
+
+        Args:
+            context: where the artifacts lie.
+            model_input: a data frame with the signature's columns.
+            params: the signature's single values, and `signature`.
 
         Raises:
             ValueError: no such signature, or an input that is missing or empty.

@@ -13,6 +13,7 @@ import math
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,7 +240,9 @@ class Tracker:
         from mlflow.models import Model
 
         logged = self.client.create_logged_model(run.experiment_id, name, source_run_id=run.run_id)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            # It asks for an input example, which would load and run the model here.
+            warnings.simplefilter("ignore", UserWarning)
             pyfunc.save_model(
                 f"{folder}/model",
                 python_model=str(code),
@@ -330,7 +333,7 @@ class TrackingListener:
 
     def on_epoch(self, log: Any) -> None:
         """Logs every number of the epoch, and its sample."""
-        numbers = {key: value for key, value in vars(log).items() if key != "epoch" and isinstance(value, (int, float))}
+        numbers = {key: value for key, value in vars(log).items() if type(value) in (int, float) and key != "epoch"}
         self._tracker.log_metrics(self._run_id, numbers, step=log.epoch)
         if getattr(log, "sample", ""):
             self._tracker.log_text(self._run_id, log.sample + "\n", f"samples/epoch-{log.epoch:03d}.txt")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -128,8 +129,9 @@ def test_kneser_ney_bigrams_by_hand(tmp_path: Path) -> None:
     """The twelve units above, order 2, V = 7, all by hand.
 
     Bigrams: <bos>A 3, <bos>B 1, AB 2, AC 1, B<eos> 2, BC 1, C<eos> 2. Three occur once and three twice, none four
-    times: one discount 3 / (3 + 2 * 3) = 1/3. Before A stands only <bos>, before B <bos> and A, before C A and B, before
-    <eos> B and C: continuation counts 1, 2, 2, 2, of 7 in all; one is 1, three are 2: one discount 1 / (1 + 2 * 3) = 1/7.
+    times: one discount 3 / (3 + 2 * 3) = 1/3. Before A stands only <bos>, before B <bos> and A, before C A and B,
+    before <eos> B and C: continuation counts 1, 2, 2, 2, of 7 in all. One is 1 and three are 2: one discount
+    1 / (1 + 2 * 3) = 1/7.
     """
     model = baselines.load("kneser_ney")(ground(tmp_path, 7, {"train": _TINY}, order=2))
     assert isinstance(model, kneser_ney.KneserNey)
@@ -162,7 +164,7 @@ def reference(ids: Ragged, order: int, size: int) -> Any:
         for gram in raw[k + 1] if k < order else ():
             before[gram[1:]].add(gram[0])
         counts[k] = {gram: n if k == order or gram[0] == BEGIN else len(before[gram]) for gram, n in raw[k].items()}
-    taken = [kneser_ney.discounts(np.array(list(level.values()) or [0.0], np.float64)) for level in counts]
+    taken = [kneser_ney.discounts(np.array([0, *level.values()], np.float64)) for level in counts]
 
     def probability(context: tuple[int, ...], unit: int) -> float:
         p = 1.0 / (size - 2)
@@ -296,6 +298,17 @@ def test_fixed_window_is_a_distribution_and_the_same_twice(tmp_path: Path) -> No
     next_units = [nats_of(first, ragged([A, B, unit]))[2] for unit in range(12)]
     assert_allclose(np.exp(-np.array(next_units)).sum(), 1.0, rtol=1e-5)
     assert ", 20 steps of 512" in first.description
+
+
+def test_fixed_window_is_float32_whatever_the_policy(tmp_path: Path) -> None:
+    splits = {"train": copies(100, 1), "validation": copies(20, 2)}
+    prepared = ground(tmp_path, 12, splits, **{**_SMALL, "fixed_window_max_steps": 5})
+    plain = nats_of(fixed_window.fit(prepared), splits["validation"])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert (nats_of(fixed_window.fit(prepared), splits["validation"]) == plain).all()
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def test_fixed_window_keeps_the_weights_that_validation_liked_best(tmp_path: Path) -> None:

@@ -394,4 +394,4 @@ def test_other_sequences_cannot_be_compared() -> None:
 
 def test_records_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        golden().split = "train"  # type: ignore[misc]
+        golden().split = "train"

@@ -40,7 +40,8 @@ def one_pass(model: keras.Model, ids: NDArray[Any], start: int) -> NDArray[np.fl
     states = {tensor.name: tf.zeros((1, tensor.shape[-1])) for tensor in model.inputs if tensor.name != "tokens"}
     logits = model({"tokens": x, **states})["logits"].numpy()[0].astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(ids)), ids]
+    nats: NDArray[np.float64] = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(ids)), ids]
+    return nats
 
 
 def rows_of(*lengths: int) -> Ragged:

@@ -55,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Prints what was found to stdout. Exits with 1 when something that is needed is missing."""
-    from rich.console import Console
     from rich.table import Table
+
+    from seqapps.commands._page import page
 
     findings = []
     with console.status("") as status:
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     table = Table("", "what", "found")
     for finding in findings:
         table.add_row("ok" if finding.good else "MISSING", finding.name, finding.seen)
-    Console().print(table)
+    page().print(table)
     bad = [finding.name for finding in findings if not finding.good]
     print(f"missing: {', '.join(bad)}" if bad else "Everything that is needed is there.")
     return 1 if bad else 0

@@ -40,11 +40,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def show(record: Record) -> None:
     """Prints the table of an evaluation to stdout."""
-    from rich.console import Console
-
     from seqapps import evaluation
+    from seqapps.commands._page import page
 
-    Console().print(evaluation.table(evaluation.read_evaluation(record.outputs[0])))
+    page().print(evaluation.table(evaluation.read_evaluation(record.outputs[0])))
 
 
 def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
@@ -103,6 +102,9 @@ def opponent(journey: Journey, trained: Record) -> str:
 
 
 def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -> None:
+    from seqapps.commands._stack import import_tensorflow
+
+    import_tensorflow()
     from seqapps import evaluation, training
     from seqapps.trained import load_trained
 

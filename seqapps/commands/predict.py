@@ -99,7 +99,8 @@ def find(arguments: argparse.Namespace) -> Path:
     """
     from seqapps.workspace import Workspace
 
-    model, workspace = arguments.model, Workspace(Path(arguments.workspace))
+    model: str = arguments.model
+    workspace = Workspace(Path(arguments.workspace))
     if Path(model).is_dir():
         inner = Path(model) / "saved_model"
         return inner if inner.is_dir() else Path(model)
@@ -109,8 +110,7 @@ def find(arguments: argparse.Namespace) -> Path:
         return published
     from seqapps import promotion
 
-    found: Path = promotion.resolve(model, workspace, arguments.tracking_uri or "")
-    return found
+    return promotion.resolve(model, workspace, arguments.tracking_uri or "")
 
 
 def answers(

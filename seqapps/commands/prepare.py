@@ -38,6 +38,10 @@ def stage(journey: Journey) -> Record:
 
     def work() -> Record:
         from pipelines.prepare import prepare
+        from seqapps.commands._stack import import_tensorflow
+
+        if not journey.beam_arguments:  # then Beam works in this process
+            import_tensorflow()
 
         folder = prepare(
             journey.config,
@@ -61,8 +65,6 @@ def inputs(journey: Journey) -> Inputs:
     from pipelines.prepare import fingerprint
     from seqapps.commands.stages import Inputs
 
-    components = dict(fingerprint(journey.config, journey.workspace))
-    config = {**journey.part("application", "source", "data"), "rows": journey.rows}
-    code = components.pop("code", "")
-    components.pop("config", None)
-    return Inputs("prepare", config, components, code)
+    components = fingerprint(journey.config, journey.workspace, rows=journey.rows)
+    config = {**journey.part("application", "seed", "source", "data"), "rows": journey.rows}
+    return Inputs("prepare", config, {"raw files": components["data"]}, components["code"])

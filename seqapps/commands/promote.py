@@ -49,12 +49,11 @@ def refused(record: Record) -> bool:
 
 def show(record: Record) -> None:
     """Prints the decision to stdout."""
-    from rich.console import Console
-
+    from seqapps.commands._page import page
     from seqapps.promotion import Check, Decision, decision_table
 
     checks = tuple(Check(**check) for check in record.result["checks"])
-    Console().print(decision_table(Decision(**{**record.result, "checks": checks})))
+    page().print(decision_table(Decision(**{**record.result, "checks": checks})))
 
 
 def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
@@ -115,6 +114,9 @@ def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
     stage_inputs = package_inputs(journey, prepared, trained)
 
     def work() -> Record:
+        from seqapps.commands._stack import import_tensorflow
+
+        import_tensorflow()
         from seqapps import serving
 
         target = train.folder_of(trained) / "saved_model"

@@ -27,15 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Prints the page to stdout."""
-    from rich.console import Console
-
+    from seqapps.commands._page import page
     from seqapps.workspace import Workspace
 
     workspace = Workspace(arguments.workspace)
     folder = find(arguments.run, workspace, arguments.overrides)
-    page = Console()
+    out = page()
     for part in parts(folder, workspace, arguments.tracking_uri):
-        page.print(part)
+        out.print(part, soft_wrap=isinstance(part, str))
     return 0
 
 
@@ -87,7 +86,7 @@ def parts(folder: Path, workspace: Workspace, uri: str) -> list[Any]:
         from seqapps.evaluation import read_evaluation, table
 
         page.append(table(read_evaluation(folder / "evaluation")))
-    return [*page, *_registry(config, workspace, uri, folder), _places(folder, workspace, config, uri)]
+    return [*page, *_registry(config, workspace, uri, folder), _places(folder, workspace, config)]
 
 
 def _configuration(config: RunConfig) -> Table:
@@ -104,7 +103,9 @@ def _data(manifest: Manifest) -> Table:
     table = _table("data", "split", "rows", "tokens")
     for name, split in manifest.splits.items():
         table.add_row(name, f"{split.rows:,}", f"{split.tokens:,}")
-    sizes = [f"vocabulary {name}: {item.size:,} ({item.coverage:.2%} covered)" for name, item in manifest.vocabularies.items()]
+    sizes = [
+        f"vocabulary {name}: {item.size:,} ({item.coverage:.2%} covered)" for name, item in manifest.vocabularies.items()
+    ]
     rejected = [f"rejected {reason}: {count:,}" for reason, count in manifest.rejected.items() if count]
     table.caption = ". ".join([*sizes, *rejected])
     return table
@@ -149,28 +150,23 @@ def _registry(config: RunConfig, workspace: Workspace, uri: str, folder: Path) -
     return [table] if table.row_count else []
 
 
-def _places(folder: Path, workspace: Workspace, config: RunConfig, uri: str) -> Table:
+def _places(folder: Path, workspace: Workspace, config: RunConfig) -> str:
     from seqapps.commands._journey import read_json
+    from seqapps.commands._page import places
     from seqapps.commands.stages import last
 
-    table = _table("places", "what", "where")
-    stored = read_json(folder / "run.json")
-    rows = {
-        "run folder": str(folder),
-        "learning curves": str(folder / "learning_curves.png"),
-        "SavedModel": str(folder / "saved_model"),
-        "MLflow run": stored.get("run_id", ""),
+    exported, trained = (last(workspace, config.name, stage) for stage in ("export", "train"))
+    files = {
+        "run folder": folder,
+        "learning curves": folder / "learning_curves.png",
+        "SavedModel": folder / "saved_model",
+        "last export": exported.outputs[0] if exported is not None else None,
     }
-    exported = last(workspace, config.name, "export")
-    trained = last(workspace, config.name, "train")
-    if exported is not None and exported.outputs:
-        rows["last export"] = str(exported.outputs[0])
+    rows: dict[str, object] = {name: path for name, path in files.items() if path is not None and path.exists()}
+    rows["MLflow run"] = read_json(folder / "run.json").get("run_id", "")
     if trained is not None:
-        rows["MLflow page"] = str(trained.result["page"])
-    for name, place in rows.items():
-        if place:
-            table.add_row(name, place)
-    return table
+        rows["MLflow page"] = trained.result["page"]
+    return places(rows)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -178,7 +174,7 @@ def _table(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     return table
 
 

@@ -21,13 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Moves the alias and prints the decision to stdout."""
-    from rich.console import Console
-
     from seqapps import promotion
+    from seqapps.commands._page import page
 
     tracker, model = _registry(arguments)
     decision = promotion.rollback(tracker, model, reason=arguments.reason, console=console)
-    Console().print(promotion.decision_table(decision))
+    page().print(promotion.decision_table(decision))
     return 0
 
 

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.dry_run:
         workspace = Workspace(journey.workspace.root / "dry-run")
         journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
+        journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
     travel(journey)
     return 0
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def travel(journey: Journey) -> None:
     """Does every stage that is not done, then shows where the journey ended."""
     from seqapps.commands import evaluate, export, prepare, promote, train, tune
+    from seqapps.commands._page import places
 
     prepared = prepare.stage(journey).outputs[0]
     if journey.config.tuning.algorithm != "none":
@@ -65,6 +67,5 @@ def travel(journey: Journey) -> None:
     evaluate.show(evaluated)
     promote.show(promoted)
     print(exported.result["showcase"])
-    print(f"run folder   {train.folder_of(trained)}")
-    print(f"SavedModel   {exported.outputs[0]}")
-    print(f"MLflow page  {trained.result['page']}")
+    folder, target, command = train.folder_of(trained), exported.outputs[0], trained.result["page"]
+    print(places({"run folder": folder, "SavedModel": target, "MLflow page": command}))

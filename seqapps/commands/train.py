@@ -70,6 +70,9 @@ def inputs(journey: Journey, prepared: Path) -> Inputs:
 
 def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str:
     """Trains and saves; returns the MLflow run."""
+    from seqapps.commands._stack import import_tensorflow
+
+    import_tensorflow()
     from seqapps import training
     from seqapps.applications import application_of
     from seqapps.manifest import read_manifest

@@ -47,6 +47,9 @@ def stage(journey: Journey, prepared: Path) -> Record:
     stage_inputs = inputs(journey, prepared)
 
     def work() -> Record:
+        from seqapps.commands._stack import import_tensorflow
+
+        import_tensorflow()
         from tuning.search import search
 
         folder = journey.workspace.search(journey.config.name, stage_inputs.fingerprint)

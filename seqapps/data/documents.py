@@ -73,11 +73,13 @@ class DocumentBatches:
         offsets, lengths = tf.constant(self._offsets), tf.constant(self._lengths)
 
         def gather(rows: Any) -> tuple[dict[str, Any], Any, Any]:
-            length = tf.where(rows < 0, 0, tf.gather(lengths, tf.maximum(rows, 0)))
+            present = tf.cast(rows >= 0, tf.int64)
             rows = tf.maximum(rows, 0)
+            length = tf.gather(lengths, rows) * present
             steps = tf.range(tf.reduce_max(length))[None, :]
             real = steps < length[:, None]
-            y = tf.where(real, tf.gather(units, tf.where(real, tf.gather(offsets, rows)[:, None] + steps, 0)), PAD)
+            index = (tf.gather(offsets, rows)[:, None] + steps) * tf.cast(real, tf.int64)
+            y = tf.where(real, tf.gather(units, index), PAD)
             x = tf.concat([tf.gather(before, rows)[:, None], y[:, :-1]], axis=1)
             return {"tokens": tf.where(real, x, PAD)}, y, tf.cast(real, tf.float32)
 

@@ -317,7 +317,7 @@ def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
     # The maximum goes first, so that a tiny temperature gives 0 and -inf, never inf - inf.
     weights = tf.exp((logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / sampling.temperature)
     cumulative = tf.cumsum(weights, axis=-1)
-    return tf.math.count_nonzero(cumulative <= uniform * cumulative[:, -1:], axis=-1, dtype=tf.int32)
+    return tf.searchsorted(cumulative, uniform * cumulative[:, -1:], side="right")[:, 0]
 
 
 def _check(name: str, value: Any, least: float) -> None:

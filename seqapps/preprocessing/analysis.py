@@ -7,6 +7,7 @@ position the index of its unit. When the vocabulary is known, ids are a look-up 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def analyse_text(texts: list[bytes], config: TokenizerConfig) -> tuple[Counts, d
     with tf.device("CPU:0"):
         if config.unit == "subword":
             return subwords.count_words(texts, config), pack("text", texts)
-        units, counts, index, splits = _characters(texts, config) if config.unit == "character" else _words(texts, config)
+        take_apart = _characters if config.unit == "character" else _words
+        units, counts, index, splits = take_apart(texts, config)
     index = index.astype(np.min_scalar_type(max(len(units) - 1, 0)), copy=False)
     return (units, counts), {**pack("units", units), "index": index, "splits": splits}
 
@@ -79,7 +81,7 @@ def pack(name: str, rows: list[bytes]) -> dict[str, NDArray[Any]]:
 def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes]:
     """Returns what `pack` was given."""
     data, splits = arrays[name].tobytes(), arrays[f"{name.removesuffix('s')}_splits"].tolist()
-    return [data[low:high] for low, high in zip(splits[:-1], splits[1:], strict=True)]
+    return [data[low:high] for low, high in pairwise(splits)]
 
 
 def _words(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], Any, Any, Any]:

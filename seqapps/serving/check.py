@@ -59,9 +59,15 @@ def load(tf: Any, folder: Path) -> tuple[Any, bool]:
 
 def answer(tf: Any, signature: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Returns the outputs of one call as JSON values."""
-    specs = signature.structured_input_signature[1]
+    specs = inputs_of(signature)
     outputs = signature(**{name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()})
     return {name: plain(value.numpy().tolist()) for name, value in outputs.items()}
+
+
+def inputs_of(signature: Any) -> dict[str, Any]:
+    """Returns the inputs of a signature, name to TensorSpec; a traced one keeps them by place, a loaded one by name."""
+    places, names = signature.structured_input_signature
+    return {spec.name: spec for spec in places} | names
 
 
 def plain(value: Any) -> Any:

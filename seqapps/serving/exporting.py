@@ -230,11 +230,7 @@ def _interface(function: Any) -> dict[str, Any]:
     def described(specs: Mapping[str, Any]) -> dict[str, Any]:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
 
-    named, inputs = function.structured_input_signature
-    return {
-        "inputs": described({spec.name: spec for spec in named} | inputs),
-        "outputs": described(function.structured_outputs),
-    }
+    return {"inputs": described(check.inputs_of(function)), "outputs": described(function.structured_outputs)}
 
 
 def _refuse_cudnn(folder: Path) -> None:

@@ -38,7 +38,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         "model.cell": hp.Choice("cell", list(CELLS), default=model.cell),
         "model.units": [width] * depth,
         "model.embedding": hp.Choice("embedding", _around(model.embedding), default=model.embedding),
-        "model.dropout": hp.Float("dropout", 0.0, 0.6, step=0.1),
+        "model.dropout": round(hp.Float("dropout", 0.0, 0.6, step=0.1), 3),
         "training.learning_rate": _rate(hp, "learning_rate", training.learning_rate, 8.0),
     }
     if training.clip != "none":

@@ -1,0 +1,65 @@
+"""What makes the bytes of a prepared folder: configuration, raw files, code. Plain Python: asking is fast."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.sources import Source, hash_sources, resolve
+from seqapps.config import RunConfig
+from seqapps.manifest import digest_of, sha256_of
+from seqapps.workspace import Workspace
+
+PROJECT = Path(__file__).resolve().parents[1]
+_PACKAGES = ("tensorflow", "tensorflow-text", "sentencepiece")
+"""Their versions can change ids."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """Everything that makes the bytes of a prepared folder."""
+
+    sources: tuple[Source, ...]
+    hashes: tuple[str, ...]
+    settings: dict[str, Any]
+    components: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the components."""
+        return digest_of(self.components)
+
+
+def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
+    """Returns the input of a configuration; `rows` above 0 is a dry run of so many rows.
+
+    Raises:
+        DataError: a file is missing or a download fails.
+    """
+    sources = resolve(config.source, workspace.cache)
+    hashes = hash_sources(sources, workspace.cache)
+    dump = config.model_dump(mode="json")
+    settings = {name: dump[name] for name in ("application", "seed", "source", "data")}
+    files = [
+        [source.name, source.split, source.size, sha256] for source, sha256 in zip(sources, hashes, strict=True)
+    ]
+    components = {"config": digest_of(settings), "data": digest_of(files), "code": _code(config.application)}
+    if rows:
+        components["rows"] = digest_of(rows)
+        settings["rows"] = rows
+    return Input(tuple(sources), tuple(hashes), settings, components)
+
+
+def _code(application: str) -> str:
+    """Returns the sha256 over the code that makes the bytes, and the versions of the packages that make ids."""
+    seqapps = PROJECT / "seqapps"
+    files = [
+        *sorted((PROJECT / "pipelines").rglob("*.py")),
+        *sorted((seqapps / "preprocessing").rglob("*.py")),
+        seqapps / "applications" / f"{application}.py",
+        seqapps / "schema.py",
+    ]
+    hashes = {path.relative_to(PROJECT).as_posix(): sha256_of(path) for path in files}
+    return digest_of(hashes | {name: importlib.metadata.version(name) for name in _PACKAGES})

@@ -1,0 +1,202 @@
+"""`prepare`: raw rows to a prepared folder. `python -m pipelines.prepare CONFIG [--set ..] -- BEAM OPTIONS`.
+
+Only what is called imports Beam and TensorFlow: asking for a fingerprint is fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.inputs import PROJECT, Input, read_input
+from pipelines.plan import Element, make_plan
+from pipelines.storage import Build, read_record, write_record
+from seqapps.applications import application_of, load_config
+from seqapps.config import RunConfig
+from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
+from seqapps.manifest import FILE_NAME, read_manifest
+from seqapps.workspace import DEFAULT, Workspace
+
+
+def fingerprint(config: RunConfig, workspace: Workspace, *, rows: int = 0) -> dict[str, str]:
+    """Returns the sha256 of every component of the input: `config`, `data`, `code`, and `rows` of a dry run.
+
+    Raises:
+        DataError: a file is missing or a download fails.
+    """
+    return read_input(config, workspace, rows).components
+
+
+def prepare(
+    config: RunConfig,
+    workspace: Workspace,
+    *,
+    beam_arguments: Sequence[str] = (),
+    rows: int = 0,
+    console: Console | None = None,
+) -> Path:
+    """Returns the prepared folder of a configuration, after making it where it does not stand yet.
+
+    Args:
+        config: the whole configuration.
+        workspace: where the folder and the caches lie.
+        beam_arguments: passed to Beam as they are.
+        rows: takes only so many rows in all (a dry run); 0 for all.
+        console: where progress goes.
+
+    Raises:
+        DataError: input that is missing, empty, or has too many bad rows.
+        RunError: another process is making the same folder, or a runner lost data.
+    """
+    console = console or Console(stderr=True)
+    given = read_input(config, workspace, rows)
+    target = workspace.prepared(config.name or config.application, given.fingerprint)
+    build = Build(target.with_name(f".build-{target.name}"))
+    if not (target / FILE_NAME).exists():
+        elements = make_plan(config, given.sources, rows)
+        with build.locked():
+            if not (target / FILE_NAME).exists():
+                _sweep(build)
+                _run(config, build, elements, beam_arguments, console)
+                _publish(config, build, elements, given, target)
+        _tell(target, console)
+    elif build.root.exists():
+        shutil.rmtree(build.root, ignore_errors=True)
+    return target
+
+
+def _run(
+    config: RunConfig, build: Build, elements: list[Element], beam_arguments: Sequence[str], console: Console
+) -> None:
+    from pipelines.progress import shown
+
+    build.make()
+    build.failure.unlink(missing_ok=True)
+    arguments = beam_options(beam_arguments)
+    with _quiet(build), shown(build, len(elements), console):
+        from pipelines import graph
+
+        job = graph.Job(
+            config=config.model_dump_json(),
+            build=str(build.root.resolve()),
+            elements=len(elements),
+            launcher=os.getpid(),
+            home=graph.process_space(),
+            workers=_workers(arguments),
+        )
+        try:
+            graph.run(job, elements, arguments)
+        except Exception as error:
+            raise _in_words(error, build, elements) from error
+
+
+def _in_words(error: Exception, build: Build, elements: list[Element]) -> Exception:
+    """Returns the error that a worker wrote down for the user, or the runner's own when there is none."""
+    from pipelines.publish import write_rejects
+
+    failure = read_record(build.failure)
+    if failure is None:
+        return error
+    write_rejects(build, elements)
+    kinds: dict[str, type[SeqappsError]] = {"DataError": DataError, "ConfigError": ConfigError}
+    return kinds.get(failure["kind"], RunError)(failure["message"])
+
+
+def _publish(config: RunConfig, build: Build, elements: list[Element], given: Input, target: Path) -> None:
+    from pipelines.publish import describe, publish, write_rejects
+
+    write_rejects(build, elements)
+    publish(build, describe(application_of(config), build, elements, given), target)
+
+
+def beam_options(arguments: Sequence[str]) -> list[str]:
+    """Returns Beam's arguments with the defaults that work everywhere.
+
+    Plain DirectRunner first looks for another runner on the network; several workers mean processes, because threads
+    share one interpreter lock.
+    """
+    options = list(arguments)
+    if not any(option.split("=")[0] == "--runner" for option in options):
+        options.append("--runner=FnApiRunner")
+    if _workers(options) != 1 and not any(option.split("=")[0] == "--direct_running_mode" for option in options):
+        options.append("--direct_running_mode=multi_processing")
+    return options
+
+
+def _workers(options: Sequence[str]) -> int:
+    """Returns `--direct_num_workers`; 0 means one for every core."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--direct_num_workers", type=int, default=1)
+    return parser.parse_known_args(list(options))[0].direct_num_workers or os.cpu_count() or 1
+
+
+@contextmanager
+def _quiet(build: Build) -> Iterator[None]:
+    """Keeps Beam's own lines off the screen, and lets processes that it starts import this project.
+
+    Processes that a local runner starts take their environment from here.
+    """
+    write_record(build.worker_options, {"default_sdk_harness_log_level": "ERROR"})
+    changed = {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
+        "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
+    }
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ |= changed
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {name: value} if value is not None else {}
+
+
+def _sweep(build: Build) -> None:
+    """Removes what a killed run left half-written: names that begin with a dot are read by nobody."""
+    for path in [*build.root.rglob(".*.tmp")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _tell(target: Path, console: Console) -> None:
+    manifest = read_manifest(target)
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
+    sizes = {name: f"{split.rows:,} rows / {split.tokens:,} tokens" for name, split in manifest.splits.items()}
+    splits = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    console.print(f"prepared {target}: {splits}; rejected: {rejected}", highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the job for a configuration file; what stands after `--` goes to Beam."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    cut = given.index("--") if "--" in given else len(given)
+    parser = argparse.ArgumentParser("python -m pipelines.prepare", description="Raw rows to a prepared folder.")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--workspace", type=Path, default=Path(DEFAULT))
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="overrides")
+    parser.add_argument("--rows", type=int, default=0, help="take only so many rows (a dry run)")
+    options = parser.parse_args(given[:cut])
+    try:
+        config = load_config(options.config, options.overrides)
+        folder = prepare(config, Workspace(options.workspace), beam_arguments=given[cut + 1 :], rows=options.rows)
+    except SeqappsError as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+        return error.exit_code
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from pipelines.prepare import main as module_main  # so that workers find the classes under their own module's name
+
+    sys.exit(module_main())

@@ -1,0 +1,98 @@
+"""What the user sees while the job runs: stage, rows read and rejected, rows per second.
+
+Workers leave records in the build folder anyway; a thread of the launcher reads them. So it works with any runner.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipelines.storage import Build
+
+_SECONDS = 0.5
+_SECONDS_OF_A_PLAIN_LINE = 10.0
+
+
+class Monitor(threading.Thread):
+    """Reads the build folder from time to time and says how far the job is.
+
+    Args:
+        build: the build folder.
+        elements: how many elements the job has.
+        console: where the line goes; one that is no terminal gets a plain line every ten seconds.
+    """
+
+    def __init__(self, build: Build, elements: int, console: Console) -> None:
+        super().__init__(daemon=True)
+        self._build = build
+        self._elements = elements
+        self._console = console
+        self._over = threading.Event()
+        self._known: dict[Path, tuple[int, int]] = {}
+        self._began = time.monotonic()
+        self._rows_before = self._rows()[0]
+
+    def run(self) -> None:
+        """Shows the line until `stop`."""
+        if self._console.is_terminal:
+            with Live(self.line(), console=self._console, transient=True, auto_refresh=False) as live:
+                while not self._over.wait(_SECONDS):
+                    live.update(self.line(), refresh=True)
+            return
+        while not self._over.wait(_SECONDS_OF_A_PLAIN_LINE):
+            self._console.print(self.line())
+
+    def stop(self) -> None:
+        """Takes the line away."""
+        self._over.set()
+        self.join()
+
+    def line(self) -> Text:
+        """Returns the line."""
+        read, rejected = self._rows()
+        seconds = max(time.monotonic() - self._began, 1e-3)
+        rate = (read - self._rows_before) / seconds
+        return Text(f"prepare: {self._stage()}  {read:,} rows read, {rejected:,} rejected, {rate:,.0f} rows/s")
+
+    def _rows(self) -> tuple[int, int]:
+        for path in self._build.work.glob("*.counted.json"):
+            if path not in self._known:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                self._known[path] = record["read"], sum(record["rejected"].values())
+        sums = [*self._known.values()]
+        for path in self._build.work.glob("*.progress"):
+            if self._build.counted(path.stem) not in self._known:
+                numbers = path.read_text(encoding="utf-8").split()
+                sums += [(int(numbers[0]), int(numbers[1]))] if len(numbers) == 2 else []
+        return sum(read for read, _ in sums), sum(rejected for _, rejected in sums)
+
+    def _stage(self) -> str:
+        counted = len(self._known)
+        if counted < self._elements:
+            return f"validate and count ({counted}/{self._elements})"
+        if not self._build.learned.exists():
+            return "learn vocabularies"
+        encoded = sum(1 for _ in self._build.work.glob("*.encoded.json"))
+        if encoded < self._elements:
+            return f"encode and write ({encoded}/{self._elements})"
+        return "merge n-grams" if not self._build.tables.exists() else "publish"
+
+
+@contextmanager
+def shown(build: Build, elements: int, console: Console) -> Iterator[None]:
+    """Shows progress while the body runs."""
+    monitor = Monitor(build, elements, console)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.stop()

@@ -1,0 +1,167 @@
+"""The end of the job: rejects with their lines, the manifest, and the one rename that makes the folder visible."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.inputs import Input
+from pipelines.plan import SPLITS, Element, Piece, open_raw
+from pipelines.storage import Build, read_record, temporary_beside
+from seqapps import __version__
+from seqapps.applications import Application
+from seqapps.errors import DataError, RunError
+from seqapps.manifest import Manifest, Shard, SourceFile, Split, Table, VocabularyFile, sha256_of, write_manifest
+
+
+def describe(application: Application, build: Build, elements: Sequence[Element], given: Input) -> Manifest:
+    """Returns the manifest of what the passes wrote.
+
+    Raises:
+        RunError: the runner reported success and a record is missing.
+        DataError: no row is left in a split that training needs.
+    """
+    records = [read_record(build.encoded(element.stem)) for element in elements]
+    lost = [element.index for element, record in zip(elements, records, strict=True) if record is None]
+    if lost:
+        raise RunError(
+            f"The Beam runner reported success, but {len(lost)} of {len(elements)} elements were not written, first: "
+            f"{lost[0]}. Use another runner, for example --runner=FnApiRunner."
+        )
+    splits, lengths = _splits(records)
+    for name in ("train", "validation"):
+        if name not in splits:
+            raise DataError(
+                f"The {name} split is empty: {sum(split.rows for split in splits.values())} rows were kept in all. "
+                "Remedy: more rows, another `seed`, or a larger share in `data.split`."
+            )
+    rejected: Counter[str] = Counter()
+    for element in elements:
+        rejected.update(read_record(build.counted(element.stem))["rejected"])
+    return Manifest(
+        application=application.name,
+        schema_=application.schema(),
+        splits=splits,
+        rejected=dict(sorted(rejected.items())),
+        lengths=lengths,
+        vocabularies={name: VocabularyFile(**record) for name, record in read_record(build.learned).items()},
+        tables=_tables(build),
+        sources=tuple(
+            SourceFile(file=source.name, bytes=source.size, sha256=sha256)
+            for source, sha256 in zip(given.sources, given.hashes, strict=True)
+        ),
+        fingerprint=given.fingerprint,
+        code_version=__version__,
+        settings=given.settings,
+    )
+
+
+def _splits(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
+    splits, lengths = {}, {}
+    for name in SPLITS:
+        found = [record["shards"][name] for record in records if name in record["shards"]]
+        if not found:
+            continue
+        shards = tuple(Shard(**{key: shard[key] for key in Shard.model_fields}) for shard in found)
+        histogram: Counter[str] = Counter()
+        for shard in found:
+            histogram.update(shard["lengths"])
+        splits[name] = Split(
+            rows=sum(shard.rows for shard in shards), tokens=sum(shard.tokens for shard in shards), shards=shards
+        )
+        lengths[name] = dict(sorted(histogram.items(), key=lambda item: int(item[0])))
+    return splits, lengths
+
+
+def _tables(build: Build) -> dict[str, tuple[Table, ...]]:
+    record = read_record(build.tables) or {}
+    return {
+        name: tuple(
+            Table(file=f"{name}/{file}", rows=rows, sha256=sha256_of(build.data / name / file)) for file, rows in parts
+        )
+        for name, parts in record.items()
+    }
+
+
+def write_rejects(build: Build, elements: Sequence[Element]) -> int:
+    """Writes the refused rows of all elements that are counted, with lines of the whole files; returns their number."""
+    build.rejects.parent.mkdir(exist_ok=True)
+    temporary = temporary_beside(build.rejects)
+    number = 0
+    with open(temporary, "w", encoding="utf-8") as file:
+        for element, bases in _line_bases(build, elements):
+            rejects = build.work / f"{element.stem}.rejects.jsonl"
+            for text in rejects.open(encoding="utf-8") if rejects.exists() else ():
+                reject = json.loads(text)
+                index = reject.pop("piece")
+                reject |= {"file": element.pieces[index].name, "line": bases[index] + reject["line"]}
+                file.write(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n")
+                number += 1
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, build.rejects)
+    return number
+
+
+def _line_bases(build: Build, elements: Sequence[Element]) -> Iterator[tuple[Element, list[int]]]:
+    """Yields every element with the lines that stand in the file before each of its pieces."""
+    before: Counter[int] = Counter()
+    for element in elements:
+        record = read_record(build.counted(element.stem))
+        if record is None:
+            continue
+        bases = []
+        for piece, lines in zip(element.pieces, record["lines"], strict=True):
+            bases.append(_lines_before(piece) if piece.limit else before[piece.source])
+            before[piece.source] += lines
+        yield element, bases
+
+
+def _lines_before(piece: Piece) -> int:
+    """Counts the lines before a piece of a dry run, which skips lines between pieces."""
+    left, lines = piece.start, 0
+    with open_raw(piece.path) as file:
+        while left and (block := file.read(min(left, 1 << 20))):
+            lines += block.count(b"\n")
+            left -= len(block)
+    return lines
+
+
+def publish(build: Build, manifest: Manifest, target: Path) -> None:
+    """Writes the manifest, last, and gives the folder its name."""
+    _drop_strangers(build, manifest)
+    write_manifest(build.data, manifest)
+    for folder in (build.data, target.parent):
+        _sync(folder)
+    if target.exists():  # a folder without a manifest: nobody can read it
+        shutil.rmtree(target)
+    build.data.rename(target)
+    _sync(target.parent)
+    shutil.rmtree(build.root, ignore_errors=True)
+
+
+def _drop_strangers(build: Build, manifest: Manifest) -> None:
+    """Removes what a killed run left under temporary names, so that equal input gives equal folders."""
+    listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
+    listed |= {table.file for tables in manifest.tables.values() for table in tables}
+    kept = {build.data / file for file in listed} | {build.rejects}
+    for vocabulary in manifest.vocabularies.values():
+        kept |= {*(build.data / vocabulary.folder).iterdir()}
+    for path in sorted(build.data.rglob("*"), reverse=True):
+        if path.is_file() and path not in kept:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,215 @@
+"""Shards to batches: literal numbers, every unit exactly once, and files that are not what the manifest says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqapps.data.documents import DocumentBatches
+from seqapps.data.records import read_split
+from seqapps.data.streams import StreamBatches
+from seqapps.errors import DataError
+from seqapps.manifest import Manifest, Shard, Split, sha256_of
+from seqapps.preprocessing.blocks import Ragged
+from seqapps.schema import Feature, Schema
+
+
+def ragged(*rows: list[int]) -> Ragged:
+    splits = np.cumsum([0, *map(len, rows)])
+    return Ragged(np.array([unit for row in rows for unit in row], np.int32), splits.astype(np.int64))
+
+
+def numbers(batches: Any, epoch: int = 0, start: int = 0) -> list[tuple[Any, Any, Any]]:
+    return [
+        (x["tokens"].numpy().tolist(), y.numpy().tolist(), weights.numpy().tolist())
+        for x, y, weights in batches.dataset(epoch, start)
+    ]
+
+
+def pairs(made: list[tuple[Any, Any, Any]]) -> list[tuple[int, int]]:
+    """What is predicted, with the unit before it, by unit."""
+    found = []
+    for x, y, weights in made:
+        real = np.array(weights) > 0
+        found += list(zip(np.array(x)[real].tolist(), np.array(y)[real].tolist(), strict=True))
+    return sorted(found, key=lambda pair: pair[1])
+
+
+# ---- streams
+
+
+def test_streams_are_these_numbers() -> None:
+    batches = StreamBatches(np.arange(10, 17), batch_size=2, window=3, start=3)
+    assert (batches.steps, batches.tokens, batches.batch_size, batches.carries) == (2, 7, 2, True)
+    first = ([[3, 10, 11], [13, 14, 15]], [[10, 11, 12], [14, 15, 16]], [[1, 1, 1], [1, 1, 1]])
+    second = ([[12, 0, 0], [0, 0, 0]], [[13, 0, 0], [0, 0, 0]], [[1, 0, 0], [0, 0, 0]])
+    assert numbers(batches) == [first, second]
+    assert numbers(batches, epoch=5, start=1) == [second]
+    assert numbers(batches, start=2) == []
+
+
+def test_more_streams_than_units_leave_empty_rows() -> None:
+    batches = StreamBatches(np.array([7, 8]), batch_size=3, window=2, start=3)
+    assert numbers(batches) == [([[3, 0], [7, 0], [0, 0]], [[7, 0], [8, 0], [0, 0]], [[1, 0], [1, 0], [0, 0]])]
+
+
+def test_stream_batches_have_one_static_shape() -> None:
+    x, y, weights = StreamBatches(np.arange(4, 40), batch_size=2, window=5, start=3).dataset(0).element_spec
+    assert [tuple(spec.shape) for spec in (x["tokens"], y, weights)] == [(2, 5)] * 3
+    assert [spec.dtype for spec in (x["tokens"], y, weights)] == [tf.int32, tf.int32, tf.float32]
+
+
+@settings(max_examples=8, deadline=None)
+@given(count=st.integers(1, 60), rows=st.integers(1, 7), window=st.integers(1, 9))
+def test_streams_predict_every_unit_once_from_the_unit_before(count: int, rows: int, window: int) -> None:
+    ids = np.arange(4, 4 + count)
+    batches = StreamBatches(ids, batch_size=rows, window=window, start=3)
+    made = numbers(batches)
+    assert len(made) == batches.steps
+    assert pairs(made) == list(zip([3, *ids[:-1]], ids, strict=True))
+
+
+def test_an_empty_split_makes_no_batches() -> None:
+    with pytest.raises(DataError, match=r"Received: an empty split\."):
+        StreamBatches(np.zeros(0, np.int32), batch_size=2, window=2, start=3)
+    with pytest.raises(DataError, match=r"Received: an empty split\."):
+        DocumentBatches(ragged([], []), batch_size=2, window=2, start=2, seed=1, shuffle=True)
+
+
+# ---- documents
+
+
+def test_documents_are_these_numbers() -> None:
+    rows = ragged([5, 6, 7], [8], [9, 10, 11, 12, 13], [])
+    batches = DocumentBatches(rows, batch_size=2, window=3, start=2, seed=1, shuffle=False)
+    assert (batches.steps, batches.tokens, batches.batch_size, batches.carries) == (2, 9, 2, False)
+    # Sorted by length; the long document goes on in a row that begins with its unit before, 11.
+    first = ([[2, 0], [11, 12]], [[8, 0], [12, 13]], [[1, 0], [1, 1]])
+    second = ([[2, 5, 6], [2, 9, 10]], [[5, 6, 7], [9, 10, 11]], [[1, 1, 1], [1, 1, 1]])
+    assert numbers(batches) == [first, second]
+    assert numbers(batches, epoch=3, start=1) == [second]
+
+
+def test_the_last_documents_are_filled_up_with_rows_of_weight_zero() -> None:
+    batches = DocumentBatches(ragged([5], [6], [7]), batch_size=2, window=4, start=2, seed=1, shuffle=False)
+    assert numbers(batches)[1] == ([[2], [0]], [[7], [0]], [[1], [0]])
+
+
+def test_the_order_of_documents_is_a_function_of_seed_and_epoch() -> None:
+    rows = ragged(*[[unit] * (unit % 5 + 1) for unit in range(4, 60)])
+
+    def made(seed: int, epoch: int) -> Any:
+        return numbers(DocumentBatches(rows, batch_size=4, window=9, start=2, seed=seed, shuffle=True), epoch)
+
+    assert made(1, 0) == made(1, 0)
+    assert made(1, 0) != made(1, 1)
+    assert made(1, 0) != made(2, 0)
+    batches = DocumentBatches(rows, batch_size=4, window=9, start=2, seed=1, shuffle=True)
+    assert numbers(batches, 2, start=5) == numbers(batches, 2)[5:]
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=30).filter(any),
+    rows=st.integers(1, 5),
+    window=st.integers(1, 6),
+    shuffle=st.booleans(),
+)
+def test_documents_predict_every_unit_once_from_the_unit_before(
+    lengths: list[int], rows: int, window: int, shuffle: bool
+) -> None:
+    units = iter(range(4, 4 + sum(lengths)))
+    documents = [[next(units) for _ in range(length)] for length in lengths]
+    batches = DocumentBatches(ragged(*documents), batch_size=rows, window=window, start=2, seed=1, shuffle=shuffle)
+    expected = [pair for row in documents for pair in zip([2, *row], row, strict=False)]
+    assert pairs(numbers(batches)) == expected
+
+
+def test_sorting_by_length_keeps_padding_small() -> None:
+    lengths = np.random.default_rng(1).integers(1, 40, 4_000)
+    rows = Ragged(np.full(lengths.sum(), 5, np.int32), np.concatenate([[0], np.cumsum(lengths)]))
+    batches = DocumentBatches(rows, batch_size=16, window=50, start=2, seed=1, shuffle=True)
+    cells = sum(int(tf.size(weights)) for _, _, weights in batches.dataset(0))
+    assert cells < 1.05 * batches.tokens
+
+
+# ---- shards
+
+
+def write_split(folder: Path, shards: list[list[list[int]]], features: tuple[Feature, ...]) -> Manifest:
+    records = []
+    for index, rows in enumerate(shards):
+        path = folder / "train" / f"shard-{index:05d}.tfrecord"
+        path.parent.mkdir(exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for row in rows:
+                ids = tf.train.Feature(int64_list=tf.train.Int64List(value=row))
+                scores = tf.train.Feature(float_list=tf.train.FloatList(value=[0.5] * 2 * len(row)))
+                example = tf.train.Example(features=tf.train.Features(feature={"ids": ids, "scores": scores}))
+                writer.write(example.SerializeToString())
+        size, tokens = path.stat().st_size, sum(map(len, rows))
+        file = str(path.relative_to(folder))
+        records.append(Shard(file=file, rows=len(rows), tokens=tokens, bytes=size, sha256=sha256_of(path)))
+    split = Split(rows=sum(map(len, shards)), tokens=sum(shard.tokens for shard in records), shards=tuple(records))
+    return Manifest(
+        application="language_model",
+        schema_=Schema(features=features),
+        splits={"train": split},
+        rejected={},
+        lengths={},
+        vocabularies={},
+        tables={},
+        sources=(),
+        fingerprint="0" * 64,
+        code_version="0",
+        settings={},
+    )
+
+
+IDS = Feature(name="ids", dtype="int64", shape=(None,), meaning="units")
+SCORES = Feature(name="scores", dtype="float32", shape=(None, 2), meaning="two numbers a unit")
+
+
+def test_a_split_is_read_in_the_manifests_order(tmp_path: Path) -> None:
+    manifest = write_split(tmp_path, [[[7, 8, 3], [3]], [], [[9, 3]]], (IDS, SCORES))
+    (tmp_path / "train" / "shard-00009.tfrecord").write_bytes(b"not listed, not read")
+    columns = read_split(tmp_path, manifest, "train")
+    assert columns["ids"].values.tolist() == [7, 8, 3, 3, 9, 3]
+    assert columns["ids"].values.dtype == np.int32
+    assert columns["ids"].splits.tolist() == [0, 3, 4, 6]
+    assert columns["scores"].values.shape == (6, 2)
+    assert columns["scores"].splits.tolist() == [0, 3, 4, 6]
+
+
+def test_a_shard_that_is_not_what_was_written_is_named(tmp_path: Path) -> None:
+    manifest = write_split(tmp_path, [[[7, 8, 3], [3]], [[9, 3]]], (IDS,))
+    path = tmp_path / "train" / "shard-00001.tfrecord"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    with pytest.raises(DataError, match=r"shard-00001\.tfrecord is truncated: it must have \d+ bytes\. Received: \d+"):
+        read_split(tmp_path, manifest, "train")
+    path.write_bytes(whole[:-5] + bytes(5))
+    with pytest.raises(DataError, match=r"shard-00001\.tfrecord cannot be read: .*Run `seqapps prepare` again\."):
+        read_split(tmp_path, manifest, "train")
+    path.unlink()
+    with pytest.raises(DataError, match=r"shard-00001\.tfrecord is missing, and the manifest lists it\."):
+        read_split(tmp_path, manifest, "train")
+
+
+def test_a_shard_with_other_rows_than_the_manifest_says_is_named(tmp_path: Path) -> None:
+    manifest = write_split(tmp_path, [[[7, 3], [3]]], (IDS,))
+    shard = manifest.splits["train"].shards[0].model_copy(update={"rows": 3})
+    split = manifest.splits["train"].model_copy(update={"shards": (shard,)})
+    manifest = manifest.model_copy(update={"splits": {"train": split}})
+    with pytest.raises(DataError, match=r"shard-00000\.tfrecord must hold 3 rows of `ids`\. Received: 2\."):
+        read_split(tmp_path, manifest, "train")
+
+
+def test_an_unknown_split_is_named_with_the_nearest(tmp_path: Path) -> None:
+    manifest = write_split(tmp_path, [[[3]]], (IDS,))
+    with pytest.raises(DataError, match=r"split `trian` does not exist\..*Nearest: train\."):
+        read_split(tmp_path, manifest, "trian")

@@ -1,0 +1,196 @@
+"""The door: verbs, options, exit codes, and how fast `--help` answers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from seqapps import __main__ as door
+from seqapps.errors import RunError, UsageError
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("tensorflow", "keras", "mlflow", "apache_beam", "pydantic", "rich", "numpy", "matplotlib")
+
+
+def seqapps(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A real process, as a user starts it."""
+    return subprocess.run(
+        [sys.executable, "-m", "seqapps", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        check=False,
+    )
+
+
+def test_verbs_are_the_files_of_the_folder() -> None:
+    files = {path.stem for path in (ROOT / "seqapps" / "commands").glob("*.py") if not path.stem.startswith("_")}
+    assert set(door.VERBS) == files - {"stages"}
+
+
+def test_help_lists_every_verb_in_the_order_of_the_journey(capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert listed == list(door.VERBS)
+
+
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in door.VERBS)], ids=" ".join)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys\nfrom seqapps.__main__ import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_help_answers_in_half_a_second() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert seqapps("--help").returncode == 0
+        times.append(time.perf_counter() - began)
+    # The fastest of three: the other ones measure what else the machine is doing.
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["trian", "x.toml"],
+            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: config, doctor, evaluate, export, "
+            "predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
+        ),
+        (
+            ["--workspace", "ws", "run"],
+            "seqapps: the verb comes first. Received: '--workspace'. Example: seqapps run CONFIG --workspace ...",
+        ),
+        (
+            ["train", "x.toml", "--wrkspace", "ws"],
+            "seqapps train: unrecognized arguments: --wrkspace ws. Nearest: --workspace. See `seqapps train --help`.",
+        ),
+        (
+            ["train", "x.toml", "--", "--direct_num_workers=2"],
+            "seqapps train: `--` hands options to Beam, and this verb runs no Beam job. "
+            "Received: '--direct_num_workers=2'. Allowed with: prepare, run.",
+        ),
+        (
+            ["train"],
+            "seqapps train needs one configuration file. Received: none. "
+            "Example: seqapps train configs/language_model/python_docs.toml.",
+        ),
+        (
+            ["train", "a.toml", "--config", "b.toml"],
+            "seqapps train needs one configuration file. Received: a.toml and b.toml. "
+            "Example: seqapps train configs/language_model/python_docs.toml.",
+        ),
+        (["config", "nowhere/x.toml"], "nowhere/x.toml does not exist."),
+    ],
+)
+def test_wrong_call_is_told_without_a_traceback(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door.main(words) == 2
+    streams = capsys.readouterr()
+    assert (streams.out, streams.err.strip()) == ("", text)
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(UsageError):
+        door.main(["config", "nowhere.toml", "--debug"])
+
+
+def failing(error: BaseException) -> object:
+    class Command:
+        HELP = "fails"
+
+        @staticmethod
+        def add_arguments(parser: argparse.ArgumentParser) -> None:
+            pass
+
+        @staticmethod
+        def run(arguments: argparse.Namespace, console: object) -> int:
+            raise error
+
+    return Command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (RunError("gradients were not finite."), 1, "gradients were not finite."),
+        (UsageError("no such model."), 2, "no such model."),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue."),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(door, "load", lambda verb: failing(error))
+    assert door.main(["doctor"]) == code
+    assert capsys.readouterr().err.strip() == text
+
+
+def test_beam_options_stand_after_two_dashes() -> None:
+    parsed = door.parse(["prepare", "x.toml", "--set", "seed=2", "--", "--runner=FnApiRunner", "--direct_num_workers=2"])
+    assert parsed.beam_arguments == ["--runner=FnApiRunner", "--direct_num_workers=2"]
+    assert (parsed.file, parsed.overrides) == ("x.toml", ["seed=2"])
+
+
+def test_reader_that_has_seen_enough_is_no_error() -> None:
+    shell = f"{sys.executable} -m seqapps config configs/language_model/python_docs.toml | head -1"
+    done = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert (done.stdout, done.stderr) == ('name = "python_docs"\n', "")
+
+
+def test_config_prints_what_it_can_read_again(tmp_path: Path) -> None:
+    first = seqapps("config", "configs/language_model/python_docs.toml", "--set", "training.epochs=3")
+    file = tmp_path / "again.toml"
+    file.write_text(first.stdout)
+    assert "epochs = 3\n" in first.stdout
+    assert seqapps("config", "--config", str(file)).stdout == first.stdout
+
+
+def test_verb_names_the_one_that_is_missing(tmp_path: Path) -> None:
+    workspace = str(tmp_path / "ws")
+    done = seqapps("train", "configs/language_model/python_docs.toml", "--workspace", workspace)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "`prepare` is not done for this configuration (it would run for the first time). Run `seqapps prepare "
+        "configs/language_model/python_docs.toml` first, or all stages with `seqapps run "
+        "configs/language_model/python_docs.toml`."
+    )
+
+
+def test_tune_says_what_the_configuration_lacks(tmp_path: Path) -> None:
+    done = seqapps("tune", "configs/language_model/python_docs.toml", "--workspace", str(tmp_path / "ws"))
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        'configs/language_model/python_docs.toml: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
+        "Example: seqapps tune configs/language_model/python_docs.toml --set tuning.algorithm=random "
+        "--set tuning.trials=20."
+    )
+
+
+def test_report_of_nothing_says_what_there_is(tmp_path: Path) -> None:
+    done = seqapps("report", "nothing", "--workspace", str(tmp_path / "ws"))
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"run `nothing` was not found in {tmp_path / 'ws'}. Allowed: a configuration file, a run folder, the id of an "
+        "MLflow run. Runs: none."
+    )
+
+
+def test_rollback_wants_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["rollback", "model"]) == 2
+    assert "--reason" in capsys.readouterr().err

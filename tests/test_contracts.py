@@ -1,0 +1,261 @@
+"""The laws, for every application x architecture that the folders hold. Put a file in, and it is held to them.
+
+An application brings `tests/contracts/<application>.toml` and the raw rows that it names: the smallest real data.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from rich.console import Console
+
+from pipelines.plan import make_plan
+from pipelines.prepare import prepare
+from pipelines.readers import RowReader
+from pipelines.sources import resolve
+from seqapps import applications, architectures, serving, training
+from seqapps.applications import Application, application_of, load_config
+from seqapps.manifest import Manifest, read_manifest
+from seqapps.modeling.losses import PERPLEXITY
+from seqapps.modeling.optimizers import make_optimizer
+from seqapps.modeling.recurrent import zero_states
+from seqapps.modeling.steps import TrainingStep, ValidationStep
+from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.preprocessing.vocabulary import PAD
+from seqapps.serving.exporting import operations
+from seqapps.trained import load_resources, save_trained
+from seqapps.workspace import Workspace
+
+CONTRACTS = Path(__file__).parent / "contracts"
+PAIRS = [(name, model) for name in applications.names() for model in applications.load(name).architectures]
+SMALL = {"units": [10, 8], "embedding": 6}
+"""Fields of an architecture that are made small when it has them."""
+
+STEPS, SHARE = 80, 0.5
+"""So many steps on one batch bring the loss below this share of what it was."""
+
+
+class Subject(NamedTuple):
+    """One application with one architecture, on its prepared data."""
+
+    application: Application
+    folder: Path
+    manifest: Manifest
+
+    def model(self) -> keras.Model:
+        training.configure(self.application.config)
+        return self.application.build(self.manifest)
+
+    def batch(self) -> tuple[dict[str, Any], Any, Any]:
+        """The batch of an epoch that holds most padding."""
+        batches = self.application.batches(self.folder, self.manifest, "train")
+        found: tuple[dict[str, Any], Any, Any] = min(batches.dataset(0), key=lambda item: float(tf.reduce_mean(item[2])))
+        return found
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("contracts"))
+
+
+@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+def subject(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[Subject]:
+    name, architecture = request.param
+    file = CONTRACTS / f"{name}.toml"
+    if not file.exists():
+        pytest.fail(f"application `{name}` brings no {file}: add the smallest real data that it can be tested on")
+    fields = architectures.load(architecture).Config.model_fields
+    overrides = [f"model.{field}={value}" for field, value in SMALL.items() if field in fields]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+        config = load_config(file, [f"model.architecture={architecture}", *overrides])
+        folder = prepare(config, workspace, console=Console(quiet=True))
+        yield Subject(application_of(config), folder, read_manifest(folder))
+
+
+@pytest.fixture(scope="session")
+def raw(subject: Subject, workspace: Workspace) -> RawBlock:
+    """Raw rows of the application, as Beam reads them."""
+    config = subject.application.config
+    element, *_ = make_plan(config, resolve(config.source, workspace.cache))
+    read = next(RowReader.of(config, subject.application.columns).read(element.pieces[0]))
+    assert len(read.block)
+    return read.block
+
+
+# ---- law 1
+
+
+def encoded(subject: Subject, raw: RawBlock) -> dict[str, Ragged]:
+    resources = load_resources(subject.folder / "vocabularies", subject.manifest)
+    arrays = subject.application.vocabularies(raw).arrays
+    before = copy.deepcopy(dict(arrays))
+    features = subject.application.encode(arrays, resources)
+    for name, array in before.items():
+        assert_array_equal(array, arrays[name], err_msg=f"encode changed its input `{name}`")
+    return features
+
+
+def test_encode_gives_the_schema(subject: Subject, raw: RawBlock) -> None:
+    features = encoded(subject, raw)
+    schema = subject.application.schema()
+    assert schema == subject.manifest.schema_
+    for row in range(len(raw)):
+        schema.check({name: feature.row(row) for name, feature in features.items()}, "encode")
+
+
+def test_encode_gives_the_same_twice(subject: Subject, raw: RawBlock) -> None:
+    first, second = encoded(subject, raw), encoded(subject, raw)
+    assert list(first) == list(second)
+    for name in first:
+        assert_array_equal(first[name].values, second[name].values)
+        assert_array_equal(first[name].splits, second[name].splits)
+
+
+def test_encode_leaves_the_raw_rows_alone(subject: Subject, raw: RawBlock) -> None:
+    before = copy.deepcopy(raw)
+    encoded(subject, raw)
+    assert before.columns == raw.columns
+    assert_array_equal(before.lines, raw.lines)
+
+
+# ---- law 2
+
+
+def padded(array: Any, steps: int) -> Any:
+    """Appends padding to axis 1 of what has one: ids, targets and weights alike."""
+    return tf.pad(array, [[0, 0], [0, steps], *[[0, 0]] * (array.shape.rank - 2)], constant_values=PAD)
+
+
+def outputs_of(model: keras.Model, x: dict[str, Any]) -> Any:
+    rows = next(iter(x.values())).shape[0]
+    return model({**x, **zero_states(model, rows)}, training=False)["logits"]
+
+
+def loss_of(model: keras.Model, batch: tuple[dict[str, Any], Any, Any]) -> float:
+    class One:
+        batch_size = batch[1].shape[0]
+        carries = False
+
+        def dataset(self, epoch: int) -> list[Any]:
+            return [batch]
+
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batch)
+    return ValidationStep(model, PERPLEXITY, signature).mean_loss(One())
+
+
+def test_appended_padding_changes_no_output_and_no_loss(subject: Subject) -> None:
+    model = subject.model()
+    x, y, weights = subject.batch()
+    longer = ({name: padded(value, 5) for name, value in x.items()}, padded(y, 5), padded(weights, 5))
+    plain = outputs_of(model, x)
+    assert_allclose(outputs_of(model, longer[0])[:, : plain.shape[1]], plain, atol=1e-6)
+    assert_allclose(loss_of(model, longer), loss_of(model, (x, y, weights)), rtol=1e-6)
+
+
+def test_what_stands_on_padding_changes_no_loss(subject: Subject) -> None:
+    model = subject.model()
+    x, y, weights = subject.batch()
+    assert float(tf.reduce_min(weights)) == 0.0
+    other = tf.where(weights > 0, y, 1)
+    assert loss_of(model, (x, other, weights)) == loss_of(model, (x, y, weights))
+
+
+def test_company_in_the_batch_changes_no_output(subject: Subject) -> None:
+    model = subject.model()
+    x, _, _ = subject.batch()
+    alone = [outputs_of(model, {name: value[row : row + 1] for name, value in x.items()}) for row in range(3)]
+    together = outputs_of(model, x)[:3]
+    assert_allclose(together, tf.concat(alone, axis=0), atol=1e-5)
+
+
+# ---- law 3
+
+
+def steps(subject: Subject, count: int) -> tuple[list[Any], list[Any], float, float]:
+    """Weights before and after, loss before and after, of so many steps on one batch."""
+    model = subject.model()
+    batch = subject.batch()
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batch)
+    config = subject.application.config.training
+    step = TrainingStep(model, make_optimizer(config, model.trainable_variables), PERPLEXITY, config, signature)
+    before, loss = [np.array(weight) for weight in model.trainable_variables], loss_of(model, batch)
+    states = zero_states(model, batch[1].shape[0])
+    for _ in range(count):
+        step(*batch, states, 0.02)
+    return before, [np.array(weight) for weight in model.trainable_variables], loss, loss_of(model, batch)
+
+
+def test_one_step_moves_every_weight(subject: Subject) -> None:
+    before, after, _, _ = steps(subject, 1)
+    names = [weight.path for weight in subject.model().trainable_variables]
+    still = [name for name, old, new in zip(names, before, after, strict=True) if np.array_equal(old, new)]
+    assert still == []
+
+
+def test_one_batch_is_learned(subject: Subject) -> None:
+    _, _, before, after = steps(subject, STEPS)
+    assert after < SHARE * before
+
+
+# ---- laws 4 and 5
+
+
+@pytest.fixture(scope="session")
+def exported(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
+    folder = tmp_path_factory.mktemp("exported")
+    save_trained(folder / "model", subject.application, subject.manifest, subject.model(), subject.folder)
+    return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
+
+
+def test_fresh_process_without_our_package_answers_the_same(exported: serving.ExportReport) -> None:
+    assert exported.calls > 0
+    assert exported.largest_difference <= serving.TOLERANCE
+
+
+def test_no_operation_needs_a_gpu(exported: serving.ExportReport) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    names = {name for graph in saved.meta_graphs for name in operations(graph.graph_def)}
+    assert [name for name in names if "Cudnn" in name] == []
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), max_size=40)
+
+
+@given(rows=st.lists(TEXTS, min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_ids_of_beam_are_the_ids_of_the_saved_model(
+    subject: Subject, exported: serving.ExportReport, rows: list[str]
+) -> None:
+    model = _loaded(exported.folder)
+    signature = model.signatures.get("score")
+    if signature is None or "ids" not in signature.structured_outputs:
+        pytest.skip(f"{subject.application.name} has no signature that tells its ids")
+    text = [row.encode() for row in rows]
+    everything = np.ones(len(rows), bool)
+    block = RawBlock("text", np.arange(1, len(rows) + 1), {"text": text}, everything, everything)
+    beam = encoded(subject, block)["ids"]
+    answer = signature(text=tf.constant(text))
+    for row, length in enumerate(answer["length"].numpy()):
+        assert_array_equal(answer["ids"].numpy()[row, :length], beam.row(row))
+
+
+_LOADED: dict[Path, Any] = {}
+
+
+def _loaded(folder: Path) -> Any:
+    if folder not in _LOADED:
+        _LOADED[folder] = tf.saved_model.load(str(folder))
+    return _LOADED[folder]

@@ -1,0 +1,151 @@
+"""The journey as a user makes it: real processes, real Beam, MLflow and SavedModel, on a corpus of eighty lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqapps.manifest import read_manifest
+
+CORPUS = Path(__file__).parent / "contracts" / "language_model.txt"
+CONFIG = f"""
+application = "language_model"
+
+[source]
+files = ["{CORPUS}"]
+
+[data]
+tokens = {{ unit = "word" }}
+split = {{ by = "row", validation = 0.2, test = 0.2 }}
+ngram_order = 2
+
+[model]
+cell = "gru"
+units = [12]
+embedding = 8
+
+[training]
+batch_size = 4
+window = 12
+epochs = 1
+sample_length = 10
+
+[baselines]
+names = ["uniform"]
+
+[promotion]
+segment = 16
+resamples = 200
+"""
+STAGES = ("prepare", "train", "evaluate", "saved_model", "promote", "export")
+
+
+class User:
+    """Runs commands in one workspace, as a user does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workspace = folder / "ws"
+        (folder / "little.toml").write_text(CONFIG)
+
+    def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
+        """Returns (stdout, stderr) of `seqapps ...`."""
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(
+            [sys.executable, "-m", "seqapps", *words, "--workspace", "ws"],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
+
+    def stages(self, stderr: str) -> dict[str, str]:
+        """Returns stage to what was said of it, without paths and without what it says while it works."""
+        said = [line.partition(": ") for line in stderr.splitlines() if line.partition(": ")[0] in STAGES]
+        return {stage: text.partition(" (")[0] for stage, _, text in said if text.startswith(("runs", "up to date"))}
+
+    def ledger(self) -> list[tuple[str, str, str]]:
+        """Returns (action, from, to) of every decision, as the file among MLflow's artifacts has it."""
+        files = list(self.workspace.glob("mlartifacts/**/ledger.jsonl"))
+        assert len(files) == 1
+        entries = [json.loads(line) for line in files[0].read_text().splitlines()]
+        return [(entry["action"], entry["from"], entry["to"]) for entry in entries]
+
+
+def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
+    user = User(tmp_path)
+
+    # The first time everything runs.
+    out, err = user("run", "little.toml")
+    assert user.stages(err) == dict.fromkeys(STAGES, "runs for the first time")
+    assert "version 1 is the champion now" in out
+    assert "uniform" in out and "writes on (serving_default)" in out and "suggests next (complete)" in out
+    exported = user.workspace / "exports" / "little" / "1"
+    assert (exported / "saved_model.pb").exists()
+    assert f"mlflow ui --backend-store-uri sqlite:///{user.workspace / 'mlflow.db'}" in out
+    prepared, *others = user.workspace.glob("prepared/little-*")
+    assert others == [] and read_manifest(prepared).rows == 80
+
+    # The second time nothing runs, and the end is the same.
+    again, err = user("run", "little.toml")
+    assert user.stages(err) == dict.fromkeys(STAGES, "up to date")
+    assert again == out
+
+    # A changed field runs what depends on it, and says so.
+    _, err = user("run", "little.toml", "--set", "training.epochs=2")
+    said = user.stages(err)
+    assert said["prepare"] == "up to date"
+    assert said["train"] == "runs because config changed: training.epochs 1 -> 2"
+    assert said["evaluate"] == "runs because champion changed: none -> 1; model changed"
+    changed = ("--set", "training.epochs=2")
+    evaluation = json.loads(next(user.workspace.glob("runs/*/evaluation/evaluation.json")).read_text())
+    assert set(evaluation["baselines"]) == {"uniform"}
+
+    # By force the second version is champion at the latest now; a rollback brings the first one back.
+    out, _ = user("promote", "little.toml", *changed, "--force", "the test wants it")
+    user("rollback", "little", "--reason", "the test wants it back")
+    assert user.ledger()[0] == ("promote", "", "1")
+    assert user.ledger()[-1] == ("rollback", "2", "1")
+
+    # What was rolled back does not come back because the command ran again, and version 1 is up to date as ever.
+    _, err = user("run", "little.toml", *changed)
+    assert set(user.stages(err).values()) == {"up to date"}
+    _, err = user("run", "little.toml")
+    assert set(user.stages(err).values()) == {"up to date"}
+    assert user.ledger()[-1] == ("rollback", "2", "1")
+
+    # The champion answers; the report tells it all; a wrong name is told with the right one.
+    answer, _ = user("predict", "little@champion", "the cat", "--complete", "--json", "-k", "3")
+    assert len(json.loads(answer)["units"]) == 3
+    report, _ = user("report", "little.toml")
+    for part in ("ledger of little", "rollback", "vocabulary text", "MLflow page"):
+        assert part in report
+    _, err = user("predict", "litle@champion", "the cat", code=2)
+    assert "Nearest: little" in err
+
+
+def test_dry_run_with_a_search_stays_in_its_folder(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    out, err = user("run", "little.toml", "--dry-run", "--set", "tuning.algorithm=random")
+    assert "dry run: 200 rows and one epoch" in err
+    assert [path.name for path in user.workspace.iterdir()] == ["dry-run"]
+    winner = next(user.workspace.glob("dry-run/tuning/*/best.toml"))
+    assert "MLflow page" in out
+
+    # The winner is a configuration like any other, and its training is the one that was done.
+    _, err = user("config", "--config", str(winner))
+    assert err == ""
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "promote", "export"])
+def test_verb_without_the_one_before_it(tmp_path: Path, verb: str) -> None:
+    _, err = User(tmp_path)(verb, "little.toml", code=2)
+    assert err.startswith("`prepare` is not done for this configuration (it would run for the first time).")

@@ -1,0 +1,176 @@
+"""`seqapps predict`: one real exported model, called as a user calls it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+from rich.console import Console
+from tiny import make_prepared
+
+from seqapps import serving
+from seqapps.__main__ import main
+from seqapps.applications import application_of
+from seqapps.trained import save_trained
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a trained model in `runs/tiny/model` and version 3 of it in `exports/tiny/3`."""
+    folder = tmp_path_factory.mktemp("workspace")
+    config, prepared, manifest = make_prepared(folder / "prepared")
+    keras.utils.set_random_seed(4)
+    application = application_of(config)
+    model = application.build(manifest)
+    model.set_weights([3.0 * weight for weight in model.get_weights()])
+    save_trained(folder / "runs" / "tiny" / "model", application, manifest, model, prepared)
+    target = folder / "exports" / "tiny" / "3"
+    serving.export(folder / "runs" / "tiny" / "model", prepared, target, console=Console(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(workspace: Path) -> str:
+    return str(workspace / "exports" / "tiny" / "3")
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+def predict(capsys: Captured, *arguments: str) -> str:
+    """Runs the command and returns what it printed."""
+    capsys.readouterr()
+    assert main(["predict", *arguments, "--quiet"]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: Captured, *arguments: str) -> str:
+    """Runs a wrong call and returns its message."""
+    capsys.readouterr()
+    assert main(["predict", *arguments]) in (1, 2)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_a_continuation_begins_with_the_prompt(capsys: Captured, model: str) -> None:
+    shown = predict(capsys, model, "the cat", "--max-length", "12", "--seed", "5")
+    expected = serving.load(Path(model)).generate(["the cat"], max_length=12, seed=5)[0]
+    assert shown == f"the cat{expected.text}\n"
+    assert shown != predict(capsys, model, "the cat", "--max-length", "12", "--seed", "6")
+
+
+def test_temperature_zero_needs_no_seed(capsys: Captured, model: str) -> None:
+    first, second = (
+        predict(capsys, model, "the", "--temperature", "0", "--max-length", "9", "--seed", seed) for seed in "12"
+    )
+    assert first == second
+
+
+def test_suggestions_stand_in_order(capsys: Captured, model: str) -> None:
+    shown = predict(capsys, model, "the c", "--complete", "-k", "3").splitlines()
+    expected = serving.load(Path(model)).complete(["the c"], k=3)[0]
+    assert shown[0] == "the c" and len(shown) == 4
+    assert [line.split()[0] for line in shown[1:]] == [
+        unit if unit.strip() else repr(unit).split()[0] for unit in expected.units
+    ]
+    shares = [float(line.split()[-1].rstrip("%")) for line in shown[1:]]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_score_shows_every_unit_the_total_and_the_perplexity(capsys: Captured, model: str) -> None:
+    shown = predict(capsys, model, "a cat", "--score").splitlines()
+    score = serving.load(Path(model)).score(["a cat"])[0]
+    assert shown[0] == "a cat"
+    assert [line.split()[0] for line in shown[1:-1]] == ["a", "'", "c", "a", "t", "<eos>"]
+    assert shown[-1] == f"  total {score.total:.4f} nats, perplexity {score.perplexity:.4f}"
+
+
+def test_json_is_one_object_a_text(capsys: Captured, model: str) -> None:
+    lines = predict(capsys, model, "a", "the\ncat", "--json", "--max-length", "5").splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["prompt"] for answer in answers] == ["a", "the\ncat"]
+    assert set(answers[0]) == {"prompt", "text", "units", "nats", "ended"}
+    scored = json.loads(predict(capsys, model, "a", "--json", "--score"))
+    assert scored["units"] == ["a", "<eos>"] and scored["total"] == sum(scored["log_probabilities"])
+
+
+def test_a_file_gives_one_line_a_line_and_equals_one_call(capsys: Captured, model: str, tmp_path: Path) -> None:
+    lines = ["the cat", "", "a dog"] * 30
+    (tmp_path / "in.txt").write_bytes("\n".join(lines).encode() + b"\n\xff\r\n")
+    out = str(tmp_path / "out.jsonl")
+    options = ("--input", str(tmp_path / "in.txt"), "--output", out, "--max-length", "6")
+    assert predict(capsys, model, *options, "--json") == ""
+    answers = [json.loads(line) for line in Path(out).read_text(encoding="utf-8").splitlines()]
+    assert [answer["prompt"] for answer in answers] == [*lines, "\ufffd"]
+    expected = serving.load(Path(model)).generate([*lines, b"\xff"], max_length=6)
+    assert [answer["text"] for answer in answers] == [answer.text for answer in expected]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
+
+
+def test_standard_input_is_scored_line_by_line(
+    capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
+    shown = predict(capsys, model, "--input", "-", "--score").splitlines()
+    scores = serving.load(Path(model)).score(["a cat", "the dog"])
+    assert shown == [f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}" for score in scores]
+
+
+def test_a_conversation_ends_at_an_empty_line(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the\nthe\n\nnever read\n"))
+    assert main(["predict", model, "--interactive", "--max-length", "8"]) == 0
+    captured = capsys.readouterr()
+    first, second = captured.out.splitlines()
+    assert first.startswith("the") and second.startswith("the") and first != second
+    assert captured.err.count("%") == 10
+    assert sys.stdin.read() == "never read\n"
+
+
+def test_a_conversation_ends_with_the_input(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the"))
+    assert main(["predict", model, "--interactive", "--score"]) == 0
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_a_version_in_the_workspace_is_found_without_the_registry(
+    capsys: Captured, workspace: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "seqapps.promotion", None)
+    shown = predict(capsys, "tiny@3", "a", "--score", "--workspace", str(workspace))
+    assert shown == predict(capsys, model, "a", "--score")
+
+
+def test_a_trained_model_says_that_it_must_be_exported(capsys: Captured, workspace: Path) -> None:
+    for folder in (workspace / "runs" / "tiny", workspace / "runs" / "tiny" / "model"):
+        message = refused(capsys, str(folder), "a")
+        assert f"{folder} holds a trained model, which is not exported yet. Run `seqapps export CONFIG`." in message
+
+
+def test_an_unknown_model_is_refused(capsys: Captured, workspace: Path) -> None:
+    message = refused(capsys, "tinny@champion", "a", "--workspace", str(workspace))
+    assert "tinny@champion" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "predict needs exactly one of TEXT, `--input FILE`, `--interactive`. Received: none of them."),
+        (["a", "--input", "-"], "Received: more than one."),
+        (["a", "--temperature", "-1"], "predict: `--temperature` must be at least 0. Received: -1.0."),
+        (["a", "--temperature", "nan"], "predict: `--temperature` must be at least 0. Received: nan."),
+        (["a", "--max-length", "0"], "predict: `--max-length` must be at least 1. Received: 0."),
+        (["a", "-k", "0"], "predict: `-k` must be at least 1. Received: 0."),
+        (["a", "--seed", "3000000000"], "predict: `--seed` must fit 32 bits. Received: 3000000000."),
+        (["--input", "no-such-file"], "predict: `--input` no-such-file does not exist or is no file."),
+        (["--interactive", "--json"], "`--output` and `--json` do not go with it."),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_loaded(
+    capsys: Captured, arguments: list[str], message: str
+) -> None:
+    assert message in refused(capsys, "no-such-model", *arguments)

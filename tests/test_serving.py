@@ -1,0 +1,250 @@
+"""Export of a trained model: what the folder holds, that it answers alone, and when it is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+from tensorflow.core.protobuf import saved_model_pb2
+from tiny import make_prepared
+
+from seqapps import serving
+from seqapps.applications import application_of
+from seqapps.errors import DataError, RunError
+from seqapps.modeling.generation import TextGenerator
+from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
+from seqapps.preprocessing.vocabulary import END
+from seqapps.serving import exporting
+from seqapps.serving.exporting import difference, operations
+from seqapps.trained import Trained, load_trained, save_trained
+
+CONSOLE = Console(quiet=True)
+
+
+def train(folder: Path, *, seed: int, lowercase: bool = False, **sections: Any) -> tuple[Path, Path]:
+    """A model of random weights and its prepared data; returns both folders."""
+    config, prepared, manifest = make_prepared(folder / "prepared", **sections)
+    if lowercase:
+        text = prepared / "vocabularies" / "text"
+        tokenizer = Tokenizer.load(text)
+        Tokenizer(TokenizerConfig(unit="character", lowercase=True), tokenizer.vocabulary).save(text)
+    keras.utils.set_random_seed(seed)
+    application = application_of(config)
+    model = application.build(manifest)
+    model.set_weights([3.0 * weight for weight in model.get_weights()])
+    save_trained(folder / "model", application, manifest, model, prepared)
+    return folder / "model", prepared
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return train(tmp_path_factory.mktemp("trained"), seed=1, model={"cell": "lstm", "units": [12, 8]})
+
+
+@pytest.fixture(scope="module")
+def exported(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
+    target = tmp_path_factory.mktemp("exports") / "tiny" / "1"
+    return serving.export(*trained, target, console=CONSOLE)
+
+
+def test_the_fresh_process_answers_what_the_trained_model_answers(exported: serving.ExportReport) -> None:
+    assert exported.signatures == ("serving_default", "complete", "score")
+    assert exported.calls == 5
+    assert exported.largest_difference <= serving.TOLERANCE
+    record = serving.read_record(exported.folder)
+    assert record["golden"] == {"calls": 5, "largest_difference": exported.largest_difference}
+
+
+def test_the_folder_says_what_it_is(exported: serving.ExportReport) -> None:
+    record = serving.read_record(exported.folder)
+    assert record["application"] == "language_model" and record["name"] == "tiny"
+    assert record["config"]["model"]["units"] == [12, 8]
+    assert record["vocabularies"]["text"]["unit"] == "character"
+    assert record["manifest_fingerprint"] == "0123456789abcdef" * 4
+    assert record["signatures"]["complete"] == {
+        "inputs": {"prompt": {"dtype": "string", "shape": [None]}, "k": {"dtype": "int32", "shape": []}},
+        "outputs": {
+            "units": {"dtype": "string", "shape": [None, None]},
+            "probabilities": {"dtype": "float32", "shape": [None, None]},
+        },
+    }
+    inputs = record["signatures"]["serving_default"]["inputs"]
+    assert sorted(inputs) == ["max_length", "prompt", "seed", "temperature", "top_k"]
+
+
+def test_vocabulary_and_golden_calls_travel_inside(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
+    names = sorted(path.name for path in (exported.folder / "assets").iterdir())
+    assert names == ["text.tokenizer.json", "text.tokens.json"]
+    original = (trained[0] / "vocabularies" / "text" / "tokens.json").read_bytes()
+    assert (exported.folder / "assets" / "text.tokens.json").read_bytes() == original
+    golden = json.loads((exported.folder / "golden.json").read_text())
+    assert sorted(golden) == ["complete", "score", "serving_default"]
+    prompts = golden["serving_default"][0]["inputs"]["prompt"]
+    assert len(prompts) == 4 and prompts[-1] == "" and all(prompts[:-1])
+    texts = golden["serving_default"][0]["outputs"]
+    assert [prompt + text for prompt, text in zip(prompts, texts["text"], strict=True)] == texts["full_text"]
+
+
+def test_no_operation_of_the_graph_needs_a_gpu_or_tensorflow_text(exported: serving.ExportReport) -> None:
+    saved = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    found = operations(saved.meta_graphs[0].graph_def)
+    assert {"MatMul", "StatelessRandomUniformV2", "LookupTableFindV2"} <= found
+    assert not [name for name in found if "Cudnn" in name or "UTF8" in name]
+    assert not exported.needs_tensorflow_text
+
+
+def test_it_answers_where_neither_seqapps_nor_tensorflow_text_can_be_imported(exported: serving.ExportReport) -> None:
+    program = f"""
+import sys
+sys.modules.update(seqapps=None, tensorflow_text=None, keras=None)
+import tensorflow as tf
+model = tf.saved_model.load({str(exported.folder)!r})
+answer = model.signatures["complete"](prompt=tf.constant(["the c"]), k=tf.constant(2))
+print([unit.decode() for unit in answer["units"].numpy()[0]])
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(list(serving.load(exported.folder).complete(["the c"], k=2)[0].units))
+
+
+def test_the_check_inside_the_folder_runs_alone(exported: serving.ExportReport, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(exported.folder, moved)
+    command = [sys.executable, "-I", str(moved / "check.py"), str(moved), str(tmp_path / "answers.json")]
+    subprocess.run(command, check=True, cwd="/", capture_output=True)
+    answers = json.loads((tmp_path / "answers.json").read_text())["answers"]
+    golden = json.loads((moved / "golden.json").read_text())
+    assert answers.keys() == golden.keys()
+    for name, calls in golden.items():
+        for call, answer in zip(calls, answers[name], strict=True):
+            assert difference(list(call["outputs"].values()), [answer[key] for key in call["outputs"]]) < 1e-5
+
+
+def test_the_served_answers_are_those_of_the_model(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
+    served, original = serving.load(exported.folder), load_trained(trained[0])
+    generator = TextGenerator(original.model, original.resources["text"], start=END)
+    written = served.generate(["the cat", ""], max_length=25, temperature=0.7, top_k=4, seed=11)
+    assert written[0].text == generator.write("the cat", length=25, temperature=0.7, top_k=4, seed=11)
+    assert written[0].prompt == "the cat" and written[0].full_text == "the cat" + written[0].text
+    assert all(answer.ended or answer.units == 25 for answer in written)
+    score = served.score(["the cat", "a"])[1]
+    assert score.units == ("a", "<eos>") and len(score.log_probabilities) == 2
+    np.testing.assert_allclose(score.total, sum(score.log_probabilities), rtol=1e-6)
+    np.testing.assert_allclose(score.perplexity, np.exp(-score.total / 2), rtol=1e-5)
+    best = served.complete([b"th\xff"], k=3)[0]
+    assert best.prompt == "th\ufffd" and len(best.units) == 3
+    assert list(best.probabilities) == sorted(best.probabilities, reverse=True)
+
+
+def test_the_ids_inside_the_graph_are_the_tokenizers(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
+    tokenizer, model = load_trained(trained[0]).resources["text"], tf.saved_model.load(str(exported.folder))
+    texts = tf.constant(["the cat", "", b"\xff\xfe", "Zé\u0301 \u2028\n\t", "\U0001f600a"])
+    inside = model.signatures["score"](text=texts)
+    for row, ids in enumerate(tokenizer.encode(texts)):
+        assert list(inside["ids"].numpy()[row][: inside["length"].numpy()[row]]) == [*ids.numpy(), END]
+
+
+def test_many_prompts_are_answered_in_batches_that_differ(exported: serving.ExportReport) -> None:
+    served = serving.load(exported.folder)
+    prompts = ["a"] * (serving.BATCH + 2)
+    answers = served.generate(prompts, max_length=12, seed=3)
+    assert len(answers) == len(prompts)
+    assert [answer.text for answer in served.generate(prompts[:5], max_length=12, seed=3)] == [
+        answer.text for answer in answers[:5]
+    ]
+    assert (answers[0].text, answers[1].text) != (answers[-2].text, answers[-1].text)
+    assert served.generate([]) == []
+
+
+def test_seeds_stay_in_32_bits() -> None:
+    assert [serving.batch_seed(2**31 - 1, index) for index in (0, 1, 2)] == [2**31 - 1, -(2**31), -(2**31) + 1]
+
+
+def test_a_graph_with_tensorflow_text_says_so(tmp_path: Path) -> None:
+    folders = train(tmp_path, seed=2, lowercase=True)
+    report = serving.export(*folders, tmp_path / "exported", console=CONSOLE)
+    assert report.needs_tensorflow_text and serving.read_record(report.folder)["needs_tensorflow_text"]
+    served = serving.load(report.folder)
+    assert served.score(["THE CAT"])[0].total == served.score(["the cat"])[0].total
+
+
+def test_an_export_replaces_the_one_before(exported: serving.ExportReport, tmp_path: Path) -> None:
+    target = tmp_path / "1"
+    (target / "old").mkdir(parents=True)
+    building = tmp_path / ".1.building"
+    shutil.copytree(exported.folder, building)
+    exporting._publish(building, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
+    assert not (target / "old").exists() and (target / "saved_model.pb").exists()
+
+
+def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Path) -> None:
+    folder = tmp_path / "tampered"
+    shutil.copytree(exported.folder, folder)
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["score"][0]["outputs"]["total"][2] += 0.5
+    (folder / "golden.json").write_text(json.dumps(golden))
+    seen = serving.verify(folder)
+    assert seen.where == "score[0].total" and seen.largest_difference > 1e-3
+
+
+def test_export_refuses_other_weights_and_leaves_nothing(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Trained] = []
+
+    def load_then_change(folder: Path, **options: Any) -> Trained:
+        calls.append(load_trained(folder, **options))
+        if len(calls) == 2:  # the instance that is asked, not the one that is saved
+            calls[1].model.set_weights([weight + 0.01 for weight in calls[1].model.get_weights()])
+        return calls[-1]
+
+    monkeypatch.setattr(exporting, "load_trained", load_then_change)
+    with pytest.raises(RunError, match=r"does not answer what the trained model answers. Received: difference .* at "):
+        serving.export(*trained, tmp_path / "exports" / "1", console=CONSOLE)
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_a_process_that_cannot_answer_is_reported(exported: serving.ExportReport, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(exported.folder, folder)
+    for file in (folder / "variables").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(RunError, match="a process without seqapps cannot answer"):
+        serving.verify(folder)
+
+
+def test_a_gpu_operation_is_refused(tmp_path: Path) -> None:
+    graph = saved_model_pb2.SavedModel()
+    function = graph.meta_graphs.add().graph_def.library.function.add()
+    function.node_def.add(name="rnn", op="CudnnRNNV3")
+    (tmp_path / "saved_model.pb").write_bytes(graph.SerializeToString())
+    with pytest.raises(RunError, match="the graph holds CudnnRNNV3, which run on a GPU only"):
+        exporting._refuse_cudnn(tmp_path)
+
+
+def test_folders_that_are_no_exported_model_say_what_to_do(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds a trained model, which is not exported yet. Run `seqapps export CONFIG`"):
+        serving.load(trained[0])
+    with pytest.raises(DataError, match="holds no exported model"):
+        serving.load(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(DataError, match=r"is a SavedModel without model.json: seqapps did not export it"):
+        serving.load(tmp_path)
+
+
+def test_differences() -> None:
+    assert difference([[1.0, 2.0], ["a"]], [[1.0, 2.00001], ["a"]]) == pytest.approx(5e-6)
+    assert difference([0.5], [0.25]) == 0.25
+    assert difference([1000.0], [1001.0]) == pytest.approx(1e-3)
+    for expected, received in (([1], [2]), (["a"], ["b"]), ([[1.0]], [[]]), ([1.0], None), ([1.0], [float("nan")])):
+        assert difference(expected, received) == float("inf")

@@ -1,0 +1,90 @@
+"""A search that is killed with SIGKILL inside its third trial goes on, and ends as if it had never been killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tiny import make_config, make_prepared
+
+from seqapps.tracking import Tracker
+from seqapps.workspace import Workspace
+from tuning.search import SearchResult, search
+
+ROOT = Path(__file__).parent.parent
+TUNING = {"algorithm": "random", "trials": 4, "epochs": 2}
+THIRD = "0002"
+
+_CHILD = """
+import sys
+from pathlib import Path
+from test_tuning_kill import run_search
+run_search(Path(sys.argv[1]))
+"""
+
+
+def run_search(root: Path) -> SearchResult:
+    """Searches in `root`, where `prepared` lies."""
+    config = make_config(tuning=TUNING)
+    tracker = Tracker.open(config, Workspace(root))
+    console = Console(file=io.StringIO())
+    return search(config, root / "prepared", root / "search", tracker=tracker, console=console)
+
+
+def kill_inside(root: Path, trial: str) -> None:
+    """Starts a search in a process of its own and kills it when `trial` has a checkpoint."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with open(root / "stderr.txt", "w") as errors:
+        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(root)], env=environment, stderr=errors)
+    mark = root / "search" / "work" / trial / "checkpoint.npz"
+    try:
+        while not mark.exists():
+            assert child.poll() is None, f"the search ended before trial {trial}: {(root / 'stderr.txt').read_text()}"
+            time.sleep(0.01)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_killed_search_loses_no_trial_and_ends_alike(tmp_path: Path) -> None:
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+    for root in (killed, unbroken):
+        make_prepared(root / "prepared")
+    kill_inside(killed, THIRD)
+    records = killed / "search" / "records"
+    before = {file.name: file.read_bytes() for file in records.glob("*.json")}
+    assert set(before) == {"0000.json", "0001.json"}
+
+    result, expected = run_search(killed), run_search(unbroken)
+
+    # Finished trials were not run again: their records, with run and seconds, are the same bytes.
+    assert {file.name: file.read_bytes() for file in records.glob("*.json")} | before == {
+        file.name: file.read_bytes() for file in records.glob("*.json")
+    }
+    assert len(result.trials) == 4
+    assert [trial.overrides for trial in result.trials] == [trial.overrides for trial in expected.trials]
+    assert [trial.objective for trial in result.trials] == pytest.approx([trial.objective for trial in expected.trials])
+    assert result.winner.trial == expected.winner.trial
+    assert result.best == expected.best
+
+    # One nested run a trial, and one more, marked KILLED, for the trial that was interrupted.
+    tracker = Tracker.open(make_config(), Workspace(killed))
+    runs = [(run.data.tags["seqapps.trial"], run.info.status) for run in tracker.children(result.run_id)]
+    assert sorted(runs) == [
+        ("0000", "FINISHED"),
+        ("0001", "FINISHED"),
+        ("0002", "FINISHED"),
+        ("0002", "KILLED"),
+        ("0003", "FINISHED"),
+    ]
+    assert json.loads((killed / "search" / "run.json").read_text())["run_id"] == result.run_id
+    assert not (killed / "search" / "work").exists()
