@@ -30,7 +30,6 @@ from seqapps.modeling.steps import TrainingStep
 from seqapps.preprocessing.blocks import Ragged
 
 
-
 @dataclass(frozen=True)
 class Shape:
     """A model and its batches."""

@@ -223,7 +223,7 @@ class Tracker:
     def log_model(  # noqa: PLR0913 - what makes a pyfunc
         self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
     ) -> str:
-        """Logs a pyfunc made from code around a SavedModel, and returns where its files lie.
+        """Logs a pyfunc made from code around a SavedModel, and returns the source that the registry knows it by.
 
         Nothing is pickled and no requirement is inferred (that would cost 20 seconds).
 
@@ -254,8 +254,9 @@ class Tracker:
             self.client.log_model_artifacts(logged.model_id, f"{folder}/model")
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        # Not `models:/<id>`: the registry would look that up in the process' default store.
-        return str(logged.artifact_location)
+        # A server takes no other source than its own id for a logged model. Without one, the registry would look that id
+        # up in the process' default store, so there it is the place itself.
+        return f"models:/{logged.model_id}" if self.uri.startswith("http") else str(logged.artifact_location)
 
     def fetch(self, source: str, folder: Path) -> Path:
         """Downloads the files of a model version into `folder`, and returns where they lie."""

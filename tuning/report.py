@@ -97,8 +97,13 @@ def _against(axes: Axes, name: str, done: Sequence[TrialRecord], direction: str)
     colours = [_BLUE if trial.trial == best else _GREY for trial in done]
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         axes.scatter(values, figures, color=colours)
-        if min(values) > 0 and max(values) >= 10 * min(values):
+        if min(values) > 0 and max(values) >= 4 * min(values):
             axes.set_xscale("log")
+            ticks = [min(values), math.sqrt(min(values) * max(values)), max(values)]
+            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+            axes.set_xticks([], minor=True)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     else:
         # Lists by length, then by size, so that depth and width can be read off the axis.
         places = sorted({_cell(value): value for value in values}.items(), key=lambda item: (len(item[0]), item[0]))

@@ -63,7 +63,8 @@ def build(
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
-    inputs, outputs = {"tokens": tokens}, {}
+    inputs: dict[str, Any] = {"tokens": tokens}
+    outputs: dict[str, Any] = {}
     x = embedding(tokens)
     for index, units in enumerate(config.units):
         x = _dropout(x, config.dropout, f"dropout_{index}")
