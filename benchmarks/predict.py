@@ -52,7 +52,7 @@ def make(folder: Path, units: list[int], size: int) -> Path:
 
     words = tuple(f"w{index}" for index in range(size - len(SPECIALS)))
     tokenizer = Tokenizer(TokenizerConfig(unit="word"), Vocabulary((*SPECIALS, *words)))
-    config = stacked.Config(units=tuple(units), embedding=units[0])
+    config = stacked.Config(units=tuple(units), embedding=units[0], dropout=0.0)
     model = stacked.build(config, vocabulary_size=size, carry=True, use_cudnn=False)
     generator = TextGenerator(model, tokenizer, start=END)
     tf.saved_model.save(generator, str(folder / "model"), signatures=generator.signatures())

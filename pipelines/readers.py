@@ -23,6 +23,8 @@ from seqapps.preprocessing.blocks import RawBlock
 
 BLOCK_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
+_SHOWN_BYTES = 800
+"""Of a refused row: enough for the 200 characters that are kept."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Row = dict[str, bytes]
@@ -128,7 +130,7 @@ class RowReader:
                 except ValueError as error:
                     reason = str(error)
             if reason:
-                rejects.append(Reject(reason, number, line[:800]))
+                rejects.append(Reject(reason, number, line[:_SHOWN_BYTES]))
             else:
                 kept.append(row)
                 numbers.append(number)
@@ -202,7 +204,7 @@ class RowReader:
                 left -= 1 if left > 0 else 0
                 size += 1 + sum(map(len, cells))
                 if reason:
-                    rejects.append(Reject(reason, number, ",".join(cells).encode("utf-8", "replace")[:800]))
+                    rejects.append(Reject(reason, number, ",".join(cells).encode("utf-8", "replace")[:_SHOWN_BYTES]))
                 else:
                     rows.append((number, row))
             columns = {name: [row[name] for _, row in rows] for name in self.columns}
@@ -239,7 +241,7 @@ class RowReader:
             good = [raw for index, raw in enumerate(lines) if index not in bad and len(raw) <= self.longest]
             if len(good) < len(lines):
                 rejects += [
-                    Reject("over-long" if len(raw) > self.longest else "not-utf-8", line + index + 1, raw[:800])
+                    Reject("over-long" if len(raw) > self.longest else "not-utf-8", line + index + 1, raw[:_SHOWN_BYTES])
                     for index, raw in enumerate(lines)
                     if index in bad or len(raw) > self.longest
                 ]
@@ -271,6 +273,7 @@ def line_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[tuple[li
 
 def _unlimited_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[tuple[list[bytes], bool]]:
     position = _skip_to_line(file, piece)
+    kept = max(longest + 1, _SHOWN_BYTES)
     carry = b""
     while position < piece.end:
         block = file.read(min(_CHUNK_BYTES, piece.end - position))
@@ -279,8 +282,7 @@ def _unlimited_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[tu
         lines = (carry + (block if position else block.removeprefix(_BYTE_ORDER_MARK))).split(b"\n")
         position += len(block)
         carry = lines.pop()
-        if len(carry) > longest:
-            carry = carry[: longest + 1]
+        carry = carry[:kept]
         if lines:
             yield lines, True
     if not carry:
@@ -290,7 +292,7 @@ def _unlimited_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[tu
         if not block or block.endswith(b"\n"):
             yield [carry + block.removesuffix(b"\n")], bool(block)
             return
-        carry = (carry + block)[: longest + 1]
+        carry = (carry + block)[:kept]
 
 
 def _skip_to_line(file: BinaryIO, piece: Piece) -> int:

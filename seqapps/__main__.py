@@ -89,7 +89,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
     )
     common.add_argument("--tracking-uri", default="", metavar="URI", help="an MLflow server instead of the workspace")
     common.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="training.epochs=3; repeatable"
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="such as training.epochs=3"
     )
     common.add_argument("--quiet", action="store_true", help="no progress and notes, results alone")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -59,7 +59,9 @@ class SourceConfig(Section):
                 f"Received: {received}. Example: files = [\"corpus/*.txt\"]"
             )
         if self.train and not self.validation:
-            raise ValueError("`source.train` needs `source.validation` beside it. Example: validation = [\"valid.txt\"]")
+            raise ValueError(
+                "`source.train` needs `source.validation` beside it. Example: validation = [\"valid.txt\"]"
+            )
         if (self.validation or self.test) and not self.train:
             raise ValueError("`source.validation` and `source.test` need `source.train` beside them")
         if self.url and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
@@ -344,7 +346,9 @@ def parse_config(
     try:
         config = RunConfig.model_validate(known)
     except ValidationError as error:
-        problems = [_message(RunConfig, item) for item in error.errors() if item["loc"][:1] not in (("data",), ("model",))] + problems
+        # The two sections have told their own mistakes.
+        others = [item for item in error.errors() if item["loc"][:1] not in (("data",), ("model",))]
+        problems = [_message(RunConfig, item) for item in others] + problems
     if problems:
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))
     return config
@@ -386,7 +390,9 @@ def _keys(cls: type[BaseModel], location: Sequence[str]) -> list[str]:
 def _apply_override(tables: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"`--set` wants section.field=value. Received: {override!r}. Example: --set training.epochs=3.")
+        raise ConfigError(
+            f"`--set` wants section.field=value. Received: {override!r}. Example: --set training.epochs=3."
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -145,6 +145,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: the folder is not a complete prepared data set. Run `seqapps prepare`.")
+        raise DataError(
+            f"{path} is missing: the folder is not a complete prepared data set. Run `seqapps prepare`."
+        ) from None
     except ValidationError as error:
-        raise DataError(f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {error.errors()[0]['msg']}.")
+        first = error.errors()[0]["msg"]
+        raise DataError(
+            f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {first}."
+        ) from None

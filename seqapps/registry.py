@@ -112,9 +112,9 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
             tracker.log_artifact(run_id, run_folder / "model", TRAINED_ARTIFACT)
         if registered(tracker, model) is None:
             tracker.client.create_registered_model(model)
-        made = tracker.client.create_model_version(
-            model, source, run_id=run_id, tags={RUN_FOLDER: str(run_folder.resolve()), **tags}
-        )
+        everything = {RUN_FOLDER: str(run_folder.resolve()), **tags}
+        logged = source.removeprefix("models:/") if source.startswith("models:/") else None
+        made = tracker.client.create_model_version(model, source, run_id=run_id, tags=everything, model_id=logged)
         return _ref(made)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
@@ -23,8 +24,9 @@ class ServedModel(PythonModel):
         self._tf = tf
         self._model = tf.saved_model.load(context.artifacts["saved_model"])
 
-    # MLflow reads annotations of this method as a schema, and takes it for a wrong one.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Returns the outputs of every row, by name.
 
         Args:

@@ -254,14 +254,16 @@ class Tracker:
             self.client.log_model_artifacts(logged.model_id, f"{folder}/model")
         self.client.finalize_logged_model(logged.model_id, "READY")
         self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        # A server takes no other source than its own id for a logged model. Without one, the registry would look that id
-        # up in the process' default store, so there it is the place itself.
+        # A server takes no other source than its own id for a logged model. Without a server, the registry would look
+        # that id up in the process' default store, so there it is the place itself.
         return f"models:/{logged.model_id}" if self.uri.startswith("http") else str(logged.artifact_location)
 
     def fetch(self, source: str, folder: Path) -> Path:
         """Downloads the files of a model version into `folder`, and returns where they lie."""
         from mlflow.artifacts import download_artifacts
 
+        if source.startswith("models:/m-"):
+            source = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
         return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self.uri))
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
@@ -356,12 +358,13 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _client(uri: str) -> MlflowClient:
-    # Read when MLflow is imported, so it must stand before the import.
+    # Read when MLflow is imported, so they must stand before the import. Addresses on stdout would spoil results.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import logging
 
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

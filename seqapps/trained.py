@@ -38,7 +38,9 @@ class Trained:
     resources: Mapping[str, Tokenizer]
 
 
-def save_trained(folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path) -> None:
+def save_trained(
+    folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
+) -> None:
     """Writes a trained model into `folder`; `model.json` comes last, so its presence means the folder is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).unlink(missing_ok=True)
@@ -64,7 +66,9 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") ->
     try:
         record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`.") from None
+        raise DataError(
+            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`."
+        ) from None
     application = application_of(config_from(record["config"], str(folder / FILE_NAME)))
     manifest = Manifest.model_validate(record["manifest"])
     model = application.build(manifest, use_cudnn=use_cudnn)

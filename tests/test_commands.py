@@ -54,13 +54,15 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_help_answers_in_half_a_second() -> None:
-    times = []
-    for _ in range(3):
+    # The fastest of several: the other ones measure what else the machine is doing.
+    fastest = 10.0
+    for _ in range(10):
         began = time.perf_counter()
         assert seqapps("--help").returncode == 0
-        times.append(time.perf_counter() - began)
-    # The fastest of three: the other ones measure what else the machine is doing.
-    assert min(times) < 0.5
+        fastest = min(fastest, time.perf_counter() - began)
+        if fastest < 0.5:
+            break
+    assert fastest < 0.5
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,8 @@ def test_exit_codes(
 
 
 def test_beam_options_stand_after_two_dashes() -> None:
-    parsed = door.parse(["prepare", "x.toml", "--set", "seed=2", "--", "--runner=FnApiRunner", "--direct_num_workers=2"])
+    words = ["prepare", "x.toml", "--set", "seed=2", "--", "--runner=FnApiRunner", "--direct_num_workers=2"]
+    parsed = door.parse(words)
     assert parsed.beam_arguments == ["--runner=FnApiRunner", "--direct_num_workers=2"]
     assert (parsed.file, parsed.overrides) == ("x.toml", ["seed=2"])
 
@@ -189,6 +192,11 @@ def test_report_of_nothing_says_what_there_is(tmp_path: Path) -> None:
         f"run `nothing` was not found in {tmp_path / 'ws'}. Allowed: a configuration file, a run folder, the id of an "
         "MLflow run. Runs: none."
     )
+
+
+def test_list_of_fields_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "docs/make_configuration.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "docs/configuration.md is old. Run `python docs/make_configuration.py`."
 
 
 def test_rollback_wants_a_reason(capsys: pytest.CaptureFixture[str]) -> None:

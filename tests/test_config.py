@@ -147,7 +147,10 @@ def test_environment_variable_that_is_not_set(file: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("override", "text"),
     [
-        ("training.epochs", "`--set` wants section.field=value. Received: 'training.epochs'. Example: --set training.epochs=3."),
+        (
+            "training.epochs",
+            "`--set` wants section.field=value. Received: 'training.epochs'. Example: --set training.epochs=3.",
+        ),
         ("seed.deep=1", "`--set seed.deep=1`: `seed` is a value, not a section."),
     ],
 )

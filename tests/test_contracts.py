@@ -59,8 +59,8 @@ class Subject(NamedTuple):
     def batch(self) -> tuple[dict[str, Any], Any, Any]:
         """The batch of an epoch that holds most padding."""
         batches = self.application.batches(self.folder, self.manifest, "train")
-        found: tuple[dict[str, Any], Any, Any] = min(batches.dataset(0), key=lambda item: float(tf.reduce_mean(item[2])))
-        return found
+        x, y, weights = min(batches.dataset(0), key=lambda batch: float(tf.reduce_mean(batch[2])))
+        return x, y, weights
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from seqapps.architectures import stacked
 from seqapps.errors import DataError
 from seqapps.modeling.generation import NEVER_WRITTEN, TextGenerator, golden_calls
 from seqapps.modeling.recurrent import zero_states
+from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
@@ -27,7 +28,7 @@ def tokenizer_of(unit: str, **options: Any) -> Tokenizer:
 
 
 def generator_of(unit: str = "word", cell: str = "lstm", start: int = END, **options: Any) -> TextGenerator:
-    """Random weights, three times as large as usual, so that probabilities differ from unit to unit and step to step."""
+    """Random weights, three times as large as usual, so that probabilities differ from step to step."""
     keras.utils.set_random_seed(7)
     tokenizer = tokenizer_of(unit, **options)
     config = stacked.Config(cell=cell, units=(12, 9), embedding=8, dropout=0.3)
@@ -251,6 +252,23 @@ def test_a_word_joins_the_prompt_as_its_tokenizer_writes_it() -> None:
     assert joined("", "books") == "books"
     assert joined("zebra", "books") == " books"
     assert joined("don'", "t") == " t"  # the whole reads "don't", so it does not begin with what the prompt reads
+
+
+def test_subwords_hold_their_spaces() -> None:
+    words = ("the", " students", " student", " studied", " opened", " their", " books", " .")
+    tokenizer = learn_tokenizer({word.encode(): 50 for word in words}, TokenizerConfig(unit="subword"), 60, 1)
+    keras.utils.set_random_seed(7)
+    model = stacked.build(stacked.Config(units=(8,)), vocabulary_size=tokenizer.size, carry=True)
+    generator = TextGenerator(model, tokenizer, start=END)
+    prompts = ["the stud", "the ", "", "zeb\u00e9", "the students"]
+    answer = generate(generator, prompts, temperature=2.0)
+    for row, (prompt, text) in enumerate(zip(prompts, answer["text"], strict=True)):
+        pieces = tokenizer.written(tf.constant(answer["ids"][row])).numpy()
+        written = b"".join(piece for piece in pieces if not piece.startswith(b"<")).decode()
+        assert text.decode() == written.replace("\u2581", " ")
+        assert answer["full_text"][row].decode() == prompt + text.decode()
+    assert score(generator, ["the students"])["units"][0][-1] == tokenizer.written(tf.constant(END)).numpy()
+    assert complete(generator, ["the stud"], 4)["units"].shape == (1, 4)
 
 
 def test_invalid_bytes_are_read_as_u_fffd(words: TextGenerator, characters: TextGenerator) -> None:

@@ -30,8 +30,9 @@ units = [12]
 embedding = 8
 
 [training]
-batch_size = 4
-window = 12
+batch_size = 2
+window = 8
+learning_rate = 0.02
 epochs = 1
 sample_length = 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -66,13 +67,19 @@ def test_counts_are_those_of_a_counter(rows: list[list[int]], order: int, size: 
 @settings(max_examples=40, deadline=None)
 @given(
     blocks=st.lists(ROWS, min_size=1, max_size=7),
-    order=st.integers(1, 5),
-    size=st.sampled_from([10, 3_000_000]),
+    packing=st.builds(ngrams.Packing, st.integers(1, 5), st.sampled_from([10, 3_000_000])),
     block_rows=st.integers(1, 20),
     shuffle=st.randoms(),
 )
-def test_merging_runs_is_adding_counters(tmp_path_factory, blocks, order, size, block_rows, shuffle) -> None:
-    packing, folder = ngrams.Packing(order, size), tmp_path_factory.mktemp("runs")
+def test_merging_runs_is_adding_counters(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    blocks: list[list[list[int]]],
+    packing: ngrams.Packing,
+    block_rows: int,
+    shuffle: Random,
+) -> None:
+    folder = tmp_path_factory.mktemp("runs")
     paths = []
     for index, rows in enumerate(blocks):
         paths.append(folder / f"{index}.run")
@@ -81,7 +88,7 @@ def test_merging_runs_is_adding_counters(tmp_path_factory, blocks, order, size, 
     half = len(paths) // 2
     ngrams.write_run(folder / "half.run", ngrams.merge(paths[:half], packing.words, block_rows))
     all_rows = merged([folder / "half.run", *paths[half:]], packing, block_rows)
-    assert as_counter(all_rows, packing) == plain([row for rows in blocks for row in rows], order)
+    assert as_counter(all_rows, packing) == plain([row for rows in blocks for row in rows], packing.order)
     # Sorted, and every n-gram in exactly one place, whatever the blocks of the merge were.
     keys = [tuple(row) for row in all_rows[:, :-1].tolist()]
     assert keys == sorted(set(keys))

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
-from tiny import make_prepared
+from tiny import WORDS, make_prepared
 
 from seqapps import serving
 from seqapps.applications import application_of
 from seqapps.errors import DataError, RunError
 from seqapps.modeling.generation import TextGenerator
+from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END
 from seqapps.serving import exporting
@@ -30,13 +32,17 @@ from seqapps.trained import Trained, load_trained, save_trained
 CONSOLE = Console(quiet=True)
 
 
-def train(folder: Path, *, seed: int, lowercase: bool = False, **sections: Any) -> tuple[Path, Path]:
-    """A model of random weights and its prepared data; returns both folders."""
+def train(
+    folder: Path, *, seed: int, change: Callable[[Tokenizer], Tokenizer] | None = None, **sections: Any
+) -> tuple[Path, Path]:
+    """A model of random weights and its prepared data, with another tokenizer if asked; returns both folders."""
     config, prepared, manifest = make_prepared(folder / "prepared", **sections)
-    if lowercase:
+    if change is not None:
         text = prepared / "vocabularies" / "text"
-        tokenizer = Tokenizer.load(text)
-        Tokenizer(TokenizerConfig(unit="character", lowercase=True), tokenizer.vocabulary).save(text)
+        tokenizer = change(Tokenizer.load(text))
+        tokenizer.save(text)
+        file = manifest.vocabularies["text"].model_copy(update={"size": tokenizer.size})
+        manifest = manifest.model_copy(update={"vocabularies": {"text": file}})
     keras.utils.set_random_seed(seed)
     application = application_of(config)
     model = application.build(manifest)
@@ -145,7 +151,9 @@ def test_the_served_answers_are_those_of_the_model(exported: serving.ExportRepor
     assert list(best.probabilities) == sorted(best.probabilities, reverse=True)
 
 
-def test_the_ids_inside_the_graph_are_the_tokenizers(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
+def test_the_ids_inside_the_graph_are_the_tokenizers(
+    exported: serving.ExportReport, trained: tuple[Path, Path]
+) -> None:
     tokenizer, model = load_trained(trained[0]).resources["text"], tf.saved_model.load(str(exported.folder))
     texts = tf.constant(["the cat", "", b"\xff\xfe", "Zé\u0301 \u2028\n\t", "\U0001f600a"])
     inside = model.signatures["score"](text=texts)
@@ -169,8 +177,18 @@ def test_seeds_stay_in_32_bits() -> None:
     assert [serving.batch_seed(2**31 - 1, index) for index in (0, 1, 2)] == [2**31 - 1, -(2**31), -(2**31) + 1]
 
 
-def test_a_graph_with_tensorflow_text_says_so(tmp_path: Path) -> None:
-    folders = train(tmp_path, seed=2, lowercase=True)
+def folded(tokenizer: Tokenizer) -> Tokenizer:
+    return Tokenizer(TokenizerConfig(unit="character", lowercase=True), tokenizer.vocabulary)
+
+
+def subwords(tokenizer: Tokenizer) -> Tokenizer:
+    counts = {f" {word}".encode(): 9 for word in WORDS} | {word.encode(): 9 for word in WORDS}
+    return learn_tokenizer(counts, TokenizerConfig(unit="subword", lowercase=True), 60, 1)
+
+
+@pytest.mark.parametrize("change", [folded, subwords])
+def test_a_graph_with_tensorflow_text_says_so(change: Callable[[Tokenizer], Tokenizer], tmp_path: Path) -> None:
+    folders = train(tmp_path, seed=2, change=change)
     report = serving.export(*folders, tmp_path / "exported", console=CONSOLE)
     assert report.needs_tensorflow_text and serving.read_record(report.folder)["needs_tensorflow_text"]
     served = serving.load(report.folder)
@@ -233,7 +251,7 @@ def test_a_gpu_operation_is_refused(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_exported_model_say_what_to_do(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds a trained model, which is not exported yet. Run `seqapps export CONFIG`"):
+    with pytest.raises(DataError, match=r"holds a trained model, which is not exported yet\. Run `seqapps export"):
         serving.load(trained[0])
     with pytest.raises(DataError, match="holds no exported model"):
         serving.load(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from seqapps.commands import _sources
-from seqapps.commands.stages import Inputs, Record, find, last, perform, reason
+from seqapps.commands.stages import Inputs, Record, Records
 from seqapps.workspace import Workspace
 
 DIGEST = "0" * 64
@@ -42,7 +42,7 @@ class Doer:
             folder.mkdir(parents=True, exist_ok=True)
             return Record(stage_inputs, (folder,), {"time": self.times})
 
-        return perform(self.workspace, "x", stage_inputs, work, self.said.append)
+        return Records(self.workspace, "x").perform(stage_inputs, work, self.said.append)
 
 
 def test_second_time_is_up_to_date(workspace: Workspace) -> None:
@@ -94,12 +94,24 @@ def test_going_back_finds_what_was_made(workspace: Workspace) -> None:
     assert "up to date" in do.said[-1]
 
 
+def test_what_other_code_made_counts_when_asked(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    record = do(inputs())
+    newer = inputs(code="b")
+    assert Records(workspace, "x").find(newer) is None
+    found = Records(workspace, "x", any_code=True).find(newer)
+    assert found is not None
+    # It keeps its own fingerprint: stages after it know it by that.
+    assert found.inputs.fingerprint == record.inputs.fingerprint
+    assert Records(workspace, "x", any_code=True).find(inputs(code="b", config={"seed": 7})) is None
+
+
 def test_missing_output_runs_again(workspace: Workspace) -> None:
     do = Doer(workspace)
     record = do(inputs())
     record.outputs[0].rmdir()
-    assert find(workspace, "x", inputs()) is None
-    assert reason(workspace, "x", inputs()) == f"runs because {record.outputs[0].resolve()} is missing"
+    assert Records(workspace, "x").find(inputs()) is None
+    assert Records(workspace, "x").reason(inputs()) == f"runs because {record.outputs[0].resolve()} is missing"
     do(inputs())
     assert do.times == 2
 
@@ -109,9 +121,9 @@ def test_work_that_fails_leaves_no_record(workspace: Workspace) -> None:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        perform(workspace, "x", inputs(), fail, print)
-    assert find(workspace, "x", inputs()) is None
-    assert last(workspace, "x", "train") is None
+        Records(workspace, "x").perform(inputs(), fail, print)
+    assert Records(workspace, "x").find(inputs()) is None
+    assert Records(workspace, "x").last("train") is None
 
 
 def test_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
     do(inputs())
     workspace.root.rename(tmp_path / "elsewhere")
     moved = Workspace(tmp_path / "elsewhere")
-    found = find(moved, "x", inputs())
+    found = Records(moved, "x").find(inputs())
     assert found is not None
     assert found.outputs[0].is_relative_to(moved.root)
 

@@ -22,7 +22,12 @@ PLAIN_WORD = TokenizerConfig(unit="word", words="whitespace")
 SUBWORD = TokenizerConfig(unit="subword")
 # Surrogates are no characters: they have no UTF-8.
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1, max_size=5)
-PROSE = ["The first man, the second man.", "  two  spaces, and a tab:\tx", "a line\nanother\n\n  indented\n", "Ünïcödé: 日本"]
+PROSE = [
+    "The first man, the second man.",
+    "  two  spaces, and a tab:\tx",
+    "a line\nanother\n\n  indented\n",
+    "Ünïcödé: 日本",
+]
 
 
 def through_beam(texts: list[str], tokenizer: Tokenizer, ends: bool = False) -> Ragged:

@@ -6,6 +6,7 @@ Many to many, causal: x = w_0 .. w_{T-1}, y = w_1 .. w_T. `<eos>` closes every e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,7 +181,7 @@ class LanguageModel(Application):
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns (nats, units) of each row; rows longer than `promotion.segment` units are cut there."""
         splits, segment = examples["ids"].splits, self.config.promotion.segment
-        starts = np.concatenate([np.arange(low, high, segment) for low, high in zip(splits[:-1], splits[1:], strict=True)])
+        starts = np.concatenate([np.arange(low, high, segment) for low, high in pairwise(splits)])
         nats = np.add.reduceat(prediction.astype(np.float64), starts)
         return np.stack([nats, np.diff(np.append(starts, splits[-1]))], axis=1)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqapps.commands import stages
 from seqapps.commands._sources import code_digest
-from seqapps.commands.stages import Inputs, Record
+from seqapps.commands.stages import Inputs, Record, Records
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.manifest import Manifest, read_manifest
@@ -36,6 +35,7 @@ class Journey:
         uri: the MLflow store that the user asked for; empty means the workspace's own.
         beam_arguments: what stood after `--`.
         rows: rows to read, for a dry run; 0 reads all.
+        any_code: what other code made from equal inputs counts as done.
     """
 
     config: RunConfig
@@ -45,6 +45,7 @@ class Journey:
     uri: str = ""
     beam_arguments: tuple[str, ...] = ()
     rows: int = 0
+    any_code: bool = False
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -53,13 +54,18 @@ class Journey:
 
         return Tracker.open(self.config, self.workspace, self.uri)
 
+    @property
+    def records(self) -> Records:
+        """What the stages of this configuration have made."""
+        return Records(self.workspace, self.config.name, self.any_code)
+
     def say(self, line: str) -> None:
         """Prints one line for people; paths are never broken."""
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def with_config(self, config: RunConfig) -> Journey:
         """Returns the same journey with another configuration, such as the tuner's winner."""
-        return Journey(config, self.workspace, self.console, self.file, self.uri, self.beam_arguments, self.rows)
+        return replace(self, config=config)
 
     def inputs(self, stage: str, config: Mapping[str, Any], upstream: Mapping[str, str]) -> Inputs:
         """Returns the inputs of a stage, with the digest of its source files."""
@@ -73,7 +79,7 @@ class Journey:
 
     def perform(self, inputs: Inputs, work: Callable[[], Record]) -> Record:
         """Does a stage when it is not done; says which."""
-        return stages.perform(self.workspace, self.config.name, inputs, work, self.say)
+        return self.records.perform(inputs, work, self.say)
 
     def need(self, inputs: Inputs, verb: str) -> Record:
         """Returns the record of an earlier stage.
@@ -81,9 +87,9 @@ class Journey:
         Raises:
             UsageError: it is not done for this configuration; says why and what to run.
         """
-        record = stages.find(self.workspace, self.config.name, inputs)
+        record = self.records.find(inputs)
         if record is None:
-            why = stages.reason(self.workspace, self.config.name, inputs).replace("runs", "it would run", 1)
+            why = self.records.reason(inputs).replace("runs", "it would run", 1)
             raise UsageError(
                 f"`{inputs.stage}` is not done for this configuration ({why}). "
                 f"Run `seqapps {verb} {self.file}` first, or all stages with `seqapps run {self.file}`."
@@ -113,7 +119,8 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
         console=console,
         file=given[0],
         uri=arguments.tracking_uri or config.tracking.uri,
-        beam_arguments=tuple(getattr(arguments, "beam_arguments", ())),
+        beam_arguments=tuple(arguments.beam_arguments),
+        any_code=arguments.any_code,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which source files a stage's result depends on: the files it names, and all that they import, read without running."""
+"""Which source files a stage's result depends on: those it begins with, and all that they import. Nothing is run."""
 
 from __future__ import annotations
 

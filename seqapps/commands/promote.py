@@ -91,9 +91,7 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
 
 def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -> Record:
     """Returns the record of the promotion, or raises with the verb that is missing."""
-    from seqapps.commands import stages
-
-    last = stages.last(journey.workspace, journey.config.name, "promote")
+    last = journey.records.last("promote")
     force = "" if last is None else str(last.inputs.config.get("force", ""))
     served = journey.need(package_inputs(journey, prepared, trained), "promote")
     return journey.need(inputs(journey, served, evaluated, force), "promote")

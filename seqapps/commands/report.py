@@ -1,4 +1,4 @@
-"""`seqapps report RUN_OR_CONFIG`: one run on one page: configuration, data, epochs, evaluation, decision, ledger, places."""
+"""`seqapps report RUN_OR_CONFIG`: one run on one page, from its configuration to the ledger and where things lie."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
         UsageError: there is none; lists what there is.
     """
     from seqapps.commands._journey import read_json
-    from seqapps.commands.stages import last
+    from seqapps.commands.stages import Records
     from seqapps.errors import UsageError, nearest
 
     if (Path(reference) / "model").is_dir():
@@ -55,7 +55,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
         from seqapps.applications import load_config
 
         name = load_config(reference, overrides).name
-        record = last(workspace, name, "train")
+        record = Records(workspace, name).last("train")
         if record is not None and record.outputs[0].exists():
             return record.outputs[0].parent
         raise UsageError(f"{reference} has no finished training in {workspace.root}. Run `seqapps run {reference}`.")
@@ -64,8 +64,8 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
             return folder
     close = nearest(reference, known)
     raise UsageError(
-        f"run `{reference}` was not found in {workspace.root}. Allowed: a configuration file, a run folder, the id of an "
-        f"MLflow run. Runs: {', '.join(known) or 'none'}." + (f" Nearest: {close}." if close else "")
+        f"run `{reference}` was not found in {workspace.root}. Allowed: a configuration file, a run folder, the id of "
+        f"an MLflow run. Runs: {', '.join(known) or 'none'}." + (f" Nearest: {close}." if close else "")
     )
 
 
@@ -103,9 +103,8 @@ def _data(manifest: Manifest) -> Table:
     table = _table("data", "split", "rows", "tokens")
     for name, split in manifest.splits.items():
         table.add_row(name, f"{split.rows:,}", f"{split.tokens:,}")
-    sizes = [
-        f"vocabulary {name}: {item.size:,} ({item.coverage:.2%} covered)" for name, item in manifest.vocabularies.items()
-    ]
+    vocabularies = manifest.vocabularies.items()
+    sizes = [f"vocabulary {key}: {file.size:,} ({file.coverage:.2%} covered)" for key, file in vocabularies]
     rejected = [f"rejected {reason}: {count:,}" for reason, count in manifest.rejected.items() if count]
     table.caption = ". ".join([*sizes, *rejected])
     return table
@@ -153,9 +152,9 @@ def _registry(config: RunConfig, workspace: Workspace, uri: str, folder: Path) -
 def _places(folder: Path, workspace: Workspace, config: RunConfig) -> str:
     from seqapps.commands._journey import read_json
     from seqapps.commands._page import places
-    from seqapps.commands.stages import last
+    from seqapps.commands.stages import Records
 
-    exported, trained = (last(workspace, config.name, stage) for stage in ("export", "train"))
+    exported, trained = (Records(workspace, config.name).last(stage) for stage in ("export", "train"))
     files = {
         "run folder": folder,
         "learning curves": folder / "learning_curves.png",

@@ -1,7 +1,7 @@
-"""What is done already: the inputs of each stage as named components, a record of what they made, and why it runs again.
+"""What is done already: the inputs of each stage as named components, a record of what they made, and why it runs.
 
-A record lies in `stages/<name>/<stage>.json` (the last time) and `stages/<name>/<stage>-<fingerprint>.json` (each set of
-inputs), so that going back to an earlier configuration finds its outputs instead of making them again.
+A record lies in `stages/<name>/<stage>.json` (the last time) and `stages/<name>/<stage>-<fingerprint>.json` (each set
+of inputs), so that going back to an earlier configuration finds its outputs instead of making them again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from seqapps.manifest import Manifest, digest_of, write_json
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -58,72 +59,109 @@ class Record:
     result: Mapping[str, Any]
 
 
-def perform(
-    workspace: Workspace, name: str, inputs: Inputs, work: Callable[[], Record], say: Callable[[str], None]
-) -> Record:
-    """Returns the record of a stage: the one that is there, or what `work` makes now.
+@dataclass(frozen=True)
+class Records:
+    """The records of one configuration's stages.
 
     Args:
-        workspace: where records lie.
+        workspace: where they lie.
         name: the configuration's name.
-        inputs: what the stage depends on.
-        work: does it and returns its record; called only when needed.
-        say: takes the line that tells whether and why it runs.
+        any_code: what other code made from equal inputs is up to date as well.
     """
-    record = find(workspace, name, inputs)
-    if record is not None:
-        place = f" ({record.outputs[0]})" if record.outputs else ""
-        say(f"{inputs.stage}: up to date{place}")
-        return record
-    say(f"{inputs.stage}: {reason(workspace, name, inputs)}")
-    made = work()
-    remember(workspace, name, made)
-    return made
 
+    workspace: Workspace
+    name: str
+    any_code: bool = False
 
-def find(workspace: Workspace, name: str, inputs: Inputs) -> Record | None:
-    """Returns the record of exactly these inputs, or None when there is none or one of its outputs is gone."""
-    stored = _read(_exact(workspace, name, inputs))
-    if stored is None:
+    def perform(self, inputs: Inputs, work: Callable[[], Record], say: Callable[[str], None]) -> Record:
+        """Returns the record of a stage: the one that is there, or what `work` makes now.
+
+        Args:
+            inputs: what the stage depends on.
+            work: does it and returns its record; called only when needed.
+            say: takes the line that tells whether and why it runs.
+        """
+        record = self.find(inputs)
+        if record is not None:
+            place = f" ({record.outputs[0]})" if record.outputs else ""
+            maker = "" if record.inputs.code == inputs.code else ", made by other code"
+            say(f"{inputs.stage}: up to date{maker}{place}")
+            return record
+        say(f"{inputs.stage}: {self.reason(inputs)}")
+        made = work()
+        self.remember(made)
+        return made
+
+    def find(self, inputs: Inputs) -> Record | None:
+        """Returns the record of exactly these inputs, or None when there is none or one of its outputs is gone.
+
+        With `any_code` the newest record of equal inputs that other code has made counts as well; its own fingerprint
+        stays in it, so that what came after it is found, too.
+        """
+        files = [self._exact(inputs)]
+        if self.any_code:
+            others = self._file(inputs.stage).parent.glob(f"{inputs.stage}-*.json")
+            files += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+        for file in files:
+            record = self._read(file)
+            if record is not None and _same(record.inputs, inputs) and all(path.exists() for path in record.outputs):
+                return record
         return None
-    outputs = tuple(workspace.root / path for path in stored["outputs"])
-    if not all(path.exists() for path in outputs):
-        return None
-    return Record(inputs, outputs, stored["result"])
+
+    def remember(self, record: Record) -> None:
+        """Writes a record. Call it when all outputs are in place: a record says that the stage is complete."""
+        value = {
+            "stage": record.inputs.stage,
+            "fingerprint": record.inputs.fingerprint,
+            "components": record.inputs.components,
+            "outputs": [_relative(path, self.workspace.root) for path in record.outputs],
+            "result": dict(record.result),
+        }
+        write_json(self._exact(record.inputs), value)
+        write_json(self._file(record.inputs.stage), value)
+
+    def last(self, stage: str) -> Record | None:
+        """Returns what the stage last made for a configuration of this name, whatever its inputs are now."""
+        return self._read(self._file(stage))
+
+    def reason(self, inputs: Inputs) -> str:
+        """Returns why a stage runs, naming what changed since the last time."""
+        before = self.last(inputs.stage)
+        if before is None:
+            return "runs for the first time"
+        changes = _changes(before.inputs, inputs)
+        if changes:
+            return "runs because " + "; ".join(changes)
+        missing = [path for path in before.outputs if not path.exists()]
+        return f"runs because {missing[0]} is missing" if missing else "runs again as asked"
+
+    def _file(self, stage: str) -> Path:
+        return self.workspace.stage(self.name, stage)
+
+    def _exact(self, inputs: Inputs) -> Path:
+        return self._file(f"{inputs.stage}-{inputs.fingerprint[:12]}")
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        outputs = tuple(self.workspace.root / output for output in stored["outputs"])
+        return Record(Inputs(stored["stage"], **stored["components"]), outputs, stored["result"])
 
 
-def remember(workspace: Workspace, name: str, record: Record) -> None:
-    """Writes a record. Call it when all outputs are in place: a record says that the stage is complete."""
-    value = {
-        "stage": record.inputs.stage,
-        "fingerprint": record.inputs.fingerprint,
-        "components": record.inputs.components,
-        "outputs": [_relative(path, workspace.root) for path in record.outputs],
-        "result": dict(record.result),
-    }
-    write_json(_exact(workspace, name, record.inputs), value)
-    write_json(workspace.stage(name, record.inputs.stage), value)
+def data_digest(manifest: Manifest) -> str:
+    """Returns the digest of what a prepared folder holds.
+
+    It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
+    """
+    made_by = {"fingerprint", "code_version", "settings", "sources"}
+    return digest_of(manifest.model_dump(mode="json", exclude=made_by))
 
 
-def last(workspace: Workspace, name: str, stage: str) -> Record | None:
-    """Returns what the stage last made for a configuration of this name, whatever its inputs are now."""
-    stored = _read(workspace.stage(name, stage))
-    if stored is None:
-        return None
-    outputs = tuple(workspace.root / path for path in stored["outputs"])
-    return Record(Inputs(stage, **stored["components"]), outputs, stored["result"])
-
-
-def reason(workspace: Workspace, name: str, inputs: Inputs) -> str:
-    """Returns why a stage runs, naming what changed since the last time."""
-    before = last(workspace, name, inputs.stage)
-    if before is None:
-        return "runs for the first time"
-    changes = _changes(before.inputs, inputs)
-    if changes:
-        return "runs because " + "; ".join(changes)
-    missing = [path for path in before.outputs if not path.exists()]
-    return f"runs because {missing[0]} is missing" if missing else "runs again as asked"
+def _same(one: Inputs, other: Inputs) -> bool:
+    """Whether all but the code is equal, as JSON has it."""
+    return digest_of([one.config, one.upstream]) == digest_of([other.config, other.upstream])
 
 
 def _changes(before: Inputs, now: Inputs) -> list[str]:
@@ -141,27 +179,6 @@ def _changes(before: Inputs, now: Inputs) -> list[str]:
     if before.code != now.code:
         changes.append("code changed")
     return changes
-
-
-def data_digest(manifest: Manifest) -> str:
-    """Returns the digest of what a prepared folder holds.
-
-    It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
-    """
-    made_by = {"fingerprint", "code_version", "settings", "sources"}
-    return digest_of(manifest.model_dump(mode="json", exclude=made_by))
-
-
-def _exact(workspace: Workspace, name: str, inputs: Inputs) -> Path:
-    return workspace.stage(name, f"{inputs.stage}-{inputs.fingerprint[:12]}")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return stored
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -1,4 +1,4 @@
-"""`seqapps train CONFIG`: the model, with progress, checkpoints and one MLflow run that a killed training goes on with."""
+"""`seqapps train CONFIG`: the model, with progress, checkpoints and one MLflow run, also when it was killed between."""
 
 from __future__ import annotations
 

@@ -274,11 +274,11 @@ class TextGenerator(tf.Module):  # type: ignore[misc]
         """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
         prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
         ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
-        if self.tokenizer.config.unit == "character":
-            text = self.tokenizer.decode(ids)
+        if self.tokenizer.config.unit != "word":
+            text = self.tokenizer.decode(ids)  # characters and subwords hold their spaces
             return text, prompt + text
-        # Whether a space, and which, stands between two units is known to the tokenizer alone: what is new is what
-        # the whole decodes to, less what the prompt decodes to.
+        # Whether a space stands between two words is known to the tokenizer alone: what is new is what the whole
+        # decodes to, less what the prompt decodes to.
         old, whole = self.tokenizer.decode(before), self.tokenizer.decode(tf.concat([before, ids], axis=1))
         size = tf.strings.length(old)
         grown = tf.strings.substr(whole, tf.zeros_like(size), size) == old

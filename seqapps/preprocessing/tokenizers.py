@@ -6,12 +6,14 @@ what the model was trained on is what the served model sees.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
 import tensorflow_text as tf_text
+from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from seqapps.config import Section
 from seqapps.errors import DataError
@@ -42,6 +44,23 @@ class TokenizerConfig(Section):
     lowercase: bool = False
 
 
+class _Pieces(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]
+    """A SentencePiece model that lives as long as the process.
+
+    tensorflow-text gives it no name, so it belongs to a kernel that TensorFlow drops with its caches: after
+    `tf.random.set_seed` the tokenizer would fail with "Resource does not exist".
+    """
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__()
+        self._model = model
+        _ = self.resource_handle  # created here, not while a function is traced
+
+    def _create_resource(self) -> Any:
+        name = f"seqapps-{hashlib.sha256(self._model).hexdigest()}"
+        return gen_sentencepiece_tokenizer.sentencepiece_op(model=self._model, shared_name=name)
+
+
 class Tokenizer(tf.Module):  # type: ignore[misc]
     """Text to ids and ids to text as graph operations. The vocabulary travels inside the graph.
 
@@ -62,6 +81,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
             if model is None:
                 raise DataError("A subword tokenizer needs its SentencePiece model. Received: none.")
             self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
+            self._pieces._model_resource = _Pieces(model)
             self.size = int(self._pieces.vocab_size())
             return
         if vocabulary is None:

@@ -67,7 +67,7 @@ def answer(tf: Any, signature: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 def inputs_of(signature: Any) -> dict[str, Any]:
     """Returns the inputs of a signature, name to TensorSpec; a traced one keeps them by place, a loaded one by name."""
     places, names = signature.structured_input_signature
-    return {spec.name: spec for spec in places} | names
+    return {**{spec.name: spec for spec in places}, **names}
 
 
 def plain(value: Any) -> Any:
