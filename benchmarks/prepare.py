@@ -4,8 +4,8 @@
     python benchmarks/prepare.py --rows 100000   one size
 
 Both tokenise (NFKC, lower case, words and punctuation), split by a hash of the row, count the vocabulary of the
-training split, encode, write TFRecords with checksums and count trigrams. Every form runs in a process of its own and is
-timed from its start to its end, imports included. Memory is the peak of the largest process, beside that of a process
+training split, encode, write TFRecords with checksums and count trigrams. Every form runs in a process of its own and
+is timed from its start to its end, imports included; CPU seconds are those of the process and its children. Memory is the peak of the largest process, beside that of a process
 that only imports TensorFlow: every worker imports it for itself.
 """
 
@@ -16,10 +16,12 @@ import hashlib
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -133,21 +135,32 @@ def plain_loop(source: Path, folder: Path) -> None:
         shard.close()
 
 
-def measure(command: list[str]) -> tuple[float, float, str]:
-    """Runs a command; returns its seconds, the peak MB of its largest process, and what it printed."""
-    began, peak = time.monotonic(), 0
+@dataclass(frozen=True)
+class Measured:
+    """A command that ran: seconds on the clock, of the processors, the peak MB of its largest process, its output."""
+
+    seconds: float
+    processor: float
+    memory: float
+    output: str
+
+
+def measure(command: list[str]) -> Measured:
+    """Runs a command."""
+    began, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(PROJECT)}
     with tempfile.TemporaryFile("w+") as errors, tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
         while process.poll() is None:
             peak = max(peak, _memory(process.pid))
             time.sleep(0.05)
-        seconds = time.monotonic() - began
+        seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         if process.returncode:
             errors.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{errors.read()[-3000:]}")
         output.seek(0)
-        return seconds, peak / 2**20, output.read().strip()
+        processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return Measured(seconds, processor, peak / 2**20, output.read().strip())
 
 
 def _memory(pid: int) -> int:
@@ -171,31 +184,36 @@ def compare(rows: int, folder: Path) -> dict[str, object]:
     """Returns the figures for a number of rows."""
     source = folder / f"{rows}.txt"
     generate(source, rows)
-    imports = "import tensorflow, tensorflow_text"
-    import_seconds, import_memory, _ = measure([sys.executable, "-c", imports])
+    imports = measure([sys.executable, "-c", "import tensorflow, tensorflow_text"])
     (folder / "plain").mkdir()
-    plain, plain_memory, _ = measure(
-        [sys.executable, __file__, "--plain", str(source), "--folder", str(folder / "plain")]
-    )
+    plain = measure([sys.executable, __file__, "--plain", str(source), "--folder", str(folder / "plain")])
     figures: dict[str, object] = {
         "rows": rows,
-        "plain: rows/s": round(rows / plain),
-        "plain: peak MB": round(plain_memory),
-        "TensorFlow alone: s, peak MB": [round(import_seconds, 1), round(import_memory)],
+        "TensorFlow alone": {"s": round(imports.seconds, 1), "peak MB": round(imports.memory)},
+        "plain": _figures(plain, rows) | {"peak MB": round(plain.memory)},
     }
     (folder / "bench.toml").write_text(CONFIG.format(file=source, vocabulary=VOCABULARY, order=ORDER))
     digests = []
     for workers in (1, 2):
         workspace = folder / f"ws-{workers}"
         command = [sys.executable, "-m", "pipelines.prepare", str(folder / "bench.toml"), "--workspace", str(workspace)]
-        seconds, memory, output = measure([*command, "--", f"--direct_num_workers={workers}"])
-        digests.append(digest_of_folder(Path(output)))
-        figures[f"{workers} workers: s"] = round(seconds, 1)
-        figures[f"{workers} workers: rows/s"] = round(rows / seconds)
-        figures[f"{workers} workers: times plain"] = round(plain / seconds, 2)
-        figures[f"{workers} workers: peak MB beside TensorFlow's"] = round(memory - import_memory)
+        found = measure([*command, "--", f"--direct_num_workers={workers}"])
+        digests.append(digest_of_folder(Path(found.output)))
+        figures[f"workers: {workers}"] = _figures(found, rows) | {
+            "times plain": round(plain.seconds / found.seconds, 2),
+            "times plain by CPU": round(plain.processor / found.processor, 2),
+            "peak MB beside TensorFlow's": round(found.memory - imports.memory),
+        }
     figures["same bytes"] = digests[0] == digests[1]
     return figures
+
+
+def _figures(measured: Measured, rows: int) -> dict[str, float]:
+    return {
+        "s": round(measured.seconds, 1),
+        "CPU s": round(measured.processor, 1),
+        "rows/s": round(rows / measured.seconds),
+    }
 
 
 def main() -> None:

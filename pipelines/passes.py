@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import ngrams
-from pipelines.plan import SPLITS, Element, Piece, keyed_hash, place
+from pipelines.plan import SPLITS, Element, Piece, places_of
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
 from pipelines.tfrecord import ShardWriter
@@ -135,7 +135,7 @@ class _Counting:
         elif len(block):
             config = self._application.config
             keys = self._application.split_keys(block)
-            places = np.asarray([place(keyed_hash(key, config.seed), config.data.split) for key in keys])
+            places = places_of(keys, config.seed, config.data.split)
             for number, split in enumerate(SPLITS):
                 self._waiting[split].add(chosen(block, np.flatnonzero(places == number)))
 

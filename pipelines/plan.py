@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.sources import Source
 from seqapps.config import RunConfig, SplitConfig
 from seqapps.errors import DataError
@@ -115,26 +118,25 @@ def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
                 yield Piece(index, source.name, source.path, low, WHOLE if last else high, low == 0, last, name)
 
 
-def split_of(key: bytes, seed: int, split: SplitConfig) -> str:
-    """Returns the split of a key: a hash with the seed, so that equal keys always stay together."""
-    return SPLITS[place(keyed_hash(key, seed), split)]
+def places_of(keys: Iterable[bytes], seed: int, split: SplitConfig) -> NDArray[np.int64]:
+    """Returns the split of every key, as index in SPLITS: a hash with the seed, so that equal keys stay together.
 
-
-def keyed_hash(key: bytes, seed: int) -> int:
-    """Returns a 64-bit number of a key that depends on the seed."""
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little")
-
-
-def place(number: int, split: SplitConfig) -> int:
-    """Returns the index in SPLITS of a 64-bit hash: test lies lowest, then validation, then train."""
-    share = number / 2**64
-    return 2 if share < split.test else 1 if share < split.test + split.validation else 0
+    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train.
+    """
+    empty = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"))
+    digests = []
+    for key in keys:
+        digest = empty.copy()
+        digest.update(key)
+        digests.append(digest.digest())
+    shares = np.frombuffer(b"".join(digests), "<u8") / 2.0**64
+    return np.where(shares < split.test, 2, np.where(shares < split.test + split.validation, 1, 0))
 
 
 def _by_file(config: RunConfig, sources: Sequence[Source]) -> list[str]:
     split = config.data.split
     kind = "document" if config.source.rows == "document" else "file"
-    names = [split_of(source.name.encode(), config.seed, split) for source in sources]
+    names = [SPLITS[place] for place in places_of((source.name.encode() for source in sources), config.seed, split)]
     wanted = [name for name in SPLITS if name != "test" or split.test]
     empty = [name for name in wanted if name not in names]
     if empty:

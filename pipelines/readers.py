@@ -204,7 +204,8 @@ class RowReader:
                 left -= 1 if left > 0 else 0
                 size += 1 + sum(map(len, cells))
                 if reason:
-                    rejects.append(Reject(reason, number, ",".join(cells).encode("utf-8", "replace")[:_SHOWN_BYTES]))
+                    shown = ",".join(cells).encode("utf-8", "surrogateescape")[:_SHOWN_BYTES]
+                    rejects.append(Reject(reason, number, shown))
                 else:
                     rows.append((number, row))
             columns = {name: [row[name] for _, row in rows] for name in self.columns}

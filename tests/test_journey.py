@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from seqapps.manifest import read_manifest
+from seqapps.tracking import Tracker
 
 CORPUS = Path(__file__).parent / "contracts" / "language_model.txt"
 CONFIG = f"""
@@ -56,17 +58,21 @@ class User:
 
     def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
         """Returns (stdout, stderr) of `seqapps ...`."""
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        done = subprocess.run(
+        with self.start(*words) as process:
+            out, err = process.communicate()
+        assert process.returncode == code, f"{words}\n{out}\n{err}"
+        return out, err
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Starts `seqapps ...`."""
+        return subprocess.Popen(
             [sys.executable, "-m", "seqapps", *words, "--workspace", "ws"],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env=environment,
-            check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         )
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done.stdout, done.stderr
 
     def stages(self, stderr: str) -> dict[str, str]:
         """Returns stage to what was said of it, without paths and without what it says while it works."""
@@ -144,6 +150,27 @@ def test_dry_run_with_a_search_stays_in_its_folder(tmp_path: Path) -> None:
     # The winner is a configuration like any other, and its training is the one that was done.
     _, err = user("config", "--config", str(winner))
     assert err == ""
+
+
+def test_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    user("prepare", "little.toml")
+    words = ("train", "little.toml", "--set", "training.checkpoint_steps=3", "--set", "training.early_stopping=0")
+    words = (*words, "--set", "training.epochs=30")
+    with user.start(*words) as process:
+        until = time.monotonic() + 300
+        while not list(user.workspace.glob("runs/*/checkpoint.npz")) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.kill()
+    (folder,) = user.workspace.glob("runs/*")
+    before = json.loads((folder / "run.json").read_text())
+    assert not (folder / "model").exists()
+
+    _, err = user(*words)
+    assert "Going on from the checkpoint" in err
+    assert json.loads((folder / "run.json").read_text()) == before
+    runs = Tracker(before["uri"], None, experiment="little").find(kind="train")
+    assert [(run.info.run_id, run.info.status) for run in runs] == [(before["run_id"], "FINISHED")]
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "promote", "export"])

@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from pipelines.plan import make_plan, split_of
+from pipelines.plan import SPLITS, make_plan, places_of
 from pipelines.prepare import beam_options, fingerprint, prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
@@ -48,6 +48,10 @@ def given_splits(folder: Path, train: bytes, **more: Any) -> dict[str, Any]:
     (folder / "train.txt").write_bytes(train)
     (folder / "valid.txt").write_bytes(b"valid\n")
     return {"train": [str(folder / "train.txt")], "validation": [str(folder / "valid.txt")], **more}
+
+
+def split_of(key: bytes, seed: int, split: SplitConfig) -> str:
+    return SPLITS[places_of([key], seed, split)[0]]
 
 
 def run(config: RunConfig, folder: Path, **options: Any) -> Path:
@@ -219,7 +223,8 @@ def test_a_document_keeps_its_line_ends_and_is_cut_by_position(tmp_path: Path) -
     data = {"tokens": {"unit": "character"}, "split": split, "ngram_order": 3}
     folder = run(configuration(source, **data, shard_bytes=1000), tmp_path)
     tokens = list(Tokenizer.load(folder / "vocabularies/text").vocabulary.tokens)
-    parts = {split: sum(ids_of(folder, split), []) for split in ("train", "validation", "test")}
+    names = ("train", "validation", "test")
+    parts = {split: [unit for row in ids_of(folder, split) for unit in row] for split in names}
     assert [unit for ids in parts.values() for unit in ids].count(3) == 1
     assert parts["test"][-1] == 3
     written = {split: "".join(tokens[unit] for unit in ids if unit != 3) for split, ids in parts.items()}
@@ -245,8 +250,12 @@ def test_bad_lines_of_a_document_are_left_out(tmp_path: Path) -> None:
 
 def test_one_document_cannot_be_split_by_row(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("a\nb\n")
-    with pytest.raises(DataError, match=r"Received: 1 document \(text\.txt\)\. Remedy: split = \{ by = \"position\" \}"):
+    with pytest.raises(DataError) as failure:
         run(configuration({"files": [str(tmp_path / "text.txt")], "rows": "document"}), tmp_path)
+    assert str(failure.value) == (
+        '`data.split.by` = "row" places whole documents by a hash of their names, which leaves train and test empty. '
+        'Received: 1 document (text.txt). Remedy: split = { by = "position" }, another `seed`, or more files.'
+    )
 
 
 # ---- splits

@@ -25,6 +25,7 @@ STACK = {
     "google-crc32c": "google_crc32c",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
+    "pandas": "pandas",
     "psutil": "psutil",
     "pydantic": "pydantic",
     "rich": "rich",
