@@ -5,7 +5,8 @@
 #   docker build -t seqapps .                                    CPU
 #   docker build -t seqapps:gpu --build-arg GPU=1 .             GPU: CUDA from wheels, the host brings the driver
 #   docker run -v "$PWD:/work" seqapps run /opt/seqapps/configs/language_model/python_docs.toml
-#   docker run --entrypoint /opt/apache/beam/boot seqapps ...    as a Beam worker; the runner does this by itself
+#
+# As a Beam worker it is named to the runner (--environment_config, --sdk_container_image); see docker-entrypoint.sh.
 
 ARG PYTHON=3.11
 ARG BEAM=2.77.0
@@ -20,6 +21,7 @@ ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     TF_CPP_MIN_LOG_LEVEL=2 \
+    RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
     MLFLOW_DISABLE_TELEMETRY=true
 
 # Wheels first: this layer, nearly all of the image, changes only with the lock file.
@@ -36,6 +38,7 @@ COPY pipelines /opt/seqapps/pipelines
 COPY seqapps /opt/seqapps/seqapps
 COPY tuning /opt/seqapps/tuning
 COPY configs /opt/seqapps/configs
+COPY docker-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
 RUN python -m pip install --no-deps /opt/seqapps
 
 RUN groupadd --gid 1000 seqapps \
@@ -45,5 +48,5 @@ RUN groupadd --gid 1000 seqapps \
 USER 1000:1000
 WORKDIR /work
 
-ENTRYPOINT ["seqapps"]
+ENTRYPOINT ["docker-entrypoint.sh"]
 CMD ["--help"]

@@ -5,8 +5,9 @@
 
 Both tokenise (NFKC, lower case, words and punctuation), split by a hash of the row, count the vocabulary of the
 training split, encode, write TFRecords with checksums and count trigrams. Every form runs in a process of its own and
-is timed from its start to its end, imports included; CPU seconds are those of the process and its children. Memory is the peak of the largest process, beside that of a process
-that only imports TensorFlow: every worker imports it for itself.
+is timed from its start to its end, imports included; CPU seconds are those of the process and its children. Memory is
+the peak of the largest process, beside that of a process that only imports TensorFlow: every worker imports it for
+itself.
 """
 
 from __future__ import annotations

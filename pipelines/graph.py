@@ -75,12 +75,19 @@ class Job:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Leaves the words of an error for the user where the launcher finds them; runners wrap or drop exceptions."""
+        """Leaves the words of an error for the user where the launcher finds them and raises them.
+
+        Through a runner they would come as a traceback, and some runners try a hopeless bundle again.
+        """
         try:
             yield
         except SeqappsError as error:
             write_record(self.folder.failure, {"kind": type(error).__name__, "message": str(error)})
-            raise
+
+    @property
+    def failed(self) -> bool:
+        """Whether a worker gave up: nobody needs to work on."""
+        return self.folder.failure.exists()
 
 
 def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None:
@@ -119,8 +126,9 @@ class ValidateAndCount(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: Element) -> Iterable[str]:
         """Yields the path."""
-        with self._job.reported():
-            yield str(self._pass.run(element))
+        if not self._job.failed:
+            with self._job.reported():
+                yield str(self._pass.run(element))
 
 
 class MergeCounts(beam.CombineFn):  # type: ignore[misc]
@@ -150,8 +158,10 @@ class MergeCounts(beam.CombineFn):  # type: ignore[misc]
 
 def learn_vocabularies(tally: Tally, job: Job) -> str:
     """Counts to tokenizer folders; returns the path of their record."""
-    with job.reported():
-        return str(learn(tally, job.application, job.folder, job.elements))
+    if not job.failed:
+        with job.reported():
+            return str(learn(tally, job.application, job.folder, job.elements))
+    return ""
 
 
 class EncodeAndWrite(beam.DoFn):  # type: ignore[misc]
@@ -167,10 +177,13 @@ class EncodeAndWrite(beam.DoFn):  # type: ignore[misc]
 
     def process(self, element: Element, vocabularies: str) -> Iterable[str]:
         """Yields the path."""
+        if self._job.failed:
+            return
         with self._job.reported():
             if self._pass is None:
                 resources = load_resources(self._job.folder)
-                self._pass = EncodePass(self._job.application, self._job.folder, resources, _packing(self._job))
+                packing = _packing(self._job) if self._job.order else None
+                self._pass = EncodePass(self._job.application, self._job.folder, resources, packing)
             yield str(self._pass.run(element))
 
 
@@ -218,17 +231,16 @@ def _joined(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
 
 def _merged(runs: list[str], job: Job) -> str:
     """Merges runs into a new one. The old ones stay: a runner may try a bundle twice."""
-    packing = _packing(job)
     path = temporary_beside(job.folder.work / "merged.run")
-    ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], packing.words if packing else 1))
+    ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], _packing(job).words))
     return str(path)
 
 
 def write_ngram_table(runs: list[str], job: Job) -> int:
     """Merges what is left of the runs, and the n-grams over the borders of blocks, into the table."""
-    packing = _packing(job)
-    if packing is None:
+    if job.failed or not job.order:
         return 0
+    packing = _packing(job)
     blocks = (
         block
         for index in range(job.elements)
@@ -242,9 +254,9 @@ def write_ngram_table(runs: list[str], job: Job) -> int:
     return len(parts)
 
 
-def _packing(job: Job) -> ngrams.Packing | None:
+def _packing(job: Job) -> ngrams.Packing:
     sizes = [vocabulary["size"] for vocabulary in read_record(job.folder.learned).values()]
-    return ngrams.Packing(job.order, max(sizes)) if job.order else None
+    return ngrams.Packing(job.order, max(sizes))
 
 
 def process_space() -> str:

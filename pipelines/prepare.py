@@ -64,10 +64,12 @@ def prepare(
         elements = make_plan(config, given.sources, rows)
         with build.locked():
             if not (target / FILE_NAME).exists():
-                _sweep(build)
+                build.sweep()
                 _run(config, build, elements, beam_arguments, console)
                 _publish(config, build, elements, given, target)
-        _tell(target, console)
+        if not rows:  # a dry run leaves the half-done work of a full one alone
+            build.sweep_siblings()
+        _tell(target, config, console)
     elif build.root.exists():
         shutil.rmtree(build.root, ignore_errors=True)
     return target
@@ -92,22 +94,13 @@ def _run(
             home=graph.process_space(),
             workers=_workers(arguments),
         )
-        try:
-            graph.run(job, elements, arguments)
-        except Exception as error:
-            raise _in_words(error, build, elements) from error
+        graph.run(job, elements, arguments)
+    if failure := read_record(build.failure):
+        from pipelines.publish import write_rejects
 
-
-def _in_words(error: Exception, build: Build, elements: list[Element]) -> Exception:
-    """Returns the error that a worker wrote down for the user, or the runner's own when there is none."""
-    from pipelines.publish import write_rejects
-
-    failure = read_record(build.failure)
-    if failure is None:
-        return error
-    write_rejects(build, elements)
-    kinds: dict[str, type[SeqappsError]] = {"DataError": DataError, "ConfigError": ConfigError}
-    return kinds.get(failure["kind"], RunError)(failure["message"])
+        write_rejects(build, elements)
+        kinds: dict[str, type[SeqappsError]] = {"DataError": DataError, "ConfigError": ConfigError}
+        raise kinds.get(failure["kind"], RunError)(failure["message"])
 
 
 def _publish(config: RunConfig, build: Build, elements: list[Element], given: Input, target: Path) -> None:
@@ -142,16 +135,17 @@ def _workers(options: Sequence[str]) -> int:
 def _quiet(build: Build) -> Iterator[None]:
     """Keeps Beam's own lines off the screen, and lets processes that it starts import this project.
 
+    Beam logs every error with its traceback before it raises it; what is raised is told once, by the launcher.
     Processes that a local runner starts take their environment from here.
     """
-    write_record(build.worker_options, {"default_sdk_harness_log_level": "ERROR"})
+    write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL"})
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
     }
     before = {name: os.environ.get(name) for name in changed}
     os.environ |= changed
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
@@ -161,17 +155,13 @@ def _quiet(build: Build) -> Iterator[None]:
             os.environ |= {name: value} if value is not None else {}
 
 
-def _sweep(build: Build) -> None:
-    """Removes what a killed run left half-written: names that begin with a dot are read by nobody."""
-    for path in [*build.root.rglob(".*.tmp")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _tell(target: Path, console: Console) -> None:
+def _tell(target: Path, config: RunConfig, console: Console) -> None:
     manifest = read_manifest(target)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
     sizes = {name: f"{split.rows:,} rows / {split.tokens:,} tokens" for name, split in manifest.splits.items()}
     splits = ", ".join(f"{name} {size}" for name, size in sizes.items())
+    if config.data.split.test and not config.source.train and "test" not in manifest.splits:
+        console.print("prepare: no row fell into the test split; it is left out", highlight=False)
     console.print(f"prepared {target}: {splits}; rejected: {rejected}", highlight=False, soft_wrap=True)
 
 

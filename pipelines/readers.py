@@ -241,10 +241,11 @@ class RowReader:
             bad = invalid_utf8(lines)
             good = [raw for index, raw in enumerate(lines) if index not in bad and len(raw) <= self.longest]
             if len(good) < len(lines):
+                reasons = [self._reason(raw, index in bad) for index, raw in enumerate(lines)]
                 rejects += [
-                    Reject("over-long" if len(raw) > self.longest else "not-utf-8", line + index + 1, raw[:_SHOWN_BYTES])
-                    for index, raw in enumerate(lines)
-                    if index in bad or len(raw) > self.longest
+                    Reject(reason, line + index + 1, raw[:_SHOWN_BYTES])
+                    for index, (reason, raw) in enumerate(zip(reasons, lines, strict=True))
+                    if reason in ("not-utf-8", "over-long")  # an empty line is a line of the text
                 ]
             unfinished = not closed and good and good[-1] is lines[-1]
             texts.append(b"\n".join(good) + (b"" if unfinished or not good else b"\n"))

@@ -11,9 +11,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ from numpy.typing import NDArray
 
 from seqapps.errors import RunError
 from seqapps.manifest import write_json
+
+DIGITS = 12
+"""Digits of the fingerprint in a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,19 @@ class Build:
         """Creates the folders."""
         self.work.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(exist_ok=True)
+
+    def sweep(self) -> None:
+        """Removes what a killed run left half-written: names that begin with a dot are read by nobody."""
+        for path in [*self.root.rglob(".*.tmp")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def sweep_siblings(self) -> None:
+        """Removes the build folders of the same name that other inputs left and no process works on."""
+        stem = re.escape(self.root.name[:-DIGITS])
+        for folder in self.root.parent.iterdir():
+            if folder != self.root and re.fullmatch(rf"{stem}[0-9a-f]{{{DIGITS}}}", folder.name):
+                with suppress(RunError), Build(folder).locked():
+                    shutil.rmtree(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

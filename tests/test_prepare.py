@@ -253,8 +253,8 @@ def test_one_document_cannot_be_split_by_row(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failure:
         run(configuration({"files": [str(tmp_path / "text.txt")], "rows": "document"}), tmp_path)
     assert str(failure.value) == (
-        '`data.split.by` = "row" places whole documents by a hash of their names, which leaves train and test empty. '
-        'Received: 1 document (text.txt). Remedy: split = { by = "position" }, another `seed`, or more files.'
+        '`data.split.by` = "row" places whole documents by a hash of their names, which leaves validation and test '
+        'empty. Received: 1 document (text.txt). Remedy: split = { by = "position" }, another `seed`, or more files.'
     )
 
 
@@ -326,6 +326,18 @@ def test_a_locked_build_is_not_entered(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=f"is being written by process {holder.pid}"):
         run(config, tmp_path)
     holder.communicate("\n")
+
+
+def test_what_other_inputs_left_half_done_is_swept(tmp_path: Path) -> None:
+    source = given_splits(tmp_path, b"a\n")
+    first = run(configuration(source), tmp_path)
+    left = first.rename(first.with_name(f".build-{first.name}"))
+    other = first.with_name(f".build-tiny-other-{first.name[-12:]}")
+    other.mkdir()
+    run(configuration(source, min_count=2), tmp_path, rows=5)
+    assert left.exists()
+    run(configuration(source, min_count=2), tmp_path)
+    assert (left.exists(), other.exists()) == (False, True)
 
 
 def test_a_dry_run_takes_so_many_rows_and_is_another_folder(tmp_path: Path) -> None:

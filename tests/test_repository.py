@@ -56,7 +56,8 @@ def test_every_dependency_is_locked(name: str) -> None:
 
 
 def test_readme_lists_the_verbs_in_order() -> None:
-    listed = re.findall(r"^\| `(\w+) ?[^|]*` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    table = (ROOT / "README.md").read_text().partition("## Verbs")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+) ?[^|]*` \|", table, re.MULTILINE)
     assert tuple(listed) == VERBS
 
 

@@ -15,7 +15,7 @@ class RawBlock:
     """Raw rows of one file, in file order, already valid UTF-8, not empty and not over-long.
 
     Args:
-        source: the file as the manifest names it.
+        source: the file as the manifest names it; empty when rows of several small files are tokenised together.
         lines: 1-based line number of each row in its piece of the file, `<int64>[rows]`.
         columns: column name to one value per row, as UTF-8.
         begins: whether the row is the beginning of its example, `<bool>[rows]`; False when a long document was cut.

@@ -92,7 +92,8 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
             tf.lookup.KeyValueTensorInitializer(keys, [vocabulary.ids[key] for key in keys], tf.string, tf.int32),
             default_value=UNKNOWN,
         )
-        self._tokens = tf.constant(["", "\ufffd" if config.unit == "character" else "<unk>", "", "", *vocabulary.tokens[4:]])
+        unknown = "\ufffd" if config.unit == "character" else "<unk>"
+        self._tokens = tf.constant(["", unknown, "", "", *vocabulary.tokens[4:]])
 
     def normalize(self, text: Any) -> Any:
         """Returns valid, normalised UTF-8. `<string>[B] -> <string>[B]`; invalid bytes become U+FFFD."""
