@@ -47,9 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr."""
     check(arguments)
+    folder = find(arguments)  # a wrong name is told before TensorFlow's seconds are spent
+    from seqapps.commands._stack import import_tensorflow
+
+    import_tensorflow()
     from seqapps import serving
 
-    folder = find(arguments)
     with console.status(f"loading {folder}"):
         model = serving.load(folder)
     if arguments.interactive:
