@@ -79,11 +79,11 @@ def warm(model: Path) -> None:
     from seqapps import serving
 
     served = serving.load(model)
-    served.complete([PROMPT])
+    served.predict([PROMPT], complete=True)
     seconds = []
     for _ in range(500):
         began = time.perf_counter()
-        served.complete([PROMPT])
+        served.predict([PROMPT], complete=True)
         seconds.append(time.perf_counter() - began)
     p50, p99 = np.percentile(seconds, [50, 99]) * 1e3
     print(f"{'complete, warm: p50 / p99':<40}{p50:8.2f} / {p99:.2f} ms")
@@ -95,7 +95,7 @@ def warm(model: Path) -> None:
 
 def _rate(served: Served, rows: int, temperature: float) -> float:
     began = time.perf_counter()
-    answers = served.generate([PROMPT] * rows, max_length=200, temperature=temperature)
+    answers = served.predict([PROMPT] * rows, max_length=200, temperature=temperature)
     return sum(answer.units for answer in answers) / (time.perf_counter() - began)
 
 

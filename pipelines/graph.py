@@ -68,7 +68,7 @@ class Job:
     @property
     def order(self) -> int:
         """Order of the n-gram table; 0 for none."""
-        return int(getattr(self.application.config.data, "ngram_order", 0))
+        return self.application.ngrams[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -142,7 +142,9 @@ class MergeCounts(beam.CombineFn):  # type: ignore[misc]
         """Adds one element."""
         record = read_record(Path(path))
         counts = {name: Counter(load_counts(Path(path).with_name(file))) for name, file in record["counts"].items()}
-        return tally.add(Tally(counts, record["read"], Counter(record["rejected"]), 1))
+        kept = sum(block["rows"] for block in record["blocks"] if block["split"] == "train")
+        sums = [(Path(path).name, record["sums"])] if record["sums"] else []
+        return tally.add(Tally(counts, record["read"], Counter(record["rejected"]), 1, kept, sums))
 
     def merge_accumulators(self, tallies: Iterable[Tally]) -> Tally:
         """Adds parts; the sum does not depend on their order."""

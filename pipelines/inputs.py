@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.sources import Source, hash_sources, resolve
 from seqapps.config import RunConfig
+from seqapps.errors import DataError
 from seqapps.manifest import digest_of, sha256_of
 from seqapps.workspace import Workspace
 
@@ -45,11 +46,26 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
     files = [
         [source.name, source.split, source.size, sha256] for source, sha256 in zip(sources, hashes, strict=True)
     ]
+    files += _further_files(config, workspace)
     components = {"config": digest_of(settings), "data": digest_of(files), "code": _code(config.application)}
     if rows:
         components["rows"] = digest_of(rows)
         settings["rows"] = rows
     return Input(tuple(sources), tuple(hashes), settings, components)
+
+
+def _further_files(config: RunConfig, workspace: Workspace) -> list[list[Any]]:
+    """Returns name, size and sha256 of the files that the `data` section names.
+
+    Raises:
+        DataError: one is missing.
+    """
+    missing = [path for path in config.data.further_files if not Path(path).is_file()]
+    if missing:
+        raise DataError(f"`data`: {missing[0]} does not exist.")
+    found = [Source(Path(path).name, path, "") for path in config.data.further_files]
+    hashes = hash_sources(found, workspace.cache)
+    return [[source.name, "", source.size, sha256] for source, sha256 in zip(found, hashes, strict=True)]
 
 
 def _code(application: str) -> str:

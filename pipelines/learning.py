@@ -1,4 +1,4 @@
-"""Counts of the training split to tokenizer folders, and the check that not too many rows were refused."""
+"""Counts and sums of the training split to what is learned from them, and the check that few rows were refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.storage import Build, read_record, temporary_beside, write_record
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
 from seqapps.manifest import digest_of, sha256_of
-from seqapps.preprocessing import subwords
+from seqapps.preprocessing import resources, subwords
+from seqapps.preprocessing.pretrained import Vectors
+from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.tokenizers import Tokenizer
 
 
@@ -26,12 +31,16 @@ class Tally:
         read: rows, kept or not.
         rejected: reason to refused rows.
         elements: elements that are in it.
+        kept: rows of the training split.
+        sums: name of an element's record and its sums, which are added up in the order of the names.
     """
 
     counts: dict[str, Counter[bytes]] = field(default_factory=dict)
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     elements: int = 0
+    kept: int = 0
+    sums: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def add(self, other: Tally) -> Tally:
         """Adds another tally and returns this one."""
@@ -40,7 +49,17 @@ class Tally:
         self.read += other.read
         self.rejected.update(other.rejected)
         self.elements += other.elements
+        self.kept += other.kept
+        self.sums += other.sums
         return self
+
+    def total_sums(self) -> dict[str, NDArray[np.float64]]:
+        """Returns the sums of all elements. Addition of floats depends on the order: it is that of the files."""
+        totals: dict[str, NDArray[np.float64]] = {}
+        for _, sums in sorted(self.sums, key=lambda item: item[0]):
+            for name, values in sums.items():
+                totals[name] = totals.get(name, np.zeros(())) + np.asarray(values, np.float64)
+        return totals
 
 
 def learn(tally: Tally, application: Application, build: Build, elements: int) -> Path:
@@ -56,14 +75,14 @@ def learn(tally: Tally, application: Application, build: Build, elements: int) -
             "Use another runner, for example --runner=FnApiRunner."
         )
     check_rejects(tally, application.config.data.max_reject_fraction, build)
-    if not any(sum(counts.values()) for counts in tally.counts.values()):
+    if not tally.kept or (tally.counts and not any(sum(counts.values()) for counts in tally.counts.values())):
         raise DataError(
             f"The training split is empty: {tally.read} rows were read, {sum(tally.rejected.values())} of them rejected"
             f"{_listed(tally.rejected)}. Remedy: more rows, another `data.split`, or `data.max_row_bytes`."
         )
     if not build.learned.exists():
-        tokenizers = application.learn(tally.counts)
-        record = {name: _save(name, tokenizer, build, tally) for name, tokenizer in sorted(tokenizers.items())}
+        learned = {**application.learn(tally.counts), **application.scale(tally.total_sums())}
+        record = {name: _save(name, resource, build, tally) for name, resource in sorted(learned.items())}
         write_record(build.learned, record)
     return build.learned
 
@@ -86,29 +105,35 @@ def _listed(rejected: Mapping[str, int]) -> str:
     return ": " + ", ".join(f"{reason} {count}" for reason, count in ordered) if ordered else ""
 
 
-def load_resources(build: Build) -> dict[str, Tokenizer]:
-    """Returns the tokenizers that `learn` wrote."""
-    return {name: Tokenizer.load(build.vocabularies / name) for name in read_record(build.learned)}
+def load_resources(build: Build) -> dict[str, Any]:
+    """Returns the tokenizers, labels and scalings that `learn` wrote."""
+    return {name: resources.load(build.vocabularies / name) for name in read_record(build.learned)}
 
 
-def _save(name: str, tokenizer: Tokenizer, build: Build, tally: Tally) -> dict[str, Any]:
+def _save(name: str, resource: Resource, build: Build, tally: Tally) -> dict[str, Any]:
     folder = build.vocabularies / name
     build.vocabularies.mkdir(exist_ok=True)
     temporary = temporary_beside(folder)
-    tokenizer.save(temporary)
+    resource.save(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     return {
         "folder": f"vocabularies/{name}",
-        "size": tokenizer.size,
+        "size": resource.size,
         "sha256": digest_of({path.name: sha256_of(path) for path in sorted(folder.iterdir())}),
-        "coverage": _coverage(tally.counts.get(name, Counter()), tokenizer),
+        "coverage": _coverage(tally.counts.get(name, Counter()), resource),
+        "facts": resource.facts,
+        "initial": isinstance(resource, Vectors),
     }
 
 
-def _coverage(counts: Mapping[bytes, int], tokenizer: Tokenizer) -> float:
-    if tokenizer.vocabulary is None:
-        return subwords.coverage(counts, tokenizer)
-    ids = tokenizer.vocabulary.ids
+def _coverage(counts: Mapping[bytes, int], resource: Resource) -> float:
+    if isinstance(resource, Vectors):
+        return resource.coverage
+    if not isinstance(resource, Tokenizer):
+        return 1.0
+    if resource.vocabulary is None:
+        return subwords.coverage(counts, resource)
+    ids = resource.vocabulary.ids
     known = sum(count for unit, count in counts.items() if unit in ids)
     return known / max(sum(counts.values()), 1)

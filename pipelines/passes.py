@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 
 from pipelines import ngrams
-from pipelines.plan import SPLITS, Element, Piece, places_of
+from pipelines.plan import Element, Piece
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
-from seqapps.preprocessing.blocks import RawBlock
+from seqapps.preprocessing.analysis import pack, unpack
+from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.preprocessing.splits import SPLITS
+from seqapps.schema import RAW, Feature, Schema
 
 _TEXT_OF_A_REJECT = 200
 
@@ -58,7 +61,8 @@ class CountPass:
     def __init__(self, application: Application, build: Build) -> None:
         self._application = application
         self._build = build
-        self._reader = RowReader.of(application.config, application.columns)
+        columns = dict.fromkeys((*application.columns, *application.config.data.keep))
+        self._reader = RowReader.of(application.config, tuple(columns))
 
     def run(self, element: Element) -> Path:
         """Returns the record of an element, after making it where it does not stand yet."""
@@ -77,6 +81,7 @@ class _Counting:
         self._waiting = {split: Rows() for split in SPLITS}
         self._blocks: list[dict[str, Any]] = []
         self._counts: dict[str, Counter[bytes]] = {}
+        self._sums: dict[str, Any] = {}
         self._rejects: list[dict[str, Any]] = []
         self._reasons: Counter[str] = Counter()
         self._read = 0
@@ -100,15 +105,16 @@ class _Counting:
             "lines": lines,
             "blocks": self._blocks,
             "counts": counts,
+            "sums": {name: np.asarray(array, np.float64).tolist() for name, array in self._sums.items()},
         }
 
     def _read_piece(self, index: int, piece: Piece) -> int:
         lines = 0
         for read in self._reader.read(piece):
             self._refuse(index, read)
+            self._read += self._application.count(read.block) + read.counted - len(read.block)
             self._place(piece, self._refused_by_application(index, read))
             lines += read.lines
-            self._read += read.counted
             for split in SPLITS:
                 if self._waiting[split].bytes >= BLOCK_BYTES:
                     self._flush(split)
@@ -122,22 +128,20 @@ class _Counting:
 
     def _refused_by_application(self, index: int, read: Read) -> RawBlock:
         block = read.block
-        refused = self._application.reject(block) if len(block) else {}
-        for row, reason in sorted(refused.items()):
-            text = next(iter(block.columns.values()))[row].decode()[:_TEXT_OF_A_REJECT]
-            self._rejects.append({"reason": reason, "piece": index, "line": int(block.lines[row]), "text": text})
-            self._reasons[reason] += 1
-        return chosen(block, np.delete(np.arange(len(block)), list(refused))) if refused else block
+        refused = self._application.reject(block) if len(block) else []
+        for refusal in sorted(refused, key=lambda refusal: (refusal.row, refusal.line)):
+            shown = refusal.text or next(iter(block.columns.values()))[refusal.row]
+            text = shown.decode("utf-8", "replace")[:_TEXT_OF_A_REJECT]
+            line = int(block.lines[refusal.row]) + max(refusal.line - 1, 0)
+            self._rejects.append({"reason": refusal.reason, "piece": index, "line": line, "text": text})
+            self._reasons[refusal.reason] += 1
+        dropped = sorted({refusal.row for refusal in refused if refusal.whole})
+        return block.take(np.delete(np.arange(len(block)), dropped)) if dropped else block
 
     def _place(self, piece: Piece, block: RawBlock) -> None:
-        if piece.split:
-            self._waiting[piece.split].add(block)
-        elif len(block):
-            config = self._application.config
-            keys = self._application.split_keys(block)
-            places = places_of(keys, config.seed, config.data.split)
-            for number, split in enumerate(SPLITS):
-                self._waiting[split].add(chosen(block, np.flatnonzero(places == number)))
+        if len(block):
+            for split, rows in self._application.divide(block, piece.split).items():
+                self._waiting[split].add(rows)
 
     def _flush(self, split: str) -> None:
         if not self._waiting[split].blocks:
@@ -149,8 +153,12 @@ class _Counting:
                 total = self._counts.setdefault(name, Counter())
                 for unit, count in zip(units, counts.tolist(), strict=True):
                     total[unit] += count
+            for name, array in analysis.sums.items():
+                self._sums[name] = self._sums.get(name, 0.0) + array
         name = f"{self._element.stem}.{len(self._blocks):04d}.npz"
         arrays = {f"array.{key}": array for key, array in analysis.arrays.items()}
+        for column in self._application.config.data.keep:
+            arrays |= {f"keep.{key}": array for key, array in pack(column, block.columns[column]).items()}
         save_arrays(self._build.work / name, {**arrays, "begins": block.begins})
         self._blocks.append({"file": name, "split": split, "rows": len(block)})
         rejected = sum(self._reasons.values())
@@ -183,22 +191,27 @@ class EncodePass:
         return record
 
     def _encode(self, element: Element) -> dict[str, Any]:
-        schema = self._application.schema()
+        schema = schema_of(self._application)
+        ngram_feature, _ = self._application.ngrams
         writers: dict[str, ShardWriter] = {}
         runs: list[str] = []
         seams: list[dict[str, Any]] = []
         for number, block in enumerate(read_record(self._build.counted(element.stem))["blocks"]):
             stored = load_arrays(self._build.work / block["file"])
             begins = stored.pop("begins")
-            arrays = {name.removeprefix("array."): array for name, array in stored.items()}
+            arrays = {name.removeprefix("array."): array for name, array in stored.items() if name[:6] == "array."}
+            kept = {name.removeprefix("keep."): array for name, array in stored.items() if name[:5] == "keep."}
             features = self._application.encode(arrays, self._resources)
+            features |= {
+                f"{RAW}{column}": _one_a_row(unpack(column, kept)) for column in self._application.config.data.keep
+            }
             split = block["split"]
             if split not in writers:
                 (self._build.data / split).mkdir(exist_ok=True)
                 writers[split] = ShardWriter(self._build.data / split / f"shard-{element.stem}.tfrecord", schema)
             writers[split].write(features)
             if self._packing and split == "train":
-                ids = features[schema.names[0]]
+                ids = features[ngram_feature]
                 runs.append(f"{element.stem}.{number:04d}.run")
                 ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, begins, self._packing)])
                 seams.append(ngrams.border(ids, begins, self._packing.order))
@@ -206,10 +219,17 @@ class EncodePass:
         return {"shards": shards, "runs": runs, "seams": seams}
 
 
-def chosen(block: RawBlock, rows: Any) -> RawBlock:
-    """Returns the chosen rows of a block."""
-    columns = {name: [values[row] for row in rows.tolist()] for name, values in block.columns.items()}
-    return RawBlock(block.source, block.lines[rows], columns, block.begins[rows], block.ends[rows])
+def schema_of(application: Application) -> Schema:
+    """Returns the application's schema, and the raw columns that travel with every example (`data.keep`)."""
+    kept = tuple(
+        Feature(name=f"{RAW}{column}", dtype="string", shape=(), meaning=f"the column `{column}` of the raw row")
+        for column in application.config.data.keep
+    )
+    return Schema(features=(*application.schema().features, *kept))
+
+
+def _one_a_row(values: list[bytes]) -> Ragged:
+    return Ragged(np.array(values, dtype=object), np.arange(len(values) + 1, dtype=np.int64))
 
 
 def save_counts(path: Path, counts: Mapping[bytes, int]) -> None:

@@ -7,21 +7,17 @@ shards, so the bytes of a prepared folder do not depend on how many workers shar
 from __future__ import annotations
 
 import gzip
-import hashlib
 import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipelines.sources import Source
-from seqapps.config import RunConfig, SplitConfig
+from seqapps.config import RunConfig, SourceConfig
 from seqapps.errors import DataError
+from seqapps.preprocessing.splits import SPLITS, places_of
 
-SPLITS = ("train", "validation", "test")
 WHOLE = sys.maxsize
 _SHARES_OF_A_TRIAL = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -68,6 +64,12 @@ def open_raw(path: str) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
 
 
+def is_cuttable(source: SourceConfig) -> bool:
+    """Returns whether a row of the source never goes beyond a line, so that a file can be cut at any line's end."""
+    whole = source.rows in ("file", "paragraph") or source.format in ("csv", "conll", "conllu", "aligned")
+    return not whole
+
+
 def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> list[Element]:
     """Returns the elements of the job.
 
@@ -100,6 +102,8 @@ def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
     split = config.data.split
     if any(source.split for source in sources):
         places = [[(0, WHOLE, source.split)] for source in sources]
+    elif split.by == "time" or config.source.rows == "file":
+        places = [[(0, WHOLE, "")] for _ in sources]  # a file is one row: the application divides it
     elif split.by == "position":
         places = _by_position(config, sources)
     elif split.by == "file" or config.source.rows == "document":
@@ -107,7 +111,7 @@ def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
     else:
         places = [[(0, WHOLE, "")] for _ in sources]
     for index, (source, ranges) in enumerate(zip(sources, places, strict=True)):
-        cuttable = not source.path.endswith(".gz") and config.source.format != "csv"
+        cuttable = not source.path.endswith(".gz") and is_cuttable(config.source)
         for start, end, name in ranges:
             whole = end == WHOLE
             stop = source.size if whole and cuttable else end
@@ -116,21 +120,6 @@ def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
                 high = min(low + step, stop)
                 last = whole and high == stop
                 yield Piece(index, source.name, source.path, low, WHOLE if last else high, low == 0, last, name)
-
-
-def places_of(keys: Iterable[bytes], seed: int, split: SplitConfig) -> NDArray[np.int64]:
-    """Returns the split of every key, as index in SPLITS: a hash with the seed, so that equal keys stay together.
-
-    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train.
-    """
-    empty = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"))
-    digests = []
-    for key in keys:
-        digest = empty.copy()
-        digest.update(key)
-        digests.append(digest.digest())
-    shares = np.frombuffer(b"".join(digests), "<u8") / 2.0**64
-    return np.where(shares < split.test, 2, np.where(shares < split.test + split.validation, 1, 0))
 
 
 def _by_file(config: RunConfig, sources: Sequence[Source]) -> list[str]:
@@ -151,10 +140,11 @@ def _by_file(config: RunConfig, sources: Sequence[Source]) -> list[str]:
 
 def _by_position(config: RunConfig, sources: Sequence[Source]) -> list[list[tuple[int, int, str]]]:
     """Cuts the byte line of all files at the two borders, each moved to the next line's beginning."""
-    if config.source.format == "csv":
+    if not is_cuttable(config.source):
+        received = f"format = {config.source.format!r}, rows = {config.source.rows!r}"
         raise DataError(
-            "`data.split.by` = \"position\" cuts at line ends, and a csv row may span lines. Received: source.format = "
-            "'csv'. Allowed: row, file."
+            "`data.split.by` = \"position\" cuts at line ends, and a row of this source may span lines. Received: "
+            f"{received}. Allowed: row, file."
         )
     split = config.data.split
     sizes = [_unpacked_size(source) for source in sources]

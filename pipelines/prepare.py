@@ -163,6 +163,10 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
     if config.data.split.test and not config.source.train and "test" not in manifest.splits:
         console.print("prepare: no row fell into the test split; it is left out", highlight=False)
     console.print(f"prepared {target}: {splits}; rejected: {rejected}", highlight=False, soft_wrap=True)
+    for name, file in manifest.vocabularies.items():
+        if file.initial:
+            shares = f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
+            console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

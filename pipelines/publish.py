@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.inputs import Input
-from pipelines.plan import SPLITS, Element, Piece, open_raw
+from pipelines.passes import schema_of
+from pipelines.plan import Element, Piece, open_raw
 from pipelines.storage import Build, read_record, temporary_beside
 from seqapps import __version__
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
 from seqapps.manifest import Manifest, Shard, SourceFile, Split, Table, VocabularyFile, sha256_of, write_manifest
+from seqapps.preprocessing.splits import SPLITS
 
 
 def describe(application: Application, build: Build, elements: Sequence[Element], given: Input) -> Manifest:
@@ -45,7 +47,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         rejected.update(read_record(build.counted(element.stem))["rejected"])
     return Manifest(
         application=application.name,
-        schema_=application.schema(),
+        schema_=schema_of(application),
         splits=splits,
         rejected=dict(sorted(rejected.items())),
         lengths=lengths,

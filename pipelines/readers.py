@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -57,7 +57,7 @@ class RowReader:
     """What the configuration says about reading.
 
     Args:
-        format, rows, field: of the `source` section.
+        format, rows, fields: of the `source` section.
         columns: what the application needs.
         longest: `data.max_row_bytes`.
         keep_empty: whether an empty line is a row.
@@ -65,7 +65,7 @@ class RowReader:
 
     format: str
     rows: str
-    field: str
+    fields: Mapping[str, str]
     columns: tuple[str, ...]
     longest: int
     keep_empty: bool
@@ -76,7 +76,7 @@ class RowReader:
         return cls(
             format=config.source.format,
             rows=config.source.rows,
-            field=config.source.field,
+            fields=config.source.fields,
             columns=columns,
             longest=config.data.max_row_bytes,
             keep_empty=bool(getattr(config.data, "keep_empty_lines", False)),
@@ -84,7 +84,7 @@ class RowReader:
 
     def key(self, column: str) -> str:
         """Returns the name under which a file holds a column."""
-        return self.field if column == "text" else column
+        return self.fields.get(column, column)
 
     def read(self, piece: Piece) -> Iterator[Read]:
         """Yields the parts of a piece, in file order.
@@ -175,7 +175,7 @@ class RowReader:
     def _places(self, piece: Piece, header: list[str]) -> dict[str, int]:
         for name in map(self.key, self.columns):
             if name not in header:
-                raise DataError(f"{piece.name}: " + unknown_name("column `source.field`", name, header))
+                raise DataError(f"{piece.name}: " + unknown_name("column", name, header))
         return {name: header.index(self.key(name)) for name in self.columns}
 
     # ---- csv: a row may span lines

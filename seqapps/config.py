@@ -29,16 +29,27 @@ class SourceConfig(Section):
     """Where the raw rows come from. Exactly one of `files`, `train`, `builtin`, `url`.
 
     Args:
-        format: `text`, `jsonl`, `csv` (header, quotes) or `tsv` (header, no quotes). `.gz` files are read as they are.
+        format: `text`; `jsonl`; `csv` (header, quotes); `tsv` (header, no quotes); `labelled` (`label text` lines);
+            `conll` (a token a line, an empty line between sentences); `conllu` (Universal Dependencies); `aligned`
+            (line n of one file belongs to line n of the files beside it). `.gz` files are read as they are.
         files: files, folders or globs; the job splits the rows.
-        train, validation, test: the same, when the given files are the splits.
-        builtin: `python-docs` or `python-source`: real text that every CPython carries.
+        train, validation, test: the same, when the given files are the splits. Without `validation` that share of
+            the training rows is held out.
+        builtin: text that every CPython carries, or that is generated: a file of `pipelines/builtin/`.
         url, sha256: a file that is fetched once into the cache, and the hash of its content, which is checked.
-        rows: `line` (every line is an example) or `document` (every file is one running text with its line ends).
-        field: the JSON field or the column that holds the text.
+        rows: `line` (every line is a row), `paragraph` (lines up to an empty one), `file` (every file is a row) or
+            `document` (every file is one running text with its line ends).
+        fields: what the file calls the columns that the application needs, such as `text = "review"`; a column that
+            is not named here has its own name.
+        columns: names of the columns of a `csv`, `tsv` or `conll` file that has no header line.
+        from_path: columns that stand in the file's path: `folder` (name of its folder), `stem` (name before the first
+            dot) or `suffix` (what follows it), such as `label = "folder"`.
+        beside: for `aligned`, the file of every further column: a name in the same folder, in which `*` stands for
+            the stem of the first file, such as `target = "*.fr"` or `tags = "seq.out"`.
+        comment: lines that begin with it are left out (`conll`).
     """
 
-    format: Literal["text", "jsonl", "csv", "tsv"] = "text"
+    format: Literal["text", "jsonl", "csv", "tsv", "labelled", "conll", "conllu", "aligned"] = "text"
     files: tuple[str, ...] = ()
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
@@ -46,8 +57,12 @@ class SourceConfig(Section):
     builtin: str = ""
     url: str = ""
     sha256: str = ""
-    rows: Literal["line", "document"] = "line"
-    field: str = "text"
+    rows: Literal["line", "paragraph", "file", "document"] = "line"
+    fields: dict[str, str] = {}
+    columns: tuple[str, ...] = ()
+    from_path: dict[str, Literal["folder", "stem", "suffix"]] = {}
+    beside: dict[str, str] = {}
+    comment: str = ""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -58,19 +73,32 @@ class SourceConfig(Section):
                 "needs exactly one of `files`, `train`, `builtin`, `url`. "
                 f"Received: {received}. Example: files = [\"corpus/*.txt\"]"
             )
-        if self.train and not self.validation:
-            raise ValueError(
-                "`source.train` needs `source.validation` beside it. Example: validation = [\"valid.txt\"]"
-            )
         if (self.validation or self.test) and not self.train:
             raise ValueError("`source.validation` and `source.test` need `source.train` beside them")
         if self.url and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError("`source.url` needs `source.sha256`: 64 hexadecimal digits of the file's content")
         if self.sha256 and not self.url:
             raise ValueError("`source.sha256` is for `source.url` alone")
-        if self.format != "text" and self.rows == "document":
-            raise ValueError(f"`source.rows` = \"document\" is for format \"text\". Received format: {self.format!r}")
         return self
+
+    @model_validator(mode="after")
+    def _no_idle_options(self) -> Self:
+        if self.rows in ("document", "paragraph") and self.format != "text":
+            raise ValueError(f"`source.rows` = \"{self.rows}\" is for format \"text\". Received: {self.format!r}")
+        for name, formats in _OPTIONS_OF_FORMATS.items():
+            if getattr(self, name) and self.format not in formats:
+                raise ValueError(f"`source.{name}` is for format {' or '.join(formats)}. Received: {self.format!r}")
+        if self.format == "aligned" and not self.beside:
+            raise ValueError("format \"aligned\" needs `source.beside`. Example: beside = { target = \"*.fr\" }")
+        return self
+
+
+_OPTIONS_OF_FORMATS = {
+    "columns": ("csv", "tsv", "conll"),
+    "beside": ("aligned",),
+    "comment": ("conll",),
+    "fields": ("jsonl", "csv", "tsv", "conll", "conllu"),
+}
 
 
 class SplitConfig(Section):
@@ -78,11 +106,12 @@ class SplitConfig(Section):
 
     Args:
         by: `row` (hash of the row's text: equal rows never straddle two splits), `file` (hash of the file's name) or
-            `position` (the first part of the text is train, the next validation, the last test, cut at a line's end).
+            `position` (the first part of the text is train, the next validation, the last test, cut at a line's end)
+            or `time` (the same for the steps of a series).
         validation, test: shares of the rows (of the bytes for `position`).
     """
 
-    by: Literal["row", "file", "position"] = "row"
+    by: Literal["row", "file", "position", "time"] = "row"
     validation: float = Field(0.1, ge=0.0, lt=1.0)
     test: float = Field(0.1, ge=0.0, lt=1.0)
 
@@ -103,12 +132,19 @@ class DataConfig(Section):
         max_row_bytes: longer rows are rejected (`over-long`).
         max_reject_fraction: above this share of rejected rows `prepare` fails.
         shard_bytes: size of the byte range that is one element of the job and writes one shard.
+        keep: further columns of the raw row that travel with the example, for `seqapps evaluate --slices COLUMN`.
     """
 
     split: SplitConfig = SplitConfig()
     max_row_bytes: int = Field(100_000, ge=1)
     max_reject_fraction: float = Field(0.01, ge=0.0, le=1.0)
     shard_bytes: int = Field(4 << 20, ge=1_000)
+    keep: tuple[str, ...] = ()
+
+    @property
+    def further_files(self) -> tuple[str, ...]:
+        """Files beside the source whose content decides what is prepared, such as pretrained vectors."""
+        return ()
 
 
 class ModelConfig(Section):
@@ -145,10 +181,13 @@ class TrainingConfig(Section):
     """How the model is trained.
 
     Args:
-        batching: `stream` (contiguous streams, hidden state carried: truncated back-propagation through time) or
-            `document` (one example a document, bucketed by length, state zero).
+        batching: `stream` (language models: contiguous streams, hidden state carried: truncated back-propagation
+            through time) or `length` (every row by itself, rows of about the same length together, state zero).
         batch_size: rows of a batch (B).
-        window: time steps of a `stream` batch (T), and the longest `document` (longer ones are cut into parts).
+        token_budget: instead of `batch_size`, under `length`: as many rows as keep rows x longest row below it; 0
+            takes `batch_size`.
+        window: of a language model: time steps of a `stream` batch (T), and the longest row under `length` (longer
+            ones are cut into parts).
         epochs: passes over the training split.
         optimizer: `adam`, `adamw` or `sgd` (with `momentum`).
         learning_rate, momentum, weight_decay: of the optimizer; weight decay is for `adamw`.
@@ -163,11 +202,12 @@ class TrainingConfig(Section):
         deterministic: the same final weights twice, and after a kill; slower on a GPU.
         checkpoint_minutes: time between two checkpoints inside an epoch; every epoch's end is one as well.
         checkpoint_steps: steps between two checkpoints, when above 0 (instead of the time).
-        sample_length: units of the text that is written after every epoch; 0 for none.
+        sample_length: units of the text that is written after every epoch; 0 shows no sample.
     """
 
-    batching: Literal["stream", "document"] = "stream"
+    batching: Literal["stream", "length"] = "length"
     batch_size: int = Field(32, ge=1)
+    token_budget: int = Field(0, ge=0)
     window: int = Field(64, ge=1)
     epochs: int = Field(10, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -189,6 +229,8 @@ class TrainingConfig(Section):
     def _no_idle_options(self) -> Self:
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"`momentum` is for optimizer \"sgd\". Received optimizer: {self.optimizer!r}")
+        if self.token_budget and self.batching == "stream":
+            raise ValueError("`token_budget` is for batching \"length\". Received batching: 'stream'")
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(f"`weight_decay` is for optimizer \"adamw\". Received optimizer: {self.optimizer!r}")
         return self

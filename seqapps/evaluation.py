@@ -280,6 +280,8 @@ def _difference(model: Manifest, data: Manifest) -> str:
     if model.application != data.application:
         return f"it was made for {model.application}, and the data is for {data.application}"
     for name, vocabulary in data.vocabularies.items():
+        if vocabulary.initial:
+            continue
         other = model.vocabularies.get(name)
         if other is None or other.sha256 != vocabulary.sha256:
             return f"its vocabulary `{name}` is another one, so that its units are not those of the data"

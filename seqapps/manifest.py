@@ -43,13 +43,23 @@ class Split(_Record):
 
 
 class VocabularyFile(_Record):
-    """A tokenizer folder inside the prepared folder: its size with special tokens, and the hash of its content."""
+    """A folder of a tokenizer, of labels or of a scaling inside the prepared folder.
+
+    Args:
+        folder: where it lies.
+        size: units with special ones, labels, or variables.
+        sha256: hash of its content.
+        coverage: share of the training tokens that are in the vocabulary.
+        facts: what models are built from without reading the folder: names and counts of labels, means of variables.
+        initial: whether only a training that begins needs it (pretrained vectors): a trained model goes without.
+    """
 
     folder: str
     size: int
     sha256: str
     coverage: float
-    """Share of the training tokens that are in the vocabulary."""
+    facts: dict[str, Any] = {}
+    initial: bool = False
 
 
 class SourceFile(_Record):
@@ -77,7 +87,7 @@ class Manifest(_Record):
         splits: split name to shards.
         rejected: reason to number of rows that were refused; the rows are in `rejects/`.
         lengths: split name to a histogram, `str(upper bound)` to rows, bounds are powers of two.
-        vocabularies: name to tokenizer folder.
+        vocabularies: name to the folder of a tokenizer, of labels or of a scaling.
         tables: name to further files, in order.
         sources: the raw files.
         fingerprint: sha256 of configuration part, sources and code version; names the folder.

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from seqapps.errors import DataError, unknown_name
 
+RAW = "raw."
+"""Begins the names of the features that hold columns of the raw row as they were (`data.keep`)."""
+
 _NUMPY = {"int64": np.integer, "float32": np.floating, "string": np.object_}
 
 

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seqapps import __version__
 from seqapps.applications import Application, application_of, config_from
@@ -21,8 +21,6 @@ from seqapps.manifest import Manifest, write_json
 
 if TYPE_CHECKING:
     import keras
-
-    from seqapps.preprocessing.tokenizers import Tokenizer
 
 FILE_NAME = "model.json"
 WEIGHTS = "model.weights.h5"
@@ -35,13 +33,15 @@ class Trained:
     application: Application
     manifest: Manifest
     model: keras.Model
-    resources: Mapping[str, Tokenizer]
+    resources: Mapping[str, Any]
 
 
 def save_trained(
     folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
 ) -> None:
     """Writes a trained model into `folder`; `model.json` comes last, so its presence means the folder is complete."""
+    kept = {name: vocabulary for name, vocabulary in manifest.vocabularies.items() if not vocabulary.initial}
+    manifest = manifest.model_copy(update={"vocabularies": kept})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).unlink(missing_ok=True)
     model.save_weights(folder / WEIGHTS)
@@ -76,8 +76,8 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") ->
     return Trained(application, manifest, model, load_resources(folder / "vocabularies", manifest))
 
 
-def load_resources(folder: Path, manifest: Manifest) -> dict[str, Tokenizer]:
-    """Returns the tokenizers in `folder`, by name."""
-    from seqapps.preprocessing.tokenizers import Tokenizer
+def load_resources(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Returns the tokenizers, labels and scalings in `folder`, by name."""
+    from seqapps.preprocessing import resources
 
-    return {name: Tokenizer.load(folder / name) for name in manifest.vocabularies}
+    return {name: resources.load(folder / name) for name in manifest.vocabularies}

@@ -22,7 +22,7 @@ from seqapps import checkpoints
 from seqapps.checkpoints import Checkpoint
 from seqapps.config import RunConfig
 from seqapps.data import Batches
-from seqapps.errors import RunError
+from seqapps.errors import RunError, UsageError
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
@@ -36,7 +36,8 @@ __all__ = [
     "train",
 ]  # fmt: skip
 
-Sample = Callable[[keras.Model, int], str]
+Sample = Callable[[int], str]
+Judge = Callable[[keras.Model], float]
 
 _SECONDS_BETWEEN_LOGS = 0.5
 _MOST_SKIPPED = 20
@@ -64,6 +65,7 @@ def train(  # noqa: PLR0913
     epochs: int | None = None,
     identity: str = "",
     objective: Objective = PERPLEXITY,
+    judge: Judge | None = None,
 ) -> History:
     """Trains until the epochs are done or nothing improves; the best weights by validation are in `model` at return.
 
@@ -76,15 +78,16 @@ def train(  # noqa: PLR0913
         config: `training` and `seed` are used.
         folder: for the checkpoint and what is written; made when missing.
         listeners: told of every log. Those that have `close()` are closed at the end, also by an error.
-        sample: (model, epoch) to a text that the model writes after an epoch, counted from 1.
+        sample: epoch, counted from 1, to a text that the model writes after it.
         epochs: instead of `training.epochs`.
         identity: fingerprint of data, configuration and code. A checkpoint of another identity is left aside.
         objective: what is minimised, and the figure that the best weights are kept by.
+        judge: gives that figure of a model, where it does not follow from the mean loss.
 
     Raises:
         RunError: gradients were not finite many times in a row, or no epoch gave a finite objective.
     """
-    task = _Task(model, train, validation, config, folder, epochs or config.training.epochs, identity, objective)
+    task = _Task(model, train, validation, config, folder, epochs or config.training.epochs, identity, objective, judge)
     try:
         return _Run(task).go(listeners, sample)
     finally:
@@ -105,6 +108,7 @@ class _Task:
     epochs: int
     identity: str
     objective: Objective
+    judge: Judge | None
 
     def fingerprint(self) -> str:
         """Returns the fingerprint of everything that decides what a step computes."""
@@ -133,6 +137,7 @@ class _Run:
         self.identity = task.fingerprint()
         self.optimizer = make_optimizer(self.settings, model.trainable_variables)
         self.mover = TrainingStep(model, self.optimizer, objective, self.settings, train.dataset(0).element_spec)
+        self.judged = task.judge
         self.judge = ValidationStep(model, objective, validation.dataset(0).element_spec)
         self.schedule = Schedule(self.settings.schedule, self.settings.learning_rate, self.epochs * train.steps)
         self.zeros = zero_states(model, train.batch_size)
@@ -206,7 +211,7 @@ class _Run:
     def _close_epoch(self, sample: Sample | None) -> EpochLog:
         """Validates, keeps the best weights, has a sample written, and stands at the next epoch's beginning."""
         loss = self.judge.mean_loss(self.validation)
-        value = self.objective.figure(loss)
+        value = self._value(loss)
         improved = self.objective.better(value, self.best)
         if improved:
             self.best, self.best_epoch, self.waited = value, self.epoch + 1, 0
@@ -220,6 +225,13 @@ class _Run:
         self.mover.clear()
         self.clock = _Clock()
         return log
+
+    def _value(self, loss: float) -> float:
+        if self.judged is not None:
+            return self.judged(self.model)
+        if self.objective.figure is None:
+            raise UsageError(f"train: {self.objective.name} does not follow from the loss; hand over `judge`.")
+        return self.objective.figure(loss)
 
     def _rate(self, step: int) -> float:
         return self.schedule.rate(self.epoch * self.batches.steps + step, self.epoch)
@@ -325,7 +337,7 @@ class _Run:
     def _sample(self, sample: Sample | None) -> str:
         if sample is None:
             return ""
-        text = sample(self.model, self.epoch + 1)
+        text = sample(self.epoch + 1)
         path = self.folder / "samples" / f"epoch-{self.epoch + 1:03d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stderr.strip() == "[]"
+    # `predict` has the options of every application, whose files are read for that.
+    allowed = {"numpy", "pydantic"} if words == ["predict", "--help"] else set()
+    assert set(ast.literal_eval(done.stderr.strip())) <= allowed
 
 
 def test_help_answers_in_half_a_second() -> None:

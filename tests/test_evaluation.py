@@ -156,7 +156,7 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(prepare
 # ---- evaluate
 
 
-@pytest.mark.parametrize("batching", ["stream", "document"])
+@pytest.mark.parametrize("batching", ["stream", "length"])
 def test_every_system_is_scored_on_the_same_units(prepared: Path, tmp_path: Path, batching: str) -> None:
     trained = trained_on(prepared, batching=batching)
     evaluation = evaluate(
@@ -366,7 +366,9 @@ def test_the_seed_decides_and_the_block_size_does_not_bend_the_result(monkeypatc
     assert paired_bootstrap(a, b, perplexity, seed=1, **options) == first
     assert paired_bootstrap(a, b, perplexity, seed=2, **options) != first
     monkeypatch.setattr(bootstrap, "_CELLS", 200 * 7)
-    assert paired_bootstrap(a, b, perplexity, seed=1, **options) == first
+    # Sums of other blocks are rounded otherwise on some processors, in the last digit.
+    other = paired_bootstrap(a, b, perplexity, seed=1, **options).model_dump()
+    assert other == pytest.approx(first.model_dump(), rel=1e-9)
 
 
 def test_the_interval_is_that_of_numpys_multinomial_draws() -> None:

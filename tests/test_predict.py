@@ -15,6 +15,7 @@ from tiny import make_prepared
 from seqapps import serving
 from seqapps.__main__ import main
 from seqapps.applications import application_of
+from seqapps.errors import UsageError
 from seqapps.trained import save_trained
 
 
@@ -59,7 +60,7 @@ def refused(capsys: Captured, *arguments: str) -> str:
 
 def test_a_continuation_begins_with_the_prompt(capsys: Captured, model: str) -> None:
     shown = predict(capsys, model, "the cat", "--max-length", "12", "--seed", "5")
-    expected = serving.load(Path(model)).generate(["the cat"], max_length=12, seed=5)[0]
+    expected = serving.load(Path(model)).predict(["the cat"], max_length=12, seed=5)[0]
     assert shown == f"the cat{expected.text}\n"
     assert shown != predict(capsys, model, "the cat", "--max-length", "12", "--seed", "6")
 
@@ -73,7 +74,7 @@ def test_temperature_zero_needs_no_seed(capsys: Captured, model: str) -> None:
 
 def test_suggestions_stand_in_order(capsys: Captured, model: str) -> None:
     shown = predict(capsys, model, "the c", "--complete", "-k", "3").splitlines()
-    expected = serving.load(Path(model)).complete(["the c"], k=3)[0]
+    expected = serving.load(Path(model)).predict(["the c"], complete=True, k=3)[0]
     assert shown[0] == "the c" and len(shown) == 4
     assert [line.split()[0] for line in shown[1:]] == [
         unit if unit.strip() else repr(unit).split()[0] for unit in expected.units
@@ -84,7 +85,7 @@ def test_suggestions_stand_in_order(capsys: Captured, model: str) -> None:
 
 def test_a_score_shows_every_unit_the_total_and_the_perplexity(capsys: Captured, model: str) -> None:
     shown = predict(capsys, model, "a cat", "--score").splitlines()
-    score = serving.load(Path(model)).score(["a cat"])[0]
+    score = serving.load(Path(model)).predict(["a cat"], score=True)[0]
     assert shown[0] == "a cat"
     assert [line.split()[0] for line in shown[1:-1]] == ["a", "'", "c", "a", "t", "<eos>"]
     assert shown[-1] == f"  total {score.total:.4f} nats, perplexity {score.perplexity:.4f}"
@@ -107,7 +108,7 @@ def test_a_file_gives_one_line_a_line_and_equals_one_call(capsys: Captured, mode
     assert predict(capsys, model, *options, "--json") == ""
     answers = [json.loads(line) for line in Path(out).read_text(encoding="utf-8").splitlines()]
     assert [answer["prompt"] for answer in answers] == [*lines, "\ufffd"]
-    expected = serving.load(Path(model)).generate([*lines, b"\xff"], max_length=6)
+    expected = serving.load(Path(model)).predict([*lines, b"\xff"], max_length=6)
     assert [answer["text"] for answer in answers] == [answer.text for answer in expected]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
 
@@ -117,7 +118,7 @@ def test_standard_input_is_scored_line_by_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
     shown = predict(capsys, model, "--input", "-", "--score").splitlines()
-    scores = serving.load(Path(model)).score(["a cat", "the dog"])
+    scores = serving.load(Path(model)).predict(["a cat", "the dog"], score=True)
     assert shown == [f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}" for score in scores]
 
 
@@ -125,9 +126,9 @@ def test_a_conversation_ends_at_an_empty_line(capsys: Captured, model: str, monk
     monkeypatch.setattr(sys, "stdin", io.StringIO("the\nthe\n\nnever read\n"))
     assert main(["predict", model, "--interactive", "--max-length", "8"]) == 0
     captured = capsys.readouterr()
-    first, second = captured.out.splitlines()
+    _, first, _, second = captured.out.splitlines()
     assert first.startswith("the") and second.startswith("the") and first != second
-    assert captured.err.count("%") == 10
+    assert captured.out.count("%") == 10
     assert sys.stdin.read() == "never read\n"
 
 
@@ -161,11 +162,6 @@ def test_an_unknown_model_is_refused(capsys: Captured, workspace: Path) -> None:
     [
         ([], "predict needs exactly one of TEXT, `--input FILE`, `--interactive`. Received: none of them."),
         (["a", "--input", "-"], "Received: more than one."),
-        (["a", "--temperature", "-1"], "predict: `--temperature` must be at least 0. Received: -1.0."),
-        (["a", "--temperature", "nan"], "predict: `--temperature` must be at least 0. Received: nan."),
-        (["a", "--max-length", "0"], "predict: `--max-length` must be at least 1. Received: 0."),
-        (["a", "-k", "0"], "predict: `-k` must be at least 1. Received: 0."),
-        (["a", "--seed", "3000000000"], "predict: `--seed` must fit 32 bits. Received: 3000000000."),
         (["--input", "no-such-file"], "predict: `--input` no-such-file does not exist or is no file."),
         (["--interactive", "--json"], "`--output` and `--json` do not go with it."),
     ],
@@ -174,3 +170,26 @@ def test_a_wrong_call_is_refused_before_anything_is_loaded(
     capsys: Captured, arguments: list[str], message: str
 ) -> None:
     assert message in refused(capsys, "no-such-model", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--temperature", "-1"], "predict: `--temperature` must be at least 0. Received: -1.0."),
+        (["--temperature", "nan"], "predict: `--temperature` must be at least 0. Received: nan."),
+        (["--max-length", "0"], "predict: `--max-length` must be at least 1. Received: 0."),
+        (["-k", "0"], "predict: `-k` must be at least 1. Received: 0."),
+        (["--seed", "3000000000"], "predict: `--seed` must fit 32 bits. Received: 3000000000."),
+        (["--complete", "--score"], "predict: `--complete` and `--score` exclude each other. Received: both."),
+    ],
+)
+def test_a_wrong_option_is_refused_before_the_graph_is_loaded(
+    capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(serving, "load", None)
+    assert message in refused(capsys, model, "a", *arguments)
+
+
+def test_an_option_of_another_name_is_refused_from_python(model: str) -> None:
+    with pytest.raises(UsageError, match=r"option `--topk` does not exist.*Nearest: --top-k"):
+        serving.load(Path(model)).predict(["a"], topk=3)

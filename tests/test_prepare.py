@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from pipelines.plan import SPLITS, make_plan, places_of
+from pipelines.plan import make_plan
 from pipelines.prepare import beam_options, fingerprint, prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
@@ -29,6 +29,7 @@ from seqapps.config import RunConfig, SplitConfig
 from seqapps.errors import ConfigError, DataError, RunError
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.splits import SPLITS, places_of
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.schema import Feature, Schema
 from seqapps.workspace import Workspace
@@ -168,7 +169,7 @@ def test_jsonl_rows(tmp_path: Path) -> None:
 
 def test_csv_rows_may_span_lines(tmp_path: Path) -> None:
     data = b'id,body\n1,"one, two\nthree"\n2\n3,"a ""b"""\n4,\n5,\xff\n6,last\n'
-    source = given_splits(tmp_path, b"\xef\xbb\xbf" + data, format="csv", field="body")
+    source = given_splits(tmp_path, b"\xef\xbb\xbf" + data, format="csv", fields={"text": "body"})
     (tmp_path / "valid.txt").write_bytes(b"body\nv\n")
     folder = run(configuration(source, max_reject_fraction=1.0), tmp_path)
     assert texts_of(folder, "train") == ["one, two three <eos>", 'a "b" <eos>', "last <eos>"]
@@ -192,7 +193,7 @@ def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failure:
         run(configuration(source), tmp_path)
     assert str(failure.value) == (
-        "train.txt: column `source.field` does not exist. Received: 'text'. Allowed: id, texts. Nearest: texts."
+        "train.txt: column does not exist. Received: 'text'. Allowed: id, texts. Nearest: texts."
     )
 
 

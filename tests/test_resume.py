@@ -18,7 +18,7 @@ PROCESSES.set_forkserver_preload(["seqapps.training"])
 CASES = {
     "stream, dropout, plateau": {"batching": "stream", "schedule": {"name": "plateau"}},
     "document, sgd, cosine": {
-        "batching": "document",
+        "batching": "length",
         "optimizer": "sgd",
         "momentum": 0.9,
         "learning_rate": 0.5,

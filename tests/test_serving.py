@@ -19,6 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tiny import WORDS, make_prepared
 
 from seqapps import serving
+from seqapps.answering import batch_seed
 from seqapps.applications import application_of
 from seqapps.errors import DataError, RunError
 from seqapps.modeling.generation import TextGenerator
@@ -119,7 +120,8 @@ print([unit.decode() for unit in answer["units"].numpy()[0]])
 """
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == repr(list(serving.load(exported.folder).complete(["the c"], k=2)[0].units))
+    expected = serving.load(exported.folder).predict(["the c"], complete=True, k=2)[0]
+    assert done.stdout.strip() == repr(list(expected.units))
 
 
 def test_the_check_inside_the_folder_runs_alone(exported: serving.ExportReport, tmp_path: Path) -> None:
@@ -138,15 +140,15 @@ def test_the_check_inside_the_folder_runs_alone(exported: serving.ExportReport, 
 def test_the_served_answers_are_those_of_the_model(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
     served, original = serving.load(exported.folder), load_trained(trained[0])
     generator = TextGenerator(original.model, original.resources["text"], start=END)
-    written = served.generate(["the cat", ""], max_length=25, temperature=0.7, top_k=4, seed=11)
+    written = served.predict(["the cat", ""], max_length=25, temperature=0.7, top_k=4, seed=11)
     assert written[0].text == generator.write("the cat", length=25, temperature=0.7, top_k=4, seed=11)
     assert written[0].prompt == "the cat" and written[0].full_text == "the cat" + written[0].text
     assert all(answer.ended or answer.units == 25 for answer in written)
-    score = served.score(["the cat", "a"])[1]
+    score = served.predict(["the cat", "a"], score=True)[1]
     assert score.units == ("a", "<eos>") and len(score.log_probabilities) == 2
     np.testing.assert_allclose(score.total, sum(score.log_probabilities), rtol=1e-6)
     np.testing.assert_allclose(score.perplexity, np.exp(-score.total / 2), rtol=1e-5)
-    best = served.complete([b"th\xff"], k=3)[0]
+    best = served.predict([b"th\xff"], complete=True, k=3)[0]
     assert best.prompt == "th\ufffd" and len(best.units) == 3
     assert list(best.probabilities) == sorted(best.probabilities, reverse=True)
 
@@ -164,17 +166,17 @@ def test_the_ids_inside_the_graph_are_the_tokenizers(
 def test_many_prompts_are_answered_in_batches_that_differ(exported: serving.ExportReport) -> None:
     served = serving.load(exported.folder)
     prompts = ["a"] * (serving.BATCH + 2)
-    answers = served.generate(prompts, max_length=12, seed=3)
+    answers = served.predict(prompts, max_length=12, seed=3)
     assert len(answers) == len(prompts)
-    assert [answer.text for answer in served.generate(prompts[:5], max_length=12, seed=3)] == [
+    assert [answer.text for answer in served.predict(prompts[:5], max_length=12, seed=3)] == [
         answer.text for answer in answers[:5]
     ]
     assert (answers[0].text, answers[1].text) != (answers[-2].text, answers[-1].text)
-    assert served.generate([]) == []
+    assert served.predict([]) == []
 
 
 def test_seeds_stay_in_32_bits() -> None:
-    assert [serving.batch_seed(2**31 - 1, index) for index in (0, 1, 2)] == [2**31 - 1, -(2**31), -(2**31) + 1]
+    assert [batch_seed(2**31 - 1, index) for index in (0, 1, 2)] == [2**31 - 1, -(2**31), -(2**31) + 1]
 
 
 def folded(tokenizer: Tokenizer) -> Tokenizer:
@@ -192,7 +194,7 @@ def test_a_graph_with_tensorflow_text_says_so(change: Callable[[Tokenizer], Toke
     report = serving.export(*folders, tmp_path / "exported", console=CONSOLE)
     assert report.needs_tensorflow_text and serving.read_record(report.folder)["needs_tensorflow_text"]
     served = serving.load(report.folder)
-    assert served.score(["THE CAT"])[0].total == served.score(["the cat"])[0].total
+    assert served.predict(["THE CAT"], score=True)[0].total == served.predict(["the cat"], score=True)[0].total
 
 
 def test_an_export_replaces_the_one_before(exported: serving.ExportReport, tmp_path: Path) -> None:

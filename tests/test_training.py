@@ -191,7 +191,7 @@ def test_a_training_learns_tells_and_keeps(tmp_path: Path) -> None:
     run, recorder = config(), Recorder()
     model = model_of(run)
     history = train(
-        model, stream(), stream(90), run, tmp_path, listeners=[recorder], sample=lambda _, epoch: f"text {epoch}"
+        model, stream(), stream(90), run, tmp_path, listeners=[recorder], sample=lambda epoch: f"text {epoch}"
     )
     plan, first, *_ = recorder.heard
     assert (plan.epochs, plan.steps, plan.tokens, plan.note) == (3, 7, 200, "")
@@ -310,7 +310,7 @@ def test_sequence_reduction_scales_the_gradient_by_the_length(tmp_path: Path) ->
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_documents(precision: str, tmp_path: Path) -> None:
-    run = config(precision=precision, batching="document", epochs=2)
+    run = config(precision=precision, batching="length", epochs=2)
     splits = np.arange(0, 201, 8)
     rows = Ragged(np.tile(np.arange(4, 12), 25).astype(np.int32), splits)
     batches = DocumentBatches(rows, batch_size=4, window=8, start=2, seed=1, shuffle=True)

@@ -231,7 +231,7 @@ def test_a_part_of_the_batches() -> None:
     import tensorflow as tf
 
     class Ten:
-        steps, tokens, batch_size, carries = 10, 1000, 4, True
+        steps, tokens, batch_size, carries, padding = 10, 1000, 4, True, 0.0
 
         def dataset(self, epoch: int, start: int = 0) -> Any:
             return tf.data.Dataset.range(start, 10)

@@ -100,12 +100,14 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     import keras
 
     from seqapps import training
+    from seqapps.trained import load_resources
 
     keras.backend.clear_session()
     gc.collect()
     training.configure(config)
     application = application_of(config)
     model = application.build(manifest)
+    application.initialise(model, load_resources(prepared / "vocabularies", manifest))
     history = training.train(
         model,
         PartBatches(application.batches(prepared, manifest, "train"), config.tuning.max_rows_fraction),
@@ -114,6 +116,8 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
         folder,
         listeners=listeners,
         epochs=epochs,
+        objective=application.criterion(manifest),
+        judge=application.judge(prepared, manifest),
     )
     if not math.isfinite(history.best):
         raise RunError(f"the best {history.objective} is {history.best}, which is no figure to rank by")
@@ -150,6 +154,7 @@ class PartBatches:
         self.tokens = max(1, round(batches.tokens * self.steps / batches.steps))
         self.batch_size = batches.batch_size
         self.carries = batches.carries
+        self.padding = batches.padding
 
     def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
         """Returns `(x, y, weights)` of the part, from batch `start` on."""

@@ -1,21 +1,23 @@
 """Applications: one file each. The folder is the registry: `load("language_model")` imports that file.
 
-An application says, in the order in which the data meets it, what is counted, encoded, batched, built, measured and
-served. Everything else in the house works on this interface alone.
+An application says, in the order in which the data meets it, what is counted, encoded, batched, built, measured,
+served and answered. Everything else in the house works on this interface alone.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seqapps import architectures
 from seqapps.config import DataConfig, RunConfig, parse_config, read_toml
-from seqapps.errors import ConfigError, unknown_name
+from seqapps.errors import ConfigError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     import keras
@@ -25,11 +27,50 @@ if TYPE_CHECKING:
 
     from seqapps.data import Batches
     from seqapps.manifest import Manifest
+    from seqapps.modeling.losses import Objective
     from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
-    from seqapps.preprocessing.tokenizers import Tokenizer
+    from seqapps.preprocessing.resources import Resource
     from seqapps.schema import Schema
 
-    Resources = Mapping[str, Tokenizer]
+    Resources = Mapping[str, Any]
+    """Vocabulary name to Tokenizer, Labels or Scaling."""
+
+Call = Callable[..., dict[str, Any]]
+"""(signature, **inputs) of a served model to its outputs, as nested lists with UTF-8 as text."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A raw row, or a part of one, that an application cannot take.
+
+    Args:
+        row: its index in the block.
+        reason: why, in a few words joined by hyphens, such as `unequal-lengths`.
+        line: 1-based line inside the row, where a row has lines; 0 is the row itself.
+        text: what was refused; empty takes the row's first column.
+        whole: whether the row is dropped; False refuses a part of it and keeps the rest.
+    """
+
+    row: int
+    reason: str
+    line: int = 0
+    text: bytes = b""
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A small table that an evaluation shows beside its metrics, such as one row a class.
+
+    Args:
+        title: what it is.
+        columns: names of its columns.
+        rows: cells, text or numbers.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
 
 
 class Application(ABC):
@@ -47,12 +88,17 @@ class Application(ABC):
     """Class of the `data` section."""
     architectures: ClassVar[tuple[str, ...]]
     """Architectures it takes; the first is the default."""
-    objective: ClassVar[str]
-    """The metric that training keeps the best weights by, the tuner ranks by and the gate decides by."""
-    direction: ClassVar[Literal["min", "max"]]
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Section to fields whose defaults are other ones here, such as `{"source": {"rows": "file"}}`."""
+    objective: str
+    """The metric that the gate decides by. May be a property, where it follows from the configuration."""
+    direction: Literal["min", "max"]
     """Which way the objective improves."""
-    columns: ClassVar[tuple[str, ...]]
-    """Raw columns it needs from the reader. `text` is `source.field` of a structured format, or the row itself."""
+    columns: tuple[str, ...]
+    """Raw columns it needs from the reader. May be a property, where it follows from the configuration."""
+    judged: ClassVar[bool] = False
+    """Whether an epoch is judged by `predict`, `statistics` and `metrics` on the validation split, and its best
+    weights kept by the objective itself. Otherwise by the mean loss, as `criterion().figure` says."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -64,31 +110,61 @@ class Application(ABC):
             ConfigError: says which fields do not go together, and why.
         """
 
+    @property
+    def unit(self) -> str:
+        """What the prepared data counts, in the singular, for tables: the tokenizer's unit where there is one."""
+        return str(getattr(getattr(self.config.data, "tokens", None), "unit", "unit"))
+
     # ---- inside Beam: rows to numbers -------------------------------------------------------------------------
 
-    def reject(self, raw: RawBlock) -> dict[int, str]:
-        """Returns the rows that this application cannot take: index in the block to reason."""
-        return {}
+    def reject(self, raw: RawBlock) -> list[Refusal]:
+        """Returns what this application cannot take of a block."""
+        return []
+
+    def count(self, raw: RawBlock) -> int:
+        """Returns how many rows stand in a block, of which the share of refused ones is taken."""
+        return len(raw)
 
     @abstractmethod
     def split_keys(self, raw: RawBlock) -> list[bytes]:
         """Returns what is hashed to place each row into a split; rows with equal keys stay together."""
+
+    def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
+        """Returns split name to the rows that go there, by the hash of `split_keys`.
+
+        Args:
+            raw: rows of one file.
+            split: where the configuration puts all of them; empty when the job divides. `train` is divided into
+                training and validation rows when the configuration names no validation files.
+        """
+        from seqapps.preprocessing.splits import divide
+
+        return divide(raw, self.split_keys, split, self.config)
 
     @abstractmethod
     def vocabularies(self, raw: RawBlock) -> Analysis:
         """Tokenises once: what is counted for each vocabulary, and the arrays that `encode` needs."""
 
     @abstractmethod
-    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
-        """Returns the tokenizers that the counts of the training split give. Equal counts give equal tokenizers."""
+    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Mapping[str, Resource]:
+        """Returns the tokenizers and labels that the counts of the training split give. Equal counts, equal ones."""
+
+    def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> Mapping[str, Resource]:
+        """Returns what `Analysis.sums`, added up over the training split in file order, give: scalings."""
+        return {}
 
     @abstractmethod
     def schema(self) -> Schema:
-        """Returns the contract of one prepared example."""
+        """Returns the contract of one prepared example. The length of the first feature is what an example counts."""
 
     @abstractmethod
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
+
+    @property
+    def ngrams(self) -> tuple[str, int]:
+        """The feature whose n-grams the job counts, and their order; order 0 counts none."""
+        return "", 0
 
     # ---- batches and model ------------------------------------------------------------------------------------
 
@@ -98,11 +174,42 @@ class Application(ABC):
 
     @abstractmethod
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
-        """Returns the functional model: inputs named as in x, `logits` (and carried states) out."""
+        """Returns the functional model: inputs named as in x, `logits` (and carried states) out.
 
-    @abstractmethod
-    def sample(self, model: keras.Model, resources: Resources, *, length: int, seed: int) -> str:
-        """Returns a short output of the model, for people who watch it learn."""
+        What a model needs beside its configuration (sizes, class weights, the mean of a series) comes from the
+        manifest: `manifest.vocabularies[name].size` and `.facts`.
+        """
+
+    def initialise(self, model: keras.Model, resources: Resources) -> None:
+        """Sets weights that a training begins with and that are not drawn at random, such as pretrained vectors.
+
+        Called once after `build`, by a training alone: the weights of a trained model need nothing from outside.
+        """
+
+    def criterion(self, manifest: Manifest) -> Objective:
+        """Returns what is minimised, and the figure of a mean loss. Cross entropy and perplexity by default."""
+        from seqapps.modeling.losses import PERPLEXITY
+
+        return PERPLEXITY
+
+    def judge(self, folder: Path, manifest: Manifest) -> Callable[[keras.Model], float] | None:
+        """Returns what gives the objective of a model on the validation split, where `judged`; None otherwise."""
+        if not self.judged:
+            return None
+        examples = self.examples(folder, manifest, "validation")
+
+        def value(model: keras.Model) -> float:
+            totals = self.statistics(self.predict(model, examples), examples).sum(axis=0)
+            return float(self.metrics(totals)[self.objective])
+
+        return value
+
+    def sampler(
+        self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
+    ) -> Callable[[int], str] | None:
+        """Returns what writes a short output of the model after an epoch (counted from 1), for people who watch it
+        learn; None for a model that shows none. Called once; what is slow to make is made at the first call."""
+        return None
 
     # ---- measuring --------------------------------------------------------------------------------------------
 
@@ -110,9 +217,11 @@ class Application(ABC):
     def baselines(self) -> tuple[str, ...]:
         """Returns the names of what it must beat: files in `seqapps/baselines/`."""
 
-    @abstractmethod
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
         """Returns the features of all rows of a split, in reading order."""
+        from seqapps.data.records import read_split
+
+        return read_split(folder, manifest, split)
 
     @abstractmethod
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
@@ -129,8 +238,36 @@ class Application(ABC):
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Returns metric name to value from summed statistics, `<float64>[..., statistics] -> <float64>[...]`.
 
-        Sums first, one division last, so that batches of different sizes cannot bend a metric. Holds `objective`.
+        Sums first, one division last, so that batches of different sizes cannot bend a metric. Holds `objective`. Not
+        a number where a system does not give the metric (a baseline without probabilities has no log loss).
         """
+
+    def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
+        """Returns the example that each sequence of `statistics` is a part of, `<int64>[sequences]`."""
+        import numpy as np
+
+        return np.arange(len(next(iter(examples.values()))), dtype=np.int64)
+
+    def slices(self, field: str, examples: Mapping[str, Ragged]) -> list[str] | None:
+        """Returns the slice that each example falls into by a field of its own, such as `label`; None when it knows no
+        such field. `length` and the columns of `data.keep` are known to every application."""
+        return None
+
+    def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
+        """Returns further tables from summed statistics, such as one row a class."""
+        return []
+
+    def pictures(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
+    ) -> dict[str, Path]:
+        """Draws PNG files into `folder`; returns title to file."""
+        return {}
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        """Returns some examples for people: column name (`text`, `expected`, `received`) to text, one for each row."""
+        return []
 
     # ---- serving ----------------------------------------------------------------------------------------------
 
@@ -141,6 +278,59 @@ class Application(ABC):
     @abstractmethod
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
         """Returns signature name to example calls, which travel inside the SavedModel with their outputs."""
+
+    # ---- answering: `seqapps predict`, without the trained model ------------------------------------------------
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        """Adds the options of `seqapps predict` that are the application's own. Applications that share a name of an
+        option share its type and meaning."""
+
+    @classmethod
+    def check_options(cls, options: argparse.Namespace) -> None:
+        """Raises for options that cannot be answered, before anything is loaded.
+
+        Raises:
+            UsageError: a number out of range, or two options that exclude each other.
+        """
+
+    @classmethod
+    def read_rows(cls, path: str) -> Iterator[Any]:
+        """Yields the rows of `--input`: one text a line."""
+        from seqapps.answering import lines_of
+
+        return lines_of(path)
+
+    @classmethod
+    @abstractmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        """Returns one frozen dataclass for each row.
+
+        Args:
+            call: the served model.
+            rows: at most `seqapps.answering.BATCH` of them, as `str` or `bytes`.
+            options: what `options` declared.
+            first: how many rows came before these, where the answer depends on it (a seed).
+        """
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        """Returns an answer as text for people; in one line when `one_line`."""
+        return "  ".join(f"{name} {value}" for name, value in asdict(answer).items())
+
+    @classmethod
+    def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
+        """Returns what `--interactive` shows for one row; `turn` counts the rows from 0."""
+        from seqapps.answering import BATCH
+
+        return cls.line(cls.answer(call, [row], options, turn * BATCH)[0], options, one_line=False)
+
+    @classmethod
+    def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Returns a few of the golden calls (`{"inputs": .., "outputs": ..}` by signature) as lines for people."""
+        from seqapps.answering import showcase
+
+        return showcase(golden)
 
 
 def names() -> list[str]:
@@ -158,6 +348,29 @@ def load(name: str) -> type[Application]:
         raise ConfigError(unknown_name("application", name, names()))
     application: type[Application] = importlib.import_module(f"{__name__}.{name}").APPLICATION
     return application
+
+
+def options_of(application: type[Application], given: Mapping[str, Any]) -> argparse.Namespace:
+    """Returns an application's options of `seqapps predict`, checked, with their defaults.
+
+    Args:
+        application: whose options they are.
+        given: option name, with underscores, to value.
+
+    Raises:
+        UsageError: an option that the application does not have, or one out of range.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    application.options(parser)
+    chosen = parser.parse_args([])
+    for name, value in given.items():
+        if not hasattr(chosen, name):
+            option = "--" + name.replace("_", "-")
+            known = ["--" + other.replace("_", "-") for other in vars(chosen)]
+            raise UsageError(f"predict ({application.name}): " + unknown_name(f"option `{option}`", option, known))
+        setattr(chosen, name, value)
+    application.check_options(chosen)
+    return chosen
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -178,12 +391,22 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     models = {name: architectures.load(name).Config for name in application.architectures}
-    config = parse_config(tables, data=application.data, models=models, where=where)
+    filled = {**tables, **_with_defaults(tables, application.defaults)}
+    config = parse_config(filled, data=application.data, models=models, where=where)
     try:
         application(config).check()
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the sections for which an application has defaults of its own; what the file says goes before them."""
+    given = {section: tables.get(section) or {} for section in defaults}
+    return {
+        section: {**fields, **given[section]} if isinstance(given[section], Mapping) else given[section]
+        for section, fields in defaults.items()
+    }
 
 
 def application_of(config: RunConfig) -> Application:

@@ -5,19 +5,22 @@ Many to many, causal: x = w_0 .. w_{T-1}, y = w_1 .. w_T. `<eos>` closes every e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import architectures
-from seqapps.applications import Application
+from seqapps import answering, architectures
+from seqapps.applications import Application, Call
 from seqapps.config import DataConfig, Section
-from seqapps.errors import ConfigError
+from seqapps.errors import ConfigError, UsageError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.vocabulary import BEGIN, END
 from seqapps.schema import Feature, Schema
@@ -65,6 +68,50 @@ class Data(DataConfig):
     ngram_order: int = Field(5, ge=0, le=10)
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """What a language model writes after a prompt.
+
+    Args:
+        prompt: as given, as valid UTF-8.
+        text: what was written; `prompt + text` reads well.
+        units: how many units were written, `<eos>` included.
+        nats: their -log p under the model.
+        ended: whether the model ended the text by itself.
+    """
+
+    prompt: str
+    text: str
+    units: int
+    nats: float
+    ended: bool
+
+    @property
+    def full_text(self) -> str:
+        """The prompt and what was written after it."""
+        return self.prompt + self.text
+
+
+@dataclass(frozen=True)
+class Completions:
+    """The most probable next units after a prompt, the best first; `<eos>` means that the text ends."""
+
+    prompt: str
+    units: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a text is: log p of each unit in nats, `<eos>` last, their sum, and exp(-total / units)."""
+
+    text: str
+    units: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+    total: float
+    perplexity: float
+
+
 class LanguageModel(Application):
     """A recurrent language model over characters, words or subwords."""
 
@@ -72,8 +119,9 @@ class LanguageModel(Application):
     data = Data
     architectures = ("stacked",)
     objective = "perplexity"
-    direction = "min"
+    direction: Literal["min", "max"] = "min"
     columns = ("text",)
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"batching": "stream"}}
 
     @property
     def _data(self) -> Data:
@@ -142,6 +190,7 @@ class LanguageModel(Application):
             start=self.start,
             seed=self.config.seed,
             shuffle=split == "train",
+            token_budget=training.token_budget,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -151,11 +200,28 @@ class LanguageModel(Application):
         )
         return model
 
-    def sample(self, model: keras.Model, resources: Resources, *, length: int, seed: int) -> str:
-        from seqapps.modeling.generation import TextGenerator
+    @property
+    def ngrams(self) -> tuple[str, int]:
+        return "ids", self._data.ngram_order
 
-        generator = TextGenerator(model, resources["text"], start=self.start)
-        return generator.write("", length=length, temperature=0.8, top_k=0, seed=seed)
+    def sampler(
+        self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
+    ) -> Callable[[int], str] | None:
+        length, seed = self.config.training.sample_length, self.config.seed
+        if not length:
+            return None
+
+        @cache
+        def generator() -> Any:
+            from seqapps.modeling.generation import TextGenerator
+
+            return TextGenerator(model, resources["text"], start=self.start)
+
+        def sample(epoch: int) -> str:
+            text: str = generator().write("", length=length, temperature=0.8, top_k=0, seed=seed + epoch)
+            return text
+
+        return sample
 
     # ---- measuring
 
@@ -163,11 +229,6 @@ class LanguageModel(Application):
         everything = ("uniform", "unigram", "kneser_ney", "fixed_window")
         chosen = self.config.baselines.names or everything
         return tuple(name for name in chosen if name != "kneser_ney" or self._data.ngram_order)
-
-    def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-        from seqapps.data.records import read_split
-
-        return read_split(folder, manifest, split)
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p of every unit of the split given all units before it, in nats, `<float32>[units]`."""
@@ -184,6 +245,10 @@ class LanguageModel(Application):
         starts = np.concatenate([np.arange(low, high, segment) for low, high in pairwise(splits)])
         nats = np.add.reduceat(prediction.astype(np.float64), starts)
         return np.stack([nats, np.diff(np.append(starts, splits[-1]))], axis=1)
+
+    def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
+        parts = -(-examples["ids"].lengths // self.config.promotion.segment)
+        return np.repeat(np.arange(len(parts), dtype=np.int64), parts)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Returns cross entropy in nats and bits per unit, and perplexity = exp(nats per unit)."""
@@ -204,10 +269,123 @@ class LanguageModel(Application):
         split = "test" if "test" in manifest.splits else "validation"
         return golden_calls(self.examples(folder, manifest, split)["ids"], resources["text"])
 
+    # ---- answering
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--complete", action="store_true", help="the most probable next units")
+        parser.add_argument("--score", action="store_true", help="the log-probability of each unit, and perplexity")
+        parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units written (100)")
+        parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the most probable unit (0.8)")
+        parser.add_argument(
+            "--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all (0)"
+        )
+        parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
+        parser.add_argument("-k", type=int, default=5, metavar="N", help="suggestions of --complete (5)")
+
+    @classmethod
+    def check_options(cls, options: argparse.Namespace) -> None:
+        if options.complete and options.score:
+            raise UsageError("predict: `--complete` and `--score` exclude each other. Received: both.")
+        answering.check_range(options, {"--max-length": 1, "--temperature": 0, "--top-k": 0, "-k": 1})
+        answering.check_seed(options)
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        texts = [answering.raw(row) for row in rows]
+        if options.complete:
+            found = call("complete", prompt=texts, k=options.k)
+            return [
+                Completions(answering.text_of(text), tuple(units), tuple(probabilities))
+                for text, units, probabilities in zip(texts, found["units"], found["probabilities"], strict=True)
+            ]
+        if options.score:
+            return _scores(call("score", text=texts), texts)
+        found = call(
+            "serving_default",
+            prompt=texts,
+            max_length=options.max_length,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            seed=answering.batch_seed(options.seed, first // answering.BATCH),
+        )
+        columns = (found[name] for name in ("full_text", "text", "length", "nats", "ids"))
+        return [
+            Continuation(prompt=full[: len(full) - len(text)], text=text, units=units, nats=nats, ended=END in ids)
+            for full, text, units, nats, ids in zip(*columns, strict=True)
+        ]
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        if isinstance(answer, Completions):
+            return _completions(answer, one_line)
+        if isinstance(answer, Score):
+            return _score(answer, one_line)
+        return answering.escaped(answer.full_text) if one_line else str(answer.full_text)
+
+    @classmethod
+    def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Returns texts and suggestions. Of several calls the second: the first one is greedy and repeats itself."""
+        lines: list[str] = []
+        for heading, name in (("writes on", "serving_default"), ("suggests next", "complete")):
+            calls = golden.get(name) or []
+            if calls:
+                call = calls[min(1, len(calls) - 1)]
+                prompts = call["inputs"]["prompt"]
+                told = [_told(call["outputs"], row) for row in range(len(prompts))]
+                pairs = zip(prompts, told, strict=True)
+                lines += [f"{heading} ({name})", *(f"  {answering.quoted(asked)} -> {said}" for asked, said in pairs)]
+        return lines
+
+    @classmethod
+    def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
+        """Returns suggestions for the next unit and, unless only they are asked for, what follows."""
+        if options.score:
+            return super().reply(call, row, options, turn)
+        found = call("complete", prompt=[answering.raw(row)], k=options.k)
+        pairs = zip(found["units"][0], found["probabilities"][0], strict=True)
+        suggestions = "  ".join(f"{answering.visible(unit)} {share:.1%}" for unit, share in pairs)
+        return suggestions if options.complete else f"{suggestions}\n{super().reply(call, row, options, turn)}"
+
     def _tokenizer_config(self) -> Any:
         from seqapps.preprocessing.tokenizers import TokenizerConfig
 
         return TokenizerConfig(**self._data.tokens.model_dump())
+
+
+def _scores(found: Mapping[str, Any], texts: Sequence[bytes]) -> list[Score]:
+    scores = []
+    for row, text in enumerate(texts):
+        length = found["length"][row]
+        units, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
+        total, perplexity = found["total"][row], found["perplexity"][row]
+        scores.append(Score(answering.text_of(text), tuple(units), tuple(shares), total, perplexity))
+    return scores
+
+
+def _completions(answer: Completions, one_line: bool) -> str:
+    pairs = list(zip(answer.units, answer.probabilities, strict=True))
+    if one_line:
+        return "\t".join(f"{answering.visible(unit)}\t{probability:.6f}" for unit, probability in pairs)
+    width = max((len(answering.visible(unit)) for unit in answer.units), default=0)
+    rows = [f"  {answering.visible(unit):<{width}}  {probability:8.4%}" for unit, probability in pairs]
+    return "\n".join([answer.prompt, *rows])
+
+
+def _score(answer: Score, one_line: bool) -> str:
+    if one_line:
+        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
+    width = max(len(answering.visible(unit)) for unit in answer.units)
+    pairs = zip(answer.units, answer.log_probabilities, strict=True)
+    rows = [f"  {answering.visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
+    return "\n".join([answer.text, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
+
+
+def _told(outputs: Mapping[str, Any], row: int) -> str:
+    if "probabilities" in outputs:
+        pairs = zip(outputs["units"][row], outputs["probabilities"][row], strict=True)
+        return "  ".join(f"{answering.visible(unit)} {share:.0%}" for unit, share in pairs)
+    return answering.quoted(outputs["text"][row])
 
 
 APPLICATION = LanguageModel

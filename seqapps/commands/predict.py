@@ -1,4 +1,4 @@
-"""`seqapps predict MODEL TEXT...`: what an exported model writes, suggests or scores."""
+"""`seqapps predict MODEL TEXT...`: what an exported model answers. What can be asked depends on its application."""
 
 from __future__ import annotations
 
@@ -6,48 +6,62 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from seqapps.errors import UsageError, wrong_value
+from seqapps.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seqapps.serving import Completions, Continuation, Score, Served
+    from seqapps.serving import Served
 
-HELP = "continue, complete or score texts with an exported model"
-
-_INT32 = 1 << 31
+HELP = "ask an exported model: continue, classify, tag, translate, fill or forecast"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes MODEL, texts from the command line, a file or the keyboard, and how to answer."""
+    """Takes MODEL, texts from the command line, a file or the keyboard, and the options of every application.
+
+    Which application's they are is known when MODEL is found; those of another one are refused then.
+    """
+    from seqapps import applications
+
     parser.add_argument("model", metavar="MODEL", help="name@champion, name@3, the id of a run, or an exported folder")
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help='a prompt, such as "the students opened their"')
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--complete", action="store_true", help="the most probable next units, with probabilities")
-    what.add_argument("--score", action="store_true", help="the log-probability of each unit, total and perplexity")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help='such as "the students opened their"')
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--interactive", action="store_true", help="ask for prompts; an empty line ends")
+    source.add_argument("--interactive", action="store_true", help="ask for texts; an empty line ends")
     source.add_argument("--input", default="", metavar="FILE", help="one text a line; `-` reads standard input")
     parser.add_argument("--output", default="", metavar="FILE", help="instead of standard output")
-    parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units that are written (100)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the most probable unit (0.8)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all (0)")
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
-    parser.add_argument("-k", type=int, default=5, metavar="N", help="suggestions of --complete (5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    known = set(parser._option_string_actions)
+    for name in applications.names():
+        actions = [action for action in _options_of(name) if not known & set(action.option_strings)]
+        group = parser.add_argument_group(f"options of {name}") if actions else parser
+        for action in actions:
+            action.default = argparse.SUPPRESS  # absent until it is given: the application knows its default
+            group._add_action(action)
+            known |= set(action.option_strings)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr."""
+    from seqapps import applications
+
     check(arguments)
-    folder = find(arguments)  # a wrong name is told before TensorFlow's seconds are spent
+    folder = find(arguments)  # a wrong name or option is told before TensorFlow's seconds are spent
+    given = {
+        action.dest: getattr(arguments, action.dest)
+        for name in applications.names()
+        for action in _options_of(name)
+        if hasattr(arguments, action.dest)
+    }
+    kind = _application_of(folder)
+    if kind:
+        applications.options_of(applications.load(kind), given)
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
@@ -55,12 +69,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     with console.status(f"loading {folder}"):
         model = serving.load(folder)
+    options = applications.options_of(model.application, given)
     if arguments.interactive:
-        return talk(model, arguments, console)
+        return talk(model, options, console)
     with _output(arguments.output) as out:
-        for index, texts in enumerate(_texts(arguments, serving.BATCH)):
-            for answer in answers(model, texts, arguments, serving.batch_seed(arguments.seed, index)):
-                out.write(line_of(answer, arguments) + "\n")
+        for first, rows in _rows(arguments, model, serving.BATCH):
+            for answer in model.application.answer(model.call, rows, options, first):
+                out.write(_line(model, answer, options, arguments) + "\n")
             out.flush()
     return 0
 
@@ -69,15 +84,8 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises for a call that cannot be answered, before anything is loaded.
 
     Raises:
-        UsageError: a number out of range, no text, or two sources of text.
+        UsageError: no text, or two sources of text.
     """
-    limits = {"--max-length": 1, "--temperature": 0, "--top-k": 0, "-k": 1}
-    for option, least in limits.items():
-        value = getattr(arguments, option.strip("-").replace("-", "_"))
-        if not least <= value < _INT32:
-            raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be at least {least}"))
-    if not -_INT32 <= arguments.seed < _INT32:
-        raise UsageError(wrong_value("predict: `--seed`", arguments.seed, "must fit 32 bits"))
     given = bool(arguments.texts) + bool(arguments.input) + arguments.interactive
     if given != 1:
         received = "none of them" if not given else "more than one"
@@ -116,97 +124,50 @@ def find(arguments: argparse.Namespace) -> Path:
     return promotion.resolve(model, workspace, arguments.tracking_uri or "")
 
 
-def answers(
-    model: Served, texts: Sequence[str | bytes], arguments: argparse.Namespace, seed: int
-) -> Sequence[Continuation | Completions | Score]:
-    """Returns one answer a text, of the kind that the options ask for."""
-    if arguments.complete:
-        return model.complete(texts, k=arguments.k)
-    if arguments.score:
-        return model.score(texts)
-    return model.generate(
-        texts,
-        max_length=arguments.max_length,
-        temperature=arguments.temperature,
-        top_k=arguments.top_k,
-        seed=seed,
-    )
-
-
-def line_of(answer: Any, arguments: argparse.Namespace) -> str:
-    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for."""
-    if arguments.json:
-        return json.dumps(asdict(answer), ensure_ascii=False)
-    one_line = bool(arguments.input)
-    if arguments.complete:
-        return _completions(answer, one_line)
-    if arguments.score:
-        return _score(answer, one_line)
-    return _escaped(answer.full_text) if one_line else str(answer.full_text)
-
-
-def talk(model: Served, arguments: argparse.Namespace, console: Console) -> int:
-    """Asks for prompts until an empty line or the end of the input; shows suggestions and a continuation."""
-    from rich.text import Text
-
-    from seqapps import serving
-
-    console.print("A prompt and Enter; an empty line or Ctrl-D ends.", style="dim")
-    for turn in count():  # the seed goes on, so that the same prompt can be tried again
+def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
+    """Asks for texts until an empty line or the end of the input."""
+    console.print("A text and Enter; an empty line or Ctrl-D ends.", style="dim")
+    for turn in count():  # a seed goes on, so that the same text can be tried again
         try:
-            prompt = console.input("[bold]> [/bold]")
+            text = console.input("[bold]> [/bold]")
         except EOFError:
             break
-        if not prompt:
+        if not text:
             break
-        if arguments.score:
-            print(_score(model.score([prompt])[0]))
-            continue
-        suggestions = model.complete([prompt], k=arguments.k)[0]
-        pairs = zip(suggestions.units, suggestions.probabilities, strict=True)
-        console.print(Text("  ".join(f"{_visible(unit)} {share:.1%}" for unit, share in pairs), style="cyan"))
-        if not arguments.complete:
-            print(line_of(answers(model, [prompt], arguments, serving.batch_seed(arguments.seed, turn))[0], arguments))
+        print(model.application.reply(model.call, text, options, turn))
     return 0
 
 
-def _completions(answer: Completions, one_line: bool = False) -> str:
-    pairs = list(zip(answer.units, answer.probabilities, strict=True))
-    if one_line:
-        return "\t".join(f"{_visible(unit)}\t{probability:.6f}" for unit, probability in pairs)
-    width = max((len(_visible(unit)) for unit in answer.units), default=0)
-    rows = [f"  {_visible(unit):<{width}}  {probability:8.4%}" for unit, probability in pairs]
-    return "\n".join([answer.prompt, *rows])
+def _options_of(name: str) -> list[argparse.Action]:
+    from seqapps import applications
+
+    parser = argparse.ArgumentParser(add_help=False)
+    applications.load(name).options(parser)
+    return parser._actions
 
 
-def _score(answer: Score, one_line: bool = False) -> str:
-    if one_line:
-        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
-    width = max(len(_visible(unit)) for unit in answer.units)
-    pairs = zip(answer.units, answer.log_probabilities, strict=True)
-    rows = [f"  {_visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
-    return "\n".join([answer.text, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
+def _application_of(folder: Path) -> str:
+    """Returns the application of an exported folder; nothing where only `serving.load` can say what is wrong."""
+    try:
+        return str(json.loads((folder / "model.json").read_text(encoding="utf-8")).get("application", ""))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ""
 
 
-def _visible(unit: str) -> str:
-    """Shows a unit that is a space or a line end as a Python string, others as they are."""
-    return unit if unit.isprintable() and unit.strip() else repr(unit)
+def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:
+    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for."""
+    if arguments.json:
+        return json.dumps(asdict(answer), ensure_ascii=False)
+    return model.application.line(answer, options, one_line=bool(arguments.input))
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _texts(arguments: argparse.Namespace, lines_at_once: int) -> Iterator[Sequence[str | bytes]]:
-    """Yields the texts in blocks; lines of a file are bytes, so that invalid UTF-8 is the model's to read."""
-    if not arguments.input:
-        for low in range(0, len(arguments.texts), lines_at_once):
-            yield arguments.texts[low : low + lines_at_once]
-        return
-    with sys.stdin.buffer if arguments.input == "-" else open(arguments.input, "rb") as file:
-        lines = (line.rstrip(b"\r\n") for line in file)
-        while block := list(islice(lines, lines_at_once)):
-            yield block
+def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterator[tuple[int, list[Any]]]:
+    """Yields how many rows came before, and a block of them."""
+    rows: Iterable[Any] = model.application.read_rows(arguments.input) if arguments.input else arguments.texts
+    stream, first = iter(rows), 0
+    while block := list(islice(stream, at_once)):
+        yield first, block
+        first += len(block)
 
 
 @contextmanager

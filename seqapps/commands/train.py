@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
 
@@ -86,12 +86,10 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     application = application_of(config)
     resources = load_resources(prepared / "vocabularies", manifest)
 
-    def sample(model: Any, epoch: int) -> str:
-        return application.sample(model, resources, length=config.training.sample_length, seed=config.seed + epoch)
-
     run_id = _open_run(journey, prepared, folder)
     try:
         model = application.build(manifest)
+        application.initialise(model, resources)
         history = training.train(
             model,
             application.batches(prepared, manifest, "train"),
@@ -99,8 +97,10 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
             config,
             folder,
             listeners=[TrainingDisplay(journey.console), TrackingListener(journey.tracker, run_id)],
-            sample=sample,
+            sample=application.sampler(model, resources, prepared, manifest),
             identity=identity,
+            objective=application.criterion(manifest),
+            judge=application.judge(prepared, manifest),
         )
     except BaseException as error:
         journey.tracker.finish(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

@@ -20,9 +20,15 @@ class Batches(Protocol):
     carries: bool
     """Whether the hidden state of one batch is where the next one starts."""
 
+    @property
+    def padding(self) -> float:
+        """Share of the positions of an epoch that are padding."""
+        ...
+
     def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
         """Returns `(x, y, weights)` of an epoch, from batch `start` on.
 
-        x is a dictionary of `<int32>[B, T]`, y `<int32>[B, T]`, weights `<float32>[B, T]`, 0 on padding.
+        x is a dictionary of inputs by name, y a tensor or a dictionary, weights `<float32>[B, T]` (or `[B]`, one answer
+        a row), 0 on padding.
         """
         ...

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.data.buckets import Buckets
+from seqapps.data.rows import batches_of_rows
 from seqapps.errors import DataError
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import PAD
-
-# Rows are shuffled, then sorted by length inside windows of this many batches: the padding of bucketing at seven times
-# its rate, and still another order every epoch.
-_SORTED_BATCHES = 100
 
 
 class DocumentBatches:
@@ -31,6 +28,7 @@ class DocumentBatches:
         start: the unit before the first one of a document.
         seed: with the epoch, decides the order.
         shuffle: False keeps one order: the rows sorted by length.
+        token_budget: instead of `batch_size`; see `Buckets`.
 
     Raises:
         DataError: there are no units.
@@ -39,7 +37,7 @@ class DocumentBatches:
     carries = False
 
     def __init__(  # noqa: PLR0913
-        self, ids: Ragged, *, batch_size: int, window: int, start: int, seed: int, shuffle: bool
+        self, ids: Ragged, *, batch_size: int, window: int, start: int, seed: int, shuffle: bool, token_budget: int = 0
     ) -> None:
         self.tokens = int(ids.splits[-1])
         if not self.tokens:
@@ -47,22 +45,19 @@ class DocumentBatches:
         self.batch_size = batch_size
         self._units = ids.values.astype(np.int32, copy=False)
         self._offsets, self._lengths, self._before = _parts(ids, window, start)
-        self.steps = math.ceil(len(self._offsets) / batch_size)
-        self._seed, self._shuffle = seed, shuffle
+        self._buckets = Buckets(
+            self._lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle
+        )
+        self.steps = self._buckets.steps
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Returns which row stands where in an epoch, `<int64>[steps, B]`; -1 is a row of padding."""
-        generator = np.random.default_rng([self._seed, epoch])
-        count, width = len(self._offsets), self.batch_size * _SORTED_BATCHES
-        rows = generator.permutation(count) if self._shuffle else np.arange(count)
-        if not self._shuffle:
-            width = count
-        windows = [rows[low : low + width] for low in range(0, count, width)]
-        rows = np.concatenate([part[np.argsort(self._lengths[part], kind="stable")] for part in windows])
-        filled = np.full(self.steps * self.batch_size, -1, np.int64)
-        filled[:count] = rows
-        batches = filled.reshape(self.steps, self.batch_size)
-        return generator.permutation(batches) if self._shuffle else batches
+    def order(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Returns the rows of each batch of an epoch; -1 is a row of padding."""
+        return self._buckets.order(epoch)
+
+    @property
+    def padding(self) -> float:
+        """Share of the positions of an epoch that are padding."""
+        return self._buckets.padding()
 
     def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
         """Returns `(x, y, weights)` from batch `start` on.
@@ -83,7 +78,7 @@ class DocumentBatches:
             x = tf.concat([tf.gather(before, rows)[:, None], y[:, :-1]], axis=1)
             return {"tokens": tf.where(real, x, PAD)}, y, tf.cast(real, tf.float32)
 
-        dataset = tf.data.Dataset.from_tensor_slices(self.order(epoch)[start:])
+        dataset = batches_of_rows(self.order(epoch)[start:], self.batch_size)
         return dataset.map(gather, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 

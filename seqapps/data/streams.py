@@ -31,6 +31,8 @@ class StreamBatches:
     """
 
     carries = True
+    padding = 0.0
+    """Share of the positions that are padding: the end of the last window alone."""
 
     def __init__(self, ids: NDArray[Any], *, batch_size: int, window: int, start: int) -> None:
         if not len(ids):

@@ -19,13 +19,14 @@ class Objective:
         direction: which way the figure improves.
         loss: (outputs of the model, y) to the loss of each position, `<float32>[B, T]`, or of each row, `<float32>[B]`:
             the same shape as the weights.
-        figure: the figure from the weighted mean loss of a split.
+        figure: the figure from the weighted mean loss of a split; None where it does not follow from the loss, and
+            the application's own metric judges an epoch.
     """
 
     name: str
     direction: Literal["min", "max"]
     loss: Callable[[Mapping[str, Any], Any], Any]
-    figure: Callable[[float], float]
+    figure: Callable[[float], float] | None
 
     def better(self, value: float, best: float) -> bool:
         """Returns whether a value improves on the best so far (not a number: there is none yet); only a finite can."""

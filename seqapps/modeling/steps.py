@@ -183,5 +183,5 @@ class ValidationStep:
 
 def state_signature(model: keras.Model, signature: Any) -> dict[str, Any]:
     """Returns the TensorSpecs of the carried states, for the rows of a batch signature."""
-    rows = signature[1].shape[0]
+    rows = signature[2].shape[0]
     return {name: tf.TensorSpec((rows, size), tf.float32) for name, size in state_sizes(model).items()}

@@ -71,6 +71,16 @@ def encode_text(arrays: Mapping[str, NDArray[Any]], tokenizer: Tokenizer, *, end
     return _closed(Ragged(ids[arrays["index"]], arrays["splits"]), ends)
 
 
+def scoped(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of one text of a row that has several, under names that begin with that text's."""
+    return {f"{name}/{key}": array for key, array in arrays.items()}
+
+
+def scope(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Returns what `scoped` was given."""
+    return {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
+
+
 def pack(name: str, rows: list[bytes]) -> dict[str, NDArray[Any]]:
     """Returns byte strings as two arrays: end to end, and where each begins."""
     splits = np.zeros(len(rows) + 1, np.int64)

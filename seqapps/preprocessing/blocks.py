@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ class RawBlock:
     Args:
         source: the file as the manifest names it; empty when rows of several small files are tokenised together.
         lines: 1-based line number of each row in its piece of the file, `<int64>[rows]`.
-        columns: column name to one value per row, as UTF-8.
+        columns: column name to one value per row, as UTF-8; what is no text (a list of tokens) as JSON.
         begins: whether the row is the beginning of its example, `<bool>[rows]`; False when a long document was cut.
         ends: whether the row is the end of its example, `<bool>[rows]`.
     """
@@ -30,6 +30,11 @@ class RawBlock:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def take(self, rows: NDArray[Any]) -> RawBlock:
+        """Returns the chosen rows, in the given order."""
+        columns = {name: [values[row] for row in rows.tolist()] for name, values in self.columns.items()}
+        return RawBlock(self.source, self.lines[rows], columns, self.begins[rows], self.ends[rows])
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,9 @@ class Analysis:
     Args:
         counts: vocabulary name to (units as UTF-8, how often each occurs `<int64>[units]`).
         arrays: name to array; stored beside the job so that no row is tokenised twice.
+        sums: name to sums of numbers `<float64>[...]`, which are added up over the training split in file order.
     """
 
     counts: Mapping[str, tuple[list[bytes], NDArray[np.int64]]]
     arrays: Mapping[str, NDArray[Any]]
+    sums: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)

@@ -95,6 +95,11 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         unknown = "\ufffd" if config.unit == "character" else "<unk>"
         self._tokens = tf.constant(["", unknown, "", "", *vocabulary.tokens[4:]])
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest keeps: nothing beside the size."""
+        return {}
+
     def normalize(self, text: Any) -> Any:
         """Returns valid, normalised UTF-8. `<string>[B] -> <string>[B]`; invalid bytes become U+FFFD."""
         return normalize(text, self.config)

@@ -7,28 +7,16 @@
     check.py                       answers the golden calls with TensorFlow alone
 """
 
+from seqapps.answering import BATCH
 from seqapps.serving.exporting import TOLERANCE, ExportReport, Verification, export, verify
-from seqapps.serving.served import (
-    BATCH,
-    Completions,
-    Continuation,
-    Score,
-    Served,
-    batch_seed,
-    load,
-    read_record,
-)
+from seqapps.serving.served import Served, load, read_record
 
 __all__ = [
     "BATCH",
     "TOLERANCE",
-    "Completions",
-    "Continuation",
     "ExportReport",
-    "Score",
     "Served",
     "Verification",
-    "batch_seed",
     "export",
     "load",
     "read_record",

@@ -190,14 +190,20 @@ def _save(trained_folder: Path, folder: Path) -> dict[str, Any]:
         "name": trained.application.config.model_name,
         "config": trained.application.config.model_dump(mode="json"),
         "vocabularies": {
-            name: {**tokenizer.config.model_dump(mode="json"), "size": tokenizer.size}
-            for name, tokenizer in trained.resources.items()
+            name: {**_settings(resource), **resource.facts, "size": resource.size}
+            for name, resource in trained.resources.items()
         },
         "signatures": {name: _interface(function) for name, function in signatures.items()},
         "manifest_fingerprint": trained.manifest.fingerprint,
         "code_version": __version__,
         "tensorflow": tf.__version__,
     }
+
+
+def _settings(resource: Any) -> dict[str, Any]:
+    """Returns how a tokenizer makes units; labels and scalings have nothing of the kind."""
+    settings: dict[str, Any] = resource.config.model_dump(mode="json") if hasattr(resource, "config") else {}
+    return settings
 
 
 def _assets(trained_folder: Path, trained: Trained, names: Path) -> list[Any]:

@@ -1,0 +1,58 @@
+"""Text that needs no download: what every CPython carries, and generated tasks. One file each, the folder is the
+registry: `python-docs` is `python_docs.py`, whose `files(cache)` gives (name, path) pairs."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from seqapps.errors import ConfigError, unknown_name
+
+
+def names() -> list[str]:
+    """Returns the built-in texts."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def builtin_files(name: str, cache: Path) -> list[tuple[str, Path]]:
+    """Returns (name, path) of every file of a built-in text, sorted by name.
+
+    Args:
+        name: see `names`.
+        cache: folder of the workspace in which texts that have to be written are written once.
+
+    Raises:
+        ConfigError: there is no such text; lists the names and the nearest.
+    """
+    if name not in names():
+        raise ConfigError(unknown_name("`source.builtin`", name, names()))
+    files: Callable[[Path], list[tuple[str, Path]]] = importlib.import_module(
+        f"{__name__}.{name.replace('-', '_')}"
+    ).files
+    return sorted(files(cache))
+
+
+def written_once(folder: Path, make: Callable[[], Mapping[str, str]]) -> Path:
+    """Returns a folder of texts, after writing it where it does not stand yet.
+
+    Args:
+        folder: where it lies; its name holds all that its content depends on, such as the version of Python.
+        make: gives file name (with folders) to text.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    for name, text in make().items():
+        path = temporary / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    try:
+        temporary.rename(folder)
+    except OSError:  # another process was faster; its files are the same
+        shutil.rmtree(temporary)
+    return folder

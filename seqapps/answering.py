@@ -1,0 +1,104 @@
+"""What applications share where they answer: batches of rows, lines of a file, and how answers are shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from seqapps.errors import UsageError, wrong_value
+
+BATCH = 64
+"""Rows of one call of a signature."""
+
+_LONGEST = 100
+_INT32 = 1 << 31
+
+
+def lines_of(path: str) -> Iterator[bytes]:
+    """Yields the lines of a file without their ends; `-` is standard input."""
+    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+        for line in file:
+            yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def raw(text: str | bytes) -> bytes:
+    """Returns UTF-8. A command line that is not UTF-8 reaches Python as surrogates, which go back to their bytes."""
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def text_of(row: str | bytes) -> str:
+    """Returns a row as valid text."""
+    return raw(row).decode("utf-8", errors="replace")
+
+
+def batch_seed(seed: int, index: int) -> int:
+    """Returns the seed of a batch: rows differ by their index, batches by their seed, which stays in 32 bits."""
+    return (seed + index + _INT32) % (2 * _INT32) - _INT32
+
+
+def visible(unit: str) -> str:
+    """Shows a unit that is a space or a line end as a Python string, others as they are."""
+    return unit if unit.isprintable() and unit.strip() else repr(unit)
+
+
+def escaped(text: str) -> str:
+    """Returns a text as one line."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def check_range(options: argparse.Namespace, least: Mapping[str, float]) -> None:
+    """Raises where a number is below its least value, or does not fit 32 bits.
+
+    Args:
+        options: the parsed options.
+        least: option (`--top-k`) to the least value.
+
+    Raises:
+        UsageError: names the option, what was received and what is allowed.
+    """
+    for option, low in least.items():
+        value = getattr(options, option.strip("-").replace("-", "_"))
+        if not low <= value < _INT32:
+            raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be at least {low}"))
+
+
+def check_seed(options: argparse.Namespace) -> None:
+    """Raises where `--seed` does not fit 32 bits.
+
+    Raises:
+        UsageError: says so.
+    """
+    if not -_INT32 <= options.seed < _INT32:
+        raise UsageError(wrong_value("predict: `--seed`", options.seed, "must fit 32 bits"))
+
+
+def quoted(text: Any) -> str:
+    """Returns a text in quotes, cut when it is long."""
+    shown = json.dumps(str(text), ensure_ascii=False)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}...\""
+
+
+def showcase(golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Returns the first call of `serving_default`, row by row: its first input, and every output that is one text or
+    one number."""
+    calls = golden.get("serving_default") or []
+    if not calls:
+        return []
+    inputs, outputs = calls[0]["inputs"], calls[0]["outputs"]
+    asked = next((value for value in inputs.values() if isinstance(value, list)), [])
+    lines = []
+    for row, text in enumerate(asked):
+        cells = [shown for name, values in outputs.items() if (shown := _cell(name, values, row))]
+        lines.append(f"  {quoted(text)} -> {'  '.join(cells)}")
+    return lines
+
+
+def _cell(name: str, values: Any, row: int) -> str:
+    value = values[row] if isinstance(values, list) and row < len(values) else None
+    if isinstance(value, str):
+        return f"{name} {quoted(value)}"
+    return f"{name} {value:.4g}" if isinstance(value, float | int) else ""

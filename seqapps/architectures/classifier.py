@@ -1,0 +1,86 @@
+"""A classifier: embedding, recurrent layers, one vector for the whole row, scores of the classes (many to one)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from seqapps.architectures._stack import StackConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Config(StackConfig):
+    """The `model` section of a classifier.
+
+    Args:
+        embedding: size of the embedding.
+        train_embedding: whether training moves the embedding; False keeps pretrained vectors as they are.
+        word_dropout: share of the words that become `<unk>`, in training alone (Iyyer et al. 2015).
+        embedding_dropout: share of the embedding's numbers dropped, each by itself; `dropout` then drops whole features.
+        pooling: the vector of a row: `last` state (of each direction), `mean` or `max` over its steps, or `attention`
+            (Yang et al. 2016), which also tells the weight of each token.
+    """
+
+    architecture: Literal["classifier"] = "classifier"
+    embedding: int = Field(128, ge=1)
+    train_embedding: bool = True
+    word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    embedding_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    pooling: Literal["last", "mean", "max", "attention"] = "max"
+
+
+def build(
+    config: Config, *, vocabulary_size: int, classes: int, use_cudnn: bool | Literal["auto"] = "auto"
+) -> keras.Model:
+    """Returns word dropout -> embedding -> [dropout -> recurrent layer] x L -> pooling -> dropout -> logits.
+
+    Args:
+        config: the `model` section.
+        vocabulary_size: V, the number of ids.
+        classes: C, the number of classes.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: `tokens <int32>[B, T]`. Out: `logits <float32>[B, C]` and, for attention pooling,
+        `attention <float32>[B, T]`, 0 on padding.
+    """
+    import keras
+
+    from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling.word_dropout import WordDropout
+
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    mask = keras.ops.not_equal(tokens, 0)
+    ids = WordDropout(config.word_dropout, name="word_dropout")(tokens) if config.word_dropout else tokens
+    x = keras.layers.Embedding(
+        vocabulary_size, config.embedding, trainable=config.train_embedding, name="embedding"
+    )(ids)
+    if config.embedding_dropout:
+        x = keras.layers.Dropout(config.embedding_dropout, name="embedding_dropout")(x)
+    x, states = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)
+    pooled, outputs = _pool(config, x, mask, states[-1])
+    logits = keras.layers.Dense(classes, name="logits")(pooled)
+    return keras.Model({"tokens": tokens}, {"logits": logits, **outputs}, name="classifier")
+
+
+def _pool(config: Config, x: Any, mask: Any, states: list[Any]) -> tuple[Any, dict[str, Any]]:
+    """Returns the vector of each row, `<float>[B, D or 2 D]`, and further outputs."""
+    import keras
+
+    from seqapps.modeling.pooling import AttentionPooling, last_state, masked_max, masked_mean
+    from seqapps.modeling.recurrent import CELLS
+
+    match config.pooling:
+        case "last":
+            # The stack drops features of its sequence; its states come as they are.
+            state = last_state(states, len(CELLS[config.cell][1]))
+            return keras.layers.Dropout(config.dropout, name="dropout_state")(state) if config.dropout else state, {}
+        case "mean":
+            return masked_mean(x, mask), {}
+        case "max":
+            return masked_max(x, mask), {}
+    pooled, weights = AttentionPooling(int(x.shape[-1]), name="attention")(x, mask)
+    return pooled, {"attention": weights}

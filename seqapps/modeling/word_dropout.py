@@ -1,0 +1,42 @@
+"""Words that are hidden from a model while it is trained, so that it learns to do without any one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from seqapps.preprocessing.vocabulary import END, UNKNOWN
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class WordDropout(keras.layers.Layer):  # type: ignore[misc]
+    """Replaces ids by `<unk>` at random, in training alone. `<pad>`, `<bos>` and `<eos>` stay.
+
+    `<unk>` gets a vector that stands for any word, which is what it means in a text with words that are not known.
+    Source: Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text Classification".
+
+    Args:
+        rate: share of the words that are replaced.
+        seed: of the random numbers; None takes the global one.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate, self.seed = rate, seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, ids: Any, training: bool = False) -> Any:
+        """`<int32>[B, T] -> <int32>[B, T]`."""
+        if not training or not self.rate:
+            return ids
+        drawn = keras.random.uniform(keras.ops.shape(ids), seed=self.generator) < self.rate
+        return keras.ops.where(keras.ops.logical_and(drawn, ids > END), UNKNOWN, ids)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """Returns the shape of the ids."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -1,0 +1,248 @@
+"""Pretrained word vectors: the rows of a GloVe or word2vec text file that a vocabulary needs, as a resource.
+
+`prepare` reads the file once and keeps the rows of the vocabulary beside the prepared data, so that training needs no
+file from outside, and a trained model, whose weights hold what became of them, needs neither. An application
+
+    learn        learns the tokenizer, then `vectors_of(..)` and gives both as resources
+    build        makes an embedding layer of the vectors' size
+    initialise   puts them in: `resources["vectors"].fill(model.get_layer("embedding"))`
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.config import Section
+from seqapps.errors import ConfigError, DataError
+
+FILE_NAME = "vectors.json"
+_ARRAYS = "vectors.npz"
+_SPECIALS = 4
+
+
+class PretrainedConfig(Section):
+    """Where word vectors come from.
+
+    Args:
+        path: a text file, also `.gz`: a line a word, the word and its numbers separated by spaces (GloVe); a first
+            line with the number of words and their size is left out (word2vec). Empty takes none.
+        any_case: a word that the file lacks takes the first vector whose word differs in letter case alone.
+    """
+
+    path: str = ""
+    any_case: bool = True
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors of a vocabulary's words.
+
+    Args:
+        matrix: `<float32>[V, D]`, zeros where the file has no such word.
+        found: which words the file has, `<bool>[V]`.
+        coverage: share of the training tokens whose words were found.
+        words: how many words were looked for: the vocabulary without its special units.
+    """
+
+    matrix: NDArray[np.float32]
+    found: NDArray[np.bool_]
+    coverage: float
+    words: int
+
+    initial = True
+    """Only a training that begins needs them; a trained model holds what became of them."""
+
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        return len(self.matrix)
+
+    @property
+    def dimension(self) -> int:
+        """Size of a vector."""
+        return int(self.matrix.shape[1])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest keeps: the size of a vector, how many words were looked for and found."""
+        return {"dimension": self.dimension, "words": self.words, "found": int(self.found.sum())}
+
+    def fill(self, embedding: Any) -> None:
+        """Puts the vectors into an embedding layer that was built.
+
+        Words that were not found keep their random vectors, scaled to the deviation of those that were.
+        Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification", section 3.1.
+
+        Args:
+            embedding: a `keras.layers.Embedding` of V rows; its row 0 (padding) becomes zero.
+
+        Raises:
+            ConfigError: the layer has another size.
+        """
+        check_dimension(self.dimension, int(embedding.output_dim))
+        drawn = np.asarray(embedding.embeddings, np.float32)
+        matrix = drawn.copy()
+        if self.found.any():
+            matrix *= float(self.matrix[self.found].std()) / max(float(drawn.std()), 1e-12)
+            matrix[self.found] = self.matrix[self.found]
+        matrix[0] = 0.0
+        embedding.embeddings.assign(matrix)
+
+    def save(self, folder: Path) -> None:
+        """Writes `vectors.json` and `vectors.npz` into `folder`, which is created. Equal vectors give equal bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / _ARRAYS, matrix=self.matrix[self.found], found=self.found)
+        record = {"coverage": self.coverage, "words": self.words}
+        (folder / FILE_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Vectors:
+        """Reads what `save` wrote."""
+        record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        with np.load(folder / _ARRAYS) as arrays:
+            found, rows = arrays["found"], arrays["matrix"]
+        matrix = np.zeros((len(found), rows.shape[1]), np.float32)
+        matrix[found] = rows
+        return cls(matrix, found, record["coverage"], record["words"])
+
+
+def vectors_of(
+    config: PretrainedConfig, units: Sequence[str], counts: Mapping[bytes, int], *, embedding: int
+) -> Vectors:
+    """Returns the vectors of a vocabulary.
+
+    Args:
+        config: names the file.
+        units: the vocabulary in the order of its ids, with its special units.
+        counts: how often each unit occurs in the training split, for the share of tokens that are covered.
+        embedding: the size that the model gives its embedding.
+
+    Raises:
+        DataError: the file is missing, is no text file of vectors, or a line has another size than those before.
+        ConfigError: the file's vectors have another size than the model's embedding.
+    """
+    words = [unit.encode() for unit in units[_SPECIALS:]]
+    found = read_vectors(Path(config.path), words, any_case=config.any_case)
+    check_dimension(found.dimension, embedding, config.path)
+    matrix = np.zeros((len(units), found.dimension), np.float32)
+    matrix[_SPECIALS:] = found.matrix
+    present = np.concatenate([np.zeros(_SPECIALS, np.bool_), found.present])
+    covered = sum(counts.get(word, 0) for word, there in zip(words, found.present.tolist(), strict=True) if there)
+    return Vectors(matrix, present, covered / max(sum(counts.values()), 1), len(words))
+
+
+def check_dimension(dimension: int, embedding: int, path: str = "") -> None:
+    """Raises where the model's embedding has another size than the vectors.
+
+    Raises:
+        ConfigError: names both sizes.
+    """
+    if dimension != embedding:
+        where = f" of {path}" if path else ""
+        raise ConfigError(
+            f"`model.embedding` must be {dimension}, the size of the vectors{where}. Received: {embedding}."
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    matrix: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+    @property
+    def dimension(self) -> int:
+        return int(self.matrix.shape[1])
+
+
+def read_vectors(path: Path, words: Sequence[bytes], *, any_case: bool) -> _Found:
+    """Returns the vectors of words, `matrix <float32>[words, D]` and `present <bool>[words]`.
+
+    Only the lines of words that are looked for are read as numbers; the first line of a word counts.
+
+    Raises:
+        DataError: see `vectors_of`.
+    """
+    places = {word: place for place, word in enumerate(words)}
+    folded: dict[bytes, list[int]] = {}
+    for place, word in enumerate(words if any_case else ()):
+        folded.setdefault(_lower(word), []).append(place)
+    exact: dict[int, NDArray[np.float32]] = {}
+    alike: dict[int, NDArray[np.float32]] = {}
+    dimension = 0
+    try:
+        with _open(path) as file:
+            lines = enumerate(_lines(file), 1)
+            for number, line in lines:
+                if number == 1 and _is_header(line):
+                    continue
+                dimension = dimension or len(line.split()) - 1
+                word = line[: line.find(b" ")]
+                place, others = places.get(word), folded.get(_lower(word), ()) if any_case else ()
+                others = [other for other in others if other not in alike]
+                if (place is None or place in exact) and not others:
+                    continue
+                vector = _numbers(line, word, dimension, f"{path}, line {number}")
+                if vector is None:
+                    continue
+                if place is not None:
+                    exact.setdefault(place, vector)
+                alike |= dict.fromkeys(others, vector)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"`data.pretrained.path`: {path} cannot be read: {error}.") from None
+    if dimension < 1:
+        raise DataError(f"{path} holds no vectors. Allowed: lines of a word and its numbers, separated by spaces.")
+    present = np.zeros(len(words), np.bool_)
+    matrix = np.zeros((len(words), dimension), np.float32)
+    for place, vector in {**alike, **exact}.items():
+        matrix[place], present[place] = vector, True
+    return _Found(matrix, present)
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+
+
+def _lines(file: BinaryIO) -> Iterable[bytes]:
+    return io.BufferedReader(cast(Any, file), 1 << 20) if isinstance(file, gzip.GzipFile) else file
+
+
+def _lower(word: bytes) -> bytes:
+    """Returns a word without its case; ASCII, the most of a file, without a decode."""
+    return word.lower() if word.isascii() else word.decode("utf-8", "replace").lower().encode()
+
+
+def _is_header(line: bytes) -> bool:
+    """Whether a first line is word2vec's: the number of words and their size."""
+    parts = line.split()
+    return len(parts) == 2 and all(part.isdigit() for part in parts)
+
+
+def _numbers(line: bytes, word: bytes, dimension: int, where: str) -> NDArray[np.float32] | None:
+    """Returns the vector of a line; None where the word holds a space, so that it is another one than `word`.
+
+    Raises:
+        DataError: the line has too few numbers, or something else in their place.
+    """
+    parts = line.split()
+    if len(parts) - 1 > dimension:
+        return None
+    try:
+        vector = np.array(parts[1:], np.float32)
+    except ValueError:
+        raise DataError(f"{where}: {word.decode('utf-8', 'replace')!r} is not followed by numbers alone.") from None
+    if len(vector) != dimension or not np.isfinite(vector).all():
+        raise DataError(
+            f"{where}: {word.decode('utf-8', 'replace')!r} must have {dimension} finite numbers. "
+            f"Received: {len(vector)} numbers."
+        )
+    return vector

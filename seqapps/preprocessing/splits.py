@@ -1,0 +1,50 @@
+"""Which split a row belongs to: a hash of its key, so that equal rows never straddle two splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.config import RunConfig, SplitConfig
+from seqapps.preprocessing.blocks import RawBlock
+
+SPLITS = ("train", "validation", "test")
+
+
+def places_of(keys: Iterable[bytes], seed: int, split: SplitConfig) -> NDArray[np.int64]:
+    """Returns the split of every key, as index in SPLITS: a hash with the seed, so that equal keys stay together.
+
+    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train.
+    """
+    empty = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"))
+    digests = []
+    for key in keys:
+        digest = empty.copy()
+        digest.update(key)
+        digests.append(digest.digest())
+    shares = np.frombuffer(b"".join(digests), "<u8") / 2.0**64
+    return np.where(shares < split.test, 2, np.where(shares < split.test + split.validation, 1, 0))
+
+
+def divide(
+    raw: RawBlock, keys: Callable[[RawBlock], list[bytes]], split: str, config: RunConfig
+) -> dict[str, RawBlock]:
+    """Returns split name to rows.
+
+    Args:
+        raw: the rows.
+        keys: gives what is hashed.
+        split: where the configuration puts all of them; empty when rows are divided. Training rows give up the
+            validation rows when the configuration names no validation files.
+        config: the seed, the shares and the named files.
+    """
+    shares = config.data.split
+    if split == "train" and config.source.train and not config.source.validation:
+        shares = shares.model_copy(update={"test": 0.0})
+    elif split:
+        return {split: raw}
+    places = places_of(keys(raw), config.seed, shares)
+    return {name: raw.take(np.flatnonzero(places == number)) for number, name in enumerate(SPLITS)}

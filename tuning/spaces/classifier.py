@@ -1,0 +1,61 @@
+"""The space of `classifier`: cell, depth, units, embedding, pooling, the three dropouts, learning rate, clip threshold.
+
+Sizes and rates lie around those of the configuration, so that the configuration sets the scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqapps.architectures.classifier import Config
+from seqapps.config import RunConfig
+from seqapps.errors import ConfigError
+
+CELLS = ("gru", "lstm")
+POOLINGS = ("attention", "last", "max", "mean")
+MOST_LAYERS = 2
+_SIZES = (0.5, 1.0, 2.0)
+
+
+def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
+    """Returns the overrides of one trial.
+
+    Args:
+        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
+        config: the configuration that the space lies around.
+
+    Raises:
+        ConfigError: the configuration's architecture is another one.
+    """
+    model, training = config.model, config.training
+    if not isinstance(model, Config):
+        raise ConfigError(
+            "`tuning.space` = \"classifier\" is for `model.architecture` \"classifier\". "
+            f"Received: {model.architecture!r}."
+        )
+    depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
+    width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
+    overrides = {
+        "model.cell": hp.Choice("cell", sorted({*CELLS, model.cell}), default=model.cell),
+        "model.units": [width] * depth,
+        "model.pooling": hp.Choice("pooling", list(POOLINGS), default=model.pooling),
+        "model.dropout": round(hp.Float("dropout", 0.0, 0.6, step=0.1), 3),
+        "model.embedding_dropout": round(hp.Float("embedding_dropout", 0.0, 0.6, step=0.1), 3),
+        "model.word_dropout": round(hp.Float("word_dropout", 0.0, 0.4, step=0.1), 3),
+        "training.learning_rate": _rate(hp, "learning_rate", training.learning_rate, 8.0),
+    }
+    if not config.data.further_files:  # pretrained vectors have their own size
+        overrides["model.embedding"] = hp.Choice("embedding", _around(model.embedding), default=model.embedding)
+    if training.clip != "none":
+        overrides["training.clip_threshold"] = _rate(hp, "clip_threshold", training.clip_threshold, 5.0)
+    return overrides
+
+
+def _around(size: int) -> list[int]:
+    return sorted({max(1, round(size * share)) for share in _SIZES})
+
+
+def _rate(hp: Any, name: str, middle: float, factor: float) -> float:
+    """Returns a number between middle / factor and middle * factor, even on a logarithmic scale, to three digits."""
+    value = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
+    return float(f"{value:.3g}")
