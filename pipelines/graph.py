@@ -27,7 +27,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import ngrams
 from pipelines.learning import Tally, learn, load_resources
 from pipelines.passes import CountPass, EncodePass, load_counts
-from pipelines.plan import Element
+from pipelines.pieces import Element
 from pipelines.storage import Build, read_record, temporary_beside, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import SeqappsError

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources import Source, hash_sources, resolve
+from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve
 from seqapps.config import RunConfig
 from seqapps.errors import DataError
 from seqapps.manifest import digest_of, sha256_of
@@ -20,9 +21,18 @@ _PACKAGES = ("tensorflow", "tensorflow-text", "sentencepiece")
 
 @dataclass(frozen=True)
 class Input:
-    """Everything that makes the bytes of a prepared folder."""
+    """Everything that makes the bytes of a prepared folder.
+
+    Args:
+        sources: the raw files, in reading order.
+        files: the same with the files beside them: all that is read.
+        hashes: sha256 of each of `files`.
+        settings: the part of the configuration that counts.
+        components: name to digest.
+    """
 
     sources: tuple[Source, ...]
+    files: tuple[Source, ...]
     hashes: tuple[str, ...]
     settings: dict[str, Any]
     components: dict[str, str]
@@ -40,18 +50,28 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
         DataError: a file is missing or a download fails.
     """
     sources = resolve(config.source, workspace.cache)
-    hashes = hash_sources(sources, workspace.cache)
+    files = all_files(sources)
+    hashes = hash_sources(files, workspace.cache)
     dump = config.model_dump(mode="json")
     settings = {name: dump[name] for name in ("application", "seed", "source", "data")}
-    files = [
-        [source.name, source.split, source.size, sha256] for source, sha256 in zip(sources, hashes, strict=True)
+    described: list[list[Any]] = [
+        [file.name, file.split, file.size, sha256] for file, sha256 in zip(files, hashes, strict=True)
     ]
-    files += _further_files(config, workspace)
-    components = {"config": digest_of(settings), "data": digest_of(files), "code": _code(config.application)}
+    described += _columns_of_paths(config, sources)
+    described += _further_files(config, workspace)
+    components = {"config": digest_of(settings), "data": digest_of(described), "code": _code(config.application)}
     if rows:
         components["rows"] = digest_of(rows)
         settings["rows"] = rows
-    return Input(tuple(sources), tuple(hashes), settings, components)
+    return Input(tuple(sources), tuple(files), tuple(hashes), settings, components)
+
+
+def _columns_of_paths(config: RunConfig, sources: Sequence[Source]) -> list[list[Any]]:
+    """Returns what `source.from_path` takes from every file's path: more of it may count than the file's name."""
+    if not config.source.from_path:
+        return []
+    found = [columns_of_path(config.source, source.name, source.path) for source in sources]
+    return [sorted((name, value.decode()) for name, value in columns.items()) for columns in found]
 
 
 def _further_files(config: RunConfig, workspace: Workspace) -> list[list[Any]]:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from pipelines import ngrams
-from pipelines.plan import Element, Piece
+from pipelines.pieces import Element, Piece
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
-from seqapps.preprocessing.analysis import pack, unpack
+from seqapps.preprocessing.analysis import pack, scope, scoped, unpack
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.splits import SPLITS
 from seqapps.schema import RAW, Feature, Schema
@@ -61,8 +61,7 @@ class CountPass:
     def __init__(self, application: Application, build: Build) -> None:
         self._application = application
         self._build = build
-        columns = dict.fromkeys((*application.columns, *application.config.data.keep))
-        self._reader = RowReader.of(application.config, tuple(columns))
+        self._reader = RowReader.of(application.config, application.columns)
 
     def run(self, element: Element) -> Path:
         """Returns the record of an element, after making it where it does not stand yet."""
@@ -158,7 +157,7 @@ class _Counting:
         name = f"{self._element.stem}.{len(self._blocks):04d}.npz"
         arrays = {f"array.{key}": array for key, array in analysis.arrays.items()}
         for column in self._application.config.data.keep:
-            arrays |= {f"keep.{key}": array for key, array in pack(column, block.columns[column]).items()}
+            arrays |= scoped(f"keep.{column}", pack("value", block.columns[column]))
         save_arrays(self._build.work / name, {**arrays, "begins": block.begins})
         self._blocks.append({"file": name, "split": split, "rows": len(block)})
         rejected = sum(self._reasons.values())
@@ -200,10 +199,10 @@ class EncodePass:
             stored = load_arrays(self._build.work / block["file"])
             begins = stored.pop("begins")
             arrays = {name.removeprefix("array."): array for name, array in stored.items() if name[:6] == "array."}
-            kept = {name.removeprefix("keep."): array for name, array in stored.items() if name[:5] == "keep."}
             features = self._application.encode(arrays, self._resources)
             features |= {
-                f"{RAW}{column}": _one_a_row(unpack(column, kept)) for column in self._application.config.data.keep
+                f"{RAW}{column}": _one_a_row(unpack("value", scope(f"keep.{column}", stored)))
+                for column in self._application.config.data.keep
             }
             split = block["split"]
             if split not in writers:

@@ -1,73 +1,37 @@
 """How raw files are cut into the elements of the job. A function of files and configuration alone.
 
-An element is a tuple of pieces; a piece is a byte range of one file, cut at line ends. Every element writes its own
+An element is a tuple of pieces; a piece is a byte range of one file, cut between rows. Every element writes its own
 shards, so the bytes of a prepared folder do not depend on how many workers share the elements.
 """
 
 from __future__ import annotations
 
-import gzip
-import sys
+import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
+from dataclasses import replace
 
-from pipelines.sources import Source
-from seqapps.config import RunConfig, SourceConfig
-from seqapps.errors import DataError
+from pipelines.pieces import WHOLE, Cut, Element, Piece, open_raw
+from pipelines.readers import RowReader
+from pipelines.sources import Source, columns_of_path
+from seqapps.applications import Application, application_of
+from seqapps.config import RunConfig, SourceConfig, SplitConfig
+from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.splits import SPLITS, places_of
 
-WHOLE = sys.maxsize
 _SHARES_OF_A_TRIAL = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-@dataclass(frozen=True)
-class Piece:
-    """The lines of a file that begin in a byte range (of the unpacked content, for `.gz`).
-
-    Args:
-        source: index of the file in the list of sources.
-        name, path: of the file.
-        start, end: the byte range; `end` is WHOLE where the file is read to its end.
-        begins, ends: whether it holds the file's beginning and end.
-        split: the split of all its rows; empty when every row is placed by its own key.
-        limit: at most so many lines are read (a dry run); 0 for all.
-    """
-
-    source: int
-    name: str
-    path: str
-    start: int
-    end: int
-    begins: bool
-    ends: bool
-    split: str = ""
-    limit: int = 0
-
-
-@dataclass(frozen=True)
-class Element:
-    """What one call of a DoFn works on; `index` names its files."""
-
-    index: int
-    pieces: tuple[Piece, ...]
-
-    @property
-    def stem(self) -> str:
-        """Beginning of the names of its files."""
-        return f"{self.index:05d}"
-
-
-def open_raw(path: str) -> BinaryIO:
-    """Opens a raw file for reading; `.gz` is unpacked on the way."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
-
-
 def is_cuttable(source: SourceConfig) -> bool:
-    """Returns whether a row of the source never goes beyond a line, so that a file can be cut at any line's end."""
-    whole = source.rows in ("file", "paragraph") or source.format in ("csv", "conll", "conllu", "aligned")
-    return not whole
+    """Returns whether a file of the source can be cut: at any line's end, or at an empty line between two rows."""
+    return bool(cut_of(source))
+
+
+def cut_of(source: SourceConfig) -> Cut:
+    """Returns where a file of the source can be cut."""
+    if source.rows == "file" or source.format in ("csv", "aligned"):
+        return ""
+    return "gap" if source.rows == "paragraph" or source.format in ("conll", "conllu") else "line"
 
 
 def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> list[Element]:
@@ -76,11 +40,13 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     Args:
         config: the whole configuration.
         sources: the raw files, in reading order.
-        rows: at most so many lines in all (a dry run); 0 for all.
+        rows: at most so many rows in all (a dry run); 0 for all.
 
     Raises:
-        DataError: the files cannot be divided in the way that the configuration asks for.
+        ConfigError: the rows cannot be divided in the way that the configuration asks for.
+        DataError: neither can these files, or they lack a column.
     """
+    _check(config, sources)
     pieces = list(_pieces(config, sources))
     if rows:
         pieces = list(_limited(pieces, rows))
@@ -90,6 +56,7 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     for piece in pieces:
         group.append(piece)
         size += max(0, min(piece.end, sources[piece.source].size) - piece.start)
+        size += sum(os.stat(beside.path).st_size for beside in piece.beside)
         if size >= config.data.shard_bytes:
             elements.append(Element(len(elements), tuple(group)))
             group, size = [], 0
@@ -98,55 +65,97 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     return elements
 
 
+def _check(config: RunConfig, sources: Sequence[Source]) -> None:
+    """Raises before anything expensive starts."""
+    application, source = application_of(config), config.source
+    RowReader.of(config, application.columns)
+    for file in sources:
+        columns_of_path(source, file.name, file.path)
+    if config.data.split.by != "time":
+        return
+    if source.rows != "file":
+        raise ConfigError(
+            "`data.split.by` = \"time\" divides the steps of a series, and a series is a whole file. Received: "
+            f"`source.rows` = \"{source.rows}\". Allowed with it: row, file, position."
+        )
+    if type(application).divide is Application.divide:
+        raise ConfigError(
+            f"`data.split.by` = \"time\" divides the steps of a series, and {application.name} has none. Received: "
+            "time. Allowed: row, file."
+        )
+
+
 def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
-    split = config.data.split
-    if any(source.split for source in sources):
-        places = [[(0, WHOLE, source.split)] for source in sources]
-    elif split.by == "time" or config.source.rows == "file":
-        places = [[(0, WHOLE, "")] for _ in sources]  # a file is one row: the application divides it
-    elif split.by == "position":
-        places = _by_position(config, sources)
-    elif split.by == "file" or config.source.rows == "document":
-        places = [[(0, WHOLE, name)] for name in _by_file(config, sources)]
-    else:
-        places = [[(0, WHOLE, "")] for _ in sources]
-    for index, (source, ranges) in enumerate(zip(sources, places, strict=True)):
-        cuttable = not source.path.endswith(".gz") and is_cuttable(config.source)
-        for start, end, name in ranges:
+    cut = cut_of(config.source)
+    for index, (source, ranges) in enumerate(zip(sources, _ranges(config, sources), strict=True)):
+        cuttable = cut and not source.path.endswith(".gz")
+        for start, end, split in ranges:
             whole = end == WHOLE
             stop = source.size if whole and cuttable else end
             step = config.data.shard_bytes if cuttable else WHOLE
             for low in range(start, max(stop, start + 1), step):
                 high = min(low + step, stop)
                 last = whole and high == stop
-                yield Piece(index, source.name, source.path, low, WHOLE if last else high, low == 0, last, name)
+                yield Piece(
+                    source=index,
+                    name=source.name,
+                    path=source.path,
+                    start=low,
+                    end=WHOLE if last else high,
+                    begins=low == 0,
+                    ends=last,
+                    split=split,
+                    cut=cut,
+                    beside=source.beside,
+                )
 
 
-def _by_file(config: RunConfig, sources: Sequence[Source]) -> list[str]:
-    split = config.data.split
+Range = tuple[int, int, str]
+"""Begin, end and split."""
+
+
+def _ranges(config: RunConfig, sources: Sequence[Source]) -> list[list[Range]]:
+    """Returns for every file its byte ranges and where they go; the empty split for rows that go by their own keys."""
+    split, source = config.data.split, config.source
+    if source.train:
+        split = split.model_copy(update={"test": 0.0})  # training files give up validation rows alone
+    divided = [
+        file for file in sources if not source.train or (file.split == "train" and not source.validation)
+    ]
+    if split.by == "position":
+        found = _by_position(config, split, divided)
+    elif split.by == "file" or (split.by == "row" and source.rows == "document"):
+        found = [[(0, WHOLE, name)] for name in _by_file(config, split, divided)]
+    else:
+        found = [[(0, WHOLE, file.split)] for file in divided]
+    places = dict(zip((file.path for file in divided), found, strict=True))
+    return [places.get(file.path, [(0, WHOLE, file.split)]) for file in sources]
+
+
+def _by_file(config: RunConfig, split: SplitConfig, sources: Sequence[Source]) -> list[str]:
     kind = "document" if config.source.rows == "document" else "file"
     names = [SPLITS[place] for place in places_of((source.name.encode() for source in sources), config.seed, split)]
     wanted = [name for name in SPLITS if name != "test" or split.test]
     empty = [name for name in wanted if name not in names]
-    if empty:
+    if sources and empty:
+        other = "position" if is_cuttable(config.source) else "row"
         received = f"1 {kind} ({sources[0].name})" if len(sources) == 1 else f"{len(sources)} {kind}s"
         raise DataError(
             f"`data.split.by` = \"{split.by}\" places whole {kind}s by a hash of their names, which leaves "
-            f"{' and '.join(empty)} empty. Received: {received}. Remedy: split = {{ by = \"position\" }}, "
+            f"{' and '.join(empty)} empty. Received: {received}. Remedy: split = {{ by = \"{other}\" }}, "
             "another `seed`, or more files."
         )
     return names
 
 
-def _by_position(config: RunConfig, sources: Sequence[Source]) -> list[list[tuple[int, int, str]]]:
+def _by_position(config: RunConfig, split: SplitConfig, sources: Sequence[Source]) -> list[list[Range]]:
     """Cuts the byte line of all files at the two borders, each moved to the next line's beginning."""
     if not is_cuttable(config.source):
         received = f"format = {config.source.format!r}, rows = {config.source.rows!r}"
-        raise DataError(
+        raise ConfigError(
             "`data.split.by` = \"position\" cuts at line ends, and a row of this source may span lines. Received: "
             f"{received}. Allowed: row, file."
         )
-    split = config.data.split
     sizes = [_unpacked_size(source) for source in sources]
     total = sum(sizes)
     borders = [int(total * (1.0 - split.validation - split.test)), int(total * (1.0 - split.test))]
@@ -186,7 +195,7 @@ def _line_start(source: Source, offset: int, size: int) -> int:
 
 
 def _limited(pieces: Sequence[Piece], rows: int) -> Iterable[Piece]:
-    """Shares the lines of a dry run out over the splits, then over the pieces of each."""
+    """Shares the rows of a dry run out over the splits, then over the pieces of each."""
     present = [name for name in ("", *SPLITS) if any(piece.split == name for piece in pieces)]
     for name in present:
         mine = [piece for piece in pieces if piece.split == name]

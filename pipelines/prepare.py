@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipelines.inputs import PROJECT, Input, read_input
-from pipelines.plan import Element, make_plan
+from pipelines.pieces import Element
+from pipelines.plan import make_plan
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipelines.inputs import Input
 from pipelines.passes import schema_of
-from pipelines.plan import Element, Piece, open_raw
+from pipelines.pieces import Element
+from pipelines.readers.lines import lines_before
 from pipelines.storage import Build, read_record, temporary_beside
 from seqapps import __version__
 from seqapps.applications import Application
@@ -55,7 +56,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         tables=_tables(build),
         sources=tuple(
             SourceFile(file=source.name, bytes=source.size, sha256=sha256)
-            for source, sha256 in zip(given.sources, given.hashes, strict=True)
+            for source, sha256 in zip(given.files, given.hashes, strict=True)
         ),
         fingerprint=given.fingerprint,
         code_version=__version__,
@@ -119,19 +120,9 @@ def _line_bases(build: Build, elements: Sequence[Element]) -> Iterator[tuple[Ele
             continue
         bases = []
         for piece, lines in zip(element.pieces, record["lines"], strict=True):
-            bases.append(_lines_before(piece) if piece.limit else before[piece.source])
+            bases.append(lines_before(piece) if piece.limit else before[piece.source])
             before[piece.source] += lines
         yield element, bases
-
-
-def _lines_before(piece: Piece) -> int:
-    """Counts the lines before a piece of a dry run, which skips lines between pieces."""
-    left, lines = piece.start, 0
-    with open_raw(piece.path) as file:
-        while left and (block := file.read(min(left, 1 << 20))):
-            lines += block.count(b"\n")
-            left -= len(block)
-    return lines
 
 
 def publish(build: Build, manifest: Manifest, target: Path) -> None:

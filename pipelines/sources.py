@@ -11,12 +11,13 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelines.builtin import builtin_files
+from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest
 from seqapps.manifest import sha256_of, write_json
@@ -32,11 +33,13 @@ class Source:
         name: what the manifest, the rejects and the split by file call it: its path below the pattern that named it.
         path: where it lies.
         split: the split that the configuration gives it; empty when the job divides.
+        beside: the files whose lines belong to its lines.
     """
 
     name: str
     path: str
     split: str
+    beside: tuple[Beside, ...] = ()
 
     @property
     def size(self) -> int:
@@ -44,41 +47,152 @@ class Source:
         return os.stat(self.path).st_size
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A file that a pattern found; `named` when the pattern is the file itself."""
+
+    split: str
+    short: str
+    path: str
+    named: bool
+
+
 def resolve(config: SourceConfig, cache: Path) -> list[Source]:
     """Returns the files of a `source` section, in reading order: the order of the patterns, then by name.
 
     Raises:
-        DataError: a pattern matches nothing, or a download fails or has another sha256.
+        DataError: a pattern matches nothing, a download fails or has another sha256, or a file beside is missing.
         ConfigError: an unknown built-in text.
     """
     if config.builtin:
-        return [Source(name, str(path), "") for name, path in builtin_files(config.builtin, cache)]
-    if config.url:
+        found = [_Found("", name, str(path), False) for name, path in builtin_files(config.builtin, cache)]
+    elif config.url:
         path = fetch(config.url, config.sha256, cache / "downloads")
-        return [Source(path.name, str(path), "")]
-    if config.files:
-        return _named([("", *found) for found in _matches("source.files", config.files)])
-    found = []
-    for split in ("train", "validation", "test"):
-        found += [(split, *match) for match in _matches(f"source.{split}", getattr(config, split))]
-    return _named(found)
+        found = [_Found("", path.name, str(path), True)]
+    elif config.files:
+        found = _matches("source.files", "", config.files)
+    else:
+        splits = ("train", "validation", "test")
+        found = [file for split in splits for file in _matches(f"source.{split}", split, getattr(config, split))]
+    if config.format == "aligned":
+        found = _main_files(config, found)
+    return _named(config, found)
 
 
-def _named(found: list[tuple[str, str, str]]) -> list[Source]:
+def all_files(sources: Iterable[Source]) -> list[Source]:
+    """Returns the files with those beside them, in reading order: all that is read."""
+    return [
+        file
+        for source in sources
+        for file in (source, *(Source(beside.name, beside.path, source.split) for beside in source.beside))
+    ]
+
+
+def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, bytes]:
+    """Returns the columns that `source.from_path` takes from a file's path.
+
+    Args:
+        config: the `source` section.
+        name: of the file, as the manifest calls it.
+        path: where it lies.
+
+    Raises:
+        DataError: the path has no such part.
+    """
+    file = PurePosixPath(name)
+    stem, _, suffix = file.name.removesuffix(".gz").partition(".")
+    folder = file.parent.name or Path(path).absolute().parent.name
+    parts = {"folder": folder, "stem": stem, "suffix": suffix}
+    for column, part in config.from_path.items():
+        if not parts[part]:
+            raise DataError(
+                f"{name}: `source.from_path` takes the column `{column}` from the {part} of the file's path, and there "
+                f"is none. Received: {path}."
+            )
+    return {column: parts[part].encode("utf-8", "replace") for column, part in config.from_path.items()}
+
+
+def _named(config: SourceConfig, found: list[_Found]) -> list[Source]:
     """Short names where they are unique; two patterns that give the same one keep the path as it was given."""
-    seen = Counter(short for _, short, _ in found)
-    return [Source(short if seen[short] == 1 else path, path, split) for split, short, path in found]
+    seen = Counter(file.short for file in found)
+    names = [file.short if seen[file.short] == 1 else file.path for file in found]
+    return [
+        Source(name, file.path, file.split, _beside(config, name, file.path))
+        for name, file in zip(names, found, strict=True)
+    ]
 
 
-def _matches(where: str, patterns: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns (name below the pattern, path), each file once."""
-    found: dict[str, tuple[str, str]] = {}
+def _beside(config: SourceConfig, name: str, path: str) -> tuple[Beside, ...]:
+    """Returns the files beside a file.
+
+    Raises:
+        DataError: one is not there, or is the file itself.
+    """
+    found = []
+    for column, wanted in _wanted(config, path).items():
+        beside = next((file for file in (wanted, f"{wanted}.gz") if os.path.isfile(file)), None)
+        if beside is None:
+            close = nearest(Path(wanted).name, sorted(os.listdir(Path(path).parent)))
+            near = f" Nearest that exists: {close}." if close else ""
+            raise DataError(
+                f"`source.beside`: {name} needs {wanted} beside it for the column `{column}`, and there is none.{near} "
+                "Where a folder or a pattern found a file that is none of the text, name the files one by one."
+            )
+        if os.path.samefile(beside, path):
+            raise DataError(
+                f"`source.beside`: the file beside {name} for the column `{column}` is the same file. Name the files "
+                "of another column in the source, or another file here."
+            )
+        found.append(Beside(column, os.path.relpath(beside, Path(path).parent), beside))
+    folder = PurePosixPath(name).parent
+    return tuple(Beside(file.column, os.path.normpath(folder / file.name), file.path) for file in found)
+
+
+def _wanted(config: SourceConfig, path: str) -> dict[str, str]:
+    """Returns column to the path of the file beside `path`, there or not."""
+    stem = Path(path).name.partition(".")[0]
+    return {
+        column: os.path.normpath(Path(path).parent / name.replace("*", stem)) for column, name in config.beside.items()
+    }
+
+
+def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
+    """Returns the files without those that lie beside another one, where a folder or a pattern found them all.
+
+    Raises:
+        DataError: two files would have the same file beside them.
+    """
+    owners: dict[str, list[_Found]] = defaultdict(list)
+    for file in found:
+        for path in _wanted(config, file.path).values():
+            owners[os.path.normpath(path)].append(file)
+    beside = owners.keys() | {f"{path}.gz" for path in owners}
+    main = [file for file in found if file.named or os.path.normpath(file.path) not in beside]
+    for path, files in owners.items():
+        rivals = [file.path for file in files if file in main]
+        if len(rivals) > 1:
+            raise DataError(
+                f"`source.beside`: {path} would lie beside {' and beside '.join(rivals[:3])}. "
+                f"Name the file that is meant. Example: files = [\"{rivals[0]}\"]."
+            )
+    if not main:
+        raise DataError(
+            f"`source.beside`: every file that was found lies beside another one. Received: {found[0].path}"
+            f"{' and others' if len(found) > 1 else ''}. Name the file whose lines come first, or use `*` for its stem."
+        )
+    return main
+
+
+def _matches(where: str, split: str, patterns: Sequence[str]) -> list[_Found]:
+    """Returns the files that patterns find, each once."""
+    found: dict[str, _Found] = {}
     for pattern in patterns:
         root, paths = _expand(pattern)
         if not paths:
             raise DataError(_nothing_there(where, pattern))
         for path in paths:
-            found.setdefault(os.path.realpath(path), (Path(path).relative_to(root).as_posix(), path))
+            short = Path(path).relative_to(root).as_posix()
+            found.setdefault(os.path.realpath(path), _Found(split, short, path, path == pattern))
     return list(found.values())
 
 

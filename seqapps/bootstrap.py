@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -63,18 +63,58 @@ def paired_bootstrap(  # noqa: PLR0913 - two systems, a metric with its directio
             f"A paired bootstrap needs the same sequences from both systems. Received: {a.shape} and {b.shape}."
         )
     difference = float(metric(a.sum(axis=0)) - metric(b.sum(axis=0)))
-    random, sequences = np.random.default_rng(seed), len(a)
-    both, differences = np.concatenate([a, b], axis=1), np.empty(resamples)
+    both, differences = np.concatenate([a, b], axis=1), []
+    for totals in _resampled(both, resamples, seed):
+        totals_a, totals_b = np.split(totals, 2, axis=1)
+        differences.append(metric(totals_a) - metric(totals_b))
+    found = np.concatenate(differences)
+    better = found < 0 if direction == "min" else found > 0
+    bounds = np.quantile(found, [0.025, 0.975])
+    return Comparison(
+        difference=difference, low=float(bounds[0]), high=float(bounds[1]), probability_better=float(better.mean())
+    )
+
+
+def interval(
+    sums: NDArray[np.float64],
+    metric: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float] | None:
+    """Returns the middle 95 % of a system's metric over resampled sequences (the percentile bootstrap).
+
+    Resamples on which the metric is not a number (no sequence that it counts was drawn) are left out.
+
+    Args:
+        sums: sums per sequence, `<float64>[S, K]`.
+        metric: summed statistics `<float64>[..., K]` to the metric `<float64>[...]`.
+        resamples: how often the S sequences are drawn.
+        seed: of the draws.
+
+    Returns:
+        Its ends; None for fewer than two sequences, which say nothing of how much they differ.
+
+    Source: Efron & Tibshirani 1993, ch. 13.
+    """
+    if len(sums) < 2:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.concatenate([metric(totals) for totals in _resampled(sums, resamples, seed)])
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _resampled(sums: NDArray[np.float64], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yields sums over sequences drawn with replacement, `<float64>[part of the resamples, K]`."""
+    random, sequences = np.random.default_rng(seed), len(sums)
     at_once = max(1, _CELLS // sequences)
     for low in range(0, resamples, at_once):
         rows = min(at_once, resamples - low)
         # How often each sequence is drawn: a multinomial sample, by counting, ten times as fast as numpy's own.
         drawn = random.integers(sequences, size=(rows, sequences)) + np.arange(rows)[:, None] * sequences
         weights = np.bincount(drawn.ravel(), minlength=rows * sequences).reshape(rows, sequences)
-        totals_a, totals_b = np.split(weights @ both, 2, axis=1)
-        differences[low : low + rows] = metric(totals_a) - metric(totals_b)
-    better = differences < 0 if direction == "min" else differences > 0
-    bounds = np.quantile(differences, [0.025, 0.975])
-    return Comparison(
-        difference=difference, low=float(bounds[0]), high=float(bounds[1]), probability_better=float(better.mean())
-    )
+        yield weights @ sums

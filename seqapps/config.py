@@ -41,11 +41,15 @@ class SourceConfig(Section):
             `document` (every file is one running text with its line ends).
         fields: what the file calls the columns that the application needs, such as `text = "review"`; a column that
             is not named here has its own name.
-        columns: names of the columns of a `csv`, `tsv` or `conll` file that has no header line.
+            Where neither it nor `columns` says it, `tokens` and `tags` are the first and the last cell of `conll`, and
+            `form` and `upos` of `conllu`.
+        columns: names of the columns of a `csv`, `tsv` or `conll` file that has no header line. A row with another
+            number of cells is rejected.
         from_path: columns that stand in the file's path: `folder` (name of its folder), `stem` (name before the first
-            dot) or `suffix` (what follows it), such as `label = "folder"`.
+            dot) or `suffix` (what follows it, without `.gz`), such as `label = "folder"`.
         beside: for `aligned`, the file of every further column: a name in the same folder, in which `*` stands for
-            the stem of the first file, such as `target = "*.fr"` or `tags = "seq.out"`.
+            the stem of the first file, such as `target = "*.fr"` or `tags = "seq.out"`. The lines of `files` are the
+            column that is left; where a folder or a pattern finds the files beside as well, they are not `files`.
         comment: lines that begin with it are left out (`conll`).
     """
 
@@ -83,16 +87,34 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _no_idle_options(self) -> Self:
-        if self.rows in ("document", "paragraph") and self.format != "text":
-            raise ValueError(f"`source.rows` = \"{self.rows}\" is for format \"text\". Received: {self.format!r}")
+        formats = _FORMATS_OF_ROWS.get(self.rows)
+        if formats and self.format not in formats:
+            allowed = " or ".join(f"\"{name}\"" for name in formats)
+            raise ValueError(f"`source.rows` = \"{self.rows}\" is for format {allowed}. Received: {self.format!r}")
         for name, formats in _OPTIONS_OF_FORMATS.items():
             if getattr(self, name) and self.format not in formats:
                 raise ValueError(f"`source.{name}` is for format {' or '.join(formats)}. Received: {self.format!r}")
         if self.format == "aligned" and not self.beside:
             raise ValueError("format \"aligned\" needs `source.beside`. Example: beside = { target = \"*.fr\" }")
+        if self.format == "aligned" and self.url:
+            raise ValueError("format \"aligned\" needs several files, and `source.url` is one. Allowed: files, train")
+        return self
+
+    @model_validator(mode="after")
+    def _one_place_for_a_column(self) -> Self:
+        if len({*self.columns}) < len(self.columns) or "" in self.columns:
+            raise ValueError(f"`source.columns` must be different names. Received: {list(self.columns)}")
+        places = [name for option in (self.fields, self.from_path, self.beside) for name in option]
+        twice = sorted({name for name in places if places.count(name) > 1})
+        if twice:
+            raise ValueError(
+                "a column comes from one place: `source.fields`, `source.from_path` or `source.beside`. Received: "
+                f"{twice[0]!r} in two of them"
+            )
         return self
 
 
+_FORMATS_OF_ROWS = {"document": ("text",), "paragraph": ("text",), "file": ("text", "csv", "tsv")}
 _OPTIONS_OF_FORMATS = {
     "columns": ("csv", "tsv", "conll"),
     "beside": ("aligned",),
@@ -132,7 +154,8 @@ class DataConfig(Section):
         max_row_bytes: longer rows are rejected (`over-long`).
         max_reject_fraction: above this share of rejected rows `prepare` fails.
         shard_bytes: size of the byte range that is one element of the job and writes one shard.
-        keep: further columns of the raw row that travel with the example, for `seqapps evaluate --slices COLUMN`.
+        keep: further columns of the raw row that travel with the example, for `seqapps evaluate --slices COLUMN`. They
+            must be there, and may be empty.
     """
 
     split: SplitConfig = SplitConfig()
@@ -285,12 +308,22 @@ class EvaluationConfig(Section):
     """How the test split is scored.
 
     Args:
-        streams: contiguous streams of stateful scoring; 1 carries the state over the whole text.
-        window: time steps per call.
+        streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
+        window: of a language model: time steps per call.
+        beam: of a translation: hypotheses that the search keeps; 1 is greedy.
+        length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
+            probability alone.
+        max_length: of a translation: most units that are written.
+        bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
+            characters, `zh` characters of Chinese and words, `none` what white space divides.
     """
 
     streams: int = Field(1, ge=1)
     window: int = Field(256, ge=1)
+    beam: int = Field(4, ge=1)
+    length_penalty: float = Field(0.6, ge=0.0)
+    max_length: int = Field(100, ge=1)
+    bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
 
 
 class PromotionConfig(Section):

@@ -4,10 +4,14 @@
     statistics.npz                sums per sequence of every system, for the paired bootstrap
     model-against-baselines.png   the objective of every system
     baselines/                    the baselines' sums, so that the next evaluation does not fit them again
+
+Tables, pictures and examples of the application (`seqapps.details`) lie beside them.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
 import time
 import zipfile
@@ -20,15 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from seqapps import __version__, baselines
 from seqapps.applications import Application
 from seqapps.bootstrap import Comparison, paired_bootstrap
+from seqapps.details import write_details
 from seqapps.errors import DataError, RunError
 from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
 from seqapps.preprocessing.blocks import Ragged
+from seqapps.scoreboard import picture
 from seqapps.trained import Trained
 
 __all__ = [
@@ -42,15 +46,15 @@ __all__ = [
     "as_metrics",
     "evaluate",
     "paired_bootstrap",
-    "picture",
     "read_evaluation",
     "read_statistics",
-    "table",
 ]
 
 FILE_NAME = "evaluation.json"
 STATISTICS = "statistics.npz"
 PICTURE = "model-against-baselines.png"
+
+_REMEDY = "A model that diverged does this: lower training.learning_rate or training.clip_threshold."
 
 
 class _Record(BaseModel):
@@ -62,7 +66,7 @@ class Score(_Record):
 
     Args:
         description: what it is, in one line.
-        metrics: metric name to value.
+        metrics: metric name to value; those that it does not give are left out.
         seconds: time to fit and score it; that of the first time when it came from the cache.
     """
 
@@ -100,6 +104,7 @@ class Evaluation(_Record):
         baselines: name to what it reached.
         champion: the version in service; none when there is none yet.
         seconds: time to score the model.
+        pictures: title to file of the application's pictures, relative to the folder.
     """
 
     application: str
@@ -114,6 +119,7 @@ class Evaluation(_Record):
     baselines: dict[str, Score]
     champion: ChampionScore | None = None
     seconds: float
+    pictures: dict[str, str] = {}
 
 
 def evaluate(  # noqa: PLR0913 - what a run has at this point
@@ -139,7 +145,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
 
     Raises:
         DataError: the prepared folder has other vocabularies than the model.
-        RunError: a system gives scores that are not finite.
+        RunError: a system gives no finite objective.
     """
     application, manifest = trained.application, read_manifest(prepared)
     different = _difference(trained.manifest, manifest)
@@ -151,7 +157,8 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     examples = application.examples(prepared, manifest, split)
     console.print(f"evaluate: scoring the model on {split} ({manifest.splits[split].tokens:,} units)")
     began = time.monotonic()
-    statistics = {"model": _statistics(application, application.predict(trained.model, examples), examples, "model")}
+    prediction = application.predict(trained.model, examples)
+    statistics = {"model": _statistics(application, prediction, examples, "model")}
     seconds, scores = time.monotonic() - began, {}
     for name in application.baselines():
         ground = _ground(name, application, prepared, manifest, console)
@@ -161,11 +168,19 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         console.print(f"evaluate: scoring the champion, version {champion_version}")
         service, found = _champion(champion, champion_version, application, manifest, examples)
         statistics |= found
+    pictures = write_details(
+        application,
+        folder,
+        prediction=prediction,
+        statistics=statistics["model"],
+        examples=examples,
+        resources=trained.resources,
+    )
     evaluation = Evaluation(
         application=application.name,
         split=split,
         note=note,
-        unit=_unit(application),
+        unit=application.unit,
         units=manifest.splits[split].tokens,
         sequences=len(statistics["model"]),
         objective=application.objective,
@@ -174,6 +189,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         baselines=scores,
         champion=service,
         seconds=round(seconds, 3),
+        pictures=pictures,
     )
     _write_arrays(folder / STATISTICS, statistics)
     picture(evaluation, folder / PICTURE)
@@ -222,52 +238,6 @@ def as_metrics(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-def table(evaluation: Evaluation) -> Table:
-    """Returns all systems with their metrics, the baselines from the worst to the best; the best figure is marked."""
-    systems = _systems(evaluation)
-    objectives = [metrics[evaluation.objective] for _, metrics in systems if metrics]
-    best = min(objectives) if evaluation.direction == "min" else max(objectives)
-    result = Table(title=f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s", title_justify="left")
-    result.add_column("system")
-    for metric in evaluation.metrics:
-        result.add_column(_label(metric, evaluation.unit), justify="right")
-    for name, metrics in systems:
-        is_best = bool(metrics) and metrics[evaluation.objective] == best
-        cells = [_figure(metrics[metric]) if metrics else "not comparable" for metric in evaluation.metrics]
-        mark = " *" if is_best else ""
-        result.add_row(f"{name}{mark}", *cells, style="bold green" if is_best else None)
-    captions = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
-    result.caption = Text(". ".join(["* best", *(caption for caption in captions if caption)]))
-    return result
-
-
-def picture(evaluation: Evaluation, path: Path) -> None:
-    """Writes a PNG: the objective of every system as a bar, the model's in colour."""
-    from matplotlib.figure import Figure
-
-    systems = [(name, metrics[evaluation.objective]) for name, metrics in _systems(evaluation) if metrics]
-    names, values = zip(*systems, strict=True)
-    colours = ["#1f77b4" if name == "model" else "#b0b0b0" for name in names]
-    figure = Figure(figsize=(7.0, 1.2 + 0.4 * len(names)), layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(names, values, color=colours)
-    axes.bar_label(bars, labels=[_figure(value) for value in values], padding=3)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    # A uniform guess over 10,000 words leaves all others a pixel on a linear axis. From 1 on, a bar is as long as the
-    # cross entropy.
-    if min(values) >= 1 and max(values) > 10 * min(values):
-        axes.set_xscale("log")
-        axes.set_xlim(1, max(values) ** 1.15)
-    better = "lower" if evaluation.direction == "min" else "higher"
-    axes.set_xlabel(f"{_label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
-    axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
-
-
 def _split(manifest: Manifest) -> tuple[str, str]:
     """Returns the split to score, and why it is not the test split."""
     if "test" in manifest.splits and manifest.splits["test"].rows:
@@ -311,7 +281,7 @@ def _baseline(
         "config": config.baselines.model_dump(mode="json", exclude={"names"}),
         "seed": config.seed,
         "segment": config.promotion.segment,
-        "code": [__version__, *(sha256_of(path) for path in sorted(Path(baselines.__file__).parent.glob("*.py")))],
+        "code": [__version__, *map(sha256_of, _sources(application))],
     }
     cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
     # A file that was cut short by a full disk is made again.
@@ -325,6 +295,13 @@ def _baseline(
     score = Score(description=baseline.description, metrics=_metrics(application, statistics), seconds=seconds)
     _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
     return score, statistics
+
+
+def _sources(application: Application) -> list[Path]:
+    """Returns the files that decide a baseline's sums: the baselines, the application, and what it measures with."""
+    package = Path(baselines.__file__).parent
+    files = [*package.glob("*.py"), *(package.parent / "modeling").glob("*.py")]
+    return [*sorted(files), Path(inspect.getfile(type(application)))]
 
 
 def _champion(
@@ -342,42 +319,33 @@ def _champion(
 def _statistics(
     application: Application, prediction: NDArray[Any], examples: Mapping[str, Ragged], system: str
 ) -> NDArray[np.float64]:
-    """Returns sums per sequence; a system that gives NaN or infinity has no metric, and says so here."""
-    wrong = int(np.count_nonzero(~np.isfinite(prediction)))
+    """Returns sums per sequence; a system without a finite objective has diverged or is wrong, and says so here.
+
+    Predictions may be any arrays, and hold what is not a number where a system does not give it. Those of a network
+    that are plain numbers are all finite, or it has diverged.
+    """
+    is_network = system in ("model", "champion") and prediction.dtype.kind == "f"
+    wrong = int(np.count_nonzero(~np.isfinite(prediction))) if is_network else 0
     if wrong:
         raise RunError(
-            f"evaluate: {system} gives {wrong:,} of {prediction.size:,} scores that are not finite. A model that "
-            "diverged does this: lower training.learning_rate or training.clip_threshold."
+            f"evaluate: {system} gives {wrong:,} of {prediction.size:,} scores that are not finite. {_REMEDY}"
         )
-    return application.statistics(prediction, examples)
+    statistics = application.statistics(prediction, examples)
+    with np.errstate(all="ignore"):
+        value = float(application.metrics(statistics.sum(axis=0))[application.objective])
+    if not math.isfinite(value):
+        raise RunError(
+            f"evaluate: {application.objective} of {system} must be finite: everything is compared by it. Received: "
+            f"{value} over {len(statistics):,} sequences. {_REMEDY if system in ('model', 'champion') else ''}".rstrip()
+        )
+    return statistics
 
 
 def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[str, float]:
-    return {name: float(value) for name, value in application.metrics(statistics.sum(axis=0)).items()}
-
-
-def _unit(application: Application) -> str:
-    """Returns what one step of the data is, for the tables: the tokenizer's unit where there is one."""
-    tokens = getattr(application.config.data, "tokens", None)
-    return str(getattr(tokens, "unit", "unit"))
-
-
-def _systems(evaluation: Evaluation) -> list[tuple[str, dict[str, float]]]:
-    """Returns name and metrics of the baselines, the worst first, of the champion and of the model."""
-    sign = 1 if evaluation.direction == "max" else -1
-    scores = sorted(evaluation.baselines.items(), key=lambda item: sign * item[1].metrics[evaluation.objective])
-    systems = [(name, score.metrics) for name, score in scores]
-    if evaluation.champion is not None:
-        systems.append((f"champion (version {evaluation.champion.version})", evaluation.champion.metrics))
-    return [*systems, ("model", evaluation.metrics)]
-
-
-def _label(metric: str, unit: str) -> str:
-    return f"{metric} per {unit}" if metric in ("bits", "nats") else metric.replace("_", " ")
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.1f}" if value >= 100 else f"{value:.3f}"
+    """Returns the metrics that a system gives; those that are not a number it does not."""
+    with np.errstate(all="ignore"):
+        found = application.metrics(statistics.sum(axis=0))
+    return {name: float(value) for name, value in found.items() if not math.isnan(value)}
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

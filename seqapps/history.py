@@ -18,8 +18,8 @@ class EpochLog:
         epoch: counted from 1.
         steps: steps of the epoch.
         loss: mean over the positions that training saw, with dropout and while the weights moved.
-        perplexity: exp(loss).
-        validation_loss, validation_perplexity: of the whole validation split.
+        validation_loss: of the whole validation split.
+        perplexity, validation_perplexity: exp of the losses; None where the loss is no cross entropy.
         objective: the figure that the best weights are kept by, on the validation split.
         best: whether it is the best so far.
         learning_rate: of the epoch's last step.
@@ -34,9 +34,9 @@ class EpochLog:
     epoch: int
     steps: int
     loss: float
-    perplexity: float
+    perplexity: float | None
     validation_loss: float
-    validation_perplexity: float
+    validation_perplexity: float | None
     objective: float
     best: bool
     learning_rate: float
@@ -56,7 +56,8 @@ class StepLog:
     Args:
         epoch: counted from 1.
         step: steps done in this epoch, of `steps`.
-        loss, perplexity, gradient_norm: over the steps since the last log.
+        loss, gradient_norm: over the steps since the last log.
+        perplexity: exp(loss); None where the loss is no cross entropy.
         learning_rate: of the last step.
         tokens_per_second: in this epoch.
         seconds_left: of the whole training, if no epoch stops it early.
@@ -66,7 +67,7 @@ class StepLog:
     step: int
     steps: int
     loss: float
-    perplexity: float
+    perplexity: float | None
     gradient_norm: float
     learning_rate: float
     tokens_per_second: float
@@ -84,6 +85,7 @@ class TrainingPlan:
         epoch, step: where it begins: epochs done, and steps done of the next one.
         past: epochs that an earlier process has done.
         note: what was found in the folder, for people; empty for a fresh start.
+        padding: share of an epoch's positions that are padding.
     """
 
     epochs: int
@@ -96,6 +98,7 @@ class TrainingPlan:
     step: int = 0
     past: tuple[EpochLog, ...] = ()
     note: str = ""
+    padding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class History:
         stopped: why it ended: `epochs` (all done) or `early` (no improvement).
         parameters: trainable numbers of the model.
         epochs: one log an epoch.
+        padding: share of an epoch's positions that were padding.
     """
 
     objective: str
@@ -117,6 +121,7 @@ class History:
     stopped: Literal["epochs", "early"]
     parameters: int
     epochs: tuple[EpochLog, ...]
+    padding: float = 0.0
 
     @property
     def seconds(self) -> float:

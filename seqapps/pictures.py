@@ -24,7 +24,7 @@ def learning_curves(history: History, path: Path) -> None:
     epochs = [log.epoch for log in history.epochs]
     losses.plot(epochs, [log.loss for log in history.epochs], ".-", label="training")
     losses.plot(epochs, [log.validation_loss for log in history.epochs], ".-", label="validation")
-    _label(losses, "loss (nats per unit)")
+    _label(losses, loss_title(history))
     objective.plot(epochs, [log.objective for log in history.epochs], ".-", label="validation")
     objective.plot([history.best_epoch], [history.best], "o", mfc="none", ms=10, label=f"best {history.best:.4g}")
     _label(objective, history.objective)
@@ -37,6 +37,11 @@ def learning_curves(history: History, path: Path) -> None:
     _label(rates, "learning rate")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
+
+
+def loss_title(history: History) -> str:
+    """Returns what the loss is counted in: nats where it is a cross entropy."""
+    return "loss (nats per unit)" if history.objective == "perplexity" else "loss (mean per unit)"
 
 
 def _label(axes: Axes, title: str) -> None:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 
 _SECONDS_BETWEEN_LINES = 30.0
-_HEADER = "epoch     loss  validation  {:>12}      rate      |g|   clip   units/s     time"
+_FIGURE = 12
+_HEADER = "epoch     loss  validation  {:>{}}      rate      |g|   clip   units/s     time"
 
 
 class TrainingDisplay:
@@ -29,11 +30,12 @@ class TrainingDisplay:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._epochs = 0
+        self._width = _FIGURE
         self._line_at = 0.0
 
     def on_start(self, plan: TrainingPlan) -> None:
         """Says what begins, or where it goes on, and shows the epochs that are done."""
-        self._epochs = plan.epochs
+        self._epochs, self._width = plan.epochs, max(_FIGURE, len(plan.objective))
         if plan.note:
             self._console.print(f"[yellow]{escape(plan.note)}")
         if plan.epoch or plan.step:
@@ -41,9 +43,9 @@ class TrainingDisplay:
             self._console.print(f"Going on from the checkpoint: {done}.")
         self._console.print(
             f"{plan.parameters:,} parameters, {plan.tokens:,} units in {plan.steps:,} steps an epoch, "
-            f"{plan.epochs} epochs"
+            f"{plan.epochs} epochs, {plan.padding:.0%} padding"
         )
-        self._line(_HEADER.format(plan.objective))
+        self._line(_HEADER.format(plan.objective, self._width))
         for log in plan.past:
             self._row(log)
         if self._console.is_terminal:
@@ -51,8 +53,9 @@ class TrainingDisplay:
 
     def on_step(self, log: StepLog) -> None:
         """Moves the bar; without a terminal writes a line now and then."""
+        perplexity = "" if log.perplexity is None else f"perplexity {log.perplexity:.4g}  "
         text = (
-            f"loss {log.loss:.3f}  perplexity {log.perplexity:.4g}  {log.tokens_per_second:,.0f} units/s  "
+            f"loss {log.loss:.3f}  {perplexity}{log.tokens_per_second:,.0f} units/s  "
             f"|g| {log.gradient_norm:.3g}  {duration(log.seconds_left)} left"
         )
         if self._progress is not None and self._task is not None:
@@ -103,7 +106,7 @@ class TrainingDisplay:
     def _row(self, log: EpochLog) -> None:
         best = " *" if log.best else ""
         self._line(
-            f"{log.epoch:>5}  {log.loss:>7.4f}  {log.validation_loss:>10.4f}  {log.objective:>12.4f}  "
+            f"{log.epoch:>5}  {log.loss:>7.4f}  {log.validation_loss:>10.4f}  {log.objective:>{self._width}.4f}  "
             f"{log.learning_rate:>8.2g}  {log.gradient_norm:>7.3g}  {log.clip_share:>5.0%}  "
             f"{log.tokens_per_second:>8,.0f}  {duration(log.seconds):>7}{best}"
         )

@@ -69,11 +69,12 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") ->
         raise DataError(
             f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`."
         ) from None
-    application = application_of(config_from(record["config"], str(folder / FILE_NAME)))
     manifest = Manifest.model_validate(record["manifest"])
+    resources = load_resources(folder / "vocabularies", manifest)
+    application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)
     model = application.build(manifest, use_cudnn=use_cudnn)
     model.load_weights(folder / WEIGHTS)
-    return Trained(application, manifest, model, load_resources(folder / "vocabularies", manifest))
+    return Trained(application, manifest, model, resources)
 
 
 def load_resources(folder: Path, manifest: Manifest) -> dict[str, Any]:

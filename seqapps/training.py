@@ -297,6 +297,7 @@ class _Run:
             step=self.step,
             past=tuple(self.logs),
             note=note,
+            padding=self.batches.padding,
         )
 
     def _step_log(self, recent: Sums) -> StepLog:
@@ -306,7 +307,7 @@ class _Run:
             step=self.step,
             steps=self.batches.steps,
             loss=recent.mean_loss,
-            perplexity=perplexity(recent.mean_loss),
+            perplexity=self._perplexity(recent.mean_loss),
             gradient_norm=recent.mean_norm,
             learning_rate=self._rate(self.step - 1),
             tokens_per_second=self.clock.tokens_per_second,
@@ -319,9 +320,9 @@ class _Run:
             epoch=self.epoch + 1,
             steps=self.batches.steps,
             loss=sums.mean_loss,
-            perplexity=perplexity(sums.mean_loss),
+            perplexity=self._perplexity(sums.mean_loss),
             validation_loss=validation_loss,
-            validation_perplexity=perplexity(validation_loss),
+            validation_perplexity=self._perplexity(validation_loss),
             objective=value,
             best=improved,
             learning_rate=self._rate(self.step - 1),
@@ -333,6 +334,10 @@ class _Run:
             seconds=self.clock.seconds,
             sample=sample,
         )
+
+    def _perplexity(self, loss: float) -> float | None:
+        """Returns exp(loss) where that is what the objective is called."""
+        return perplexity(loss) if self.objective.name == "perplexity" else None
 
     def _sample(self, sample: Sample | None) -> str:
         if sample is None:
@@ -357,6 +362,7 @@ class _Run:
             stopped="early" if self._stopped_early() and self.epoch < self.epochs else "epochs",
             parameters=_parameters(self.model),
             epochs=tuple(self.logs),
+            padding=self.batches.padding,
         )
 
 

@@ -27,15 +27,14 @@ from seqapps.evaluation import (
     as_metrics,
     evaluate,
     paired_bootstrap,
-    picture,
     read_evaluation,
     read_statistics,
-    table,
 )
 from seqapps.manifest import Manifest, Shard, Split, Table, VocabularyFile, read_manifest, sha256_of, write_manifest
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
+from seqapps.scoreboard import picture, tables
 from seqapps.trained import Trained
 
 BEGIN, END = 2, 3
@@ -128,7 +127,8 @@ def silent() -> Console:
 
 def printed(evaluation: Evaluation) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(table(evaluation))
+    for table in tables(evaluation):
+        console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 

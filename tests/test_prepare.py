@@ -160,9 +160,9 @@ def test_jsonl_rows(tmp_path: Path) -> None:
     source = given_splits(tmp_path, b"\n".join(rows), format="jsonl")
     (tmp_path / "valid.txt").write_bytes(b'{"text": "v"}\n')
     folder = run(configuration(source, max_reject_fraction=1.0), tmp_path)
-    assert texts_of(folder, "train") == ["one two <eos>", "déjà <eos>"]
+    assert texts_of(folder, "train") == ["one two <eos>", "3 <eos>", "déjà <eos>"]
     assert [(reject["line"], reject["reason"]) for reject in rejects_of(folder)] == [
-        (2, "missing-field"), (3, "missing-field"), (4, "unreadable-json"), (5, "missing-field"), (6, "not-utf-8"),
+        (3, "missing-field"), (4, "unreadable-json"), (5, "missing-field"), (6, "not-utf-8"),
         (7, "empty"),
     ]  # fmt: skip
 

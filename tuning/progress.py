@@ -56,7 +56,7 @@ class SearchDisplay:
     def on_step(self, log: Any) -> None:
         """Moves the bar."""
         done = (log.epoch - 1) * log.steps + log.step
-        now = f"epoch {log.epoch}/{self._epochs}, training perplexity {log.perplexity:.2f}"
+        now = f"epoch {log.epoch}/{self._epochs}, training loss {log.loss:.3f}"
         self._progress.update(self._task, completed=done, now=now)
 
     def on_epoch(self, log: Any) -> None:

@@ -95,11 +95,12 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
         listeners: told of every step and epoch.
 
     Raises:
-        RunError: the best figure is not a number.
+        RunError: padding changes what the model gives, or the best figure is not a number.
     """
     import keras
 
     from seqapps import training
+    from seqapps.audit import audit
     from seqapps.trained import load_resources
 
     keras.backend.clear_session()
@@ -108,9 +109,11 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     application = application_of(config)
     model = application.build(manifest)
     application.initialise(model, load_resources(prepared / "vocabularies", manifest))
+    batches = application.batches(prepared, manifest, "train")
+    audit(model, batches, precision=config.training.precision)
     history = training.train(
         model,
-        PartBatches(application.batches(prepared, manifest, "train"), config.tuning.max_rows_fraction),
+        PartBatches(batches, config.tuning.max_rows_fraction),
         application.batches(prepared, manifest, "validation"),
         config,
         folder,

@@ -80,6 +80,7 @@ class Application(ABC):
 
     Args:
         config: the whole configuration of the run.
+        resources: of the trained model that it goes with: `predict` writes text with its tokenizers. Empty before.
     """
 
     name: ClassVar[str]
@@ -95,13 +96,15 @@ class Application(ABC):
     direction: Literal["min", "max"]
     """Which way the objective improves."""
     columns: tuple[str, ...]
-    """Raw columns it needs from the reader. May be a property, where it follows from the configuration."""
+    """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
+    `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""
     judged: ClassVar[bool] = False
     """Whether an epoch is judged by `predict`, `statistics` and `metrics` on the validation split, and its best
     weights kept by the objective itself. Otherwise by the mean loss, as `criterion().figure` says."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, resources: Resources | None = None) -> None:
         self.config = config
+        self.resources: Resources = resources or {}
 
     def check(self) -> None:
         """Raises for combinations of sections that cannot work, before anything expensive starts.
@@ -409,6 +412,6 @@ def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str
     }
 
 
-def application_of(config: RunConfig) -> Application:
-    """Returns the application of a configuration."""
-    return load(config.application)(config)
+def application_of(config: RunConfig, resources: Resources | None = None) -> Application:
+    """Returns the application of a configuration; with the resources of a trained model where there is one."""
+    return load(config.application)(config, resources)

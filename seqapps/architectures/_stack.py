@@ -48,13 +48,14 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
         x: `<float>[B, T, D]`.
         mask: `<bool>[B, T]`, True on what is real: right-padded rows. It is passed explicitly; a row of padding alone
             is run for one step, since cuDNN takes no empty row.
+            None runs every step: enough where only the steps before a real one decide what it gives.
         name: begins the layers' names.
         initial: the layers' states before the first step (per layer those of the forward direction, then of the
             backward one); None starts from zero.
         use_cudnn: False builds layers that run on any machine, with the same weights.
 
     Returns:
-        `<float>[B, T, D or 2 D]`, 0 on padding, and for every layer the states after the last real step,
+        `<float>[B, T, D or 2 D]`, 0 where the mask is False, and for every layer the states after the last real step,
         `<float>[B, D]` each (h, and c of an LSTM; forward, then backward).
     """
     import keras
@@ -62,9 +63,10 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     from seqapps.modeling.recurrent import recurrent_layer
 
     prefix = f"{name}_" if name else ""
-    real = keras.ops.cast(mask, "float32")[:, :, None]
-    # The first step of every row counts, so that no row is empty.
-    steps = keras.ops.logical_or(mask, keras.ops.cumsum(keras.ops.ones_like(mask, dtype="int32"), axis=1) == 1)
+    steps = mask
+    if mask is not None:
+        # The first step of every row counts, so that no row is empty.
+        steps = keras.ops.logical_or(mask, keras.ops.cumsum(keras.ops.ones_like(mask, dtype="int32"), axis=1) == 1)
     states = []
     for index, units in enumerate(config.units):
         x = spatial_dropout(x, config.dropout, f"{prefix}dropout_{index}")
@@ -72,7 +74,8 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
         if config.bidirectional:
             layer = keras.layers.Bidirectional(layer, name=f"{prefix}bi_{config.cell}_{index}")
         x, *last = layer(x, mask=steps, initial_state=initial[index] if initial else None)
-        x = x * keras.ops.cast(real, x.dtype)
+        if mask is not None:
+            x = x * keras.ops.cast(mask, x.dtype)[:, :, None]
         states.append(last)
     return spatial_dropout(x, config.dropout, f"{prefix}dropout_out"), states
 

@@ -23,6 +23,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "saved_model": (*_MODEL, "seqapps/serving/*.py"),
     "promote": ("seqapps/promotion.py", "seqapps/served_pyfunc.py"),
     "export": (),
+    "report": ("seqapps/report/*.py",),
 }
 """Stage to the files that it begins with. What is loaded by name (applications, baselines, ...) must stand here."""
 

@@ -22,28 +22,43 @@ HELP = "score the test split against the baselines and the champion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes CONFIG."""
+    """Takes CONFIG and `--slices FIELD`."""
     add_config(parser)
+    parser.add_argument(
+        "--slices",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="also the objective of each slice by `length`, `label`, or a column of data.keep; several with commas",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Evaluates, and prints the table to stdout."""
+    """Evaluates, and prints the tables to stdout."""
     from seqapps.commands import prepare, train, tune
     from seqapps.commands._journey import journey_of
 
     journey = journey_of(arguments, console)
     prepared = prepare.need(journey)
     journey = tune.winner(journey, prepared)
-    show(stage(journey, prepared, train.need(journey, prepared)))
+    trained = train.need(journey, prepared)
+    fields = [field.strip() for given in arguments.slices for field in given.split(",") if field.strip()]
+    _check_fields(journey, prepared, fields)
+    record = stage(journey, prepared, trained)
+    show(record)
+    if fields:
+        _slice(journey, prepared, trained, record, fields)
     return 0
 
 
 def show(record: Record) -> None:
     """Prints the table of an evaluation to stdout."""
-    from seqapps import evaluation
     from seqapps.commands._page import page
+    from seqapps.evaluation import read_evaluation
+    from seqapps.scoreboard import tables
 
-    page().print(evaluation.table(evaluation.read_evaluation(record.outputs[0])))
+    for table in tables(read_evaluation(record.outputs[0])):
+        page().print(table)
 
 
 def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
@@ -101,11 +116,44 @@ def opponent(journey: Journey, trained: Record) -> str:
     return NO_CHAMPION if found is None else found.version
 
 
+def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
+    """Raises for a field that is not known, before anything is scored."""
+    if all(field == "length" or field in journey.config.data.keep for field in fields):
+        return
+    from seqapps.commands._stack import import_tensorflow
+
+    import_tensorflow()
+    from seqapps.applications import application_of
+    from seqapps.manifest import read_manifest
+    from seqapps.slices import slices_of
+
+    application, manifest = application_of(journey.config), read_manifest(prepared)
+    examples = application.examples(prepared, manifest, "validation")
+    for field in fields:
+        slices_of(application, field, examples)
+
+
+def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fields: list[str]) -> None:
+    """Measures slices, prints them to stdout and logs them."""
+    from seqapps.applications import application_of
+    from seqapps.commands._page import page
+    from seqapps.commands._stack import import_tensorflow
+    from seqapps.manifest import read_manifest
+
+    import_tensorflow()
+    from seqapps import slices
+
+    application, folder = application_of(journey.config), record.outputs[0]
+    for found in slices.measure(application, prepared, read_manifest(prepared), folder, fields):
+        page().print(slices.table(found))
+    journey.tracker.log_artifact(trained.result["run_id"], folder / slices.FILE_NAME, "evaluation")
+
+
 def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -> None:
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
-    from seqapps import evaluation, training
+    from seqapps import details, evaluation, training
     from seqapps.trained import load_trained
 
     training.configure(journey.config)
@@ -118,11 +166,12 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
         champion_version="" if version == NO_CHAMPION else version,
         console=journey.console,
     )
-    evaluation.picture(result, folder / "evaluation.png")
     tracker, run_id = journey.tracker, trained.result["run_id"]
     tracker.log_metrics(run_id, evaluation.as_metrics(result))
-    for name in ("evaluation.json", "evaluation.png"):
+    for name in (evaluation.FILE_NAME, evaluation.PICTURE, details.BREAKDOWNS, details.EXAMPLES):
         tracker.log_artifact(run_id, folder / name, "evaluation")
+    if result.pictures:
+        tracker.log_artifact(run_id, folder / details.PICTURES, f"evaluation/{details.PICTURES}")
 
 
 def _champion(journey: Journey, version: str) -> Trained | None:

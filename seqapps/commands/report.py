@@ -1,8 +1,10 @@
-"""`seqapps report RUN_OR_CONFIG`: one run on one page, from its configuration to the ledger and where things lie."""
+"""`seqapps report RUN_OR_CONFIG`: one run on one page, on the terminal and as an HTML file that stands by itself."""
 
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,30 +12,37 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from seqapps.commands._journey import Journey
+    from seqapps.commands.stages import Record
     from seqapps.config import RunConfig
     from seqapps.history import History
     from seqapps.manifest import Manifest
+    from seqapps.report import Run
     from seqapps.workspace import Workspace
 
-HELP = "one run on one page: configuration, data, epochs, figures, places"
+HELP = "one run on one page, on the terminal and as an HTML file"
 
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes a configuration, a run folder or an MLflow run."""
+    """Takes a configuration, a run folder or an MLflow run, and `--output FILE`."""
     parser.add_argument("run", metavar="RUN_OR_CONFIG", help="configuration file, run folder, or id of an MLflow run")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the HTML page (<run folder>/report.html)")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Prints the page to stdout."""
+    """Writes the HTML page, and prints the terminal's page to stdout; it ends with where everything lies."""
     from seqapps.commands._page import page
+    from seqapps.report import FILE_NAME, write_report
     from seqapps.workspace import Workspace
 
     workspace = Workspace(arguments.workspace)
-    folder = find(arguments.run, workspace, arguments.overrides)
+    found = collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
+    target = arguments.output or found.folder / FILE_NAME
+    write_report(found, target)
     out = page()
-    for part in parts(folder, workspace, arguments.tracking_uri):
+    for part in parts(found, workspace, target):
         out.print(part, soft_wrap=isinstance(part, str))
     return 0
 
@@ -69,24 +78,61 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
     )
 
 
-def parts(folder: Path, workspace: Workspace, uri: str) -> list[Any]:
+def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
+    """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
+    from seqapps.report import read_run
+
+    run = read_run(folder)
+    further: dict[str, Any] = {"prepared": _prepared(run, workspace)}
+    store = uri or run.uri
+    if store:
+        from seqapps.errors import UsageError
+        from seqapps.ledger import ledger
+        from seqapps.tracking import Tracker
+
+        tracker = Tracker.open(run.config, workspace, store)
+        further["ledger"] = ledger(tracker, run.config.model_name)
+        with suppress(UsageError):  # another store than the one that it was trained with
+            further["tags"] = dict(tracker.run(run.run_id).data.tags)
+    return replace(run, **further)
+
+
+def _prepared(run: Run, workspace: Workspace) -> Path | None:
+    """Returns the prepared folder of a run's data when it is still there."""
+    found = workspace.root.glob(f"prepared/*-{run.manifest.fingerprint[:12]}")
+    return next((folder for folder in found if (folder / "manifest.json").exists()), None)
+
+
+def stage(journey: Journey, trained: Record, promoted: Record, exported: Record) -> Record:
+    """Writes the page at the end of a journey when it is not done, and logs it. Its output is the file."""
+    from seqapps.commands import train
+    from seqapps.commands.stages import Record
+    from seqapps.report import FILE_NAME
+
+    upstream = {"promotion": promoted.inputs.fingerprint, "export": exported.inputs.fingerprint}
+    stage_inputs = journey.inputs("report", {}, upstream)
+    folder = train.folder_of(trained)
+
+    def work() -> Record:
+        from seqapps.report import write_report
+
+        write_report(collect(folder, journey.workspace, journey.tracker.uri), folder / FILE_NAME)
+        journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
+        return Record(stage_inputs, (folder / FILE_NAME,), {})
+
+    return journey.perform(stage_inputs, work)
+
+
+def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:
     """Returns what is printed, in order; parts of stages that are not done yet are left out."""
-    from seqapps.applications import config_from
-    from seqapps.commands._journey import read_json
-    from seqapps.history import History
-    from seqapps.manifest import Manifest
+    from seqapps.scoreboard import tables
 
-    stored = read_json(folder / "model" / "model.json")
-    config = config_from(stored["config"], str(folder / "model" / "model.json"))
-    page: list[Any] = [_configuration(config), _data(Manifest.model_validate(stored["manifest"]))]
-    if (folder / "history.json").exists():
-        history = History.from_dict(read_json(folder / "history.json"))
-        page += [_epochs(history)]
-    if (folder / "evaluation" / "evaluation.json").exists():
-        from seqapps.evaluation import read_evaluation, table
-
-        page.append(table(read_evaluation(folder / "evaluation")))
-    return [*page, *_registry(config, workspace, uri, folder), _places(folder, workspace, config)]
+    shown: list[Any] = [_configuration(run.config), _data(run.manifest)]
+    if run.history is not None:
+        shown.append(_epochs(run.history))
+    if run.evaluation is not None:
+        shown += tables(run.evaluation)
+    return [*shown, *_registry(run), _places(run, workspace, page)]
 
 
 def _configuration(config: RunConfig) -> Table:
@@ -100,7 +146,7 @@ def _configuration(config: RunConfig) -> Table:
 
 
 def _data(manifest: Manifest) -> Table:
-    table = _table("data", "split", "rows", "tokens")
+    table = _table("data", "split", "rows", "units")
     for name, split in manifest.splits.items():
         table.add_row(name, f"{split.rows:,}", f"{split.tokens:,}")
     vocabularies = manifest.vocabularies.items()
@@ -113,8 +159,9 @@ def _data(manifest: Manifest) -> Table:
 def _epochs(history: History) -> Table:
     bars = sparkline([epoch.validation_loss for epoch in history.epochs])
     table = _table(
-        f"training: {history.parameters:,} parameters, {history.seconds / 60:.1f} min, validation loss {bars}",
-        *("epoch", "loss", "validation loss", history.objective, "rate", "gradient norm", "clipped", "tokens/s"),
+        f"training: {history.parameters:,} parameters, {history.seconds / 60:.1f} min, {history.padding:.0%} padding, "
+        f"validation loss {bars}",
+        *("epoch", "loss", "validation loss", history.objective, "rate", "gradient norm", "clipped", "units/s"),
     )
     for epoch in history.epochs:
         mark = " *" if epoch.epoch == history.best_epoch else ""
@@ -131,38 +178,29 @@ def _epochs(history: History) -> Table:
     return table
 
 
-def _registry(config: RunConfig, workspace: Workspace, uri: str, folder: Path) -> list[Any]:
-    """Returns the ledger of the model; nothing when the store was never made."""
-    from seqapps.commands._journey import read_json
-
-    store = uri or str(read_json(folder / "run.json").get("uri", ""))
-    if not store:
-        return []
-    from seqapps.ledger import ledger
-    from seqapps.tracking import Tracker
-
-    tracker = Tracker.open(config, workspace, store)
-    table = _table(f"ledger of {config.model_name}", "when", "who", "action", "version", "champion", "reason")
-    for entry in ledger(tracker, config.model_name):
+def _registry(run: Run) -> list[Any]:
+    """Returns the ledger of the model; nothing when there is no decision."""
+    table = _table(f"ledger of {run.config.model_name}", "when", "who", "action", "version", "champion", "reason")
+    for entry in run.ledger:
         champion = f"{entry.before or '-'} -> {entry.after or '-'}"
         table.add_row(entry.when[:19], entry.who, entry.action, entry.version, champion, entry.reason)
     return [table] if table.row_count else []
 
 
-def _places(folder: Path, workspace: Workspace, config: RunConfig) -> str:
-    from seqapps.commands._journey import read_json
+def _places(run: Run, workspace: Workspace, page: Path) -> str:
     from seqapps.commands._page import places
     from seqapps.commands.stages import Records
 
-    exported, trained = (Records(workspace, config.name).last(stage) for stage in ("export", "train"))
+    exported, trained = (Records(workspace, run.config.name).last(stage) for stage in ("export", "train"))
     files = {
-        "run folder": folder,
-        "learning curves": folder / "learning_curves.png",
-        "SavedModel": folder / "saved_model",
+        "page": page,
+        "run folder": run.folder,
+        "learning curves": run.folder / "learning_curves.png",
+        "SavedModel": run.folder / "saved_model",
         "last export": exported.outputs[0] if exported is not None else None,
     }
     rows: dict[str, object] = {name: path for name, path in files.items() if path is not None and path.exists()}
-    rows["MLflow run"] = read_json(folder / "run.json").get("run_id", "")
+    rows["MLflow run"] = run.run_id
     if trained is not None:
         rows["MLflow page"] = trained.result["page"]
     return places(rows)

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 def travel(journey: Journey) -> None:
     """Does every stage that is not done, then shows where the journey ended."""
-    from seqapps.commands import evaluate, export, prepare, promote, train, tune
+    from seqapps.commands import evaluate, export, prepare, promote, report, train, tune
     from seqapps.commands._page import places
 
     prepared = prepare.stage(journey).outputs[0]
@@ -64,8 +64,10 @@ def travel(journey: Journey) -> None:
     evaluated = evaluate.stage(journey, prepared, trained)
     promoted = promote.stage(journey, prepared, trained, evaluated)
     exported = export.stage(journey, promoted)
+    reported = report.stage(journey, trained, promoted, exported)
     evaluate.show(evaluated)
     promote.show(promoted)
     print(exported.result["showcase"])
     folder, target, command = train.folder_of(trained), exported.outputs[0], trained.result["page"]
-    print(places({"run folder": folder, "SavedModel": target, "MLflow page": command}))
+    page = reported.outputs[0]
+    print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))

@@ -73,9 +73,12 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
+    from dataclasses import asdict
+
     from seqapps import training
     from seqapps.applications import application_of
-    from seqapps.manifest import read_manifest
+    from seqapps.audit import audit
+    from seqapps.manifest import read_manifest, write_json
     from seqapps.pictures import learning_curves
     from seqapps.progress import TrainingDisplay
     from seqapps.tracking import TrackingListener
@@ -90,9 +93,13 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     try:
         model = application.build(manifest)
         application.initialise(model, resources)
+        batches = application.batches(prepared, manifest, "train")
+        found = audit(model, batches, precision=config.training.precision)
+        journey.say(found.line)
+        write_json(folder / "audit.json", asdict(found))
         history = training.train(
             model,
-            application.batches(prepared, manifest, "train"),
+            batches,
             application.batches(prepared, manifest, "validation"),
             config,
             folder,

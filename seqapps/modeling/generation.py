@@ -55,7 +55,155 @@ class _Text(NamedTuple):
     written: Any
 
 
-class TextGenerator(tf.Module):  # type: ignore[misc]
+class TextDecoder(tf.Module):  # type: ignore[misc]
+    """What generators are made of: units that are read, written and scored, with the states handed on.
+
+    Args:
+        model: carries its states: `tokens <int32>[B, T]` and `state_*` in, `logits <float32>[B, T, V]` and `state_*`
+            out, at any T.
+        tokenizer: text to ids and back.
+        start: the unit before the first one (`<bos>` or `<eos>`, as in training).
+
+    Raises:
+        DataError: the model carries no states, so it cannot go on from where it is.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer, *, start: int) -> None:
+        super().__init__()
+        if not state_sizes(model):
+            raise DataError(
+                f"A model that writes text must carry its states (`state_*` inputs). Received: model {model.name!r} "
+                f"with inputs {[tensor.name for tensor in model.inputs]}."
+            )
+        self.model, self.tokenizer, self.start = model, tokenizer, start
+
+    def _read(self, ids: Any) -> tuple[dict[str, Any], Any]:
+        """Reads ragged ids after `start`; gives the states before the last unit, and that unit `<int32>[B]`.
+
+        Rows advance together to the end of the shortest, then the longer ones go on without it: equal lengths take
+        one call of the model, and no row ever meets padding.
+        """
+        rows, lengths = ids.nrows(tf.int32), tf.cast(ids.row_lengths(), tf.int32)
+        units = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
+
+        def unfinished(position: Any, states: dict[str, Any]) -> Any:
+            return tf.reduce_any(lengths > position)
+
+        def advance(position: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            active = tf.where(lengths > position)
+            ahead = tf.reduce_min(tf.gather_nd(lengths, active)) - position
+            stop = position + tf.minimum(ahead, _PROMPT_STEPS)
+            now = {name: tf.gather_nd(state, active) for name, state in states.items()}
+            _, after = self._call(tf.gather_nd(units, active)[:, position:stop], now)
+            return stop, {
+                name: tf.tensor_scatter_nd_update(state, active, after[name]) for name, state in states.items()
+            }
+
+        _, states = tf.while_loop(unfinished, advance, (0, zero_states(self.model, rows)))
+        return states, tf.gather(units, lengths, batch_dims=1)
+
+    def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
+        """Gives the written ids `<int32>[B, steps]` and their summed -log p `<float32>[B]`."""
+        rows = tf.shape(last)[0]
+        # A list of no elements cannot be stacked, so it has one at least; the slice below takes only what was written.
+        empty = tf.zeros([tf.maximum(max_length, 1), rows], tf.int32)
+        written = tf.TensorArray(tf.int32, size=tf.maximum(max_length, 1), element_shape=[None]).unstack(empty)
+
+        def unfinished(text: _Text) -> Any:
+            return (text.step < max_length) & ~tf.reduce_all(text.done)
+
+        def write_one(text: _Text) -> list[_Text]:
+            logits, states = self._step(text.unit, text.states)
+            chosen = choose(tf.where(self._writable(), logits, -np.inf), text.step, sampling)
+            unit = tf.where(text.done, PAD, chosen)
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(unit, logits)
+            return [
+                _Text(
+                    step=text.step + 1,
+                    unit=unit,
+                    done=text.done | (unit == END),
+                    nats=text.nats + tf.where(text.done, 0.0, nats),
+                    states=states,
+                    written=text.written.write(text.step, unit),
+                )
+            ]
+
+        begin = _Text(tf.constant(0), last, tf.zeros([rows], tf.bool), tf.zeros([rows]), states, written)
+        (text,) = tf.while_loop(unfinished, write_one, [begin])
+        return tf.transpose(text.written.stack()[: text.step]), text.nats
+
+    def _scored(self, text: Any, states: dict[str, Any]) -> dict[str, Any]:
+        """Gives the outputs of `score` for texts that begin with `states`."""
+        ids = self.tokenizer.encode(text)
+        targets = tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1)
+        length, dense = tf.cast(targets.row_lengths(), tf.int32), targets.to_tensor(PAD)
+        real = tf.sequence_mask(length, tf.shape(dense)[1])
+        log_probabilities = tf.where(real, self._log_probabilities(dense, states), 0.0)
+        total = tf.reduce_sum(log_probabilities, axis=1)
+        return {
+            "units": tf.where(real, self.tokenizer.written(dense), ""),
+            "ids": dense,
+            "log_probabilities": log_probabilities,
+            "length": length,
+            "total": total,
+            "perplexity": tf.exp(-total / tf.cast(length, tf.float32)),
+        }
+
+    def _log_probabilities(self, targets: Any, states: dict[str, Any]) -> Any:
+        """Gives log p of each unit after those before it, from `states` on. `<int32>[B, T] -> <float32>[B, T]`."""
+        rows, length = tf.shape(targets)[0], tf.shape(targets)[1]
+        inputs = tf.concat([tf.fill([rows, 1], self.start), targets[:, :-1]], axis=1)
+        most = tf.clip_by_value(_SCORE_CELLS // tf.maximum(rows * self.tokenizer.size, 1), 1, _PROMPT_STEPS)
+
+        def unfinished(position: Any, states: dict[str, Any], scores: Any) -> Any:
+            return position < length
+
+        def score_part(position: Any, states: dict[str, Any], scores: Any) -> Any:
+            stop = tf.minimum(position + most, length)
+            logits, states = self._call(inputs[:, position:stop], states)
+            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[:, position:stop], logits)
+            return stop, states, tf.concat([scores, -nats], axis=1)
+
+        begin = (0, states, tf.zeros([rows, 0]))
+        shapes = tf.nest.map_structure(lambda value: tf.TensorShape([None, *value.shape[1:]]), begin[1])
+        shapes = (tf.TensorShape([]), shapes, tf.TensorShape([None, None]))
+        return tf.while_loop(unfinished, score_part, begin, shape_invariants=shapes)[2]
+
+    def _call(self, tokens: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One call of the model: logits `<float32>[B, T, V]` and the states after it."""
+        outputs = dict(self.model({"tokens": tokens, **states}, training=False))
+        logits = tf.cast(outputs.pop("logits"), tf.float32)
+        return logits, {name: tf.ensure_shape(outputs[name], states[name].shape) for name in states}
+
+    def _step(self, unit: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One time step: `<int32>[B]` to logits `<float32>[B, V]` and the states after it."""
+        with unrolled(self.model):
+            logits, states = self._call(unit[:, tf.newaxis], states)
+        return logits[:, 0], states
+
+    def _writable(self) -> Any:
+        return tf.constant(~np.isin(np.arange(self.tokenizer.size), NEVER_WRITTEN))
+
+    def _join(self, prompt: Any, before: Any, written: Any) -> tuple[Any, Any]:
+        """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
+        prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
+        ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
+        if self.tokenizer.config.unit != "word":
+            text = self.tokenizer.decode(ids)  # characters and subwords hold their spaces
+            return text, prompt + text
+        # Whether a space stands between two words is known to the tokenizer alone: what is new is what the whole
+        # decodes to, less what the prompt decodes to.
+        old, whole = self.tokenizer.decode(before), self.tokenizer.decode(tf.concat([before, ids], axis=1))
+        size = tf.strings.length(old)
+        grown = tf.strings.substr(whole, tf.zeros_like(size), size) == old
+        rest = tf.strings.substr(whole, tf.where(grown, size, 0), tf.strings.length(whole))
+        text = tf.where(grown, rest, " " + self.tokenizer.decode(ids))
+        alone = (prompt == "") | tf.strings.regex_full_match(prompt, _ENDS_IN_SPACE)
+        text = tf.where(alone, tf.strings.regex_replace(text, r"^[\pZ\s]+", ""), text)
+        return text, prompt + text
+
+
+class TextGenerator(TextDecoder):
     """A language model that takes and gives text.
 
     A prompt is read as whole units and follows `start`. For `word` units, "the stud" ends in the word "stud", not in
@@ -72,15 +220,6 @@ class TextGenerator(tf.Module):  # type: ignore[misc]
     Raises:
         DataError: the model carries no states, so it cannot go on from where it is.
     """
-
-    def __init__(self, model: keras.Model, tokenizer: Tokenizer, *, start: int) -> None:
-        super().__init__(name="text_generator")
-        if not state_sizes(model):
-            raise DataError(
-                f"A model that writes text must carry its states (`state_*` inputs). Received: model {model.name!r} "
-                f"with inputs {[tensor.name for tensor in model.inputs]}."
-            )
-        self.model, self.tokenizer, self.start = model, tokenizer, start
 
     def write(self, prompt: str, *, length: int, temperature: float, top_k: int, seed: int) -> str:
         """Returns the text that follows `prompt`: at most `length` units. The arguments are those of `generate`."""
@@ -165,131 +304,10 @@ class TextGenerator(tf.Module):  # type: ignore[misc]
             natural logarithm (0 on padding); `length <int32>[B]` units with `<eos>`; `total <float32>[B]` the sum;
             `perplexity <float32>[B]` = exp(-total / length).
         """
-        ids = self.tokenizer.encode(text)
-        targets = tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1)
-        length, dense = tf.cast(targets.row_lengths(), tf.int32), targets.to_tensor(PAD)
-        real = tf.sequence_mask(length, tf.shape(dense)[1])
-        log_probabilities = tf.where(real, self._log_probabilities(dense), 0.0)
-        total = tf.reduce_sum(log_probabilities, axis=1)
-        return {
-            "units": tf.where(real, self.tokenizer.written(dense), ""),
-            "ids": dense,
-            "log_probabilities": log_probabilities,
-            "length": length,
-            "total": total,
-            "perplexity": tf.exp(-total / tf.cast(length, tf.float32)),
-        }
-
-    def _read(self, ids: Any) -> tuple[dict[str, Any], Any]:
-        """Reads ragged ids after `start`; gives the states before the last unit, and that unit `<int32>[B]`.
-
-        Rows advance together to the end of the shortest, then the longer ones go on without it: equal lengths take
-        one call of the model, and no row ever meets padding.
-        """
-        rows, lengths = ids.nrows(tf.int32), tf.cast(ids.row_lengths(), tf.int32)
-        units = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
-
-        def unfinished(position: Any, states: dict[str, Any]) -> Any:
-            return tf.reduce_any(lengths > position)
-
-        def advance(position: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            active = tf.where(lengths > position)
-            ahead = tf.reduce_min(tf.gather_nd(lengths, active)) - position
-            stop = position + tf.minimum(ahead, _PROMPT_STEPS)
-            now = {name: tf.gather_nd(state, active) for name, state in states.items()}
-            _, after = self._call(tf.gather_nd(units, active)[:, position:stop], now)
-            return stop, {
-                name: tf.tensor_scatter_nd_update(state, active, after[name]) for name, state in states.items()
-            }
-
-        _, states = tf.while_loop(unfinished, advance, (0, zero_states(self.model, rows)))
-        return states, tf.gather(units, lengths, batch_dims=1)
-
-    def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
-        """Gives the written ids `<int32>[B, steps]` and their summed -log p `<float32>[B]`."""
-        rows = tf.shape(last)[0]
-        # A list of no elements cannot be stacked, so it has one at least; the slice below takes only what was written.
-        empty = tf.zeros([tf.maximum(max_length, 1), rows], tf.int32)
-        written = tf.TensorArray(tf.int32, size=tf.maximum(max_length, 1), element_shape=[None]).unstack(empty)
-
-        def unfinished(text: _Text) -> Any:
-            return (text.step < max_length) & ~tf.reduce_all(text.done)
-
-        def write_one(text: _Text) -> list[_Text]:
-            logits, states = self._step(text.unit, text.states)
-            chosen = _choose(tf.where(self._writable(), logits, -np.inf), text.step, sampling)
-            unit = tf.where(text.done, PAD, chosen)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(unit, logits)
-            return [
-                _Text(
-                    step=text.step + 1,
-                    unit=unit,
-                    done=text.done | (unit == END),
-                    nats=text.nats + tf.where(text.done, 0.0, nats),
-                    states=states,
-                    written=text.written.write(text.step, unit),
-                )
-            ]
-
-        begin = _Text(tf.constant(0), last, tf.zeros([rows], tf.bool), tf.zeros([rows]), states, written)
-        (text,) = tf.while_loop(unfinished, write_one, [begin])
-        return tf.transpose(text.written.stack()[: text.step]), text.nats
-
-    def _log_probabilities(self, targets: Any) -> Any:
-        """Gives log p of each unit after those before it. `<int32>[B, T] -> <float32>[B, T]`."""
-        rows, length = tf.shape(targets)[0], tf.shape(targets)[1]
-        inputs = tf.concat([tf.fill([rows, 1], self.start), targets[:, :-1]], axis=1)
-        most = tf.clip_by_value(_SCORE_CELLS // tf.maximum(rows * self.tokenizer.size, 1), 1, _PROMPT_STEPS)
-
-        def unfinished(position: Any, states: dict[str, Any], scores: Any) -> Any:
-            return position < length
-
-        def score_part(position: Any, states: dict[str, Any], scores: Any) -> Any:
-            stop = tf.minimum(position + most, length)
-            logits, states = self._call(inputs[:, position:stop], states)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[:, position:stop], logits)
-            return stop, states, tf.concat([scores, -nats], axis=1)
-
-        begin = (0, zero_states(self.model, rows), tf.zeros([rows, 0]))
-        shapes = tf.nest.map_structure(lambda value: tf.TensorShape([None, *value.shape[1:]]), begin[1])
-        shapes = (tf.TensorShape([]), shapes, tf.TensorShape([None, None]))
-        return tf.while_loop(unfinished, score_part, begin, shape_invariants=shapes)[2]
-
-    def _call(self, tokens: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One call of the model: logits `<float32>[B, T, V]` and the states after it."""
-        outputs = dict(self.model({"tokens": tokens, **states}, training=False))
-        logits = tf.cast(outputs.pop("logits"), tf.float32)
-        return logits, {name: tf.ensure_shape(outputs[name], states[name].shape) for name in states}
-
-    def _step(self, unit: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One time step: `<int32>[B]` to logits `<float32>[B, V]` and the states after it."""
-        with _unrolled(self.model):
-            logits, states = self._call(unit[:, tf.newaxis], states)
-        return logits[:, 0], states
-
-    def _writable(self) -> Any:
-        return tf.constant(~np.isin(np.arange(self.tokenizer.size), NEVER_WRITTEN))
-
-    def _join(self, prompt: Any, before: Any, written: Any) -> tuple[Any, Any]:
-        """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
-        prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
-        ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
-        if self.tokenizer.config.unit != "word":
-            text = self.tokenizer.decode(ids)  # characters and subwords hold their spaces
-            return text, prompt + text
-        # Whether a space stands between two words is known to the tokenizer alone: what is new is what the whole
-        # decodes to, less what the prompt decodes to.
-        old, whole = self.tokenizer.decode(before), self.tokenizer.decode(tf.concat([before, ids], axis=1))
-        size = tf.strings.length(old)
-        grown = tf.strings.substr(whole, tf.zeros_like(size), size) == old
-        rest = tf.strings.substr(whole, tf.where(grown, size, 0), tf.strings.length(whole))
-        text = tf.where(grown, rest, " " + self.tokenizer.decode(ids))
-        alone = (prompt == "") | tf.strings.regex_full_match(prompt, _ENDS_IN_SPACE)
-        text = tf.where(alone, tf.strings.regex_replace(text, r"^[\pZ\s]+", ""), text)
-        return text, prompt + text
+        return self._scored(text, zero_states(self.model, tf.shape(text)[0]))
 
 
-def _choose(logits: Any, step: Any, sampling: Sampling) -> Any:
+def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
     """Gives the next unit of each row. `<float32>[B, V] -> <int32>[B]`."""
 
     def most_probable() -> Any:
@@ -325,7 +343,7 @@ def _check(name: str, value: Any, least: float) -> None:
 
 
 @contextmanager
-def _unrolled(model: keras.Model) -> Iterator[None]:
+def unrolled(model: keras.Model) -> Iterator[None]:
     """Makes recurrent layers call their cell directly while a single step is traced, instead of building a loop."""
     layers = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
     usual = [layer.unroll for layer in layers]

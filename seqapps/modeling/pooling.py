@@ -53,7 +53,7 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(**options)
         self.units = units
 
-    def build(self, x_shape: tuple[int | None, ...], mask_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> None:
         """Makes W `<float32>[D, U]`, b `<float32>[U]` and v `<float32>[U, 1]`."""
         self.kernel = self.add_weight(shape=(x_shape[-1], self.units), initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
@@ -71,7 +71,7 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
         weights = shares / keras.ops.maximum(keras.ops.sum(shares, axis=1, keepdims=True), 1e-30)
         return keras.ops.sum(x * keras.ops.cast(weights, x.dtype)[:, :, None], axis=1), weights
 
-    def compute_output_shape(self, x_shape: tuple[int | None, ...], mask_shape: tuple[int | None, ...]) -> Any:
+    def compute_output_shape(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> Any:
         """Returns the shapes of the mean and of the weights."""
         return (x_shape[0], x_shape[-1]), (x_shape[0], x_shape[1])
 

@@ -113,7 +113,8 @@ class TrainingStep:
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape:
             outputs = self._model({**x, **states}, training=True)
-            total = tf.reduce_sum(self._objective.loss(outputs, y) * weights)
+            losses = self._objective.training_loss or self._objective.loss
+            total = tf.reduce_sum(losses(outputs, y) * weights)
             loss = total / self._divisor(weights) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # The optimizers' kernels are dense: an embedding's gradient is summed into its matrix here.

@@ -11,21 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.errors import DataError
+
 FILE_NAME = "scaling.json"
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """z = (x - mean) / deviation, variable by variable.
+    """z = (x - mean) / deviation, variable by variable; x is log(1 + value) for the variables in `logged`.
 
     Args:
         names: the variables.
         means, deviations: of each variable over the training part; a variable that never changes has deviation 1.
+        counts: values of each variable in the training part that were not missing.
+        logged: variables whose logarithm is standardised.
+        naive: variable to the mean absolute error of the seasonal naive forecast inside the training part, in original
+            units: what MASE divides by. Source: Hyndman & Koehler 2006, "Another look at measures of forecast
+            accuracy", sec. 3.
     """
 
     names: tuple[str, ...]
     means: tuple[float, ...]
     deviations: tuple[float, ...]
+    counts: tuple[int, ...] = ()
+    logged: tuple[str, ...] = ()
+    naive: Mapping[str, float] | None = None
 
     @property
     def size(self) -> int:
@@ -35,23 +45,53 @@ class Scaling:
     @property
     def facts(self) -> dict[str, Any]:
         """What a manifest keeps: all of it."""
-        return {"names": list(self.names), "means": list(self.means), "deviations": list(self.deviations)}
+        return {
+            "names": list(self.names),
+            "means": list(self.means),
+            "deviations": list(self.deviations),
+            "counts": list(self.counts),
+            "logged": list(self.logged),
+            "naive": dict(self.naive or {}),
+        }
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Scaling:
         """Returns the scaling that a manifest keeps."""
-        return cls(tuple(facts["names"]), tuple(facts["means"]), tuple(facts["deviations"]))
+        return cls(
+            names=tuple(facts["names"]),
+            means=tuple(facts["means"]),
+            deviations=tuple(facts["deviations"]),
+            counts=tuple(facts.get("counts", ())),
+            logged=tuple(facts.get("logged", ())),
+            naive=dict(facts.get("naive", {})),
+        )
+
+    def of(self, names: tuple[str, ...]) -> Scaling:
+        """Returns the scaling of some variables, in their order."""
+        places = [self.names.index(name) for name in names]
+        return Scaling(
+            names=names,
+            means=tuple(self.means[place] for place in places),
+            deviations=tuple(self.deviations[place] for place in places),
+            counts=tuple(self.counts[place] for place in places) if self.counts else (),
+            logged=tuple(name for name in names if name in self.logged),
+            naive={name: value for name, value in (self.naive or {}).items() if name in names},
+        )
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """`<float>[..., variables]` in original units to standard ones, `<float32>`."""
-        scaled = (values - np.asarray(self.means)) / np.asarray(self.deviations)
+        """`<float>[..., variables]` in original units to standard ones, `<float32>`; what is missing stays so."""
+        plain = logarithm(values.astype(np.float64), self.names, self.logged)
+        scaled = (plain - np.asarray(self.means)) / np.asarray(self.deviations)
         standard: NDArray[np.float32] = scaled.astype(np.float32)
         return standard
 
     def undo(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """`<float>[..., variables]` in standard units to original ones, `<float64>`."""
-        original: NDArray[np.float64] = values.astype(np.float64) * np.asarray(self.deviations) + np.asarray(self.means)
-        return original
+        plain = values.astype(np.float64) * np.asarray(self.deviations) + np.asarray(self.means)
+        if self.logged:
+            is_logged = np.array([name in self.logged for name in self.names])
+            plain = np.where(is_logged, np.expm1(np.where(is_logged, plain, 0.0)), plain)
+        return np.asarray(plain, np.float64)
 
     def save(self, folder: Path) -> None:
         """Writes `scaling.json` into `folder`, which is created."""
@@ -62,3 +102,82 @@ class Scaling:
     def load(cls, folder: Path) -> Scaling:
         """Reads what `save` wrote."""
         return cls.from_facts(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+
+
+def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple[str, ...]) -> NDArray[np.float64]:
+    """Returns log(1 + value) of the logged variables, not a number where that does not exist."""
+    if not logged:
+        return values
+    is_logged = np.array([name in logged for name in names])
+    inside = is_logged & (values > -1.0)
+    return np.where(is_logged, np.where(inside, np.log1p(np.where(inside, values, 0.0)), np.nan), values)
+
+
+# ---- sums of the training part, added up over files
+
+
+def moments(name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Returns the sums from which the mean and the deviation of one variable follow, under a name of their own.
+
+    Sums of squares of numbers far from zero lose all their digits, so that they are taken around a reference near the
+    mean, which is a part of the name: only sums around one reference are added to each other. It lies on a grid of
+    about the deviation, so that files that are alike share it.
+
+    Args:
+        name: of the variable.
+        values: what was seen of it, `<float64>[count]`.
+
+    Returns:
+        `moments/<name>@<reference>` to (count, sum of x - r, sum of (x - r)^2); nothing without values.
+    """
+    if not len(values):
+        return {}
+    mean, deviation = float(values.mean()), float(values.std())
+    cell = 2.0 ** np.ceil(np.log2(deviation)) if deviation > 0.0 else 0.0
+    reference = float(np.round(mean / cell) * cell) if cell and np.isfinite(mean / cell) else mean
+    apart = values - reference
+    return {f"moments/{name}@{reference.hex()}": np.array([len(values), apart.sum(), np.square(apart).sum()])}
+
+
+def naive_errors(name: str, values: NDArray[np.float64], season: int) -> dict[str, NDArray[np.float64]]:
+    """Returns `naive/<name>` to (count, sum) of |y_t - y_{t - season}| where both were seen."""
+    errors = np.abs(values[season:] - values[:-season])
+    seen = errors[np.isfinite(errors)]
+    return {f"naive/{name}": np.array([len(seen), seen.sum()])}
+
+
+def scaling_of(
+    sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], logged: tuple[str, ...]
+) -> Scaling:
+    """Returns the scaling of variables from sums of `moments` and `naive_errors`.
+
+    Groups with different references are merged as in Chan, Golub & LeVeque 1983, "Algorithms for Computing the Sample
+    Variance", eq. 2.1.
+
+    Raises:
+        DataError: a variable has no value in the training part.
+    """
+    means, deviations, counts = [], [], []
+    for name in names:
+        count, mean, squares = 0.0, 0.0, 0.0
+        for key in sorted(key for key in sums if key.startswith("moments/") and key[8:].rpartition("@")[0] == name):
+            number, first, second = sums[key].tolist()
+            middle = float.fromhex(key.rpartition("@")[2]) + first / number
+            within, total = second - first * first / number, count + number
+            squares += within + (middle - mean) ** 2 * count * number / total
+            mean += (middle - mean) * number / total
+            count = total
+        if not count:
+            raise DataError(
+                f"Column `{name}` has no number in the training part. Remedy: leave it out, or another `data.split`."
+            )
+        deviation = float(np.sqrt(max(squares, 0.0) / count))
+        means.append(mean)
+        deviations.append(deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0)
+        counts.append(int(count))
+    naive = {
+        key.removeprefix("naive/"): float(values[1] / values[0])
+        for key, values in sorted(sums.items())
+        if key.startswith("naive/") and values[0]
+    }
+    return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive)

@@ -38,11 +38,13 @@ def divide(
         raw: the rows.
         keys: gives what is hashed.
         split: where the configuration puts all of them; empty when rows are divided. Training rows give up the
-            validation rows when the configuration names no validation files.
+            validation rows when the configuration names training files and no validation files, and divides by `row`:
+            otherwise whole files or documents have been placed already.
         config: the seed, the shares and the named files.
     """
-    shares = config.data.split
-    if split == "train" and config.source.train and not config.source.validation:
+    shares, source = config.data.split, config.source
+    by_row = shares.by == "row" and source.rows != "document"
+    if split == "train" and by_row and source.train and not source.validation:
         shares = shares.model_copy(update={"test": 0.0})
     elif split:
         return {split: raw}

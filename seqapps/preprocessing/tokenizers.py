@@ -115,6 +115,11 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         units = self.split(text)
         return units.with_flat_values(self._ids.lookup(units.flat_values))
 
+    def lookup(self, units: Any) -> Any:
+        """Returns the ids of units that stand apart already, `<string>[N] -> <int32>[N]` (`character` and `word`); each
+        is normalised as a text is."""
+        return self._ids.lookup(self.normalize(units))
+
     def decode(self, ids: Any) -> Any:
         """Returns the text of ragged ids. `<int32>[B, None] -> <string>[B]`; special units give no text."""
         flat = ids.flat_values

@@ -1,0 +1,218 @@
+"""One piece of a raw file to blocks of valid rows, and the rows that are refused, with reason and line.
+
+Memory is bounded by the block, not by the file: a line without an end, a large `.gz` or a large document are read in
+parts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from pipelines.pieces import Piece, open_raw
+from pipelines.readers import aligned, groups, rows, tables, wholes
+from pipelines.readers.lines import SHOWN_BYTES, invalid_utf8
+from pipelines.readers.parts import Column, Part, Parts, Reject, Request
+from pipelines.readers.wholes import BLOCK_BYTES
+from pipelines.sources import columns_of_path
+from seqapps.config import RunConfig, SourceConfig
+from seqapps.errors import ConfigError, DataError, unknown_name
+from seqapps.preprocessing.blocks import RawBlock
+
+__all__ = ["BLOCK_BYTES", "Read", "Reject", "RowReader"]
+
+_FORMATS: Mapping[str, Callable[[Request, Piece, BinaryIO], Parts]] = {
+    "text": rows.text,
+    "labelled": rows.labelled,
+    "jsonl": rows.jsonl,
+    "tsv": rows.tsv,
+    "csv": tables.csv,
+    "conll": groups.conll,
+    "conllu": groups.conllu,
+    "aligned": aligned.aligned,
+}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A part of a piece: rows that were kept, rows that were not, and the lines that it holds.
+
+    `counted` is how many rows stood in it: what the share of rejected rows is taken of.
+    """
+
+    block: RawBlock
+    rejects: list[Reject]
+    lines: int
+    counted: int
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """What the configuration says about reading.
+
+    Args:
+        request: what the rows have to give.
+        columns: names of all columns of a block, in order: those of the rows, those of the path, and those that an
+            application may go without and the source does not have.
+        keep_empty: whether an empty line is a row.
+    """
+
+    request: Request
+    columns: tuple[str, ...]
+    keep_empty: bool
+
+    @classmethod
+    def of(cls, config: RunConfig, columns: Sequence[str]) -> RowReader:
+        """Returns the reader of a configuration.
+
+        Args:
+            config: the whole configuration.
+            columns: what the application needs. A name that ends in `?` may be missing or empty in a row, which then
+                has `b""`; the block's column goes by the name without it. Those of `data.keep` come along: they must
+                be there, and may be empty.
+
+        Raises:
+            DataError: the source cannot give one of the columns; names the nearest.
+            ConfigError: an option of the source is about a column that nobody asks for.
+        """
+        source = config.source
+        asked = {name.removesuffix("?"): Column(name, name, name.endswith("?")) for name in columns}
+        for name in config.data.keep:
+            asked.setdefault(name, Column(name, name, may_be_empty=True))
+        _check_idle(source, list(asked))
+        main = _main_column(source, list(asked))
+        given = _given(source, main)
+        found = []
+        for name, column in asked.items():
+            if name in source.from_path:
+                continue
+            key = "" if name == main else _key(source, name)
+            if given is not None and key not in given:
+                if column.optional:
+                    continue
+                raise DataError(_missing(source, name, key, [main or "", *given]))
+            found.append(Column(name, key, column.optional, column.optional or column.may_be_empty))
+        request = Request(source, tuple(found), config.data.max_row_bytes)
+        return cls(request, tuple(asked), bool(getattr(config.data, "keep_empty_lines", False)))
+
+    def read(self, piece: Piece) -> Iterator[Read]:
+        """Yields the parts of a piece, in file order.
+
+        Raises:
+            DataError: the file cannot be read, its header lacks a column, or a file beside it has other lines.
+        """
+        try:
+            with open_raw(piece.path) as file:
+                yield from self._documents(piece, file) if self._rows == "document" else self._rows_of(piece, file)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{piece.name} cannot be read: {error}.") from None
+
+    @property
+    def _rows(self) -> str:
+        return self.request.source.rows
+
+    def _rows_of(self, piece: Piece, file: BinaryIO) -> Iterator[Read]:
+        by_rows = {"file": wholes.files, "paragraph": groups.paragraphs}
+        parts = by_rows.get(self._rows) or _FORMATS[self.request.source.format]
+        left = piece.limit
+        for part in parts(self.request, piece, file):
+            read = self._checked(piece, part.first(left) if piece.limit else part)
+            yield read
+            left -= read.counted
+            if piece.limit and not left:
+                return
+
+    def _documents(self, piece: Piece, file: BinaryIO) -> Iterator[Read]:
+        for stretch in wholes.stretches(self.request.longest, piece, file):
+            texts = [] if stretch.text is None else [stretch.text]
+            block = self._block(piece, [stretch.first] * len(texts), [texts] * len(self.request.columns))
+            begins, ends = block.begins & stretch.begins, block.ends & stretch.ends
+            block = RawBlock(block.source, block.lines, block.columns, begins, ends)
+            yield Read(block, stretch.rejects, stretch.lines, max(stretch.lines, len(stretch.rejects)))
+
+    def _checked(self, piece: Piece, part: Part) -> Read:
+        """Takes the rows out that cannot be kept."""
+        reasons = self._reasons(part.columns)
+        rejects = [Reject(why, part.numbers[row], part.shown[row][:SHOWN_BYTES]) for row, why in reasons.items()]
+        numbers, columns = part.numbers, part.columns
+        if reasons:
+            good = [row for row in range(len(numbers)) if row not in reasons]
+            numbers, columns = [numbers[row] for row in good], [[column[row] for row in good] for column in columns]
+        return Read(
+            block=self._block(piece, numbers, columns),
+            rejects=sorted([*part.rejects, *rejects], key=lambda reject: reject.line),
+            lines=part.lines,
+            counted=len(part.numbers) + len(part.rejects),
+        )
+
+    def _reasons(self, columns: Sequence[Sequence[bytes]]) -> dict[int, str]:
+        """Returns why rows cannot be kept, by index. Whole columns are asked first: most have nothing wrong."""
+        reasons: dict[int, str] = {}
+        longest = self.request.longest
+        for values in columns:
+            if max(map(len, values), default=0) > longest:
+                reasons |= {row: "over-long" for row, value in enumerate(values) if len(value) > longest}
+        for values in columns:
+            for row in invalid_utf8(values):
+                reasons.setdefault(row, "not-utf-8")
+        for values, column in zip(columns, self.request.columns, strict=False):
+            if not (self.keep_empty or column.may_be_empty or all(map(bytes.strip, values))):
+                for row in (row for row, value in enumerate(values) if not value.strip()):
+                    reasons.setdefault(row, "empty")
+        return reasons
+
+    def _block(self, piece: Piece, numbers: Sequence[int], columns: Sequence[Sequence[bytes]]) -> RawBlock:
+        found = {column.name: list(values) for column, values in zip(self.request.columns, columns, strict=False)}
+        constant = columns_of_path(self.request.source, piece.name, piece.path)
+        rows = len(numbers)
+        named = {name: found.get(name) or [constant.get(name, b"")] * rows for name in self.columns}
+        whole = np.ones(rows, np.bool_)
+        return RawBlock(piece.name, np.asarray(numbers, np.int64), named, whole, whole)
+
+
+def _main_column(source: SourceConfig, asked: Sequence[str]) -> str | None:
+    """Returns the column that the own lines of an aligned file are: the first that comes from nowhere else."""
+    if source.format != "aligned":
+        return None
+    free = [name for name in asked if name not in source.beside and name not in source.from_path]
+    if not free:
+        raise ConfigError(
+            "`source.beside` and `source.from_path` give every column that is needed, and nothing is left for the "
+            f"lines of the files themselves. Received: {', '.join(asked)}. Remedy: leave one of them out."
+        )
+    return free[0]
+
+
+def _given(source: SourceConfig, main: str | None) -> tuple[str, ...] | None:
+    """Returns what a source calls its columns; None where only its files tell."""
+    if source.rows != "line":
+        return ("text",)
+    if source.format == "aligned":
+        return ("", *source.beside) if main else tuple(source.beside)
+    fixed = {"text": ("text",), "labelled": ("label", "text"), "conll": ("tokens", "tags")}
+    return source.columns or fixed.get(source.format)
+
+
+def _key(source: SourceConfig, name: str) -> str:
+    usual = groups.CONLLU_NAMES if source.format == "conllu" else {}
+    return source.fields.get(name, usual.get(name, name))
+
+
+def _missing(source: SourceConfig, name: str, key: str, given: Sequence[str]) -> str:
+    allowed = sorted({*given, *source.from_path} - {""})
+    told = unknown_name(f"column `{name}`", key, allowed)
+    return f"`source` (format \"{source.format}\", rows \"{source.rows}\"): {told}"
+
+
+def _check_idle(source: SourceConfig, asked: Sequence[str]) -> None:
+    """Raises for a column that an option names and nobody asks for: most often it is misspelt."""
+    by_application = source.rows == "file"  # what stands in the file is read by the application
+    for option in ("from_path", "beside", *(() if by_application else ("fields",))):
+        for name in getattr(source, option):
+            if name not in asked:
+                told = unknown_name(f"`source.{option}`: column `{name}`", name, asked)
+                raise ConfigError(f"{told} Remedy: correct it, leave it out, or add it to `data.keep`.")

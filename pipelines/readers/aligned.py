@@ -1,0 +1,56 @@
+"""Files whose lines belong together: line n of one, line n of each file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import zip_longest
+from typing import BinaryIO
+
+from pipelines.pieces import Piece, open_raw
+from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
+from pipelines.readers.parts import Drafts, Parts, Request, without_return
+from seqapps.errors import DataError
+
+
+def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
+    """Yields one row for each line; the file's own line is the column that no file beside it gives.
+
+    Raises:
+        DataError: the files have different numbers of lines.
+    """
+    columns = ["", *(beside.column for beside in piece.beside)]
+    places = [columns.index(column.key) if column.key in columns else 0 for column in request.columns]
+    with ExitStack() as stack:
+        others = [stack.enter_context(open_raw(beside.path)) for beside in piece.beside]
+        pieces = [piece, *(replace(piece, name=beside.name, path=beside.path) for beside in piece.beside)]
+        sides = [_lines(f, part, request.longest) for f, part in zip([file, *others], pieces, strict=True)]
+        rows = zip_longest(*sides)
+        before = 0
+        while True:
+            drafts, size = Drafts(), 0
+            for row in rows:
+                if None in row:
+                    raise DataError(_unequal(pieces, row, sides, before + len(drafts)))
+                shown = b"\t".join(line[:SHOWN_BYTES] for line in row)
+                drafts.keep(before + len(drafts) + 1, tuple(row[place] for place in places), shown)
+                size += sum(map(len, row))
+                if size >= CHUNK_BYTES:
+                    break
+            if not drafts:
+                return
+            before += len(drafts)
+            yield drafts.part(len(drafts))
+
+
+def _lines(file: BinaryIO, piece: Piece, longest: int) -> Iterator[bytes]:
+    for lines, _ in line_chunks(file, piece, longest):
+        yield from map(without_return, lines)
+
+
+def _unequal(pieces: list[Piece], row: tuple[bytes | None, ...], sides: list[Iterator[bytes]], before: int) -> str:
+    """Returns the message with the number of lines of every file."""
+    counts = [before + (line is not None) + sum(1 for _ in side) for line, side in zip(row, sides, strict=True)]
+    told = ", ".join(f"{piece.name} {count}" for piece, count in zip(pieces, counts, strict=True))
+    return f"The files of an aligned source must have the same number of lines. Received: {told}."

@@ -1,0 +1,186 @@
+"""Rows of several lines with an empty line between them: `rows = "paragraph"`, `conll` and `conllu`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
+
+from pipelines.pieces import Piece
+from pipelines.readers.lines import invalid_utf8, is_gap, line_chunks
+from pipelines.readers.parts import Column, Drafts, Parts, Request, without_return
+from pipelines.readers.rows import compact
+
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+"""The columns of CoNLL-U (https://universaldependencies.org/format.html)."""
+CONLLU_NAMES = {"tokens": "form", "tags": "upos"}
+"""What CoNLL-U calls the columns of applications, unless `source.fields` says otherwise."""
+
+_DOCUMENT_MARK = "-DOCSTART-"
+_NOT_A_WORD = re.compile(r"[0-9]+(-[0-9]+|\.[0-9]+)")
+"""The id of a multiword range or of an empty node."""
+
+
+class Group(NamedTuple):
+    """Lines up to an empty one.
+
+    Args:
+        line: the first one, 1-based in the piece.
+        lines: without their ends.
+        whole: False when it was over-long, and only its beginning is here.
+    """
+
+    line: int
+    lines: list[bytes]
+    whole: bool
+
+
+class _Refused(Exception):
+    """A row that is refused: its reason, and the index of the line that is wrong."""
+
+    def __init__(self, reason: str, index: int = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.index = reason, index
+
+
+Parse = Callable[[Sequence[str]], tuple[bytes, ...] | None]
+"""The lines of a group to the values of its row; None when it is none."""
+
+
+def paragraphs(request: Request, piece: Piece, file: BinaryIO) -> Parts:
+    """Yields the lines up to an empty one as the column `text`."""
+    return _parsed(request, piece, file, lambda lines: ("\n".join(lines).encode(),) * len(request.columns))
+
+
+def conll(request: Request, piece: Piece, file: BinaryIO) -> Parts:
+    """Yields sentences with a token a line. Every column is a JSON list, as long as the sentence.
+
+    Without `source.columns` the first cell of a line is `tokens` and the last is `tags`.
+    """
+    comment, names = request.source.comment, request.source.columns
+    places = [_place(column, names) for column in request.columns]
+
+    def parse(lines: Sequence[str]) -> tuple[bytes, ...] | None:
+        rows = [
+            (index, cells)
+            for index, line in enumerate(lines)
+            if not (comment and line.startswith(comment)) and (cells := _cells(line))[0] != _DOCUMENT_MARK
+        ]
+        if not rows:
+            return None
+        width = len(rows[0][1])
+        for index, cells in rows:
+            if len(cells) != width:
+                raise _Refused("ragged-columns", index)
+        if width != len(names) if names else width < len(set(places)):
+            raise _Refused("missing-field", rows[0][0])
+        return tuple(_listed([(index, cells[place]) for index, cells in rows]) for place in places)
+
+    return _parsed(request, piece, file, parse)
+
+
+def _place(column: Column, names: Sequence[str]) -> int:
+    if names:
+        return names.index(column.key)
+    return 0 if column.key == "tokens" else -1
+
+
+def _cells(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
+
+
+def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
+    """Yields sentences of Universal Dependencies: ten columns as JSON lists, and `# key = value` comments as text.
+
+    Multiword ranges (`1-2`) and empty nodes (`8.1`) are no words, and left out.
+    """
+
+    def parse(lines: Sequence[str]) -> tuple[bytes, ...] | None:
+        comments: dict[str, str] = {}
+        words: list[tuple[int, list[str]]] = []
+        for index, line in enumerate(lines):
+            if line.startswith("#"):
+                key, equals, value = line[1:].partition("=")
+                if equals:
+                    comments.setdefault(key.strip(), value.strip())
+                continue
+            cells = line.split("\t")
+            if len(cells) != len(CONLLU) or not all(cells):
+                raise _Refused("bad-line", index)
+            if _NOT_A_WORD.fullmatch(cells[0]):
+                continue
+            words.append((index, cells))
+            if cells[0] != str(len(words)):
+                raise _Refused("bad-ids", index)
+        if not words:
+            return None
+        return tuple(_value(column, words, comments) for column in request.columns)
+
+    return _parsed(request, piece, file, parse)
+
+
+def _value(column: Column, words: list[tuple[int, list[str]]], comments: dict[str, str]) -> bytes:
+    if column.key in CONLLU:
+        place = CONLLU.index(column.key)
+        return _listed([(index, cells[place]) for index, cells in words])
+    if column.key not in comments and not column.optional:
+        raise _Refused("missing-field")
+    return comments.get(column.key, "").encode()
+
+
+def _listed(cells: list[tuple[int, str]]) -> bytes:
+    for index, cell in cells:
+        if not cell.strip(" "):
+            raise _Refused("empty", index)
+    return compact([cell for _, cell in cells]).encode()
+
+
+def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse) -> Parts:
+    drafts = Drafts()
+    for found in _groups(request, piece, file):
+        if isinstance(found, Group):
+            _add(drafts, found, request.longest, parse)
+        else:
+            yield drafts.part(found)
+            drafts = Drafts()
+    if drafts:
+        yield drafts.part(0)
+
+
+def _add(drafts: Drafts, group: Group, longest: int, parse: Parse) -> None:
+    whole = b"\n".join(group.lines)
+    bad = min(invalid_utf8(group.lines), default=None)
+    if not group.whole or len(whole) > longest:
+        drafts.refuse("over-long", group.line, whole)
+    elif bad is not None:
+        drafts.refuse("not-utf-8", group.line + bad, group.lines[bad])
+    else:
+        try:
+            values = parse(whole.decode().split("\n"))
+        except _Refused as refusal:
+            drafts.refuse(refusal.reason, group.line + refusal.index, group.lines[refusal.index])
+        else:
+            if values is not None:
+                drafts.keep(group.line, values, whole)
+
+
+def _groups(request: Request, piece: Piece, file: BinaryIO) -> Iterator[Group | int]:
+    """Yields groups and, after every chunk, the number of its lines."""
+    number, first, size = 0, 1, 0
+    held: list[bytes] = []
+    for chunk, _ in line_chunks(file, piece, request.longest):
+        for raw in chunk:
+            number += 1
+            if is_gap(raw):
+                if held:
+                    yield Group(first, held, size <= request.longest)
+                held, size = [], 0
+                continue
+            if not held:
+                first = number
+            if size <= request.longest:
+                held.append(without_return(raw))
+            size += len(held[-1]) + bool(size)
+        yield len(chunk)
+    if held:
+        yield Group(first, held, size <= request.longest)

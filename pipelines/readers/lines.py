@@ -1,0 +1,131 @@
+"""The lines of a piece, a chunk at a time. A line ends at a line feed and nowhere else: not at U+2028, U+0085 or VT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from pipelines.pieces import WHOLE, Piece, open_raw
+
+CHUNK_BYTES = 1 << 20
+SHOWN_BYTES = 800
+"""Of a refused row: enough for the 200 characters that are kept."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Chunk = tuple[list[bytes], bool]
+"""Lines without their line feeds, and whether the last of them has one."""
+
+
+def line_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[Chunk]:
+    """Yields the lines of the piece, about a chunk at a time.
+
+    These are the lines that begin in its byte range. Where pieces are cut at gaps, they are the lines from the first
+    gap in the range (from the first line of all at the file's beginning) to the first gap behind it: every row with
+    the gap before it, so that pieces lose no row and share none.
+
+    A line of more than `longest` bytes comes cut, but is still longer than that.
+    """
+    if piece.cut != "gap":
+        yield from _lines_that_begin(file, piece.start, piece.end, longest)
+        return
+    waits = bool(piece.start)
+    for lines, closed in _lines_that_begin(file, piece.start, piece.end, longest):
+        first = _first_gap(lines) if waits else 0
+        if first is not None:
+            waits = False
+            yield lines[first:], closed
+    if waits or piece.end == WHOLE:
+        return
+    for lines, closed in _lines_that_begin(file, piece.end, WHOLE, longest):
+        last = _first_gap(lines)
+        if last is None:
+            yield lines, closed
+            continue
+        if last:
+            yield lines[:last], True
+        return
+
+
+def is_gap(line: bytes) -> bool:
+    """Returns whether a line stands between two rows: white space alone. One that may have been cut does not."""
+    return len(line) <= SHOWN_BYTES and not line.strip()
+
+
+def lines_before(piece: Piece) -> int:
+    """Returns how many lines of the file stand before the first one of the piece."""
+    if not piece.start:
+        return 0
+    with open_raw(piece.path) as file:
+        before = sum(len(lines) for lines, _ in _lines_that_begin(file, 0, piece.start, 0))
+        if piece.cut == "gap":
+            for lines, _ in _lines_that_begin(file, piece.start, WHOLE, 0):
+                gap = _first_gap(lines)
+                before += len(lines) if gap is None else gap
+                if gap is not None:
+                    break
+    return before
+
+
+def _first_gap(lines: Sequence[bytes]) -> int | None:
+    return next((index for index, line in enumerate(lines) if is_gap(line)), None)
+
+
+def _lines_that_begin(file: BinaryIO, start: int, end: int, longest: int) -> Iterator[Chunk]:
+    """Yields the lines that begin from `start` on and before `end`."""
+    position = _skip_to_line(file, start, end) if start else _skip_mark(file)
+    kept = max(longest + 2, SHOWN_BYTES + 1)  # still over-long without the carriage return of a CRLF
+    carry, open_line = b"", not start and position >= end
+    while position < end:
+        block = file.read(min(CHUNK_BYTES, end - position))
+        if not block:
+            break
+        position += len(block)
+        lines = (carry + block).split(b"\n")
+        carry = lines.pop()[:kept]
+        if lines:
+            yield lines, True
+    while carry or open_line:  # a line that began in the range ends beyond it
+        block = file.readline(CHUNK_BYTES)
+        open_line = bool(block) and not block.endswith(b"\n")
+        carry = (carry + block.removesuffix(b"\n"))[:kept]
+        if not open_line:
+            if carry or block:
+                yield [carry], bool(block)
+            return
+
+
+def _skip_mark(file: BinaryIO) -> int:
+    """Returns where the first line begins: behind a byte order mark, if there is one."""
+    file.seek(0)
+    if file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
+        return len(BYTE_ORDER_MARK)
+    file.seek(0)
+    return 0
+
+
+def _skip_to_line(file: BinaryIO, start: int, end: int) -> int:
+    """Returns where the first line from `start` on begins; the line that goes on from before belongs before it."""
+    position = file.seek(start - 1)
+    while position < end:
+        block = file.readline(CHUNK_BYTES)
+        position += len(block)
+        if not block or block.endswith(b"\n"):
+            break
+    return position
+
+
+def invalid_utf8(rows: Sequence[bytes]) -> set[int]:
+    """Returns the rows that are not UTF-8, by index. One decode for all tells when there are none."""
+    try:
+        b"\n".join(rows).decode("utf-8")
+    except UnicodeDecodeError:
+        return {index for index, row in enumerate(rows) if not _decodes(row)}
+    return set()
+
+
+def _decodes(row: bytes) -> bool:
+    try:
+        row.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,389 @@
+"""Masked words: the missing word of a text, from the words on both sides of it ("Twinkle, twinkle, ____ star").
+
+Trained on plain text. What the model tells at a position never depends on the word there, so that in training and in
+measuring every word of a row is a blank in its turn, all at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqapps import answering, architectures
+from seqapps.applications import Application, Call
+from seqapps.config import DataConfig, Section
+from seqapps.errors import ConfigError
+from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.schema import Feature, Schema
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from seqapps.applications import Resources
+    from seqapps.data import Batches
+    from seqapps.manifest import Manifest
+
+
+class Tokens(Section):
+    """How text becomes words; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+
+    Args:
+        unit: `word`: a blank stands for one.
+        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
+        normalization: Unicode form before anything else.
+        lowercase: Unicode case folding.
+    """
+
+    unit: Literal["word"] = "word"
+    words: Literal["unicode", "whitespace"] = "unicode"
+    normalization: Literal["none", "NFC", "NFKC"] = "none"
+    lowercase: bool = False
+
+
+class Data(DataConfig):
+    """The `data` section of masked words.
+
+    Args:
+        tokens: how text becomes words.
+        vocabulary_size: largest number of words with the four special units; 0 keeps all.
+        min_count: rarer words become `<unk>`.
+    """
+
+    tokens: Tokens = Tokens()
+    vocabulary_size: int = Field(10_000, ge=0)
+    min_count: int = Field(1, ge=1)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Words for the blanks of a text.
+
+    Args:
+        text: as given, as valid UTF-8.
+        blanks: for every blank its words with their probabilities, the most probable first; empty where the text has
+            no blank.
+        filled: the text with the most probable word in every blank, each blank by itself.
+    """
+
+    text: str
+    blanks: tuple[tuple[tuple[str, float], ...], ...]
+    filled: str
+
+
+@dataclass(frozen=True)
+class WordScores:
+    """How probable each word of a text is given all others: log p in nats, their sum, and exp(-total / words)."""
+
+    text: str
+    words: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+    total: float
+    perplexity: float
+
+
+class MaskedWord(Application):
+    """A recurrent model of a word given the words on both sides."""
+
+    name = "masked_word"
+    data = Data
+    architectures = ("two_sided",)
+    objective = "perplexity"
+    direction: Literal["min", "max"] = "min"
+    columns = ("text",)
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"sample_length": 3}}
+
+    @property
+    def _data(self) -> Data:
+        assert isinstance(self.config.data, Data)
+        return self.config.data
+
+    def check(self) -> None:
+        if self.config.source.rows == "document":
+            raise ConfigError(
+                "`source.rows` = \"document\" is one row a file, and a word is told from its whole row. Received: "
+                "document. Allowed: line, paragraph, file."
+            )
+        if self.config.training.batching == "stream":
+            raise ConfigError(
+                "`training.batching` = \"stream\" cuts text anywhere, and a word is told from both sides of its row. "
+                "Received: stream. Allowed: length."
+            )
+
+    # ---- inside Beam
+
+    def split_keys(self, raw: RawBlock) -> list[bytes]:
+        return raw.columns["text"]
+
+    def vocabularies(self, raw: RawBlock) -> Analysis:
+        from seqapps.preprocessing.analysis import analyse_text
+
+        counts, arrays = analyse_text(raw.columns["text"], self._tokenizer_config())
+        return Analysis(counts={"text": counts}, arrays=arrays)
+
+    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
+        from seqapps.preprocessing.analysis import learn_tokenizer
+
+        size, least = self._data.vocabulary_size, self._data.min_count
+        return {"text": learn_tokenizer(counts["text"], self._tokenizer_config(), size, least)}
+
+    def schema(self) -> Schema:
+        meaning = "ids of the words of one row"
+        return Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning=meaning),))
+
+    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+        from seqapps.preprocessing.analysis import encode_text
+
+        return {"ids": encode_text(arrays, resources["text"], ends=np.zeros(len(arrays["splits"]) - 1, np.bool_))}
+
+    # ---- batches and model
+
+    def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
+        """Returns rows as they are: x and y are the same words, and the model shifts them, once for each side."""
+        import tensorflow as tf
+
+        from seqapps.data.rows import RowBatches
+
+        training, ids = self.config.training, self.examples(folder, manifest, split)["ids"]
+
+        def collate(dense: Mapping[str, Any], lengths: Mapping[str, Any], present: Any) -> tuple[Any, Any, Any]:
+            words = tf.cast(dense["ids"], tf.int32)
+            empty = tf.cast(tf.shape(words)[1] == 0, tf.int32)  # a batch of rows without words has one step
+            words = tf.pad(words, [[0, 0], [0, empty]])
+            weights = tf.sequence_mask(lengths["ids"], tf.shape(words)[1], tf.float32)
+            return {"tokens": words}, words, weights
+
+        return RowBatches(
+            {"ids": ids},
+            collate,
+            lengths=ids.lengths,
+            units=int(ids.splits[-1]),
+            batch_size=training.batch_size,
+            token_budget=training.token_budget,
+            seed=self.config.seed,
+            shuffle=split == "train",
+        )
+
+    def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+        """Returns the model. The blank is one unit more than the vocabulary holds, so that no text can mean it."""
+        size = manifest.vocabularies["text"].size
+        architecture = architectures.load(self.config.model.architecture)
+        model: keras.Model = architecture.build(
+            self.config.model, vocabulary_size=size + 1, blank=size, use_cudnn=use_cudnn
+        )
+        return model
+
+    def sampler(
+        self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
+    ) -> Callable[[int], str] | None:
+        """Returns what fills one blank in each of `training.sample_length` rows of the validation split."""
+        count = self.config.training.sample_length
+        if not count:
+            return None
+
+        @cache
+        def ready() -> tuple[Any, list[str]]:
+            from seqapps.modeling.blanks import BlankFiller
+
+            ids = self.examples(folder, manifest, "validation")["ids"]
+            return BlankFiller(model, resources["text"]), _with_blanks(ids, resources["text"], count, blanks=1)
+
+        def sample(epoch: int) -> str:
+            from seqapps.modeling.blanks import suggestions
+
+            filler, texts = ready()
+            return suggestions(filler, texts, k=4) if texts else ""
+
+        return sample
+
+    # ---- measuring
+
+    def baselines(self) -> tuple[str, ...]:
+        return self.config.baselines.names or ("unigram_word", "neighbour_counts")
+
+    def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns -log p in nats, rank and best word at every word of the split, each the only blank of its row.
+
+        `<float32>[words, 3]`, see `seqapps.modeling.ranks.ranked`.
+        """
+        from seqapps.modeling.blanks import word_ranks
+
+        return word_ranks(model, examples["ids"], int(model.output["logits"].shape[-1]) - 1)
+
+    def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns (nats, words, words at rank 1, words at ranks 1 to 5) of each row."""
+        from seqapps.modeling.ranks import NATS, RANK
+
+        ids = examples["ids"]
+        columns = [prediction[:, NATS], np.ones(len(prediction)), prediction[:, RANK] <= 1, prediction[:, RANK] <= 5]
+        running = np.zeros((len(prediction) + 1, len(columns)))
+        np.cumsum(np.stack(columns, axis=1).astype(np.float64), axis=0, out=running[1:])
+        sums: NDArray[np.float64] = running[ids.splits[1:]] - running[ids.splits[:-1]]
+        return sums
+
+    def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Returns perplexity = exp(nats per word), and the share of words that are the first, or of the first five.
+
+        `<unk>` counts in the perplexity as any other unit. It is no word that can be suggested, so it is never hit.
+        """
+        nats = totals[..., 0] / totals[..., 1]
+        return {
+            "perplexity": np.exp(nats),
+            "nats": nats,
+            "top1": totals[..., 2] / totals[..., 1],
+            "top5": totals[..., 3] / totals[..., 1],
+        }
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        """Returns rows with a blank at the word that was least expected."""
+        from seqapps.modeling.blanks import blanked
+        from seqapps.modeling.ranks import BEST, NATS
+
+        tokenizer, ids = resources["text"], examples["ids"]
+        cells = []
+        for row in rows:
+            words, low = ids.row(row), int(ids.splits[row])
+            if not len(words):
+                continue
+            worst = int(prediction[low : low + len(words), NATS].argmax())
+            true, best = (_written(tokenizer, int(unit)) for unit in (words[worst], prediction[low + worst, BEST]))
+            cells.append({"text": blanked(tokenizer, words, [worst]), "expected": true, "received": best})
+        return cells
+
+    # ---- serving
+
+    def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
+        from seqapps.modeling.blanks import BlankFiller
+
+        filler = BlankFiller(model, resources["text"])
+        return filler, filler.signatures()
+
+    def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
+        split = "test" if "test" in manifest.splits else "validation"
+        ids, tokenizer = self.examples(folder, manifest, split)["ids"], resources["text"]
+        texts = _with_blanks(ids, tokenizer, 3, blanks=1) + _with_blanks(ids, tokenizer, 1, blanks=2)
+        plain = [text.decode("utf-8", "replace") for text in tokenizer.decode(_ragged(ids, 2)).numpy()]
+        return {
+            "serving_default": [{"text": [*texts, "____", "no blank", ""], "k": 3}],
+            "score": [{"text": [*plain, ""]}],
+        }
+
+    # ---- answering
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("-k", type=int, default=5, metavar="N", help="suggestions for each blank (5)")
+        parser.add_argument("--score", action="store_true", help="the log-probability of each word given all others")
+
+    @classmethod
+    def check_options(cls, options: argparse.Namespace) -> None:
+        answering.check_range(options, {"-k": 1})
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        texts = [answering.raw(row) for row in rows]
+        if options.score:
+            return _scores(call("score", text=texts), texts)
+        found = call("serving_default", text=texts, k=options.k)
+        columns = (found[name] for name in ("blanks", "words", "probabilities", "filled"))
+        return [
+            Filling(
+                text=answering.text_of(text),
+                blanks=tuple(tuple(zip(*pair, strict=True)) for pair in list(zip(words, shares, strict=True))[:count]),
+                filled=filled,
+            )
+            for text, count, words, shares, filled in zip(texts, *columns, strict=True)
+        ]
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        if isinstance(answer, WordScores):
+            return _score(answer, one_line)
+        return _filling(answer, one_line)
+
+    @classmethod
+    def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        lines = []
+        for call in list(golden.get("serving_default") or [])[:1]:
+            found = call["outputs"]
+            columns = (found[name] for name in ("blanks", "words", "probabilities"))
+            for text, count, words, shares in zip(call["inputs"]["text"], *columns, strict=True):
+                told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in zip(words, shares)]
+                lines += [f"  {answering.quoted(text)} -> {'; '.join(told[:count])}"] if count else []
+        return ["fills", *lines] if lines else []
+
+    def _tokenizer_config(self) -> Any:
+        from seqapps.preprocessing.tokenizers import TokenizerConfig
+
+        return TokenizerConfig(**self._data.tokens.model_dump())
+
+
+def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
+    """Returns rows that lie evenly over `ids`, of four words at least, with words replaced by blanks."""
+    from seqapps.modeling.blanks import blanked
+
+    long = np.flatnonzero(ids.lengths >= 4)
+    chosen = long[np.unique(np.linspace(0, len(long) - 1, min(count, len(long))).astype(np.int64))]
+    texts = []
+    for row in chosen:
+        words = ids.row(int(row))[:40]
+        places = [len(words) * part // (blanks + 1) for part in range(1, blanks + 1)]
+        texts.append(blanked(tokenizer, words, places))
+    return texts
+
+
+def _ragged(ids: Ragged, count: int) -> Any:
+    import tensorflow as tf
+
+    rows = [ids.row(row)[:40].tolist() for row in range(min(count, len(ids)))]
+    return tf.ragged.constant(rows, ragged_rank=1, dtype=tf.int32)
+
+
+def _written(tokenizer: Any, unit: int) -> str:
+    text: str = tokenizer.written(np.int32(unit)).numpy().decode("utf-8", "replace")
+    return text
+
+
+def _scores(found: Mapping[str, Any], texts: Sequence[bytes]) -> list[WordScores]:
+    scores = []
+    for row, text in enumerate(texts):
+        length = found["length"][row]
+        words, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
+        total, perplexity = found["total"][row], found["perplexity"][row]
+        scores.append(WordScores(answering.text_of(text), tuple(words), tuple(shares), total, perplexity))
+    return scores
+
+
+def _filling(answer: Filling, one_line: bool) -> str:
+    if one_line:
+        return answering.escaped(answer.filled)
+    if not answer.blanks:
+        return f"{answer.text}\n  no blank: write two or more underscores where a word is missing"
+    width = max(len(word) for blank in answer.blanks for word, _ in blank)
+    lines = [answer.filled]
+    for number, blank in enumerate(answer.blanks, 1):
+        lines += [f"  blank {number}"] if len(answer.blanks) > 1 else []
+        lines += [f"  {word:<{width}}  {probability:8.4%}" for word, probability in blank]
+    return "\n".join(lines)
+
+
+def _score(answer: WordScores, one_line: bool) -> str:
+    if one_line:
+        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.words)}"
+    width = max((len(word) for word in answer.words), default=0)
+    pairs = zip(answer.words, answer.log_probabilities, strict=True)
+    rows = [f"  {word:<{width}}  {nats:9.4f}" for word, nats in pairs]
+    return "\n".join([answer.text, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
+
+
+APPLICATION = MaskedWord

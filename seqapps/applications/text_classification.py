@@ -1,0 +1,477 @@
+"""Text classification: the label of a text, or any number of labels, with their probabilities. Many to one.
+
+Sentiment, topics, kinds of questions, intents. A row is a text and its label; texts that are equal never straddle two
+splits. A label of validation or test that the training split does not have counts as wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqapps import answering, architectures
+from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.config import DataConfig, Section
+from seqapps.errors import ConfigError, DataError
+from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.pretrained import PretrainedConfig
+from seqapps.schema import Feature, Schema
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from seqapps.applications import Resources
+    from seqapps.data import Batches
+    from seqapps.manifest import Manifest
+    from seqapps.modeling.losses import Objective
+
+_LONGEST_SHOWN = 300
+_GOLDEN_ROWS = 4
+
+
+class Tokens(Section):
+    """How text becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+
+    Args:
+        unit: `character` (Unicode code points), `word` or `subword` (SentencePiece, learned from the training split).
+        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
+        normalization: Unicode form before anything else.
+        lowercase: Unicode case folding.
+    """
+
+    unit: Literal["character", "word", "subword"] = "word"
+    words: Literal["unicode", "whitespace"] = "unicode"
+    normalization: Literal["none", "NFC", "NFKC"] = "NFKC"
+    lowercase: bool = True
+
+
+class Data(DataConfig):
+    """The `data` section of a text classification.
+
+    Args:
+        tokens: how text becomes units.
+        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer units become `<unk>`.
+        max_length: most units of a text; 0 keeps all.
+        truncate: which end of a longer text is kept: `head`, `tail` or `both` (half of the units from each).
+        multi_label: whether a text has any number of labels: a JSON list (`[]` is none), or see `label_separator`.
+        label_separator: what stands between several labels of a text, such as `,`.
+        label_until: the label ends before this text: with `:`, `DESC:manner` is `DESC`.
+        class_weights: `balanced` makes every class weigh the same in the training loss, however rare it is.
+        pretrained: word vectors that the embedding begins with.
+    """
+
+    tokens: Tokens = Tokens()
+    vocabulary_size: int = Field(20_000, ge=0)
+    min_count: int = Field(1, ge=1)
+    max_length: int = Field(512, ge=0)
+    truncate: Literal["head", "tail", "both"] = "head"
+    multi_label: bool = False
+    label_separator: str = ""
+    label_until: str = ""
+    class_weights: Literal["none", "balanced"] = "none"
+    pretrained: PretrainedConfig = PretrainedConfig()
+
+    @property
+    def further_files(self) -> tuple[str, ...]:
+        return (self.pretrained.path,) if self.pretrained.path else ()
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a text is.
+
+    Args:
+        text: as given, as valid UTF-8.
+        label: the most probable label.
+        probability: of that label.
+        probabilities: label to probability, the most probable first. They sum to 1, unless a text may have several.
+        labels: the labels that are given: `label`, or those above one half where a text may have several.
+        weights: each token and its share in the answer (`--weights`, attention pooling); empty otherwise.
+    """
+
+    text: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    labels: tuple[str, ...]
+    weights: tuple[tuple[str, float], ...] = ()
+
+
+class TextClassification(Application):
+    """A recurrent classifier of texts."""
+
+    name = "text_classification"
+    data = Data
+    architectures = ("classifier",)
+    direction: Literal["min", "max"] = "max"
+    judged = True
+    _scorer: tuple[Any, Any] | None = None
+
+    @property
+    def _data(self) -> Data:
+        assert isinstance(self.config.data, Data)
+        return self.config.data
+
+    @property
+    def columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The text and its label; an empty cell is no label where several stand in one."""
+        return "text", "label?" if self._data.label_separator else "label"
+
+    @property
+    def objective(self) -> str:  # type: ignore[override]
+        """Accuracy; where a text has several labels micro F1."""
+        return "micro_f1" if self._data.multi_label else "accuracy"
+
+    def check(self) -> None:
+        data = self._data
+        if data.tokens.unit == "subword" and not data.vocabulary_size:
+            raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")
+        if data.label_separator and not data.multi_label:
+            raise ConfigError("`data.label_separator` is for `data.multi_label` = true. Received: false.")
+        if data.class_weights == "balanced" and data.multi_label:
+            raise ConfigError(
+                "`data.class_weights` = \"balanced\" is for one label a text. Received: `data.multi_label` = true."
+            )
+        if data.pretrained.path and data.tokens.unit != "word":
+            raise ConfigError(
+                f"`data.pretrained` holds vectors of words. Received: `data.tokens.unit` = {data.tokens.unit!r}. "
+                "Allowed: \"word\"."
+            )
+        if not getattr(self.config.model, "train_embedding", True) and not data.pretrained.path:
+            raise ConfigError(
+                "`model.train_embedding` = false keeps random vectors. Give `data.pretrained.path`, or train them."
+            )
+
+    # ---- inside Beam
+
+    def reject(self, raw: RawBlock) -> list[Refusal]:
+        refused = []
+        for row, text in enumerate(raw.columns["label"]):
+            try:
+                names = self._labels_of(text)
+            except ValueError as error:
+                refused.append(Refusal(row, str(error), text=text))
+                continue
+            if not names and not self._data.multi_label:
+                refused.append(Refusal(row, "no-label", text=text))
+        return refused
+
+    def split_keys(self, raw: RawBlock) -> list[bytes]:
+        return raw.columns["text"]
+
+    def vocabularies(self, raw: RawBlock) -> Analysis:
+        from seqapps.preprocessing.analysis import analyse_text, pack, scoped
+        from seqapps.preprocessing.labelling import analyse_labels
+
+        texts = raw.columns["text"]
+        counts, arrays = analyse_text(texts, self._tokenizer_config())
+        labels, label_arrays = analyse_labels([self._labels_of(text) for text in raw.columns["label"]])
+        return Analysis(
+            counts={"text": counts, "label": labels},
+            arrays={**scoped("text", arrays), **scoped("label", label_arrays), **pack("raw", texts)},
+        )
+
+    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
+        from seqapps.preprocessing.analysis import learn_tokenizer
+        from seqapps.preprocessing.labels import Labels
+        from seqapps.preprocessing.pretrained import vectors_of
+
+        data = self._data
+        tokenizer = learn_tokenizer(counts["text"], self._tokenizer_config(), data.vocabulary_size, data.min_count)
+        labels = Labels.from_counts(counts.get("label", {}))
+        if labels.size < 2 and not data.multi_label:
+            raise DataError(f"The training split must hold two labels or more. Received: {list(labels.names)}.")
+        learned: dict[str, Any] = {"text": tokenizer, "label": labels}
+        if data.pretrained.path:
+            embedding = int(getattr(self.config.model, "embedding", 0))
+            assert tokenizer.vocabulary is not None
+            learned["vectors"] = vectors_of(
+                data.pretrained, tokenizer.vocabulary.tokens, counts["text"], embedding=embedding
+            )
+        return learned
+
+    def schema(self) -> Schema:
+        labels = "indices of the labels; -1 is one that the training split does not have"
+        return Schema(
+            features=(
+                Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units, closed by <eos>"),
+                Feature(name="labels", dtype="int64", shape=(None,), meaning=labels),
+                Feature(name="text", dtype="string", shape=(), meaning="the text as it was given"),
+                Feature(name="label", dtype="string", shape=(), meaning="the labels as text"),
+            )
+        )
+
+    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+        from seqapps.preprocessing.analysis import encode_text, scope, unpack
+        from seqapps.preprocessing.labelling import encode_labels
+        from seqapps.preprocessing.shortening import shorten_rows
+
+        texts = unpack("raw", arrays)
+        ids = encode_text(scope("text", arrays), resources["text"], ends=np.zeros(len(texts), np.bool_))
+        indices, labels = encode_labels(scope("label", arrays), resources["label"])
+        return {
+            "ids": shorten_rows(ids, self._data.max_length, self._data.truncate),
+            "labels": indices,
+            "text": Ragged(np.array(texts, dtype=object), np.arange(len(texts) + 1, dtype=np.int64)),
+            "label": labels,
+        }
+
+    # ---- batches and model
+
+    def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
+        import tensorflow as tf
+
+        from seqapps.data.rows import RowBatches
+        from seqapps.preprocessing.labels import Labels
+
+        labels, training = Labels.from_facts(manifest.vocabularies["label"].facts), self.config.training
+        balanced = self._data.class_weights == "balanced" and split == "train"
+        weight_of = tf.constant(labels.balanced_weights() if balanced else np.ones(labels.size, np.float32))
+        multi = self._data.multi_label
+
+        def collate(dense: Any, lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
+            x = {"tokens": tf.cast(dense["ids"], tf.int32)}
+            index = tf.cast(dense["labels"], tf.int32)
+            if multi:
+                real = tf.sequence_mask(lengths["labels"], tf.shape(index)[1], tf.float32)
+                hot = tf.one_hot(index, labels.size) * real[:, :, None]  # a label below 0 gives no one
+                return x, tf.minimum(tf.reduce_sum(hot, axis=1), 1.0), present
+            # A label that training does not have has no loss; what is measured counts it as wrong.
+            known = tf.cast(index[:, 0] >= 0, tf.float32)
+            y = tf.maximum(index[:, 0], 0)
+            return x, y, present * known * tf.gather(weight_of, y)
+
+        features = self.examples(folder, manifest, split)
+        return RowBatches(
+            {name: features[name] for name in ("ids", "labels")},
+            collate,
+            lengths=features["ids"].lengths,
+            units=int(features["ids"].splits[-1]),
+            batch_size=training.batch_size,
+            token_budget=training.token_budget,
+            seed=self.config.seed,
+            shuffle=split == "train",
+        )
+
+    def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+        architecture = architectures.load(self.config.model.architecture)
+        model: keras.Model = architecture.build(
+            self.config.model,
+            vocabulary_size=manifest.vocabularies["text"].size,
+            classes=manifest.vocabularies["label"].size,
+            use_cudnn=use_cudnn,
+        )
+        return model
+
+    def initialise(self, model: keras.Model, resources: Resources) -> None:
+        if "vectors" in resources:
+            resources["vectors"].fill(model.get_layer("embedding"))
+
+    def criterion(self, manifest: Manifest) -> Objective:
+        import tensorflow as tf
+
+        from seqapps.modeling.losses import Objective, cross_entropy
+
+        def several(outputs: Mapping[str, Any], y: Any) -> Any:
+            logits = tf.cast(outputs["logits"], tf.float32)
+            return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(y, logits), axis=1)
+
+        def one(outputs: Mapping[str, Any], y: Any) -> Any:
+            return cross_entropy(outputs["logits"], y)
+
+        return Objective(self.objective, self.direction, several if self._data.multi_label else one, None)
+
+    # ---- measuring
+
+    def baselines(self) -> tuple[str, ...]:
+        return self.config.baselines.names or ("majority", "tfidf_logistic")
+
+    def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns the probability of each class, `<float32>[N, C]`."""
+        import tensorflow as tf
+
+        from seqapps.data.buckets import Buckets
+
+        ids, training = examples["ids"], self.config.training
+        buckets = Buckets(
+            ids.lengths, batch_size=training.batch_size, token_budget=training.token_budget, seed=0, shuffle=False
+        )
+        score = self._compiled(model)
+        found = np.zeros((len(ids), int(model.output["logits"].shape[-1])), np.float32)
+        for batch in buckets.order(0):
+            rows = batch[batch >= 0]
+            part = ids.take(rows)
+            real = np.arange(part.lengths.max(initial=0)) < part.lengths[:, None]
+            tokens = np.zeros(real.shape, np.int32)
+            tokens[real] = part.values
+            found[rows] = score(tf.constant(tokens)).numpy()
+        return found
+
+    def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns what `seqapps.modeling.classification` sums of each row."""
+        from seqapps.modeling.classification import multi_hot, multi_statistics, single_statistics
+
+        labels = examples["labels"]
+        if not self._data.multi_label:
+            return single_statistics(prediction, labels.values.astype(np.int64))
+        rows = np.repeat(np.arange(len(labels)), labels.lengths)
+        unseen = np.bincount(rows, weights=labels.values < 0, minlength=len(labels))
+        return multi_statistics(prediction, multi_hot(labels, prediction.shape[1]), unseen)
+
+    def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        from seqapps.modeling.classification import metrics
+
+        found = metrics(totals, calibrated=not self._data.multi_label)
+        return {name: found.pop(name) for name in (self.objective,)} | found
+
+    def slices(self, field: str, examples: Mapping[str, Ragged]) -> list[str] | None:
+        return [text.decode() for text in examples["label"].values.tolist()] if field == "label" else None
+
+    def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
+        from seqapps.modeling.classification import class_table
+
+        rows = class_table(totals, resources["label"].names, calibrated=not self._data.multi_label)
+        return [Breakdown("classes", ("label", "rows", "precision", "recall", "F1"), rows)]
+
+    def pictures(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
+    ) -> dict[str, Path]:
+        from seqapps.modeling.classification import confusion
+        from seqapps.modeling.confusion_picture import draw_confusion
+
+        if self._data.multi_label:
+            return {}
+        truth, labels = examples["labels"].values.astype(np.int64), resources["label"]
+        counts = confusion(np.argmax(prediction, axis=1), truth, labels.size)
+        folder.mkdir(parents=True, exist_ok=True)
+        return {"confusion matrix": draw_confusion(counts, labels.names, folder / "confusion.png")}
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        from seqapps.modeling.classification import given_labels
+
+        names = resources["label"].names
+        result = []
+        for row in rows:
+            text, label = (examples[name].values[row].decode("utf-8", "replace") for name in ("text", "label"))
+            order = np.argsort(-prediction[row], kind="stable")
+            given = given_labels(prediction[row]) if self._data.multi_label else order[:1]
+            received = ", ".join(f"{names[index]} {prediction[row, index]:.1%}" for index in given)
+            cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+            result.append({"text": cut, "expected": label, "received": received})
+        return result
+
+    # ---- serving
+
+    def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
+        from seqapps.modeling.classifying import TextClassifier
+
+        data = self._data
+        classifier = TextClassifier(
+            model,
+            resources["text"],
+            resources["label"],
+            max_length=data.max_length,
+            kept=data.truncate,
+            multi_label=data.multi_label,
+        )
+        return classifier, classifier.signatures()
+
+    def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
+        texts = self.examples(folder, manifest, "test" if "test" in manifest.splits else "validation")["text"].values
+        chosen = np.unique(np.linspace(0, len(texts) - 1, num=_GOLDEN_ROWS).astype(np.int64))
+        calls = [{"text": [texts[row].decode("utf-8", "replace") for row in chosen]}, {"text": ["", "¿", "x " * 40]}]
+        names = ["serving_default"]
+        if getattr(self.config.model, "pooling", "") == "attention":
+            names.append("attention")
+        return {name: list(calls) for name in names}
+
+    # ---- answering
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("-k", type=int, default=5, metavar="N", help="labels shown with their probabilities (5)")
+        parser.add_argument("--weights", action="store_true", help="the weight of each token (attention pooling)")
+
+    @classmethod
+    def check_options(cls, options: argparse.Namespace) -> None:
+        answering.check_range(options, {"-k": 1})
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        texts = [answering.raw(row) for row in rows]
+        found = call("attention" if options.weights else "serving_default", text=texts)
+        return [_classification(found, row, text) for row, text in enumerate(texts)]
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        labels = ", ".join(answer.labels)
+        best = list(answer.probabilities.items())[: options.k]
+        weights = [f"{token} {weight:.3f}" for token, weight in answer.weights]
+        if one_line:
+            cells = [labels, *(cell for name, share in best for cell in (name, f"{share:.6f}"))]
+            return "\t".join([*cells, *([" ".join(weights)] if weights else [])])
+        width = max(len(name) for name, _ in best)
+        shares = [f"  {name:<{width}}  {share:7.2%}" for name, share in best]
+        return "\n".join([labels or "(no label)", *shares, *(["  " + "  ".join(weights)] if weights else [])])
+
+    # ---- parts
+
+    def _compiled(self, model: keras.Model) -> Any:
+        """Returns tokens to probabilities as one graph, kept for the model that is asked about epoch after epoch."""
+        import tensorflow as tf
+
+        from seqapps.modeling.classifying import probabilities_of
+
+        if self._scorer is None or self._scorer[0] is not model:
+
+            @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])  # type: ignore[untyped-decorator]
+            def score(tokens: Any) -> Any:
+                outputs = model({"tokens": tokens}, training=False)
+                return probabilities_of(outputs["logits"], multi_label=self._data.multi_label)
+
+            self._scorer = (model, score)
+        return self._scorer[1]
+
+    def _labels_of(self, text: bytes) -> list[bytes]:
+        """Returns the labels of a row, each once, in their order.
+
+        Raises:
+            ValueError: names the reason in a few words, as rejects are counted by it.
+        """
+        from seqapps.preprocessing.labelling import labels_of
+
+        data = self._data
+        return labels_of(text, several=data.multi_label, separator=data.label_separator, until=data.label_until)
+
+    def _tokenizer_config(self) -> Any:
+        from seqapps.preprocessing.tokenizers import TokenizerConfig
+
+        return TokenizerConfig(**self._data.tokens.model_dump())
+
+
+def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classification:
+    pairs = sorted(zip(found["labels"], found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
+    label = found["label"][row]
+    labels: tuple[str, ...] = (label,)
+    if "given" in found:
+        above = {name for name, given in zip(found["labels"], found["given"][row], strict=True) if given}
+        labels = tuple(name for name, _ in pairs if name in above)
+    weights: tuple[tuple[str, float], ...] = ()
+    if "weights" in found:
+        together = zip(found["tokens"][row], found["weights"][row], strict=True)
+        weights = tuple((token, weight) for token, weight in together if token)
+    return Classification(answering.text_of(text), label, found["probability"][row], dict(pairs), labels, weights)
+
+
+APPLICATION = TextClassification

@@ -1,0 +1,529 @@
+"""Forecasts: the next steps of one or many variables, from their history and what is known of the future.
+
+A raw row is a whole CSV or TSV file. Its times are put on a regular grid, cut by time into training, validation and
+test part, standardised by the training part alone, and cut into windows: a history of H steps, a horizon of P.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps import answering, architectures
+from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.errors import ConfigError, DataError, UsageError, unknown_name
+from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.series import Parsed, read_series
+from seqapps.preprocessing.series_data import SeriesData
+from seqapps.preprocessing.timeline import iso
+from seqapps.preprocessing.windows import Part, Plan, category, counts_of, cut, joined, parted, recent, sums_of
+from seqapps.schema import Schema
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from seqapps.applications import Resources
+    from seqapps.data import Batches
+    from seqapps.manifest import Manifest
+    from seqapps.modeling.losses import Objective
+
+_INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes", "seasonal")
+_GOLDEN = 3
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What follows a series, in original units.
+
+    Args:
+        series: its name; empty where the file holds one.
+        origin: time of the last step of the history.
+        times: of the steps that are forecast.
+        targets: names of the columns that are forecast.
+        values: for each step the forecast of each target.
+        levels: of the quantiles; empty for none.
+        quantiles: for each step and target the quantiles.
+    """
+
+    series: str
+    origin: str
+    times: tuple[str, ...]
+    targets: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    levels: tuple[float, ...]
+    quantiles: tuple[tuple[tuple[float, ...], ...], ...]
+
+    def rows(self) -> list[list[str]]:
+        """Returns a line for each step: its time, and for each target the forecast and the quantiles."""
+        found = []
+        for step, time in enumerate(self.times):
+            cells = [time]
+            for target, value in enumerate(self.values[step]):
+                cells += [f"{value:.6g}", *(f"{q:.6g}" for q in (self.quantiles[step][target] if self.levels else ()))]
+            found.append(cells)
+        return found
+
+
+class TimeSeries(Application):
+    """Forecasts of a recurrent network, direct or step by step, with or without quantiles."""
+
+    name = "time_series"
+    data = SeriesData
+    architectures = ("forecaster", "forecast_decoder")
+    defaults = {
+        "source": {"format": "csv", "rows": "file"},
+        "training": {"epochs": 100, "early_stopping": 15, "sample_length": 0},
+    }
+    columns = ("text",)
+    direction = "min"
+    judged = True
+    _memory: tuple[bytes, Parsed] | None = None
+    """The text that was parsed last."""
+    @property
+    def unit(self) -> str:
+        return "step"
+
+    def check(self) -> None:
+        self._data.check(self.config.source)
+        if self.config.training.batching != "length":
+            raise ConfigError("A series needs `training.batching` = \"length\". Received: 'stream'.")
+        if self._model.anchor == "season" and not self._data.season:
+            raise ConfigError("`model.anchor` = \"season\" needs `data.season`. Received: 0. Example: 12 for months.")
+
+    @property
+    def objective(self) -> str:  # type: ignore[override]
+        return str(self._data.objective)
+
+    @property
+    def _data(self) -> SeriesData:
+        assert isinstance(self.config.data, SeriesData)  # noqa: S101 - for the type checker
+        return self.config.data
+
+    @property
+    def _model(self) -> Any:
+        return self.config.model
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return self._data.plan(self.config.source)
+
+    # ---- inside Beam
+
+    def reject(self, raw: RawBlock) -> list[Refusal]:
+        refused = []
+        for row in range(len(raw)):
+            parsed = self._parsed(raw, row)
+            refused += [
+                Refusal(row, fault.reason, fault.line, fault.text.encode(), whole=False) for fault in parsed.faults
+            ]
+            refused += [
+                Refusal(row, "too-short", 0, f"series {series.name!r}: {len(series)} steps".encode(), whole=False)
+                for series in parsed.series
+                if len(series) < self._plan.history + self._plan.horizon
+            ]
+        return refused
+
+    def count(self, raw: RawBlock) -> int:
+        return sum(self._parsed(raw, row).lines for row in range(len(raw)))
+
+    def split_keys(self, raw: RawBlock) -> list[bytes]:
+        return raw.columns["text"]
+
+    def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
+        """Returns split name to parts of series, one a row: the column `part` holds `Part.dump`."""
+        shares, validates = self._data.split, bool(self.config.source.validation)
+        found: dict[str, list[tuple[int, bytes]]] = {}
+        for row in range(len(raw)):
+            parsed = self._parsed(raw, row)
+            for series in parsed.series:
+                parts = cut(series, self._plan, parsed.frequency, shares, split=split, validates=validates)
+                for name, part in parts.items():
+                    found.setdefault(name, []).append((row, part.dump()))
+        blocks = {}
+        for name, rows in found.items():
+            whole = np.ones(len(rows), np.bool_)
+            lines = raw.lines[[row for row, _ in rows]]
+            blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, whole, whole)
+        return blocks
+
+    def vocabularies(self, raw: RawBlock) -> Analysis:
+        parts = [Part.load(data) for data in raw.columns["part"]]
+        return Analysis(counts_of(parts, self._plan), joined(parts), sums_of(parts, self._plan))
+
+    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
+        from seqapps.preprocessing.labels import Labels
+
+        if len(counts["frequency"]) > 1:
+            found = ", ".join(f"{name.decode()} ({steps} steps)" for name, steps in sorted(counts["frequency"].items()))
+            raise DataError(
+                f"All series must have one step. Received: {found}. Remedy: other `source.files`, or set "
+                "`data.frequency`."
+            )
+        return {name: Labels.from_counts(found) for name, found in counts.items()}
+
+    def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> Resources:
+        from seqapps.preprocessing.scaling import scaling_of
+
+        columns = self._plan.columns
+        return {"scaling": scaling_of(sums, (*columns.numbers, *columns.static_numbers), self._plan.logged)}
+
+    def schema(self) -> Schema:
+        from seqapps.preprocessing.windowing import schema_of
+
+        return schema_of(self._plan)
+
+    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+        from seqapps.preprocessing.windowing import encode_windows
+
+        return encode_windows(parted(arrays), self._plan, resources)
+
+    # ---- batches and model
+
+    def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
+        import tensorflow as tf
+
+        from seqapps.data.rows import RowBatches
+
+        training, plan, examples = self.config.training, self._plan, self.examples(folder, manifest, split)
+        shapes = {feature.name: feature.shape for feature in manifest.schema_.features}
+        used = [name for name in _INPUTS if name in shapes and (name != "seasonal" or self._model.anchor == "season")]
+
+        def collate(columns: Mapping[str, Any], lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
+            dense = {name: tf.ensure_shape(columns[name], (None, *shapes[name])) for name in (*used, "target", "scored")}
+            x = {name: tf.cast(dense[name], tf.int32) if "codes" in name else dense[name] for name in used}
+            return x, dense["target"], dense["scored"] * present[:, None, None]
+
+        return RowBatches(
+            {name: examples[name] for name in (*used, "target", "scored")},
+            collate,
+            lengths=np.full(len(examples["target"]), plan.history + plan.horizon, np.int64),
+            units=int(examples["scored"].values.sum()),
+            batch_size=training.batch_size,
+            token_budget=training.token_budget,
+            seed=self.config.seed,
+            shuffle=split == "train",
+        )
+
+    def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+        from seqapps.architectures._forecast import Sizes
+
+        plan, columns = self._plan, self._plan.columns
+
+        def categories(names: tuple[str, ...]) -> tuple[int, ...]:
+            return tuple(manifest.vocabularies[category(name)].size for name in names)
+
+        sizes = Sizes(
+            history=plan.history,
+            features=plan.features,
+            horizon=plan.horizon,
+            targets=len(columns.targets),
+            known=plan.known,
+            static=len(columns.static_numbers),
+            codes=categories(columns.labels),
+            known_codes=categories(tuple(columns.labels[place] for place in columns.known_labels)),
+            static_codes=categories(columns.static_labels),
+        )
+        model: keras.Model = architectures.load(self._model.architecture).build(
+            self._model, sizes=sizes, use_cudnn=use_cudnn
+        )
+        return model
+
+    def criterion(self, manifest: Manifest) -> Objective:
+        from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
+        from seqapps.modeling.losses import Objective
+
+        if self._model.quantiles:
+            loss: Any = partial(pinball_loss, self._model.quantiles)
+        else:
+            loss = squared_error if self._model.loss == "mse" else absolute_error
+        return Objective(self.objective, "min", loss, None)
+
+    # ---- measuring
+
+    def baselines(self) -> tuple[str, ...]:
+        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression")
+        chosen = self.config.baselines.names or everything
+        return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
+
+    def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
+        """Returns the prepared features, and of each window the scaling of its targets: `means`, `deviations`, `naive`
+        (what MASE divides by), `<float64>[N, V]`."""
+        from seqapps.preprocessing.scaling import Scaling
+
+        examples = super().examples(folder, manifest, split)
+        targets = self._plan.columns.targets
+        scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts).of(targets)
+        naive = [(scaling.naive or {}).get(name, np.nan) for name in targets]
+        rows = len(examples["target"])
+        for name, values in (("means", scaling.means), ("deviations", scaling.deviations), ("naive", naive)):
+            examples[name] = Ragged(np.tile(np.array(values, np.float64), (rows, 1)), np.arange(rows + 1))
+        return examples
+
+    def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns forecasts in original units, `<float64>[N, P, V, 1 or 1 + Q]`: the point forecast, the quantiles."""
+        from seqapps.modeling.forecasting import dense
+
+        inputs = {t.name: dense(examples[t.name]).astype(t.dtype, copy=False) for t in model.inputs}
+        found = self.original(self._predictor(model, inputs), examples)
+        if not self._model.quantiles:
+            return found
+        return np.concatenate([found[..., [self._model.point]], found], axis=-1)
+
+    @cached_property
+    def _predictor(self) -> Any:
+        from seqapps.modeling.forecasting import Predictor
+
+        return Predictor()
+
+    def original(self, values: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns `<float>[N, P, V, Q]` of standard units in original ones."""
+        from seqapps.preprocessing.scaling import Scaling
+
+        if not len(values):
+            return values.astype(np.float64)
+        means, deviations = (tuple(examples[name].values[0].tolist()) for name in ("means", "deviations"))
+        scaling = Scaling(self._plan.columns.targets, means, deviations, logged=self._plan.logged)
+        return np.moveaxis(scaling.undo(np.moveaxis(values, 2, -1)), -1, 2)
+
+    def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns `error_sums` of blocks of windows, `<float64>[blocks, P x V x SUMS]`; see `blocks_of`."""
+        from seqapps.modeling.forecasting import dense, error_sums
+
+        truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
+        scored = dense(examples["scored"]) > 0
+        sums = error_sums(prediction, truth, scored, examples["naive"].values, self._model.quantiles)
+        return np.add.reduceat(sums.reshape(len(sums), -1), self.rows(examples), axis=0)
+
+    def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
+        from seqapps.modeling.forecasting import blocks_of
+
+        return blocks_of(examples["series"].values, -(-self._plan.horizon // self._plan.stride))
+
+    def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Returns MAE, RMSE, MASE, sMAPE and, for quantiles, pinball loss and coverage; see `figures`."""
+        from seqapps.modeling.forecasting import figures
+
+        return figures(self._errors(totals).sum(axis=(-3, -2)), quantiles=bool(self._model.quantiles))
+
+    def _errors(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        return totals.reshape(*totals.shape[:-1], self._plan.horizon, len(self._plan.columns.targets), -1)
+
+    def slices(self, field: str, examples: Mapping[str, Ragged]) -> list[str] | None:
+        return [name.decode() for name in examples["series"].values] if field == "series" else None
+
+    def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
+        """Returns the metrics of each step of the horizon, of each target, and what was irregular in training."""
+        from seqapps.modeling.forecasting import figures
+
+        errors, quantiles = self._errors(totals), bool(self._model.quantiles)
+
+        def table(title: str, first: str, names: Sequence[str], sums: NDArray[np.float64]) -> Breakdown:
+            found = figures(sums, quantiles=quantiles)
+            rows: list[tuple[str | float, ...]] = [
+                (name, *(float(values[place]) for values in found.values())) for place, name in enumerate(names)
+            ]
+            return Breakdown(title, (first, *found), tuple(rows))
+
+        tables = []
+        if self._plan.horizon > 1:
+            steps = [str(step + 1) for step in range(self._plan.horizon)]
+            tables.append(table("by step of the horizon", "step", steps, errors.sum(axis=-2)))
+        targets = self._plan.columns.targets
+        if len(targets) > 1:
+            tables.append(table("by target", "target", targets, errors.sum(axis=-3)))
+        scaling, steps_of = resources["scaling"], resources["steps"]
+        missing = [
+            (f"no value of {name}", float(sum(steps_of.counts[:2]) - scaling.counts[scaling.names.index(name)]))
+            for name in self._plan.columns.numbers
+        ]
+        kinds = {"inserted": "steps without a line", "regular": "steps with a line", "sorted": "lines out of order"}
+        told = [(kinds[name], float(count)) for name, count in zip(steps_of.names, steps_of.counts, strict=True)]
+        rows: list[tuple[str | float, ...]] = [("step", str(resources["frequency"].names[0])), *told, *missing]
+        return [*tables, Breakdown("the training part", ("what", "count"), tuple(rows))]
+
+    def pictures(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
+    ) -> dict[str, Path]:
+        from seqapps.modeling.forecast_pictures import draw_errors, draw_forecast
+        from seqapps.modeling.forecasting import dense
+
+        truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
+        truth = np.where(dense(examples["scored"]) > 0, truth, np.nan)
+        last = examples["series"].values == examples["series"].values[-1]
+        found = {"forecast and truth": folder / "forecast.png"}
+        draw_forecast(
+            found["forecast and truth"],
+            prediction[last],
+            truth[last],
+            [times[0] for times in self._times(examples["origin"].values[last], resources)],
+            self._plan.columns.targets,
+        )
+        if self._plan.horizon > 1:
+            found["error by step"] = folder / "error-by-step.png"
+            draw_errors(found["error by step"], prediction[..., 0], truth, self._plan.columns.targets)
+        return found
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        from seqapps.modeling.forecasting import dense
+
+        chosen = np.array(rows, np.int64)
+        some = {name: feature.take(chosen) for name, feature in examples.items()}
+        truth = self.original(dense(some["target"])[..., None], some)[..., 0]
+        truth = np.where(dense(some["scored"]) > 0, truth, np.nan)
+        shown = []
+        for place, row in enumerate(rows):
+            origin = iso(int(some["origin"].values[place]))
+            series = some["series"].values[place].decode()
+            shown.append(
+                {
+                    "text": f"after {origin}" + (f" ({series})" if series else ""),
+                    "expected": _numbers(truth[place]),
+                    "received": _numbers(prediction[row, ..., 0]),
+                }
+            )
+        return shown
+
+    # ---- serving
+
+    def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
+        from seqapps.modeling.forecast_server import ForecastServer
+
+        server = ForecastServer(model, self._plan, resources, self._model.quantiles, self._model.point)
+        return server, server.signatures()
+
+    def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
+        from seqapps.modeling.forecast_server import golden_call
+        from seqapps.modeling.forecasting import dense
+
+        split = "test" if "test" in manifest.splits else "validation"
+        examples = self.examples(folder, manifest, split)
+        chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
+        features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
+        times = self._times(features["origin"].ravel(), resources, first=1 - self._plan.lookback)
+        return {"serving_default": [golden_call(self._plan, features, resources, times)], "settings": [{}]}
+
+    def _times(self, origins: NDArray[Any], resources: Resources, first: int = 1) -> list[list[str]]:
+        """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
+        from seqapps.preprocessing.timeline import Frequency, Grid
+
+        grid = Grid.through(origins.astype(np.int64), Frequency.parse(resources["frequency"].names[0]))
+        numbers, _ = grid.index(origins.astype(np.int64))
+        steps = grid.times(numbers[:, None] + np.arange(first, self._plan.horizon + 1))
+        return np.datetime_as_string(steps.astype("datetime64[s]")).tolist()  # type: ignore[no-any-return]
+
+    # ---- answering
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--series", default="", metavar="NAME", help="which one, where a file holds several")
+
+    @classmethod
+    def read_rows(cls, path: str) -> Iterator[Any]:
+        """Yields the whole file: it is one row."""
+        yield sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
+        line that holds a target; later lines give the known columns."""
+        settings = json.loads(call("settings")["settings"][0])
+        plan = Plan.from_facts(settings["plan"])
+        columns = replace(plan.columns, frequency=settings["frequency"])
+        answers = []
+        for row in rows:
+            text, where = _content(row)
+            parsed = read_series(text, columns, where)
+            series = _chosen(parsed, options.series, where)
+            try:
+                inputs, times = recent(series, plan, settings["frequency"])
+            except ValueError as error:
+                raise DataError(f"{where} cannot be forecast: {error}.") from None
+            found = call("serving_default", **inputs)
+            levels = tuple(settings["quantiles"])
+            origin, *after = times
+            answers.append(
+                Forecast(
+                    series=series.name,
+                    origin=iso(origin),
+                    times=tuple(iso(time) for time in after),
+                    targets=columns.targets,
+                    values=tuple(tuple(step) for step in found["forecast"][0]),
+                    levels=levels,
+                    quantiles=tuple(tuple(map(tuple, step)) for step in found["quantiles"][0]) if levels else (),
+                )
+            )
+        return answers
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        rows = answer.rows()
+        if one_line:
+            return "\n".join("\t".join(cells) for cells in rows)
+        bands = [f"{level:.3g}" for level in answer.levels]
+        header = ["time", *(cell for target in answer.targets for cell in (target, *bands))]
+        widths = [max(len(cells[place]) for cells in (header, *rows)) for place in range(len(header))]
+        return "\n".join(
+            "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(pairs))
+            for pairs in (list(zip(cells, widths, strict=True)) for cells in (header, *rows))
+        )
+
+    @classmethod
+    def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Returns the last values and the forecast of the first target, one line for each window."""
+        call, lines = golden["serving_default"][0], []
+        for history, forecast in zip(call["inputs"]["history"], call["outputs"]["forecast"], strict=True):
+            before = " ".join(f"{step[0]:.5g}" for step in history[-6:])
+            after = " ".join(f"{step[0]:.5g}" for step in forecast[:6])
+            lines.append(f"  .. {before} -> {after}" + (" .." if len(forecast) > 6 else ""))
+        return lines
+
+    def _parsed(self, raw: RawBlock, row: int) -> Parsed:
+        """Returns what a row holds; refusing, counting and dividing ask for the same one after another."""
+        text = raw.columns["text"][row]
+        if self._memory is None or self._memory[0] is not text:
+            self._memory = (text, read_series(text, self._plan.columns, raw.source))
+        return self._memory[1]
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    return " ".join(f"{value:.5g}" for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
+
+
+def _content(row: str | bytes) -> tuple[bytes, str]:
+    """Returns a text, or what stands in the file that it names, and a name for it."""
+    raw = answering.raw(row)
+    if b"\n" in raw:
+        return raw, "the text"
+    if not os.path.isfile(raw):
+        raise UsageError(
+            f"predict: TEXT is the path of a CSV file, or its content. Received: {answering.quoted(raw.decode())}."
+        )
+    return Path(os.fsdecode(raw)).read_bytes(), os.fsdecode(raw)
+
+
+def _chosen(parsed: Parsed, name: str, where: str) -> Any:
+    found = {series.name: series for series in parsed.series}
+    if not found:
+        reasons = sorted({fault.reason for fault in parsed.faults})
+        raise DataError(f"{where} holds no series. Received: {parsed.lines} lines, refused as {', '.join(reasons)}.")
+    if name and name not in found:
+        raise UsageError(unknown_name("predict: `--series`", name, found))
+    if not name and len(found) > 1:
+        raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {list(found)}.")
+    return found[name] if name else next(iter(found.values()))
+
+
+APPLICATION = TimeSeries

@@ -1,0 +1,534 @@
+"""Translation: a sentence to a sentence of another length; any text that is made of another one.
+
+Many to many, encoder and decoder: log p(y | x) is maximised over pairs, y = y_1 .. y_T closed by `<eos>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from seqapps import answering, architectures
+from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.config import DataConfig, Section
+from seqapps.errors import ConfigError, DataError, UsageError
+from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.vocabulary import BEGIN, PAD
+from seqapps.schema import Feature, Schema
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from seqapps.applications import Resources
+    from seqapps.data import Batches
+    from seqapps.manifest import Manifest
+    from seqapps.modeling.losses import Objective
+    from seqapps.modeling.translator import Search, Translator
+
+SIDES = ("source", "target")
+SHARED = "text"
+"""The vocabulary of both sides, when they share one."""
+_SHOWN_ROWS, _SHOWN_UNITS = 4, 24
+
+
+class Side(Section):
+    """How the text of one side becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+
+    Args:
+        unit: `subword` (SentencePiece, learned from the training split; gives the text back as it was), `word` or
+            `character`.
+        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
+        normalization: Unicode form before anything else. `none` keeps every space as it is written, U+00A0 and U+202F
+            too; NFKC makes plain spaces of them.
+        lowercase: Unicode case folding.
+        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer units become `<unk>`.
+    """
+
+    unit: Literal["character", "word", "subword"] = "subword"
+    words: Literal["unicode", "whitespace"] = "unicode"
+    normalization: Literal["none", "NFC", "NFKC"] = "none"
+    lowercase: bool = False
+    vocabulary_size: int = Field(8_000, ge=0)
+    min_count: int = Field(1, ge=1)
+
+
+class Data(DataConfig):
+    """The `data` section of a translation.
+
+    Args:
+        source, target: how the text of each side becomes units.
+        shared_vocabulary: one vocabulary, counted over both sides.
+        max_length: a pair with more words on a side, as white space divides them (more characters for `character`), is
+            rejected as `too-long`; 0 takes all. Nothing is cut.
+    """
+
+    source: Side = Side()
+    target: Side = Side()
+    shared_vocabulary: bool = False
+    max_length: int = Field(100, ge=0)
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of several translations; see `Translation`."""
+
+    text: str
+    score: float
+    log_probability: float
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What a text is in the other language.
+
+    Args:
+        source: as given, as valid UTF-8.
+        text: the best translation.
+        score: log p divided by the length penalty, which orders the alternatives.
+        log_probability: log p(text | source), `<eos>` included.
+        units: how many units were written, `<eos>` included.
+        alternatives: the best translations, `text` first (`--n-best`).
+        picture: the file that shows the attention (`--attention`); empty otherwise.
+    """
+
+    source: str
+    text: str
+    score: float
+    log_probability: float
+    units: int
+    alternatives: tuple[Alternative, ...]
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """How probable a given translation is: log p of each unit in nats, `<eos>` last, and exp(-total / units)."""
+
+    source: str
+    text: str
+    units: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+    total: float
+    perplexity: float
+
+
+class TranslationTask(Application):
+    """A recurrent encoder-decoder over words, characters or subwords."""
+
+    name = "translation"
+    data = Data
+    architectures = ("encoder_decoder",)
+    objective = "bleu"
+    direction: Literal["min", "max"] = "max"
+    columns = SIDES
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"source": {"format": "tsv"}}
+
+    @property
+    def _data(self) -> Data:
+        assert isinstance(self.config.data, Data)
+        return self.config.data
+
+    @property
+    def unit(self) -> str:
+        return self._data.target.unit
+
+    def check(self) -> None:
+        data = self._data
+        for name in SIDES:
+            side: Side = getattr(data, name)
+            if side.unit == "subword" and not side.vocabulary_size:
+                raise ConfigError(f"`data.{name}.vocabulary_size` must be given for subwords. Received: 0.")
+        if data.shared_vocabulary and data.source != data.target:
+            raise ConfigError(
+                "`data.shared_vocabulary` = true needs equal `data.source` and `data.target`. Received: "
+                f"{data.source} and {data.target}."
+            )
+        if getattr(self.config.model, "tie_embeddings", "") == "all" and not data.shared_vocabulary:
+            raise ConfigError(
+                "`model.tie_embeddings` = \"all\" needs `data.shared_vocabulary` = true. Received: false. "
+                "Allowed without it: \"output\", \"none\"."
+            )
+        if self.config.training.batching == "stream":
+            raise ConfigError(
+                "`training.batching` = \"stream\" carries a state from row to row, and pairs are rows by themselves. "
+                "Allowed: \"length\"."
+            )
+
+    # ---- inside Beam
+
+    def reject(self, raw: RawBlock) -> list[Refusal]:
+        from seqapps.preprocessing.pairs import refusal
+
+        data, units = self._data, (self._data.source.unit, self._data.target.unit)
+        pairs = zip(raw.columns["source"], raw.columns["target"], strict=True)
+        reasons = [refusal(pair, units, data.max_length) for pair in pairs]
+        return [Refusal(row, reason) for row, reason in enumerate(reasons) if reason]
+
+    def split_keys(self, raw: RawBlock) -> list[bytes]:
+        """Returns the source without case, spaces and signs: all translations of a sentence stay in one split."""
+        from seqapps.preprocessing.pairs import sentence_key
+
+        return [sentence_key(text) for text in raw.columns["source"]]
+
+    def vocabularies(self, raw: RawBlock) -> Analysis:
+        from seqapps.preprocessing.analysis import analyse_text, pack, scoped
+
+        counts: dict[str, tuple[list[bytes], NDArray[np.int64]]] = {}
+        arrays: dict[str, NDArray[Any]] = {}
+        for side in SIDES:
+            texts = raw.columns[side]
+            (units, found), encoded = analyse_text(texts, self._tokenizer_config(side))
+            arrays |= scoped(side, encoded) | scoped(side, pack("raw", texts))
+            before, seen = counts.get(self._vocabulary(side), ([], np.zeros(0, np.int64)))
+            counts[self._vocabulary(side)] = ([*before, *units], np.concatenate([seen, found]))
+        return Analysis(counts=counts, arrays=arrays)
+
+    def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
+        from seqapps.preprocessing.analysis import learn_tokenizer
+
+        learned = {}
+        for side in SIDES:
+            name, config = self._vocabulary(side), getattr(self._data, side)
+            if name not in learned:
+                learned[name] = learn_tokenizer(
+                    counts.get(name, {}), self._tokenizer_config(side), config.vocabulary_size, config.min_count
+                )
+        return learned
+
+    def schema(self) -> Schema:
+        return Schema(
+            features=(
+                Feature(name="target_ids", dtype="int64", shape=(None,), meaning="units of the target, then <eos>"),
+                Feature(name="source_ids", dtype="int64", shape=(None,), meaning="units of the source, then <eos>"),
+                Feature(name="source", dtype="string", shape=(), meaning="the source as it was given"),
+                Feature(name="target", dtype="string", shape=(), meaning="the reference as it was given"),
+            )
+        )
+
+    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+        from seqapps.preprocessing.analysis import encode_text, scope, unpack
+
+        features: dict[str, Ragged] = {}
+        for side in SIDES:
+            own = scope(side, arrays)
+            texts = unpack("raw", own)
+            ends = np.ones(len(texts), np.bool_)
+            features[f"{side}_ids"] = encode_text(own, resources[self._vocabulary(side)], ends=ends)
+            features[side] = Ragged(np.array(texts, dtype=object), np.arange(len(texts) + 1, dtype=np.int64))
+        return {feature.name: features[feature.name] for feature in self.schema().features}
+
+    # ---- batches and model
+
+    def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
+        import tensorflow as tf
+
+        from seqapps.data.rows import RowBatches
+
+        def collate(dense: Any, lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
+            y = tf.cast(dense["target_ids"], tf.int32)
+            weights = tf.sequence_mask(lengths["target_ids"], tf.shape(y)[1], tf.float32)
+            before = tf.concat([tf.fill([tf.shape(y)[0], 1], BEGIN), y[:, :-1]], axis=1)
+            x = {"source": tf.cast(dense["source_ids"], tf.int32), "target": tf.where(weights > 0, before, PAD)}
+            return x, y, weights
+
+        training, features = self.config.training, self.examples(folder, manifest, split)
+        return RowBatches(
+            {name: features[name] for name in ("source_ids", "target_ids")},
+            collate,
+            lengths=features["source_ids"].lengths + features["target_ids"].lengths,
+            units=int(features["target_ids"].splits[-1]),
+            batch_size=training.batch_size,
+            token_budget=training.token_budget,
+            seed=self.config.seed,
+            shuffle=split == "train",
+        )
+
+    def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+        architecture = architectures.load(self.config.model.architecture)
+        sizes = {f"{side}_size": manifest.vocabularies[self._vocabulary(side)].size for side in SIDES}
+        model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn)
+        return model
+
+    def criterion(self, manifest: Manifest) -> Objective:
+        from dataclasses import replace
+
+        from seqapps.modeling.losses import PERPLEXITY, cross_entropy
+
+        smoothing = float(getattr(self.config.model, "label_smoothing", 0.0))
+        if not smoothing:
+            return PERPLEXITY
+        return replace(PERPLEXITY, training_loss=lambda outputs, y: cross_entropy(outputs["logits"], y, smoothing))
+
+    def sampler(
+        self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
+    ) -> Callable[[int], str] | None:
+        from seqapps.modeling.translator import translate_rows
+
+        length = self.config.training.sample_length
+        if not length:
+            return None
+
+        @cache
+        def some() -> tuple[Any, dict[str, Ragged]]:
+            rows = self.examples(folder, manifest, "validation")
+            chosen = np.unique(np.linspace(0, len(rows["source"]) - 1, num=_SHOWN_ROWS).astype(np.int64))
+            return self._translator(model, resources), {name: feature.take(chosen) for name, feature in rows.items()}
+
+        def sample(epoch: int) -> str:
+            translator, rows = some()
+            texts = translate_rows(translator, rows["source_ids"], self._search(beam=1, max_length=length))
+            pairs = zip(rows["source"].values, texts, strict=True)
+            return "\n".join(f"{answering.text_of(source)} -> {answering.text_of(text)}" for source, text in pairs)
+
+        return sample
+
+    # ---- measuring
+
+    def baselines(self) -> tuple[str, ...]:
+        return self.config.baselines.names or ("copy_source", "nearest_translation")
+
+    def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns translations, -log p of the references and the attention of some rows: one PREDICTION a row.
+
+        Raises:
+            DataError: the application was made without the resources of the model.
+        """
+        from seqapps.modeling.translation_metrics import predictions
+        from seqapps.modeling.translator import reference_nats, translate_rows
+
+        if not self.resources:
+            raise DataError("A translation is measured as text: make the application with the model's resources.")
+        translator, source = self._translator(model, self.resources), examples["source_ids"]
+        texts = translate_rows(translator, source, self._search())
+        found = predictions(texts, reference_nats(translator, source, examples["target_ids"]))
+        if translator.attends:
+            for row in _short_rows(source, _SHOWN_ROWS):
+                found["attention"][row] = translator.panel(examples["source"].values[row], texts[row])
+        return found
+
+    def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns of each row: the counts of BLEU and chrF, nats and units of the reference, whether it was met, 1."""
+        from seqapps.modeling.translation_metrics import sentence_counts
+
+        written = [answering.text_of(text) for text in prediction["text"]]
+        references = [answering.text_of(text) for text in examples["target"].values]
+        counts = sentence_counts(written, references, self.config.evaluation.bleu_tokenizer)
+        met = [one.strip() == other.strip() for one, other in zip(written, references, strict=True)]
+        further = [prediction["nats"], examples["target_ids"].lengths, met, np.ones(len(written))]
+        return np.concatenate([counts, np.stack(further, axis=1).astype(np.float64)], axis=1)
+
+    def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Returns BLEU and chrF (0 to 100), perplexity of the reference, and the share of rows that are the reference."""
+        from seqapps.modeling.translation_metrics import BLEU_COUNTS, bleu, chrf
+
+        nats, units, met, rows = np.moveaxis(totals[..., -4:], -1, 0)
+        return {
+            "bleu": bleu(totals[..., :BLEU_COUNTS]),
+            "chrf": chrf(totals[..., BLEU_COUNTS:-4]),
+            "perplexity": np.exp(nats / units),
+            "exact_match": met / rows,
+        }
+
+    def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
+        """Returns what BLEU is made of, under sacreBLEU's signatures."""
+        from seqapps.modeling.translation_metrics import BLEU_COUNTS, brevity_penalty, precisions, signatures
+
+        counts = totals[:BLEU_COUNTS]
+        bleu_signature, chrf_signature = signatures(self.config.evaluation.bleu_tokenizer)
+        rows: list[tuple[str | float, ...]] = [
+            (f"{order}-grams", float(counts[1 + order]), float(counts[5 + order]), float(percent) / 100.0)
+            for order, percent in enumerate(precisions(counts), 1)
+        ]
+        rows.append(("length against reference", float(counts[0]), float(counts[1]), float(brevity_penalty(counts))))
+        title = f"BLEU {bleu_signature}, chrF {chrf_signature}"
+        return [Breakdown(title, ("part", "right", "of", "precision or brevity penalty"), tuple(rows))]
+
+    def pictures(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
+    ) -> dict[str, Path]:
+        from seqapps.modeling.alignment_picture import draw_attention
+
+        panels = [panel for panel in prediction["attention"] if panel is not None]
+        if not panels:
+            return {}
+        return {"Attention: source across, translation down": draw_attention(panels, folder / "attention.png")}
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        columns = {"source": examples["source"].values, "expected": examples["target"].values}
+        columns["received"] = prediction["text"]
+        return [{name: answering.text_of(values[row]) for name, values in columns.items()} for row in rows]
+
+    # ---- serving
+
+    def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
+        translator = self._translator(model, resources)
+        return translator, translator.signatures()
+
+    def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
+        from seqapps.modeling.translator import golden_calls
+
+        split = "test" if "test" in manifest.splits and manifest.splits["test"].rows else "validation"
+        rows = self.examples(folder, manifest, split)
+        pairs = [[answering.text_of(text) for text in rows[side].values] for side in SIDES]
+        attends = getattr(self.config.model, "attention", "none") != "none"
+        return golden_calls(pairs[0], pairs[1], attends=attends)
+
+    # ---- answering
+
+    @classmethod
+    def options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--beam", type=int, default=4, metavar="N", help="hypotheses of the search; 1: greedy (4)")
+        parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each text (1)")
+        parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units written (100)")
+        parser.add_argument("--min-length", type=int, default=0, metavar="N", help="fewest units written (0)")
+        parser.add_argument("--length-penalty", type=float, default=0.6, help="0 prefers short translations (0.6)")
+        parser.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N units twice; 0: any (0)")
+        parser.add_argument("--temperature", type=float, default=0.0, help="above 0 draws instead of searching (0)")
+        parser.add_argument("--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all")
+        parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
+        parser.add_argument("--score", action="store_true", help="TEXT is source TAB target: log p of the target")
+        parser.add_argument("--attention", default="", metavar="FILE", help="draw where the model looked, as PNG")
+
+    @classmethod
+    def check_options(cls, options: argparse.Namespace) -> None:
+        least = {"--beam": 1, "--n-best": 1, "--max-length": 1, "--min-length": 0, "--length-penalty": 0}
+        answering.check_range(options, {**least, "--no-repeat-ngram": 0, "--temperature": 0, "--top-k": 0})
+        answering.check_seed(options)
+        if options.n_best > options.beam:
+            raise UsageError(f"predict: `--n-best` {options.n_best} needs a `--beam` as large. Received: {options.beam}.")
+        if options.min_length >= options.max_length:
+            raise UsageError(
+                f"predict: `--min-length` {options.min_length} must be below `--max-length`, whose last unit is "
+                f"`<eos>`. Received: {options.max_length}."
+            )
+        for name, other in (("score", "attention"), ("score", "temperature"), ("temperature", "n_best")):
+            if getattr(options, name) and getattr(options, other) > (1 if other == "n_best" else type(getattr(options, other))()):
+                raise UsageError(f"predict: `--{name}` and `--{other.replace('_', '-')}` exclude each other.")
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        texts = [answering.raw(row) for row in rows]
+        if options.score:
+            return _scores(call, texts)
+        common = {name: getattr(options, name) for name in ("max_length", "min_length", "no_repeat_ngram")}
+        if options.temperature:
+            seed = answering.batch_seed(options.seed, first // answering.BATCH)
+            drawn = {"temperature": options.temperature, "top_k": options.top_k, "seed": seed}
+            found = call("sample", source=texts, **common, **drawn)
+            found |= {"texts": [[text] for text in found["text"]], "count": [1] * len(texts)}
+            found |= {f"{name}s": [[value] for value in found["log_probability"]] for name in ("score", "log_probabilitie")}
+        else:
+            searched = {name: getattr(options, name) for name in ("beam", "n_best", "length_penalty")}
+            found = call("serving_default", source=texts, **common, **searched)
+        pictures = [""] * len(texts)
+        if options.attention:
+            pictures = _drawn(call, texts, found["text"], options.attention, first)
+        return [
+            _translation(answering.text_of(text), found, row, picture)
+            for row, (text, picture) in enumerate(zip(texts, pictures, strict=True))
+        ]
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        if isinstance(answer, PairScore):
+            if one_line:
+                return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
+            pairs = zip(answer.units, answer.log_probabilities, strict=True)
+            units = "  ".join(f"{answering.visible(unit)} {nats:.3f}" for unit, nats in pairs)
+            return f"{units}\n  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"
+        if options.n_best == 1:
+            return answering.escaped(answer.text) if one_line else str(answer.text)
+        if one_line:
+            cells = (f"{other.score:.4f}\t{answering.escaped(other.text)}" for other in answer.alternatives)
+            return "\t".join(cells)
+        lines = (f"  {other.score:8.4f}  {other.text}" for other in answer.alternatives)
+        return "\n".join([answer.source, *lines])
+
+    @classmethod
+    def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Returns the first golden translations."""
+        call = (golden.get("serving_default") or [{"inputs": {"source": []}, "outputs": {"text": []}}])[0]
+        pairs = zip(call["inputs"]["source"], call["outputs"]["text"], strict=True)
+        return [f"  {answering.quoted(source)} -> {answering.quoted(text)}" for source, text in pairs]
+
+    def _vocabulary(self, side: str) -> str:
+        return SHARED if self._data.shared_vocabulary else side
+
+    def _tokenizer_config(self, side: str) -> Any:
+        from seqapps.preprocessing.tokenizers import TokenizerConfig
+
+        config: Side = getattr(self._data, side)
+        return TokenizerConfig(**config.model_dump(include=set(TokenizerConfig.model_fields)))
+
+    def _translator(self, model: keras.Model, resources: Resources) -> Translator:
+        from seqapps.modeling.translator import Translator
+
+        return Translator(model, *(resources[self._vocabulary(side)] for side in SIDES))
+
+    def _search(self, **changes: Any) -> Search:
+        from seqapps.modeling.translator import Search
+
+        evaluation = self.config.evaluation
+        search = Search(evaluation.beam, 1, evaluation.max_length, 0, evaluation.length_penalty, 0)
+        return search._replace(**changes)
+
+
+def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:
+    """Returns rows, spread evenly, that fit a picture."""
+    short = np.flatnonzero(ids.lengths <= _SHOWN_UNITS)
+    return short[np.unique(np.linspace(0, len(short) - 1, num=count).astype(np.int64))] if len(short) else short
+
+
+def _translation(source: str, found: Mapping[str, Any], row: int, picture: str) -> Translation:
+    count = found["count"][row]
+    columns = (found[name][row][:count] for name in ("texts", "scores", "log_probabilities"))
+    alternatives = tuple(Alternative(*values) for values in zip(*columns, strict=True))
+    best, units = alternatives[0], found["length"][row]
+    return Translation(source, best.text, best.score, best.log_probability, units, alternatives, picture)
+
+
+def _scores(call: Call, texts: Sequence[bytes]) -> list[PairScore]:
+    pairs = [text.partition(b"\t") for text in texts]
+    missing = [source for source, tab, _ in pairs if not tab]
+    if missing:
+        raise UsageError(
+            f"predict: `--score` takes source TAB target. Received: {answering.quoted(answering.text_of(missing[0]))}."
+        )
+    found = call("score", source=[pair[0] for pair in pairs], target=[pair[2] for pair in pairs])
+    scores = []
+    for row, (source, _, target) in enumerate(pairs):
+        length = found["length"][row]
+        units, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
+        texts_of = answering.text_of(source), answering.text_of(target)
+        scores.append(PairScore(*texts_of, tuple(units), tuple(shares), found["total"][row], found["perplexity"][row]))
+    return scores
+
+
+def _drawn(call: Call, sources: Sequence[bytes], texts: Sequence[str], file: str, first: int) -> list[str]:
+    """Draws one picture a row; the first one has the name that was asked for, the others a number after it."""
+    from seqapps.modeling.alignment_picture import Panel, draw_attention
+
+    found = call("attend", source=sources, target=[text.encode() for text in texts])
+    drawn = []
+    for row, (length, width) in enumerate(zip(found["length"], found["source_length"], strict=True)):
+        matrix = np.asarray(found["attention"][row])[:length, :width]
+        panel = Panel(found["source_units"][row][:width], found["units"][row][:length], matrix)
+        path, number = Path(file), first + row + 1
+        path = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        drawn.append(str(draw_attention([panel], path)))
+    return drawn
+
+
+APPLICATION = TranslationTask

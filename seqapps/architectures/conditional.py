@@ -1,0 +1,189 @@
+"""A stack of recurrent layers that begins where a condition puts it: one to many.
+
+    c = code of the label, or tanh(A v + a) of a vector v
+    state_i(0) = tanh(W_i c + b_i)            the state of layer i before the first step
+    x_t = E w_{t-1}, or [E w_{t-1}; c]        as an option, the condition enters every step
+    p(w_t | w_1 .. w_{t-1}, c) = softmax(U h_t + d)
+
+Source: Goodfellow et al. 2016, "Deep Learning", sec. 10.2.4 (a vector as the initial state, as an extra input at each
+step, or both).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from seqapps.architectures._stack import StackConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Config(StackConfig):
+    """The `model` section of a conditional stack.
+
+    Args:
+        bidirectional: always false: a text is written from its beginning.
+        units: size of each layer, the first layer first.
+        embedding: size of the embedding of units.
+        condition: size of the condition's vector c.
+        every_step: the condition enters every step beside the unit, not the initial states alone.
+        tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
+    """
+
+    architecture: Literal["conditional"] = "conditional"
+    bidirectional: Literal[False] = False
+    embedding: int = Field(64, ge=1)
+    condition: int = Field(32, ge=1)
+    every_step: bool = False
+    tie_embeddings: bool = False
+
+
+class Decoder(NamedTuple):
+    """The two halves of a trained model, with its own layers: what writes needs them one after the other.
+
+    Args:
+        begin: condition (`label` or `vector`) to the states before the first step, `state_*`.
+        step: `tokens <int32>[B, T]` and `state_*` to `logits <float32>[B, T, V]` and the states after them. A
+            condition that enters every step is a state that stays as it is.
+    """
+
+    begin: keras.Model
+    step: keras.Model
+
+
+def build(
+    config: Config, *, vocabulary_size: int, labels: int, features: int, use_cudnn: bool | Literal["auto"] = "auto"
+) -> keras.Model:
+    """Returns condition -> initial states; embedding -> [dropout -> recurrent layer] x L -> dropout -> logits.
+
+    Padding stands after the units of a row, so that no layer needs a mask.
+
+    Args:
+        config: the `model` section.
+        vocabulary_size: V, the number of ids.
+        labels: how many labels there are; 0 takes a vector.
+        features: numbers of the vector; 0 takes a label. Exactly one of the two is above 0.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: `tokens <int32>[B, T]` and `label <int32>[B]` or `vector <float32>[B, F]`. Out: `logits
+        <float32>[B, T, V]`.
+    """
+    import keras
+
+    layers = _layers(config, vocabulary_size, labels, use_cudnn)
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    condition = _condition_input(features)
+    code = layers["code"](condition)
+    logits, _ = _decode(config, layers, tokens, _initial(config, layers, code), code)
+    return keras.Model({"tokens": tokens, condition.name: condition}, {"logits": logits}, name="conditional")
+
+
+def decoder_of(model: keras.Model, config: Config) -> Decoder:
+    """Returns the halves of a model that `build` made. They hold its layers: a change of its weights is seen at once.
+
+    Args:
+        model: what `build` gave.
+        config: what it was built from.
+    """
+    import keras
+
+    from seqapps.modeling.recurrent import STATE, state_inputs
+
+    layers = {layer.name: layer for layer in model.layers}
+    vector = next((tensor for tensor in model.inputs if tensor.name == "vector"), None)
+    condition = _condition_input(int(vector.shape[-1]) if vector is not None else 0)
+    code = layers["code"](condition)
+    through = {f"{STATE}condition": code} if config.every_step else {}
+    first = [state for states in _initial(config, layers, code) for state in states]
+    inputs = [state_inputs(config.cell, units, index) for index, units in enumerate(config.units)]
+    names = [name for states in inputs for name in states]
+    begin = keras.Model({condition.name: condition}, {**_float32(dict(zip(names, first, strict=True))), **_float32(through)})
+
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    kept = {name: keras.Input((config.condition,), name=name) for name in through}
+    states = [list(states.values()) for states in inputs]
+    logits, last = _decode(config, layers, tokens, states, next(iter(kept.values()), None))
+    after = dict(zip(names, (state for states in last for state in states), strict=True))
+    after |= {name: keras.layers.Identity()(state) for name, state in kept.items()}
+    given = {name: tensor for states in inputs for name, tensor in states.items()}
+    step = keras.Model({"tokens": tokens, **given, **kept}, {"logits": logits, **_float32(after)})
+    return Decoder(begin, step)
+
+
+def _layers(config: Config, vocabulary_size: int, labels: int, use_cudnn: bool | Literal["auto"]) -> dict[str, Any]:
+    """Returns every layer by its name."""
+    import keras
+
+    from seqapps.modeling.conditions import LabelCode
+    from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.recurrent import CELLS, recurrent_layer
+
+    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
+    code = (
+        LabelCode(labels, config.condition, name="code")
+        if labels
+        else keras.layers.Dense(config.condition, activation="tanh", name="code")
+    )
+    layers = [embedding, code]
+    for index, units in enumerate(config.units):
+        _, states = CELLS[config.cell]
+        layers += [keras.layers.Dense(units, activation="tanh", name=f"begin_{index}_{state}") for state in states]
+        layers.append(recurrent_layer(config.cell, units, name=f"layer_{index}", use_cudnn=use_cudnn))
+    if config.dropout:
+        names = [*map(str, range(len(config.units))), "out"]
+        layers += [keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{name}") for name in names]
+    if config.tie_embeddings and config.units[-1] != config.embedding:
+        layers.append(keras.layers.Dense(config.embedding, use_bias=False, name="projection"))
+    tied = config.tie_embeddings
+    layers.append(
+        TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits")
+    )
+    return {layer.name: layer for layer in layers}
+
+
+def _condition_input(features: int) -> Any:
+    import keras
+
+    if features:
+        return keras.Input((features,), dtype="float32", name="vector")
+    return keras.Input((), dtype="int32", name="label")
+
+
+def _initial(config: Config, layers: dict[str, Any], code: Any) -> list[list[Any]]:
+    """Returns the states of every layer before the first step."""
+    from seqapps.modeling.recurrent import CELLS
+
+    _, names = CELLS[config.cell]
+    return [[layers[f"begin_{index}_{name}"](code) for name in names] for index in range(len(config.units))]
+
+
+def _decode(
+    config: Config, layers: dict[str, Any], tokens: Any, states: list[list[Any]], code: Any
+) -> tuple[Any, list[list[Any]]]:
+    """Returns the logits of every step, and every layer's states after the last one."""
+    from seqapps.modeling.conditions import beside_every_step
+
+    def dropped(x: Any, name: str) -> Any:
+        return layers[f"dropout_{name}"](x) if config.dropout else x
+
+    x = layers["embedding"](tokens)
+    if config.every_step:
+        x = beside_every_step(x, code)
+    after = []
+    for index, initial in enumerate(states):
+        x, *last = layers[f"layer_{index}"](dropped(x, str(index)), initial_state=initial)
+        after.append(last)
+    x = dropped(x, "out")
+    if "projection" in layers:
+        x = layers["projection"](x)
+    return layers["logits"](x), after
+
+
+def _float32(states: dict[str, Any]) -> dict[str, Any]:
+    import keras
+
+    return {name: keras.ops.cast(state, "float32") for name, state in states.items()}

@@ -1,0 +1,220 @@
+"""Encoder and decoder: one recurrent network reads a sequence, another one writes a sequence of another length.
+
+Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks"; Cho et al. 2014; with attention
+Bahdanau et al. 2015 and Luong et al. 2015; Goodfellow et al. 2016, ch. 10.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout
+from seqapps.preprocessing.vocabulary import PAD
+
+if TYPE_CHECKING:
+    import keras
+
+ENCODER, DECODER = "encoder", "decoder"
+"""Names of the two models inside the whole one, which decoding calls one after the other."""
+FEED = "state_feed"
+"""The decoder's state under input feeding: the hidden vector of the step before."""
+
+
+class Config(StackConfig):
+    """The `model` section of an encoder-decoder. `units` and `bidirectional` are the encoder's.
+
+    Args:
+        decoder_units: size of each layer of the decoder, the first layer first; empty takes `units`.
+        embedding: size of both embeddings, and of the hidden vector that the logits are made of.
+        attention: `none`; `dot` (the last layer of the decoder is as wide as the encoder's output), `general` (both
+            Luong et al. 2015) or `additive` (Bahdanau et al. 2015).
+        attention_units: hidden size of `additive`; 0 takes the size of the decoder's last layer.
+        input_feeding: the decoder's input holds the hidden vector of the step before (Luong et al. 2015, section 3.3).
+            The decoder then runs step by step in training, too.
+        tie_embeddings: `none`; `output` (the output matrix is the transposed embedding of the target; Press & Wolf
+            2017); `all` (the embedding of the source is the same one, too, which takes a shared vocabulary).
+        scheduled_sampling: share of the decoder's inputs in training that are what the model itself holds for most
+            probable, instead of the unit that stands in the target (Bengio et al. 2015).
+        scheduled_sampling_steps: training steps over which that share grows evenly from 0; 0 takes it from the start.
+        label_smoothing: share of the probability that training spreads over all units (Szegedy et al. 2016). The
+            training loss that is shown includes it; the validation loss is without it.
+    """
+
+    architecture: Literal["encoder_decoder"] = "encoder_decoder"
+    decoder_units: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    embedding: int = Field(128, ge=1)
+    attention: Literal["none", "dot", "general", "additive"] = "general"
+    attention_units: int = Field(0, ge=0)
+    input_feeding: bool = False
+    tie_embeddings: Literal["none", "output", "all"] = "output"
+    scheduled_sampling: float = Field(0.0, ge=0.0, le=1.0)
+    scheduled_sampling_steps: int = Field(0, ge=0)
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+
+    @property
+    def decoder(self) -> StackConfig:
+        """The decoder's layers: one direction."""
+        return StackConfig(
+            architecture=self.architecture,
+            cell=self.cell,
+            units=self.decoder_units or self.units,
+            bidirectional=False,
+            dropout=self.dropout,
+        )
+
+    @property
+    def memory(self) -> int:
+        """Size of the encoder's output."""
+        return self.units[-1] * (2 if self.bidirectional else 1)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.attention == "dot" and self.decoder.units[-1] != self.memory:
+            raise ValueError(
+                "`model.attention` = \"dot\" needs a decoder as wide as the encoder's output. Received: "
+                f"{self.decoder.units[-1]} and {self.memory}. Remedy: decoder_units = [.., {self.memory}], or "
+                "attention = \"general\""
+            )
+        if self.attention_units and self.attention != "additive":
+            raise ValueError(f"`model.attention_units` is for \"additive\". Received: attention {self.attention!r}")
+        if self.input_feeding and self.attention == "none":
+            raise ValueError("`model.input_feeding` feeds what attention gave. Received: attention 'none'")
+        if self.scheduled_sampling_steps and not self.scheduled_sampling:
+            raise ValueError("`model.scheduled_sampling_steps` needs `model.scheduled_sampling` above 0")
+        return self
+
+
+def build(
+    config: Config, *, source_size: int, target_size: int, use_cudnn: bool | Literal["auto"] = "auto"
+) -> keras.Model:
+    """Returns the encoder, a bridge for the states, the decoder and its logits.
+
+    Args:
+        config: the `model` section.
+        source_size, target_size: V of each side, the number of ids.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: `source <int32>[B, S]` and `target <int32>[B, T]`, what stands before each unit that
+        is to be told: `<bos>` first. Out: `logits <float32>[B, T, V]`. Inside it are two models, `encoder` and
+        `decoder`, of the same layers: see `_encoder` and `_decoder`.
+    """
+    import keras
+
+    target_embedding = keras.layers.Embedding(target_size, config.embedding, name="target_embedding")
+    source_embedding = target_embedding
+    if config.tie_embeddings != "all":
+        source_embedding = keras.layers.Embedding(source_size, config.embedding, name="source_embedding")
+    encoder = _encoder(config, source_embedding, use_cudnn)
+    decoder = _decoder(config, target_embedding, use_cudnn)
+    source = keras.Input((None,), dtype="int32", name="source")
+    target = keras.Input((None,), dtype="int32", name="target")
+    seen = encoder(source)
+    given = target
+    if config.scheduled_sampling:
+        from seqapps.modeling.scheduled_sampling import ScheduledSampling
+
+        sampled = ScheduledSampling(decoder, config.scheduled_sampling, config.scheduled_sampling_steps, name="inputs")
+        given = sampled(target, seen)
+    logits = decoder({"target": given, **seen})["logits"]
+    return keras.Model({"source": source, "target": target}, {"logits": logits}, name="encoder_decoder")
+
+
+def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
+    """Returns what reads: `<int32>[B, S]` to the decoder's first states and, for attention, its memory.
+
+    Out: `state_<layer>_h`, `state_<layer>_c` and FEED `<float>[B, D]`; `memory <float>[B, S, M]`, `keys
+    <float>[B, S, K]` and `mask <bool>[B, S]`.
+    """
+    import keras
+
+    from seqapps.modeling.attention import attention_keys
+
+    source = keras.Input((None,), dtype="int32", name="source")
+    mask = keras.ops.not_equal(source, PAD)
+    x, states = recurrent_stack(config, embedding(source), mask, name=ENCODER, use_cudnn=use_cudnn)
+    outputs = _bridge(config, states)
+    if config.attention != "none":
+        keys = attention_keys(config.attention, x, _key_units(config), "attention_keys")
+        outputs |= {"memory": x, "keys": keys, "mask": mask}
+    if config.input_feeding:
+        # A hidden vector of zeros stands before the first one.
+        outputs[FEED] = keras.ops.zeros_like(embedding(source)[:, 0, :])
+    return keras.Model(source, outputs, name=ENCODER)
+
+
+def _bridge(config: Config, states: list[list[Any]]) -> dict[str, Any]:
+    """Returns the decoder's states before its first step: tanh(W s), s all last states of one kind (h, or c)."""
+    import keras
+
+    from seqapps.modeling.recurrent import CELLS, STATE
+
+    _, kinds = CELLS[config.cell]
+    bridged = {}
+    for place, kind in enumerate(kinds):
+        last = [state for layer in states for state in layer[place :: len(kinds)]]
+        together = keras.layers.Concatenate(name=f"last_{kind}")(last) if len(last) > 1 else last[0]
+        for layer, units in enumerate(config.decoder.units):
+            dense = keras.layers.Dense(units, activation="tanh", name=f"bridge_{layer}_{kind}")
+            bridged[f"{STATE}{layer}_{kind}"] = dense(together)
+    return dict(sorted(bridged.items()))
+
+
+def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
+    """Returns what writes, for any number of steps: all of them in training, one at a time in decoding.
+
+    In: `target <int32>[B, T]` and all that the encoder gives. Out: `logits <float>[B, T, V]`, the states after the
+    last step, under the names that they came in by, and `attention <float>[B, T, S]`.
+    """
+    import keras
+
+    from seqapps.modeling.attention import Attention
+    from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.input_feeding import FeedingDecoder
+    from seqapps.modeling.recurrent import state_inputs
+
+    decoder = config.decoder
+    target = keras.Input((None,), dtype="int32", name="target")
+    states = [state_inputs(config.cell, units, layer) for layer, units in enumerate(decoder.units)]
+    inputs = {"target": target, **{name: state for layer in states for name, state in layer.items()}}
+    memory = {}
+    if config.attention != "none":
+        memory = {
+            "keys": keras.Input((None, _key_units(config)), name="keys"),
+            "memory": keras.Input((None, config.memory), name="memory"),
+            "mask": keras.Input((None,), dtype="bool", name="mask"),
+        }
+    outputs = {}
+    x = embedding(target)
+    readout = keras.layers.Dense(config.embedding, activation="tanh", name="readout")
+    attention = None
+    if config.attention != "none":
+        attention = Attention(config.attention, _key_units(config), name="attention")
+    initial = [list(layer.values()) for layer in states]
+    if config.input_feeding:
+        inputs[FEED] = keras.Input((config.embedding,), name=FEED)
+        feeding = FeedingDecoder(decoder.cell, decoder.units, decoder.dropout, attention, readout, name=DECODER)
+        x, outputs["attention"], last, outputs[FEED] = feeding(x, initial, inputs[FEED], memory)
+    else:
+        # Padding comes after what is real, and no step sees a later one: it needs no mask.
+        x, last = recurrent_stack(decoder, x, None, name=DECODER, initial=initial, use_cudnn=use_cudnn)
+        if attention is not None:
+            context, outputs["attention"] = attention(x, **memory)
+            x = keras.layers.Concatenate(name="attended")([context, x])
+        x = readout(x)
+    x = spatial_dropout(x, config.dropout, "dropout_readout")
+    if config.tie_embeddings == "none":
+        outputs["logits"] = keras.layers.Dense(embedding.input_dim, name="logits")(x)
+    else:
+        outputs["logits"] = TiedLogits(embedding, name="logits")(x)
+    outputs |= {name: state for layer, after in zip(states, last, strict=True) for name, state in zip(layer, after)}
+    return keras.Model({**inputs, **memory}, outputs, name=DECODER)
+
+
+def _key_units(config: Config) -> int:
+    """Size of what attention compares queries with."""
+    if config.attention == "additive":
+        return config.attention_units or config.decoder.units[-1]
+    return config.decoder.units[-1]

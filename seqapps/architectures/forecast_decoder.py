@@ -1,0 +1,68 @@
+"""Encoder and decoder: recurrent layers read the history, others of the same size write the horizon step by step, each
+step from what is known of it and from the step before, as the decoder itself gave it.
+
+Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", for numbers; trained as it is
+served, without the true values of the horizon.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqapps.architectures._forecast import ForecastConfig, Sizes, answer, window
+from seqapps.architectures._stack import recurrent_stack
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Config(ForecastConfig):
+    """The `model` section of an encoder and decoder of numbers; dropout is the encoder's."""
+
+    architecture: Literal["forecast_decoder"] = "forecast_decoder"
+
+
+def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+    """Returns history -> encoder -> states -> decoder over the horizon -> answer.
+
+    Args:
+        config: the `model` section.
+        sizes: of a window.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: see `_forecast.window`. Out: `forecast <float32>[B, P, V, Q]` in standard units.
+    """
+    import keras
+
+    from seqapps.modeling.feedback import FeedbackCell
+
+    given = window(config, sizes)
+    _, states = recurrent_stack(config, given.past, given.mask, name="encoder", use_cudnn=use_cudnn)
+    wide = sizes.targets * config.answers
+    zeros = keras.ops.zeros_like(given.last)[:, :1]
+    base = keras.ops.repeat(keras.ops.repeat(zeros[:, :, None], sizes.horizon, axis=1), wide, axis=2)
+    if given.base is not None:
+        base = keras.ops.reshape(given.base, (-1, sizes.horizon, wide))
+    steps = base if given.future is None else keras.ops.concatenate([given.future, base], axis=-1)
+    cell = FeedbackCell(
+        config.cell, config.units, sizes.targets, config.answers, config.point, config.anchor == "last", name="step"
+    )
+    initial = [state for layer, last in enumerate(states) for state in _bridge(config, layer, last)]
+    x = keras.layers.RNN(cell, return_sequences=True, name="decoder")(steps, initial_state=[*initial, given.last])
+    x = keras.layers.Reshape((sizes.horizon, sizes.targets, config.answers), name="steps")(x)
+    return keras.Model(dict(given.inputs), {"forecast": answer(x)}, name="forecast_decoder")
+
+
+def _bridge(config: Config, layer: int, states: list[Any]) -> list[Any]:
+    """Returns the decoder's first states of a layer: the encoder's last; of two directions, a dense map of both."""
+    import keras
+
+    if not config.bidirectional:
+        return states
+    half = len(states) // 2
+    pairs = zip(states[:half], states[half:], strict=True)
+    return [
+        keras.layers.Dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}")(keras.ops.concatenate(pair, axis=-1))
+        for place, pair in enumerate(pairs)
+    ]

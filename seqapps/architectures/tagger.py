@@ -1,0 +1,124 @@
+"""A tagger: words, their characters and shapes, recurrent layers, scores of every tag (aligned many to many).
+
+Sources: Lample et al. 2016 (characters by an LSTM, CRF); Ma & Hovy 2016 (characters by a convolution).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from seqapps.architectures._stack import StackConfig
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+LEAST = -1e4
+"""What a maximum over characters begins with: below anything that a convolution gives."""
+
+
+class Config(StackConfig):
+    """The `model` section of a tagger.
+
+    Args:
+        embedding: size of a word's embedding.
+        train_embedding: whether training moves it; False keeps pretrained vectors as they are.
+        word_dropout: share of the words that become `<unk>`, in training alone.
+        characters: how a word's characters become a vector: `cnn` (convolution and maximum), `lstm` (last states of
+            both directions) or `none`.
+        character_embedding: size of a character's embedding.
+        character_units: size of that vector (of each direction, for `lstm`).
+        character_window: characters that the convolution sees at once.
+        shapes: size of the embedding of a word's shape (capitals, digits, punctuation); 0 takes none.
+        head: `softmax` (each tag by itself) or `crf` (all tags of a sentence together; Lafferty et al. 2001), which
+            never gives tags in an order that the scheme forbids.
+    """
+
+    architecture: Literal["tagger"] = "tagger"
+    embedding: int = Field(100, ge=1)
+    train_embedding: bool = True
+    word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    characters: Literal["none", "cnn", "lstm"] = "cnn"
+    character_embedding: int = Field(30, ge=1)
+    character_units: int = Field(50, ge=1)
+    character_window: int = Field(3, ge=1)
+    shapes: int = Field(8, ge=0)
+    head: Literal["softmax", "crf"] = "softmax"
+
+
+def build(
+    config: Config,
+    *,
+    sizes: tuple[int, int, int],
+    allowed: NDArray[Any],
+    use_cudnn: bool | Literal["auto"] = "auto",
+) -> keras.Model:
+    """Returns [word, characters, shape] side by side -> [dropout -> recurrent layer] x L -> dropout -> logits.
+
+    Args:
+        config: the `model` section.
+        sizes: numbers of words, characters and shapes.
+        allowed: which tag may follow which, `<bool>[K + 1, K + 1]`, the border of the sentence last.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: `words <int32>[B, T]`, 0 on padding, `characters <int32>[B, T, C]` and `shapes
+        <int32>[B, T]` where the model has them. Out: `logits <float32>[B, T, K]`, and for `crf` also `transitions
+        <float32>[B, K + 1, K + 1]`, the same for every row, and `mask <bool>[B, T]`.
+    """
+    import keras
+
+    from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling.crf import Transitions
+    from seqapps.modeling.word_dropout import WordDropout
+
+    words = keras.Input((None,), dtype="int32", name="words")
+    inputs, mask = {"words": words}, keras.ops.not_equal(words, 0)
+    ids = WordDropout(config.word_dropout, name="word_dropout")(words) if config.word_dropout else words
+    embedding = keras.layers.Embedding(
+        sizes[0], config.embedding, trainable=config.train_embedding, name="embedding"
+    )
+    parts = [embedding(ids)]
+    if config.characters != "none":
+        inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
+        parts.append(_characters(config, inputs["characters"], mask, sizes[1], use_cudnn))
+    if config.shapes:
+        inputs["shapes"] = keras.Input((None,), dtype="int32", name="shapes")
+        parts.append(keras.layers.Embedding(sizes[2], config.shapes, name="shape_embedding")(inputs["shapes"]))
+    x = keras.layers.Concatenate(name="word")(parts) if len(parts) > 1 else parts[0]
+    x, _ = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)
+    logits = keras.layers.Dense(len(allowed) - 1, name="logits", dtype="float32")(x)
+    outputs = {"logits": logits}
+    if config.head == "crf":
+        outputs |= {"transitions": Transitions(allowed, name="transitions")(logits), "mask": mask}
+    return keras.Model(inputs, outputs, name="tagger")
+
+
+def _characters(
+    config: Config, characters: Any, mask: Any, count: int, use_cudnn: bool | Literal["auto"]
+) -> Any:
+    """Returns the vectors of words by their characters, `<float>[B, T, D]`; padding after a word changes none."""
+    import keras
+
+    from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling.recurrent import CELLS
+    from seqapps.modeling.word_axes import RowsAsWords, WordsAsRows
+
+    rows = WordsAsRows(name="words_as_rows")(characters)
+    real = keras.ops.not_equal(rows, 0)
+    x = keras.layers.Embedding(count, config.character_embedding, name="character_embedding")(rows)
+    x = x * keras.ops.cast(real, x.dtype)[:, :, None]
+    if config.characters == "cnn":
+        convolution = keras.layers.Conv1D(
+            config.character_units, config.character_window, padding="same", name="character_cnn"
+        )
+        x = keras.ops.where(real[:, :, None], convolution(x), LEAST)
+        vectors = keras.ops.max(x, axis=1)
+    else:
+        stack = StackConfig(architecture="stack", cell=config.cell, units=(config.character_units,))
+        _, states = recurrent_stack(stack, x, real, name="character", use_cudnn=use_cudnn)
+        step = len(CELLS[config.cell][1])
+        vectors = keras.layers.Concatenate(name="character_states")(states[0][::step])
+    return RowsAsWords(name="rows_as_words")(vectors, mask)

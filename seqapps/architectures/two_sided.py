@@ -1,0 +1,87 @@
+"""Two stacks of recurrent layers, one from each side, that tell the word between what they have read.
+
+    left_t  = state of the forward stack after <bos>, w_1 .. w_{t-1}
+    right_t = state of the backward stack after <eos>, w_n .. w_{t+1}
+    p(w_t | all other words) = softmax(W [relu(H [left_t; right_t] + b)] + c)
+
+The stacks meet above their last layers and nowhere else. The two directions of an ordinary bidirectional stack meet
+after every layer: from the second layer on, the state at t + 1 knows w_t, and the word would be told to itself.
+
+Source: Schuster & Paliwal 1997, "Bidirectional Recurrent Neural Networks" (section II-C, a symbol given all others);
+Melamud et al. 2016, "context2vec: Learning Generic Context Embedding with Bidirectional LSTM", fig. 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from seqapps.architectures._stack import StackConfig, recurrent_stack
+from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Config(StackConfig):
+    """The `model` section of two stacks.
+
+    Args:
+        bidirectional: always false: there are two stacks, and each reads one way.
+        embedding: size of the embedding, which both stacks read.
+        hidden: units of the layer in which left and right meet.
+        tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
+        blank_rate: share of the words that are hidden from both stacks in training, so that several blanks in one text
+            are nothing new. The hidden words are still to be told.
+    """
+
+    architecture: Literal["two_sided"] = "two_sided"
+    bidirectional: Literal[False] = False
+    embedding: int = Field(128, ge=1)
+    hidden: int = Field(256, ge=1)
+    tie_embeddings: bool = True
+    blank_rate: float = Field(0.1, ge=0.0, lt=1.0)
+
+
+def build(
+    config: Config, *, vocabulary_size: int, blank: int, use_cudnn: bool | Literal["auto"] = "auto"
+) -> keras.Model:
+    """Returns embedding -> forward stack, backward stack -> hidden layer -> logits.
+
+    The row is shifted by one for each stack, here and nowhere else. The backward stack reads each row from its own end,
+    so that padding comes after all words for both of them.
+
+    Args:
+        config: the `model` section.
+        vocabulary_size: V, the number of ids, `blank` included.
+        blank: id that stands where a word is missing.
+        use_cudnn: False builds a model that runs on any machine; its weights are the same.
+
+    Returns:
+        A functional model. In: `tokens <int32>[B, T]`, right-padded rows of words. Out: `logits <float32>[B, T, V]` of
+        the word at each position given all others.
+    """
+    import keras
+
+    from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
+
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
+    words = Blanks(config.blank_rate, blank, name="blanks")(tokens) if config.blank_rate else tokens
+    real = tokens != PAD
+    turn = ReverseWords(name="reverse_words")
+    # Padding stands after the words for both stacks, so that neither needs a mask.
+    left, _ = recurrent_stack(config, embedding(after_marker(words, BEGIN)), None, name="forward", use_cudnn=use_cudnn)
+    turned = embedding(after_marker(turn(words, real), END))
+    right, _ = recurrent_stack(config, turned, None, name="backward", use_cudnn=use_cudnn)
+    x: Any = keras.layers.Concatenate(name="sides")([left, turn(right, real)])
+    if config.tie_embeddings:
+        x = keras.layers.Dense(config.hidden, activation="relu", name="hidden")(x)
+        x = keras.layers.Dense(config.embedding, name=CONTEXT)(x)
+        logits = TiedLogits(embedding, name="logits")(x)
+    else:
+        x = keras.layers.Dense(config.hidden, activation="relu", name=CONTEXT)(x)
+        logits = keras.layers.Dense(vocabulary_size, name="logits")(x)
+    return keras.Model({"tokens": tokens}, {"logits": logits}, name="two_sided")

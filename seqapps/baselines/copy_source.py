@@ -1,0 +1,27 @@
+"""Copy: the source as its own translation. What names, numbers and borrowed words alone are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from seqapps.baselines import Baseline, Ground
+from seqapps.modeling.translation_metrics import without_probabilities
+from seqapps.preprocessing.blocks import Ragged
+
+
+class CopySource:
+    """Learns nothing."""
+
+    description = "the source as it stands"
+
+    def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:
+        """Returns the source of each row."""
+        return without_probabilities(examples["source"].values)
+
+
+def fit(ground: Ground) -> Baseline:
+    """Returns the baseline."""
+    return CopySource()

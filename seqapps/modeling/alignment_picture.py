@@ -1,0 +1,56 @@
+"""Attention as a picture: the units of the source across, those of the target down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_INCHES = 0.3
+_LARGEST = 24.0
+
+
+class Panel(NamedTuple):
+    """One matrix.
+
+    Args:
+        source, target: units as they are written.
+        attention: `<float>[target, source]`, 0 to 1.
+    """
+
+    source: Sequence[str]
+    target: Sequence[str]
+    attention: NDArray[np.floating]
+
+
+def draw_attention(panels: Sequence[Panel], path: Path) -> Path:
+    """Writes a PNG with one matrix beside the other, and returns its path."""
+    from matplotlib.figure import Figure
+
+    wide = [1.2 + _INCHES * len(panel.source) for panel in panels]
+    high = max(1.6 + _INCHES * len(panel.target) for panel in panels)
+    size = (min(sum(wide) + 0.8, _LARGEST), min(high, _LARGEST))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, width_ratios=wide)[0]
+    image = None
+    for axes, panel in zip(grid, panels, strict=True):
+        image = axes.imshow(panel.attention, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
+        axes.xaxis.tick_top()
+        axes.set_xticks(range(len(panel.source)), [_shown(unit) for unit in panel.source], rotation=90)
+        axes.set_yticks(range(len(panel.target)), [_shown(unit) for unit in panel.target])
+    if image is not None:
+        figure.colorbar(image, ax=list(grid), label="weight", shrink=0.8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+    return path
+
+
+def _shown(unit: str) -> str:
+    """A unit as a tick; `$` would begin a formula."""
+    return (unit if unit.strip() else repr(unit)[1:-1].replace(" ", "\u2423")).replace("$", r"\$")

@@ -1,0 +1,109 @@
+"""Texts to labels with their probabilities, as graph operations: what the SavedModel holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seqapps.modeling.classification import THRESHOLD
+from seqapps.preprocessing.labels import Labels
+from seqapps.preprocessing.shortening import Kept, closed, shorten
+from seqapps.preprocessing.tokenizers import Tokenizer
+from seqapps.preprocessing.vocabulary import PAD
+
+_TEXTS = tf.TensorSpec([None], tf.string, name="text")
+
+
+class TextClassifier(tf.Module):  # type: ignore[misc]
+    """A classifier that takes text.
+
+    Invalid UTF-8 is read as U+FFFD. What a row gives does not depend on the rows beside it.
+
+    Args:
+        model: `tokens <int32>[B, T]` in, `logits <float>[B, C]` out, and `attention <float32>[B, T]` when it has any.
+        tokenizer: text to ids.
+        labels: the classes, in the order of the logits.
+        max_length, kept: how long texts are shortened; see `seqapps.preprocessing.shortening`.
+        multi_label: whether a text has any number of labels instead of one.
+    """
+
+    def __init__(  # noqa: PLR0913 - a model, its two vocabularies and what the data section says
+        self,
+        model: keras.Model,
+        tokenizer: Tokenizer,
+        labels: Labels,
+        *,
+        max_length: int,
+        kept: Kept,
+        multi_label: bool,
+    ) -> None:
+        super().__init__(name="text_classifier")
+        self.model, self.tokenizer = model, tokenizer
+        self._names = tf.constant(labels.names)
+        self._longest, self._kept, self._multi = max_length, kept, multi_label
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the serving signatures by name: `serving_default` (`classify`), and `attention` where it has any."""
+        found = {"serving_default": self.classify.get_concrete_function()}
+        if "attention" in self.model.output:
+            found["attention"] = self.attention.get_concrete_function()
+        return found
+
+    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    def classify(self, text: Any) -> dict[str, Any]:
+        """Classifies each text.
+
+        Args:
+            text: `<string>[B]`; may be empty.
+
+        Returns:
+            `label <string>[B]` the most probable one and its `probability <float32>[B]`; `probabilities
+            <float32>[B, C]` of the `labels <string>[C]`; where a text may have several, `given <bool>[B, C]`.
+        """
+        answer, _ = self._classify(self._ids(text))
+        return answer
+
+    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    def attention(self, text: Any) -> dict[str, Any]:
+        """Classifies each text and tells the weight of each token.
+
+        Returns:
+            What `classify` gives, `tokens <string>[B, T]` as the text writes them ("" on padding) and their `weights
+            <float32>[B, T]`, which sum to 1; the last one is `<eos>`.
+        """
+        ids = self._ids(text)
+        answer, outputs = self._classify(ids)
+        return {**answer, "tokens": self._tokens(text, ids), "weights": tf.cast(outputs["attention"], tf.float32)}
+
+    def _ids(self, text: Any) -> Any:
+        """`<string>[B]` to ragged `<int32>[B, None]`, shortened and closed as in the prepared data."""
+        return closed(shorten(self.tokenizer.encode(text), self._longest, self._kept))
+
+    def _classify(self, ids: Any) -> tuple[dict[str, Any], Any]:
+        outputs = self.model({"tokens": ids.to_tensor(PAD)}, training=False)
+        probabilities = probabilities_of(outputs["logits"], multi_label=self._multi)
+        best = tf.argmax(probabilities, axis=1)
+        answer = {
+            "label": tf.gather(self._names, best),
+            "probability": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
+            "labels": tf.identity(self._names),
+        }
+        if self._multi:
+            answer["given"] = probabilities > THRESHOLD
+        return answer, outputs
+
+    def _tokens(self, text: Any, ids: Any) -> Any:
+        """Returns the tokens as `<string>[B, T]`: words that the vocabulary lacks as they stand in the text."""
+        if self.tokenizer.config.unit == "subword":
+            return ids.with_flat_values(self.tokenizer.written(ids.flat_values)).to_tensor("")
+        tokens = shorten(self.tokenizer.split(text), self._longest, self._kept)
+        return tf.concat([tokens, tf.fill([tokens.nrows(), 1], "<eos>")], axis=1).to_tensor("")
+
+
+def probabilities_of(logits: Any, *, multi_label: bool) -> Any:
+    """Returns softmax or, where a text has any number of labels, sigmoid. `<float>[B, C] -> <float32>[B, C]`."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)

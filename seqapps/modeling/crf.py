@@ -1,0 +1,174 @@
+"""A linear-chain conditional random field: tags of a sentence judged together (Lafferty et al. 2001).
+
+    score(y | x) = sum_t logits[t, y_t] + sum_t transitions[y_{t-1}, y_t],    log p(y | x) = score(y | x) - log Z(x)
+
+y_{-1} and y_T are the border of the sentence: row K of `transitions` holds the scores of first tags, column K those of
+last ones. log Z is the logarithm of the sum of exp(score) over all sequences of tags. All functions work on a batch at
+once and loop over time alone. Masks are those of right-padded rows; the first step of a row always counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+FORBIDDEN = -1e6
+"""Score of a transition that a scheme does not allow: no sum of logits makes up for it, and it stays finite."""
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class Transitions(keras.layers.Layer):  # type: ignore[misc]
+    """Learns the scores of which tag follows which.
+
+    Args:
+        allowed: which may follow which, `<bool>[K + 1, K + 1]`, the border of the sentence last.
+    """
+
+    def __init__(self, allowed: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.allowed = [[bool(cell) for cell in row] for row in allowed]
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the scores `<float32>[K + 1, K + 1]`, all zero."""
+        size = len(self.allowed)
+        self.scores = self.add_weight(shape=(size, size), initializer="zeros", name="scores", dtype="float32")
+
+    def call(self, logits: Any) -> Any:
+        """`<float>[B, T, K] -> <float32>[B, K + 1, K + 1]`: the same scores for every row."""
+        scores = keras.ops.where(keras.ops.convert_to_tensor(self.allowed), self.scores, FORBIDDEN)
+        rows = keras.ops.shape(logits)[0]
+        return keras.ops.broadcast_to(scores[None], (rows, len(self.allowed), len(self.allowed)))
+
+    def compute_output_spec(self, logits: Any) -> Any:
+        """The batch and two axes of the tags with the border."""
+        return keras.KerasTensor((logits.shape[0], len(self.allowed), len(self.allowed)), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the same layer again."""
+        return {**super().get_config(), "allowed": self.allowed}
+
+
+def negative_log_likelihood(logits: Any, tags: Any, mask: Any, transitions: Any) -> Any:
+    """Returns -log p(tags | x) of each row, spread evenly over its steps, so that it weighs as much as its length.
+
+    Args:
+        logits: `<float>[B, T, K]`.
+        tags: `<int32>[B, T]`, in [0, K); what stands on padding does not matter.
+        mask: `<bool>[B, T]`.
+        transitions: `<float32>[K + 1, K + 1]`.
+
+    Returns:
+        `<float32>[B, T]`, 0 on padding.
+    """
+    logits, real = tf.cast(logits, tf.float32), tf.cast(mask, tf.float32)
+    nats = log_partition(logits, mask, transitions) - path_score(logits, tags, mask, transitions)
+    return real * (nats / tf.maximum(tf.reduce_sum(real, axis=1), 1.0))[:, None]
+
+
+def path_score(logits: Any, tags: Any, mask: Any, transitions: Any) -> Any:
+    """Returns score(tags | x) of each row, `<float32>[B]`. The arguments are those of `negative_log_likelihood`."""
+    border = logits.shape[-1]
+    tags, real = tf.cast(tags, tf.int32), tf.cast(mask, tf.float32)
+    rows = tf.shape(tags)[0]
+    emitted = tf.gather(logits, tags, batch_dims=2)
+    before = tf.concat([tf.fill([rows, 1], border), tags[:, :-1]], axis=1)
+    entered = tf.gather_nd(transitions, tf.stack([before, tags], axis=-1))
+    steps = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
+    last = tf.gather(tags, steps - 1, batch_dims=1)
+    first = tf.one_hot(tf.zeros([rows], tf.int32), tf.shape(tags)[1])
+    counted = tf.maximum(real, first)
+    return tf.reduce_sum(counted * (emitted + entered), axis=1) + tf.gather(transitions[:, border], last)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def log_partition(logits: Any, mask: Any, transitions: Any) -> Any:
+    """Returns log Z of each row by the forward algorithm, `<float32>[B]`.
+
+    The gradient is written by hand: the probabilities of tags and of pairs of tags, by the backward half of the
+    forward-backward algorithm. Nothing but the forward scores is kept for it.
+
+    Args:
+        logits: `<float32>[B, T, K]`.
+        mask: `<bool>[B, T]`.
+        transitions: `<float32>[K + 1, K + 1]`.
+    """
+    into, first, last = _parts(transitions)
+    steps, by_time, real = tf.shape(logits)[1], tf.transpose(logits, [1, 0, 2]), tf.transpose(mask)[:, :, None]
+
+    def forward(step: Any, scores: Any, all_scores: Any) -> Any:
+        after = _log_sum_exp(scores[:, None, :] + into, axis=2) + by_time[step]
+        scores = tf.where(real[step], after, scores)
+        return step + 1, scores, all_scores.write(step, scores)
+
+    begin = first + by_time[0]
+    kept = tf.TensorArray(tf.float32, size=steps, element_shape=begin.shape).write(0, begin)
+    _, scores, kept = tf.while_loop(lambda step, *_: step < steps, forward, (1, begin, kept))
+    kept = kept.stack()
+
+    def gradient(upstream: Any) -> tuple[Any, None, Any]:
+        ending = tf.nn.softmax(scores + last) * upstream[:, None]
+
+        def backward(step: Any, share: Any, pairs: Any, shares: Any) -> Any:
+            here = tf.where(real[step], share, 0.0)
+            joint = tf.nn.softmax(kept[step - 1][:, None, :] + into) * here[:, :, None]
+            before = tf.where(real[step], tf.reduce_sum(joint, axis=1), share)
+            return step - 1, before, pairs + tf.reduce_sum(joint, axis=0), shares.write(step, here)
+
+        shares = tf.TensorArray(tf.float32, size=steps, element_shape=begin.shape)
+        loop = (steps - 1, ending, tf.zeros_like(into), shares)
+        _, share, pairs, shares = tf.while_loop(lambda step, *_: step > 0, backward, loop)
+        by_tag = tf.transpose(shares.write(0, share).stack(), [1, 0, 2])
+        right = tf.reduce_sum(ending, axis=0)[:, None]
+        below = tf.concat([tf.reduce_sum(share, axis=0), [0.0]], axis=0)[None, :]
+        return by_tag, None, tf.concat([tf.concat([tf.transpose(pairs), right], axis=1), below], axis=0)
+
+    return _log_sum_exp(scores + last, axis=1), gradient
+
+
+def viterbi(logits: Any, mask: Any, transitions: Any) -> tuple[Any, Any]:
+    """Returns the most probable tags of each row, `<int32>[B, T]` (0 on padding), and their score, `<float32>[B]`.
+
+    The arguments are those of `log_partition`.
+    """
+    into, first, last = _parts(transitions)
+    logits = tf.cast(logits, tf.float32)
+    steps, by_time, real = tf.shape(logits)[1], tf.transpose(logits, [1, 0, 2]), tf.transpose(mask)
+    here = tf.range(tf.shape(logits)[2])[None, :]
+
+    def forward(step: Any, scores: Any, pointers: Any) -> Any:
+        reached = scores[:, None, :] + into
+        after = tf.reduce_max(reached, axis=2) + by_time[step]
+        best = tf.argmax(reached, axis=2, output_type=tf.int32)
+        pointers = pointers.write(step, tf.where(real[step][:, None], best, here))
+        return step + 1, tf.where(real[step][:, None], after, scores), pointers
+
+    begin = first + by_time[0]
+    pointers = tf.TensorArray(tf.int32, size=steps, element_shape=begin.shape)
+    pointers = pointers.write(0, tf.zeros_like(begin, tf.int32))
+    _, scores, pointers = tf.while_loop(lambda step, *_: step < steps, forward, (1, begin, pointers))
+    pointers = pointers.stack()
+
+    def backward(step: Any, tag: Any, tags: Any) -> Any:
+        return step - 1, tf.gather(pointers[step], tag, batch_dims=1), tags.write(step, tag)
+
+    tag = tf.argmax(scores + last, axis=1, output_type=tf.int32)
+    tags = tf.TensorArray(tf.int32, size=steps, element_shape=tag.shape)
+    _, tag, tags = tf.while_loop(lambda step, *_: step > 0, backward, (steps - 1, tag, tags))
+    found = tf.transpose(tags.write(0, tag).stack())
+    return tf.where(mask, found, 0), tf.reduce_max(scores + last, axis=1)
+
+
+def _parts(transitions: Any) -> tuple[Any, Any, Any]:
+    """Scores of each tag (down) after each other one (across) `[K, K]`, of first tags `[K]` and of last ones `[K]`.
+
+    What is summed over stands in the last axis, which is several times as fast.
+    """
+    return tf.transpose(transitions[:-1, :-1]), transitions[-1, :-1], transitions[:-1, -1]
+
+
+def _log_sum_exp(values: Any, axis: int) -> Any:
+    """The largest value goes first; all are finite here."""
+    largest = tf.reduce_max(values, axis=axis, keepdims=True)
+    return tf.squeeze(largest, axis) + tf.math.log(tf.reduce_sum(tf.exp(values - largest), axis=axis))

@@ -1,0 +1,112 @@
+"""BLEU and chrF as sacreBLEU counts them: counts of each sentence, which add up, and the metrics of their sums.
+
+Source: Papineni et al. 2002, "BLEU"; Popović 2015, "chrF"; Post 2018, "A Call for Clarity in Reporting BLEU Scores".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLEU_COUNTS = 10
+"""Units written, units of the reference, then for n = 1 to 4 the n-grams that are right, then those written."""
+CHRF_COUNTS = 18
+"""For n = 1 to 6: the n-grams of characters written, those of the reference, those that are right."""
+
+_ORDERS = 4
+
+
+@lru_cache
+def _metrics(tokenizer: str) -> tuple[Any, Any]:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    return BLEU(tokenize=tokenizer), CHRF()
+
+
+def signatures(tokenizer: str) -> tuple[str, str]:
+    """Returns sacreBLEU's signatures of BLEU and chrF: what a figure has to be quoted with."""
+    metrics = _metrics(tokenizer)
+    for metric in metrics:
+        metric.corpus_score(["a"], [["a"]])  # it knows the number of references when it has seen some
+    bleu, chrf = (str(metric.get_signature()) for metric in metrics)
+    return bleu, chrf
+
+
+def sentence_counts(written: Sequence[str], references: Sequence[str], tokenizer: str) -> NDArray[np.float64]:
+    """Returns the counts of each sentence: BLEU_COUNTS, then CHRF_COUNTS, `<float64>[sentences, 28]`.
+
+    Args:
+        written: one translation a sentence.
+        references: one reference a sentence.
+        tokenizer: of BLEU, by sacreBLEU's names (`13a`).
+    """
+    if not written:
+        return np.zeros((0, BLEU_COUNTS + CHRF_COUNTS))
+    counts = [metric._extract_corpus_statistics(written, [references]) for metric in _metrics(tokenizer)]
+    return np.concatenate([np.asarray(count, np.float64) for count in counts], axis=1)
+
+
+def bleu(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns BLEU, 0 to 100, of summed counts: `<float64>[..., 10] -> <float64>[...]`.
+
+    The brevity penalty times the geometric mean of the precisions of 1- to 4-grams. Where no n-gram of an order is
+    right, its precision is 100 / (2^k total), k counting such orders ("exp" smoothing; Chen & Cherry 2014, method 3).
+    """
+    percent = precisions(totals)
+    with np.errstate(divide="ignore"):
+        mean = np.exp(np.log(percent).mean(axis=-1))
+    right = totals[..., 2 : 2 + _ORDERS]
+    return np.where(right.any(axis=-1), brevity_penalty(totals) * mean, 0.0)
+
+
+def precisions(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the smoothed precisions of 1- to 4-grams in percent: `<float64>[..., 10] -> <float64>[..., 4]`."""
+    right, total = totals[..., 2 : 2 + _ORDERS], totals[..., 2 + _ORDERS : BLEU_COUNTS]
+    smoothed = 2.0 ** np.cumsum((right == 0) & (total > 0), axis=-1)
+    share = np.where(right > 0, right, 1.0 / smoothed) / np.maximum(total, 1.0)
+    return np.where(total > 0, 100.0 * share, 0.0)
+
+
+def brevity_penalty(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns exp(1 - reference / written) where less is written than the reference has, else 1."""
+    written, reference = totals[..., 0], totals[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        penalty = np.where(written > 0, np.exp(1.0 - reference / written), 0.0)
+    return np.where(written < reference, penalty, 1.0)
+
+
+def chrf(totals: NDArray[np.float64], beta: float = 2.0) -> NDArray[np.float64]:
+    """Returns chrF, 0 to 100, of summed counts: `<float64>[..., 18] -> <float64>[...]`.
+
+    F_beta of the mean precision and the mean recall over the orders that both sides have.
+    """
+    counts = totals.reshape(*totals.shape[:-1], CHRF_COUNTS // 3, 3)
+    written, reference, right = counts[..., 0], counts[..., 1], counts[..., 2]
+    there = (written > 0) & (reference > 0)
+    orders = np.maximum(there.sum(axis=-1), 1)
+    precision = np.where(there, right / np.maximum(written, 1.0), 0.0).sum(axis=-1) / orders
+    recall = np.where(there, right / np.maximum(reference, 1.0), 0.0).sum(axis=-1) / orders
+    weighted = beta**2 * precision + recall
+    return np.where(weighted > 0, 100.0 * (1 + beta**2) * precision * recall / np.maximum(weighted, 1e-300), 0.0)
+
+
+PREDICTION = np.dtype([("text", object), ("nats", np.float64), ("attention", object)])
+"""What a system gives for a row: its translation as UTF-8, -log p of the reference in nats (not a number where it has
+no probabilities), and the attention of its translation as a `Panel` (None where there is none to be shown)."""
+
+
+def predictions(texts: NDArray[np.object_], nats: NDArray[np.float64]) -> NDArray[Any]:
+    """Returns one PREDICTION a row, without attention."""
+    found = np.zeros(len(texts), PREDICTION)
+    found["text"], found["nats"], found["attention"] = texts, nats, None
+    return found
+
+
+def without_probabilities(texts: NDArray[np.object_]) -> NDArray[Any]:
+    """Returns the PREDICTION of a system that gives texts alone."""
+    return predictions(texts, np.full(len(texts), np.nan))

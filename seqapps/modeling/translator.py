@@ -1,0 +1,350 @@
+"""Translation as graph operations: text in, text out, with the search, the draw, the score and the attention.
+
+The same object translates the test split, writes the samples of training and is what the SavedModel holds. It calls
+the live model: nothing is copied.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from seqapps.modeling.alignment_picture import Panel
+from seqapps.modeling.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
+from seqapps.modeling.generation import Sampling, unrolled
+from seqapps.modeling.losses import cross_entropy
+from seqapps.modeling.recurrent import STATE
+from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.tokenizers import Tokenizer
+from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
+
+_TEXTS = tf.TensorSpec([None], tf.string)
+_IDS = tf.TensorSpec([None, None], tf.int32)
+_INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+
+_ROWS = 128
+"""Rows of one call when many are translated."""
+
+
+class Search(NamedTuple):
+    """How a translation is searched for: scalars; see `Translator.translate`."""
+
+    beam: Any
+    n_best: Any
+    max_length: Any
+    min_length: Any
+    length_penalty: Any
+    no_repeat_ngram: Any
+
+
+class Translator(tf.Module):  # type: ignore[misc]
+    """A model of pairs that takes and gives text. What a row gives does not depend on the rows beside it.
+
+    Args:
+        model: holds the models `encoder` and `decoder` (see `seqapps.architectures.encoder_decoder`).
+        source, target: text to ids and back, of the two sides.
+    """
+
+    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer) -> None:
+        super().__init__(name="translator")
+        self.model, self.source, self.target = model, source, target
+        self.encoder, self.decoder = model.get_layer("encoder"), model.get_layer("decoder")
+
+    @property
+    def attends(self) -> bool:
+        """Whether the model has attention."""
+        return "attention" in self.decoder.output
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the serving signatures by name: `serving_default` (`translate`), `sample`, `score` and, where the
+        model has attention, `attend`."""
+        functions = {"serving_default": self.translate, "sample": self.sample, "score": self.score}
+        if self.attends:
+            functions["attend"] = self.attend
+        return {name: function.get_concrete_function() for name, function in functions.items()}
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[_TEXTS, _INT, _INT, _INT, _INT, _FLOAT, _INT], autograph=False
+    )
+    def translate(  # noqa: PLR0913 - the inputs of a signature
+        self,
+        source: Any,
+        beam: Any,
+        n_best: Any,
+        max_length: Any,
+        min_length: Any,
+        length_penalty: Any,
+        no_repeat_ngram: Any,
+    ) -> dict[str, Any]:
+        """Searches for the most probable translations of each text.
+
+        Args:
+            source: `<string>[B]`.
+            beam: `<int32>[]`, hypotheses that the search keeps; 1 is greedy.
+            n_best: `<int32>[]`, translations that are given, at most `beam`.
+            max_length: `<int32>[]`, most units that are written, `<eos>` included: it is the last one.
+            min_length: `<int32>[]`, units before `<eos>` may come.
+            length_penalty: `<float32>[]`, alpha of Wu et al. 2016; 0 takes the probability alone.
+            no_repeat_ngram: `<int32>[]`, no n-gram of units of this order twice; 0 allows all.
+
+        Returns:
+            `text <string>[B]`, the best one, with its `score`, `log_probability <float32>[B]` (natural logarithm) and
+            `length <int32>[B]` in units, `<eos>` included; `texts <string>[B, n]`, `scores` and `log_probabilities
+            <float32>[B, n]`, the best first; `count <int32>[B]`, how many of them there are.
+        """
+        search = Search(beam, n_best, max_length, min_length, length_penalty, no_repeat_ngram)
+        _check(beam=(beam, 1), n_best=(n_best, 1), max_length=(max_length, 1))
+        tf.debugging.assert_less_equal(n_best, beam, "`n_best` must be at most `beam`.")
+        found = self.search(self._read(self.source, source), search)
+        texts = self._texts(found.ids)
+        return {
+            "text": texts[:, 0],
+            "score": found.scores[:, 0],
+            "log_probability": found.log_probabilities[:, 0],
+            "length": found.lengths[:, 0],
+            "texts": texts,
+            "scores": found.scores,
+            "log_probabilities": found.log_probabilities,
+            "count": found.count,
+        }
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[_TEXTS, _INT, _INT, _FLOAT, _INT, _INT, _INT], autograph=False
+    )
+    def sample(  # noqa: PLR0913 - the inputs of a signature
+        self,
+        source: Any,
+        max_length: Any,
+        min_length: Any,
+        temperature: Any,
+        top_k: Any,
+        seed: Any,
+        no_repeat_ngram: Any,
+    ) -> dict[str, Any]:
+        """Draws one translation of each text; a row's draw follows from the seed and the row's index alone.
+
+        Args:
+            source: `<string>[B]`.
+            max_length, min_length, no_repeat_ngram: see `translate`.
+            temperature: `<float32>[]`, divides the logits; 0 takes the most probable unit: greedy search.
+            top_k: `<int32>[]`, draws among the k most probable units; 0 draws among all.
+            seed: `<int32>[]`.
+
+        Returns:
+            `text <string>[B]`, `log_probability <float32>[B]` under the model itself and `length <int32>[B]`.
+        """
+        _check(max_length=(max_length, 1), temperature=(temperature, 0), top_k=(top_k, 0))
+        ids = self._read(self.source, source)
+        limits = Limits(tf.fill([tf.shape(ids)[0]], max_length), min_length, no_repeat_ngram)
+        found = self.write(ids, limits, Sampling(temperature, top_k, seed))
+        text = self._texts(found.ids[:, None])[:, 0]
+        return {"text": text, "log_probability": found.log_probabilities, "length": found.lengths}
+
+    @tf.function(input_signature=[_TEXTS, _TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    def score(self, source: Any, target: Any) -> dict[str, Any]:
+        """Scores each pair: log p(target | source), `<eos>` being the target's last unit.
+
+        Args:
+            source, target: `<string>[B]` each.
+
+        Returns:
+            `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their `ids` and
+            `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of the target;
+            `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
+        """
+        source_ids, ids = self._read(self.source, source), self._read(self.target, target)
+        nats = self.nats(source_ids, ids)
+        total, length = -tf.reduce_sum(nats, axis=1), _lengths(ids)
+        return {
+            "units": _written(self.target, ids),
+            "ids": ids,
+            "source_units": _written(self.source, source_ids),
+            "source_ids": source_ids,
+            "log_probabilities": -nats,
+            "length": length,
+            "total": total,
+            "perplexity": tf.exp(-total / tf.cast(length, tf.float32)),
+        }
+
+    @tf.function(input_signature=[_TEXTS, _TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    def attend(self, source: Any, target: Any) -> dict[str, Any]:
+        """Tells where the model looks in the source when it writes each unit of the target.
+
+        Args:
+            source, target: `<string>[B]` each.
+
+        Returns:
+            `attention <float32>[B, T, S]`, whose rows sum to 1; `units <string>[B, T]` of the target and
+            `source_units <string>[B, S]`, "" on padding; `length` and `source_length <int32>[B]`, `<eos>` included.
+        """
+        source_ids, ids = self._read(self.source, source), self._read(self.target, target)
+        return {
+            "attention": self.attention(source_ids, ids),
+            "units": _written(self.target, ids),
+            "source_units": _written(self.source, source_ids),
+            "length": _lengths(ids),
+            "source_length": _lengths(source_ids),
+        }
+
+    # ---- on ids
+
+    def search(self, source: Any, search: Search) -> Hypotheses:
+        """Returns the best translations of ids `<int32>[B, S]`, closed by `<eos>`."""
+        rows = tf.shape(source)[0]
+        memory, states = self._encode(source)
+        limits = Limits(tf.fill([rows], search.max_length), search.min_length, search.no_repeat_ngram)
+        return beam_search(
+            self._step({name: tf.repeat(value, search.beam, axis=0) for name, value in memory.items()}),
+            states,
+            tf.fill([rows], BEGIN),
+            limits,
+            width=search.beam,
+            n_best=search.n_best,
+            alpha=search.length_penalty,
+        )
+
+    def write(self, source: Any, limits: Limits, sampling: Sampling) -> Sequences:
+        """Returns one translation of ids `<int32>[B, S]`: greedy at temperature 0, else drawn."""
+        memory, states = self._encode(source)
+        return write(self._step(memory), states, tf.fill([tf.shape(source)[0]], BEGIN), limits, sampling)
+
+    def nats(self, source: Any, target: Any) -> Any:
+        """Returns -log p of each unit of the target, 0 on padding: `<int32>[B, S], <int32>[B, T] -> <float32>[B, T]`."""
+        logits = self.model({"source": source, "target": _shifted(target)}, training=False)["logits"]
+        return tf.where(target != PAD, cross_entropy(logits, target), 0.0)
+
+    def attention(self, source: Any, target: Any) -> Any:
+        """Returns the weights of attention, `<float32>[B, T, S]`, when the target is given."""
+        seen = self.encoder(source, training=False)
+        found = self.decoder({"target": _shifted(target), **seen}, training=False)["attention"]
+        return tf.cast(tf.where((target != PAD)[:, :, None], found, tf.zeros((), found.dtype)), tf.float32)
+
+    def _encode(self, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns what stays (attention's memory) and what each step changes (the decoder's states)."""
+        seen = dict(self.encoder(source, training=False))
+        memory = {name: value for name, value in seen.items() if not name.startswith(STATE)}
+        return memory, {name: value for name, value in seen.items() if name.startswith(STATE)}
+
+    def _step(self, memory: dict[str, Any]) -> Step:
+        def step(units: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            with unrolled(self.decoder):
+                found = self.decoder({"target": units[:, None], **states, **memory}, training=False)
+            return found["logits"][:, 0], {name: found[name] for name in states}
+
+        return step
+
+    # ---- between text and ids
+
+    def panel(self, source: bytes, target: bytes) -> Panel:
+        """Returns the attention between two texts, ready to be drawn."""
+        found = {name: value.numpy()[0] for name, value in self.attend(tf.constant([source]), tf.constant([target])).items()}
+        units = [[unit.decode("utf-8", errors="replace") for unit in found[name]] for name in ("source_units", "units")]
+        return Panel(units[0], units[1], found["attention"])
+
+    def _read(self, tokenizer: Tokenizer, text: Any) -> Any:
+        """Returns ids closed by `<eos>`, `<string>[B] -> <int32>[B, T]`."""
+        ids = tokenizer.encode(text)
+        return tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1).to_tensor(PAD)
+
+    def _texts(self, ids: Any) -> Any:
+        """Returns the text of ids, `<int32>[B, n, T] -> <string>[B, n]`."""
+        shape = tf.shape(ids)
+        flat = tf.RaggedTensor.from_tensor(tf.reshape(ids, [-1, shape[2]]), padding=PAD)
+        return tf.reshape(self.target.decode(flat), shape[:2])
+
+
+def translate_rows(translator: Translator, source: Ragged, search: Search) -> NDArray[np.object_]:
+    """Returns the best translation of each row as UTF-8, `<object>[rows]`. Rows of about one length go together.
+
+    Args:
+        translator: the model.
+        source: ids, closed by `<eos>`.
+        search: how; a beam of 1 takes the greedy loop, which gives the same and is faster.
+    """
+
+    @tf.function(input_signature=[_IDS], autograph=False)  # type: ignore[untyped-decorator]
+    def translate(ids: Any) -> Any:
+        if search.beam > 1:
+            return translator._texts(translator.search(ids, _constants(search)).ids)[:, 0]
+        limits = Limits(
+            tf.fill([tf.shape(ids)[0]], search.max_length),
+            tf.constant(search.min_length),
+            tf.constant(search.no_repeat_ngram),
+        )
+        greedy = Sampling(tf.constant(0.0), tf.constant(0), tf.constant(0))
+        return translator._texts(translator.write(ids, limits, greedy).ids[:, None])[:, 0]
+
+    texts = np.empty(len(source), np.object_)
+    for rows in _batches(source.lengths):
+        texts[rows] = translate(_dense(source.take(rows))).numpy()
+    return texts
+
+
+def reference_nats(translator: Translator, source: Ragged, target: Ragged) -> NDArray[np.float64]:
+    """Returns -log p(target | source) of each row in nats, `<float64>[rows]`; ids closed by `<eos>`."""
+
+    @tf.function(input_signature=[_IDS, _IDS], autograph=False)  # type: ignore[untyped-decorator]
+    def nats(source: Any, target: Any) -> Any:
+        return tf.reduce_sum(translator.nats(source, target), axis=1)
+
+    found = np.empty(len(source), np.float64)
+    for rows in _batches(source.lengths + target.lengths):
+        found[rows] = nats(_dense(source.take(rows)), _dense(target.take(rows))).numpy()
+    return found
+
+
+def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> dict[str, list[dict[str, Any]]]:
+    """Returns example calls of every signature: a few real pairs, spread evenly, and an empty text, as JSON values."""
+    chosen = np.unique(np.linspace(0, len(sources) - 1, num=min(3, len(sources))).astype(np.int64)).tolist()
+    source, target = [*(sources[row] for row in chosen), ""], [*(targets[row] for row in chosen), ""]
+    limits: dict[str, Any] = {"source": source, "max_length": 40, "min_length": 0, "no_repeat_ngram": 0}
+    calls: dict[str, list[dict[str, Any]]] = {
+        "serving_default": [
+            {**limits, "beam": 4, "n_best": 2, "length_penalty": 0.6},
+            {**limits, "beam": 1, "n_best": 1, "length_penalty": 0.0, "no_repeat_ngram": 2},
+        ],
+        "sample": [{**limits, "temperature": 0.8, "top_k": 10, "seed": 1}],
+        "score": [{"source": source, "target": target}],
+    }
+    if attends:
+        calls["attend"] = [{"source": source, "target": target}]
+    return calls
+
+
+def _constants(search: Search) -> Search:
+    whole = {name: tf.constant(value) for name, value in search._asdict().items() if name != "length_penalty"}
+    return Search(length_penalty=tf.constant(float(search.length_penalty)), **whole)
+
+
+def _batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    order = np.argsort(lengths, kind="stable")
+    return [order[low : low + _ROWS] for low in range(0, len(order), _ROWS)]
+
+
+def _dense(rows: Ragged) -> Any:
+    ids = np.full((len(rows), int(rows.lengths.max(initial=1))), PAD, np.int32)
+    ids[np.arange(ids.shape[1]) < rows.lengths[:, None]] = rows.values
+    return tf.constant(ids)
+
+
+def _shifted(target: Any) -> Any:
+    """Returns what stands before each unit: `<bos>`, then the unit before."""
+    before = tf.concat([tf.fill([tf.shape(target)[0], 1], BEGIN), target[:, :-1]], axis=1)
+    return tf.where(target != PAD, before, PAD)
+
+
+def _lengths(ids: Any) -> Any:
+    return tf.math.count_nonzero(ids, axis=1, dtype=tf.int32)
+
+
+def _written(tokenizer: Tokenizer, ids: Any) -> Any:
+    return tf.where(ids != PAD, tokenizer.written(ids), "")
+
+
+def _check(**least: tuple[Any, float]) -> None:
+    for name, (value, low) in least.items():
+        tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), f"`{name}` must be at least {low}.")

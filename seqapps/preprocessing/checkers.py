@@ -1,0 +1,71 @@
+"""Whether a text is well formed: what samples of a generator are measured by. Plain Python."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable
+
+_FIELD = re.compile(r"[A-Za-z]:.*")
+_NOTE = r"[_^=]*[A-Ga-g][,']*"
+_LENGTH = r"\d*(?:/+\d*)?"
+_PARTS = re.compile(
+    rf"""\s+ | %.*$ | "[^"\n]*" | ![^!\n]*! | \{{[^}}\n]*\}} | \[[A-Za-z]:[^\]\n]*\]
+    | \(\d(?::\d*){{0,2}} | [()] | [~.uvTHLMPSO] | \\$
+    | \[(?:"[^"\n]*"|{_NOTE}{_LENGTH})+\]{_LENGTH} | {_NOTE}{_LENGTH} | [zZxX]{_LENGTH} | -
+    | [<>]+ | (?P<bar>:*\|+[\]:|]*\d?(?:,\d)* | ::+ | \[\|) | \[?\d(?:[,-]\d)*(?=[\s"|(A-Ga-gz_^=]) | \[(?=\d)
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def checker(name: str, pattern: str) -> Callable[[str], bool] | None:
+    """Returns what says whether a text is well formed; None where nothing does.
+
+    Args:
+        name: `none`, `python_identifier`, `abc` or `pattern`.
+        pattern: regular expression that the whole text must match (`pattern`).
+    """
+    if name == "python_identifier":
+        return is_identifier
+    if name == "abc":
+        return is_abc
+    if name == "pattern":
+        compiled = re.compile(pattern)
+        return lambda text: compiled.fullmatch(text) is not None
+    return None
+
+
+def is_identifier(text: str) -> bool:
+    """Returns whether Python takes a text as a name."""
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
+def is_abc(text: str) -> bool:
+    """Returns whether a text is one tune in ABC notation, by its grammar: header, then music with bars.
+
+    The header begins with X: (a number) and ends with K:, with a title T: between. In the music every character belongs
+    to a note, rest, chord, chord name in quotes, tuplet, slur, grace note, repeat or bar; there is one bar at least.
+    Whether bars last as long as the metre says is not looked at.
+
+    Source: the ABC music standard 2.1, sections 2.2 (file structure), 3 (fields) and 4 (the tune body).
+    """
+    lines = [line for line in text.split("\n") if line.strip() and not line.startswith("%")]
+    keys = [index for index, line in enumerate(lines) if line.startswith("K:")]
+    if not lines or not keys or not re.fullmatch(r"X:\s*\d+\s*", lines[0]):
+        return False
+    header, body = lines[: keys[0]], [line for line in lines[keys[0] + 1 :] if not _FIELD.fullmatch(line)]
+    if not all(_FIELD.fullmatch(line) for line in header) or not any(line.startswith("T:") for line in header):
+        return False
+    return bool(body) and _is_music("\n".join(body))
+
+
+def _is_music(body: str) -> bool:
+    place, bars = 0, 0
+    while place < len(body):
+        part = _PARTS.match(body, place)
+        if part is None or part.end() == place:
+            return False
+        bars += part["bar"] is not None
+        place = part.end()
+    return bars > 0

@@ -1,0 +1,152 @@
+"""The `data` section of a series: which columns are what, and what a window holds."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from seqapps.config import DataConfig, SourceConfig, SplitConfig
+from seqapps.errors import ConfigError, unknown_name
+from seqapps.preprocessing.series import Columns
+from seqapps.preprocessing.timeline import Frequency
+from seqapps.preprocessing.windows import Plan
+
+_PLAIN_NAME = re.compile(r"[\w. -]+")
+
+
+class SeriesData(DataConfig):
+    """The `data` section of a series. Its split is always by time: the last steps of every series are the test.
+
+    Args:
+        time: the column of the time; of several, their texts are joined by a space.
+        time_format: of `datetime.strptime`; empty for ISO 8601.
+        time_prefix: put before the text of the time, such as "190" for a file whose years begin at 1.
+        frequency: the step, such as `15min`, `1h`, `1d`, `1M`; empty takes the median distance of two lines. Lines that
+            are not on the grid of this step are refused.
+        targets: columns that are forecast.
+        covariates: columns that are known up to the present.
+        known: columns whose future is known, such as holidays; they belong to the history as well.
+        static: columns that are one for a whole series.
+        categorical: which of the last three are categories; all others are numbers.
+        series: the column that names the series, where a file holds several.
+        calendar: features of the time of every step: `hour`, `weekday`, `day`, `month`, `yearday`, each as sine and
+            cosine.
+        history, horizon: steps of a window before and after the present.
+        stride: steps from one window to the next.
+        season: steps of a season, such as 12 for months; 0 where there is none. The seasonal naive forecast and MASE
+            go by it.
+        missing_values: texts that stand for a missing value.
+        fill: column to the number that a missing value means, such as `rain = 0.0`.
+        missing: what becomes of the other missing values of a history: `forward` (the last one seen in the window, the
+            mean of the training part before the first) or `reject` (such a window is left out). A missing target is
+            never scored.
+        indicators: tell the model which values of the history were there.
+        log: columns whose log(1 + value) is standardised; the forecast comes back in original units.
+        objective: the metric that decides.
+    """
+
+    split: SplitConfig = SplitConfig(by="time")
+    max_row_bytes: int = Field(1 << 30, ge=1)
+    time: tuple[str, ...]
+    time_format: str = ""
+    time_prefix: str = ""
+    frequency: str = ""
+    targets: tuple[str, ...] = Field(min_length=1)
+    covariates: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    series: str = ""
+    calendar: tuple[Literal["hour", "weekday", "day", "month", "yearday"], ...] = ()
+    history: int = Field(24, ge=1)
+    horizon: int = Field(1, ge=1)
+    stride: int = Field(1, ge=1)
+    season: int = Field(0, ge=0)
+    missing_values: tuple[str, ...] = ("", "NA", "NaN", "nan", "null")
+    fill: dict[str, float] = Field(default_factory=dict)
+    missing: Literal["forward", "reject"] = "forward"
+    indicators: bool = False
+    log: tuple[str, ...] = ()
+    objective: Literal["rmse", "mae", "mase", "smape"] = "rmse"
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _one_column(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_time(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("split"), dict):
+            return {**values, "split": {"by": "time", **values["split"]}}
+        return values
+
+    def columns(self, source: SourceConfig) -> Columns:
+        """Returns which column is what."""
+        return Columns(
+            time=self.time,
+            targets=self.targets,
+            covariates=self.covariates,
+            known=self.known,
+            static=self.static,
+            categorical=self.categorical,
+            series=self.series,
+            time_format=self.time_format,
+            time_prefix=self.time_prefix,
+            frequency=self.frequency,
+            missing=self.missing_values,
+            fill=dict(self.fill),
+            delimiter="\t" if source.format == "tsv" else ",",
+            header=source.columns,
+        )
+
+    def plan(self, source: SourceConfig) -> Plan:
+        """Returns what a window holds."""
+        return Plan(
+            columns=self.columns(source),
+            history=self.history,
+            horizon=self.horizon,
+            stride=self.stride,
+            season=self.season,
+            missing=self.missing,
+            indicators=self.indicators,
+            calendar=tuple(self.calendar),
+            logged=self.log,
+        )
+
+    def check(self, source: SourceConfig) -> None:
+        """Raises for fields that do not go together.
+
+        Raises:
+            ConfigError: says which, and why.
+        """
+        if source.format not in ("csv", "tsv") or source.rows != "file":
+            raise ConfigError(
+                "A series needs `source.format` csv or tsv and `source.rows` = \"file\". "
+                f"Received: {source.format!r} and {source.rows!r}."
+            )
+        if self.split.by != "time":
+            raise ConfigError(f"A series is divided by time. Received: `data.split.by` = {self.split.by!r}.")
+        if self.keep:
+            raise ConfigError("`data.keep` is for rows of text; a window has no raw row. Slice by `series` instead.")
+        if self.frequency:
+            Frequency.parse(self.frequency)
+        roles = Counter((*self.targets, *self.covariates, *self.known, *self.static))
+        for name, count in roles.items():
+            if count > 1:
+                raise ConfigError(f"Column `{name}` stands in two of `data.targets`, `covariates`, `known`, `static`.")
+        columns = self.columns(source)
+        numbers = (*columns.numbers, *columns.static_numbers)
+        for field, names, allowed in (
+            ("categorical", self.categorical, (*self.covariates, *self.known, *self.static)),
+            ("fill", tuple(self.fill), numbers),
+            ("log", self.log, numbers),
+        ):
+            for name in names:
+                if name not in allowed:
+                    raise ConfigError(unknown_name(f"`data.{field}`: column", name, allowed))
+                if not _PLAIN_NAME.fullmatch(name) and field == "categorical":
+                    raise ConfigError(f"`data.categorical`: {name!r} must be letters, digits, `_`, `.`, `-`, space.")

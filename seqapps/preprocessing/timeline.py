@@ -1,0 +1,190 @@
+"""Times of a series and the step between them. Times are seconds since 1970 without a zone, `<int64>`. Plain numpy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.errors import ConfigError
+
+NO_TIME = np.iinfo(np.int64).min
+"""What a text that is no time becomes."""
+
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DAY = 86_400
+_MONTH = 2_629_746
+"""Mean length of a month of the Gregorian calendar in seconds."""
+_EPOCH = datetime(1970, 1, 1)
+
+
+def parse_times(texts: Sequence[str], form: str = "") -> NDArray[np.int64]:
+    """Returns seconds since 1970 for each text, NO_TIME where it is none.
+
+    Args:
+        texts: such as `1949-01`, `2010-01-01 05:00` (ISO 8601; an offset or `Z` is turned to UTC).
+        form: of `datetime.strptime`; empty for ISO 8601.
+    """
+    if not form:
+        found = _plain_iso(texts)
+        if found is not None:
+            return found
+    return np.fromiter((_time(text.strip(), form) for text in texts), np.int64, len(texts))
+
+
+def iso(seconds: int) -> str:
+    """Returns a time as text that is as short as it can be: a date, or a date with hours and minutes."""
+    text = str(np.datetime64(int(seconds), "s"))
+    if text.endswith("T00:00:00"):
+        return text.removesuffix("T00:00:00")
+    return text.removesuffix(":00") if text.endswith(":00") else text
+
+
+def _plain_iso(texts: Sequence[str]) -> NDArray[np.int64] | None:
+    """All texts at once, where none has a zone and all are times."""
+    if not all(text[:1].isdigit() and "Z" not in text and "+" not in text for text in texts):
+        return None
+    try:
+        return np.array(texts, dtype="datetime64[s]").astype(np.int64)
+    except ValueError:
+        return None
+
+
+def _time(text: str, form: str) -> int:
+    try:
+        if form:
+            moment = datetime.strptime(text, form)
+        elif re.fullmatch(r"\d{4}-\d\d?", text):
+            moment = datetime.strptime(text, "%Y-%m")
+        else:
+            moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return int(NO_TIME)
+    return round((moment - _EPOCH).total_seconds())
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """The step of a series.
+
+    Args:
+        count: how many seconds, or calendar months.
+        unit: `s` or `M`.
+    """
+
+    count: int
+    unit: str = "s"
+
+    @property
+    def name(self) -> str:
+        """Such as `1h`, `15min`, `1d`, `1M`."""
+        if self.unit == "M":
+            return f"{self.count}M"
+        name, size = max(
+            ((name, size) for name, size in _SECONDS.items() if self.count % size == 0 and name != "w"),
+            key=lambda item: item[1],
+        )
+        return f"{self.count // size}{name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Frequency:
+        """Returns the step that a text names.
+
+        Raises:
+            ConfigError: it names none.
+        """
+        found = re.fullmatch(r"(\d+)(s|min|h|d|w|M)", text)
+        if not found or not int(found[1]):
+            raise ConfigError(
+                f"`data.frequency` must be a number and one of s, min, h, d, w, M. Received: {text!r}. Example: \"1h\"."
+            )
+        if found[2] == "M":
+            return cls(int(found[1]), "M")
+        return cls(int(found[1]) * _SECONDS[found[2]])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All times of a series: numbered steps from an anchor.
+
+    Args:
+        frequency: the step.
+        phase: seconds from 1970 modulo the step; for months, the month modulo the step.
+        day: for months, the day of the month (the last day where a month is shorter); 0 otherwise.
+        second: for months, the second of the day.
+    """
+
+    frequency: Frequency
+    phase: int
+    day: int = 0
+    second: int = 0
+
+    @classmethod
+    def through(cls, times: NDArray[np.int64], frequency: Frequency) -> Grid:
+        """Returns the grid on which most of the times lie."""
+        if frequency.unit == "s":
+            return cls(frequency, _mode(times % frequency.count))
+        months, days, seconds = _calendar(times)
+        day = _mode(days)
+        if np.count_nonzero(days == day) * 2 <= len(days):  # ends of months: 31, 28, 31, 30, ..
+            day = int(days.max())
+        return cls(frequency, _mode(months % frequency.count), day, _mode(seconds))
+
+    def index(self, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Returns the number of the step of each time, and whether the time is exactly that step's."""
+        if self.frequency.unit == "s":
+            number = (times - self.phase) // self.frequency.count
+        else:
+            number = (_calendar(times)[0] - self.phase) // self.frequency.count
+        return number, self.times(number) == times
+
+    def times(self, number: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the time of each numbered step."""
+        if self.frequency.unit == "s":
+            return number * self.frequency.count + self.phase
+        months = (number * self.frequency.count + self.phase).astype("datetime64[M]")
+        first = months.astype("datetime64[D]").astype(np.int64)
+        length = (months + 1).astype("datetime64[D]").astype(np.int64) - first
+        days: NDArray[np.int64] = first + np.minimum(self.day, length) - 1
+        return days * _DAY + self.second
+
+
+def infer(steps: NDArray[np.int64], times: NDArray[np.int64]) -> Frequency | None:
+    """Returns the step of a series: the median distance, in calendar months where the times keep their day.
+
+    Args:
+        steps: seconds between neighbours, above 0, in any order.
+        times: all times.
+
+    Returns:
+        None when there are no two different times.
+    """
+    if not len(steps):
+        return None
+    middle = int(np.sort(steps)[(len(steps) - 1) // 2])
+    months = round(middle / _MONTH)
+    if months and abs(middle - months * _MONTH) <= 3 * _DAY * months:
+        frequency = Frequency(months, "M")
+        if Grid.through(times, frequency).index(times)[1].mean() > 0.9:
+            return frequency
+    return Frequency(middle)
+
+
+def _calendar(times: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Returns months since 1970, the day of the month from 1, and the second of the day."""
+    days = (times // _DAY).astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    of_month = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
+    return months.astype(np.int64), of_month, times % _DAY
+
+
+def _mode(values: NDArray[Any]) -> int:
+    found, counts = np.unique(values, return_counts=True)
+    return int(found[counts.argmax()])

@@ -1,0 +1,158 @@
+"""The parts of the page on what was measured: comparison, slices, breakdowns, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from seqapps import scoreboard
+from seqapps.bootstrap import Comparison
+from seqapps.details import Shown
+from seqapps.report import charts
+from seqapps.report.html import Html, details, element, figure, joined, picture, table, text
+from seqapps.report.sources import Run
+from seqapps.slices import SliceTable, texts
+
+
+def comparison(run: Run) -> Html:
+    """Returns every system by the objective with its interval, all metrics, the paired differences, the pictures."""
+    evaluation = run.evaluation
+    if evaluation is None:
+        return Html("")
+    objective, systems = evaluation.objective, scoreboard.systems(evaluation)
+    dots = [
+        (name, metrics[objective], run.intervals.get(_key(name))) for name, metrics in systems if objective in metrics
+    ]
+    values = [value for _, value, _ in dots]
+    title = scoreboard.label(objective, evaluation.unit)
+    better = "lower" if evaluation.direction == "min" else "higher"
+    drawn = charts.with_intervals(dots, title, is_log=min(values) > 0 and max(values) > 10 * min(values))
+    caption = f"{title} on {evaluation.split}, {better} is better. Bars: 95 % of a bootstrap over "
+    note = [element("p", evaluation.note, class_="bad")] if evaluation.note else []
+    others = [name for name in scoreboard.metrics_of(evaluation) if name != objective]
+    labels = [scoreboard.label(name, evaluation.unit) for name in others]
+    rows = [
+        (
+            name,
+            scoreboard.figure(metrics[objective]) if metrics else "not comparable",
+            span(run.intervals.get(_key(name))).strip(", ") or "-",
+            *(scoreboard.figure(metrics[other]) if other in metrics else "-" for other in others),
+        )
+        for name, metrics in systems
+    ]
+    columns = ("system", title, "95 %", *labels)
+    parts = [
+        *note,
+        figure(picture(drawn, "objective of every system"), f"{caption}{evaluation.sequences:,} sequences."),
+        table(columns, rows, numbers=columns[1:], best=len(rows) - 1),
+        _differences(run),
+        details(
+            "what the baselines are",
+            table(
+                ("baseline", "what it is", "seconds"),
+                [(name, score.description, f"{score.seconds:.1f}") for name, score in evaluation.baselines.items()],
+                numbers=("seconds",),
+            ),
+        ),
+    ]
+    if evaluation.champion is not None and evaluation.champion.not_comparable:
+        parts.append(element("p", f"The champion cannot be compared: {evaluation.champion.not_comparable}."))
+    drawings = run.details.pictures or {}
+    for heading_, path in drawings.items():
+        parts += [element("h3", heading_), figure(picture(path, heading_), "")]
+    return joined(parts)
+
+
+def _differences(run: Run) -> Html:
+    """Returns the model less the best baseline and less the champion, with intervals of paired resamples."""
+    others = [(run.best_baseline, f"baseline.{run.best_baseline}"), ("champion", "champion")]
+    found = [(name, compared) for name, key in others if name and (compared := run.against(key)) is not None]
+    if not found:
+        return Html("")
+    rows = [
+        (
+            f"model - {name}",
+            f"{result.difference:+.4g}",
+            f"{result.low:+.4g} to {result.high:+.4g}",
+            f"{result.probability_better:.1%}",
+            _verdict(run, result),
+        )
+        for name, result in found
+    ]
+    columns = ("difference", "objective", "95 %", "resamples where better", "")
+    return joined([element("h3", "Paired differences"), table(columns, rows, numbers=columns[1:4])])
+
+
+def _verdict(run: Run, result: Comparison) -> Html:
+    assert run.evaluation is not None
+    sign = -1.0 if run.evaluation.direction == "min" else 1.0
+    low, high = sorted((sign * result.low, sign * result.high))
+    if low > 0:
+        return element("span", "better", class_="good")
+    return element("span", "worse", class_="bad") if high < 0 else text("not told apart")
+
+
+def slices(found: SliceTable) -> Html:
+    """Returns the slices of one field as a chart and a table."""
+    systems = ("model", *([found.baseline] if found.baseline else ()))
+    columns = ["slice", "examples", *(name for system in systems for name in (system, f"95 % of {system}"))]
+    rows = []
+    for row in found.slices:
+        values = [row.model, *([row.baseline] if row.baseline is not None else [])]
+        rows.append((row.name, f"{row.examples:,}", *(cell for value in values for cell in texts(value))))
+    drawn = picture(charts.slices(found), f"objective by {found.field}")
+    return joined(
+        [element("h3", f"by {found.field}"), figure(drawn, ""), table(columns, rows, numbers=columns[1:])]
+    )
+
+
+def breakdowns(run: Run) -> Html:
+    """Returns the application's further tables."""
+    parts = []
+    for found in run.details.breakdowns:
+        numbers = [
+            name
+            for place, name in enumerate(found.columns)
+            if all(not isinstance(row[place], str) for row in found.rows)
+        ]
+        rows = [[_cell(cell) for cell in row] for row in found.rows]
+        parts.append(joined([element("h3", found.title), table(found.columns, rows, numbers=numbers)]))
+    return joined(parts)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float) and not value.is_integer():
+        return scoreboard.figure(value)
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
+
+
+def examples(run: Run, shown: Sequence[Shown], note: str) -> Html:
+    """Returns examples with the objective on each alone; on a narrow page each stands under the other."""
+    if not shown or run.evaluation is None:
+        return Html("")
+    names = list(dict.fromkeys(name for item in shown for name in item.columns))
+    rows = [
+        (
+            *(item.columns.get(name, "") for name in names),
+            "-" if item.value is None else scoreboard.figure(item.value),
+            f"{item.row:,}",
+        )
+        for item in shown
+    ]
+    columns = (*names, run.evaluation.objective.replace("_", " "), "row")
+    sentence = element("p", note.format(split=run.evaluation.split), class_="soft")
+    return joined([sentence, table(columns, rows, numbers=columns[-2:], stacked=True)])
+
+
+def _key(name: str) -> str:
+    """Returns a system's name in `statistics`."""
+    if name == "model":
+        return name
+    return "champion" if name.startswith("champion (") else f"baseline.{name}"
+
+
+def span(ends: tuple[float, float] | None) -> str:
+    """Returns an interval as it follows a figure."""
+    return "" if ends is None else f", {scoreboard.figure(ends[0])} to {scoreboard.figure(ends[1])}"

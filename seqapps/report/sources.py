@@ -1,0 +1,170 @@
+"""What a page is made from: everything that a run left, read once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.applications import Application, application_of, config_from
+from seqapps.bootstrap import Comparison, interval, paired_bootstrap
+from seqapps.config import RunConfig
+from seqapps.details import Details, read_details
+from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_statistics
+from seqapps.history import History
+from seqapps.ledger import Entry
+from seqapps.manifest import Manifest
+from seqapps.scoreboard import best_baseline
+from seqapps.slices import SliceTable, read_slices
+from seqapps.trained import FILE_NAME as MODEL
+
+_RESAMPLES = 1_000
+_REJECTS_READ, _REJECTS_SHOWN = 100_000, 3
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A raw row that was refused: file, line, and the beginning of its text."""
+
+    file: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, with what stands of its later stages.
+
+    Args:
+        folder: the run folder.
+        config: its configuration.
+        manifest: of the data it was trained on.
+        code_version: of seqapps, when it was trained.
+        history: the training.
+        audit: the padding audit; empty for none.
+        prepared: the prepared folder; None when it is gone.
+        evaluation, statistics, details, slices: of `evaluation/`, when it is done.
+        ledger: the model's decisions, the oldest first.
+        tags: of the MLflow run.
+        run_id, uri: the MLflow run and its store.
+    """
+
+    folder: Path
+    config: RunConfig
+    manifest: Manifest
+    code_version: str
+    history: History | None = None
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    prepared: Path | None = None
+    evaluation: Evaluation | None = None
+    statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    details: Details = field(default_factory=Details)
+    slices: Sequence[SliceTable] = ()
+    ledger: Sequence[Entry] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str = ""
+    uri: str = ""
+
+    @cached_property
+    def application(self) -> Application:
+        """The application of the configuration."""
+        return application_of(self.config)
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float] | None]:
+        """The middle 95 % of the objective of every system, by its name in `statistics`."""
+        options = {"resamples": _RESAMPLES, "seed": self.config.seed}
+        return {name: interval(sums, self._metric, **options) for name, sums in self.statistics.items()}
+
+    @cached_property
+    def best_baseline(self) -> str:
+        """The best baseline by the objective; empty when there is none."""
+        return best_baseline(self.evaluation) if self.evaluation is not None else ""
+
+    def against(self, other: str) -> Comparison | None:
+        """Returns the model against another system of `statistics`; None when they cannot be compared."""
+        if self.evaluation is None or other not in self.statistics or len(self.statistics["model"]) < 2:
+            return None
+        return paired_bootstrap(
+            self.statistics["model"],
+            self.statistics[other],
+            self._metric,
+            direction=self.evaluation.direction,
+            resamples=_RESAMPLES,
+            seed=self.config.seed,
+        )
+
+    @cached_property
+    def entry(self) -> Entry | None:
+        """The last decision on this run."""
+        return next((entry for entry in reversed(self.ledger) if entry.run_id == self.run_id), None)
+
+    @cached_property
+    def rejects(self) -> dict[str, list[Reject]]:
+        """The first refused rows of each reason."""
+        found: dict[str, list[Reject]] = defaultdict(list)
+        path = None if self.prepared is None else self.prepared / "rejects" / "rejects.jsonl"
+        if path is None or not path.exists():
+            return {}
+        with open(path, encoding="utf-8") as file:
+            for line in itertools.islice(file, _REJECTS_READ):
+                record = json.loads(line)
+                if len(found[record["reason"]]) < _REJECTS_SHOWN:
+                    found[record["reason"]].append(Reject(record["file"], record["line"], record["text"]))
+        return dict(found)
+
+    @property
+    def saved_model_bytes(self) -> int:
+        """Size of the SavedModel; 0 when there is none."""
+        return sum(path.stat().st_size for path in (self.folder / "saved_model").rglob("*") if path.is_file())
+
+    def _metric(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(all="ignore"):
+            return self.application.metrics(totals)[self.application.objective]
+
+
+def read_run(folder: Path, **further: Any) -> Run:
+    """Returns what a run folder holds.
+
+    Args:
+        folder: the run folder.
+        further: `prepared`, `ledger`, `tags`, which do not stand there.
+    """
+    stored = json.loads((folder / "model" / MODEL).read_text(encoding="utf-8"))
+    named = _read(folder / "run.json")
+    history = _read(folder / "history.json")
+    evaluated = folder / "evaluation"
+    done: dict[str, Any] = {}
+    if (evaluated / FILE_NAME).exists():
+        evaluation = read_evaluation(evaluated)
+        done = {
+            "evaluation": evaluation,
+            "statistics": read_statistics(evaluated),
+            "details": read_details(evaluated, evaluation.pictures),
+            "slices": tuple(read_slices(evaluated)),
+        }
+    return Run(
+        folder=folder,
+        config=config_from(stored["config"], str(folder / "model" / MODEL)),
+        manifest=Manifest.model_validate(stored["manifest"]),
+        code_version=stored["code_version"],
+        history=History.from_dict(history) if history else None,
+        audit=_read(folder / "audit.json"),
+        run_id=str(named.get("run_id", "")),
+        uri=str(named.get("uri", "")),
+        **done,
+        **further,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found

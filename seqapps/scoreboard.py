@@ -1,0 +1,129 @@
+"""An evaluation for people: its systems as tables, and their objective as a picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from seqapps.evaluation import Evaluation
+
+WIDTH = 100
+"""Columns of a table, in characters."""
+
+_NARROWEST = 9
+_FRAME = 3
+
+
+def systems(evaluation: Evaluation) -> list[tuple[str, dict[str, float]]]:
+    """Returns name and metrics of the baselines, the worst first, of the champion and of the model."""
+    sign = 1 if evaluation.direction == "max" else -1
+    scores = sorted(evaluation.baselines.items(), key=lambda item: sign * item[1].metrics[evaluation.objective])
+    found = [(name, score.metrics) for name, score in scores]
+    if evaluation.champion is not None:
+        found.append((f"champion (version {evaluation.champion.version})", evaluation.champion.metrics))
+    return [*found, ("model", evaluation.metrics)]
+
+
+def best_baseline(evaluation: Evaluation) -> str:
+    """Returns the baseline that is best by the objective; empty when there is none."""
+    better = min if evaluation.direction == "min" else max
+    names = evaluation.baselines
+    return better(names, key=lambda name: names[name].metrics[evaluation.objective]) if names else ""
+
+
+def metrics_of(evaluation: Evaluation) -> list[str]:
+    """Returns every metric that some system gives, the objective first."""
+    given = dict.fromkeys(name for _, metrics in [("", evaluation.metrics), *systems(evaluation)] for name in metrics)
+    return [evaluation.objective, *(name for name in given if name != evaluation.objective)]
+
+
+def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
+    """Returns all systems with their metrics, the baselines from the worst to the best; the best figure is marked.
+
+    As many metrics as fit stand in a table, the objective in the first; further ones in further tables.
+    """
+    rows = systems(evaluation)
+    objectives = [metrics[evaluation.objective] for _, metrics in rows if metrics]
+    best = min(objectives) if evaluation.direction == "min" else max(objectives)
+    marked = [
+        (f"{name} *" if metrics.get(evaluation.objective) == best else name, metrics) for name, metrics in rows
+    ]
+    first = max(len(name) for name, _ in marked) + _FRAME + 1
+    result = []
+    for metrics in _parts(evaluation, width - first):
+        table = Table(title_justify="left")
+        table.add_column("system", no_wrap=True)
+        for metric in metrics:
+            table.add_column(label(metric, evaluation.unit), justify="right")
+        for name, values in marked:
+            cells = [figure(values[metric]) if metric in values else "-" for metric in metrics]
+            if not values:
+                cells = ["not comparable"] * len(metrics)
+            table.add_row(Text(name), *cells, style="bold green" if name.endswith(" *") else None)
+        result.append(table)
+    result[0].title = f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s"
+    notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
+    result[-1].caption = Text(". ".join(["* best", *(note for note in notes if note)]))
+    return result
+
+
+def picture(evaluation: Evaluation, path: Path) -> None:
+    """Writes a PNG: the objective of every system as a bar, the model's in colour."""
+    from matplotlib.figure import Figure
+
+    found = [(name, metrics[evaluation.objective]) for name, metrics in systems(evaluation) if metrics]
+    names, values = zip(*found, strict=True)
+    colours = ["#1f77b4" if name == "model" else "#b0b0b0" for name in names]
+    drawing = Figure(figsize=(7.0, 1.2 + 0.4 * len(names)), layout="constrained")
+    axes = drawing.subplots()
+    bars = axes.barh(names, values, color=colours)
+    axes.bar_label(bars, labels=[figure(value) for value in values], padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    # A uniform guess over 10,000 words leaves all others a pixel on a linear axis. From 1 on, a bar is as long as the
+    # cross entropy.
+    if min(values) >= 1 and max(values) > 10 * min(values):
+        axes.set_xscale("log")
+        axes.set_xlim(1, max(values) ** 1.15)
+    better = "lower" if evaluation.direction == "min" else "higher"
+    axes.set_xlabel(f"{label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
+    axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    drawing.savefig(temporary, format="png", dpi=120)
+    os.replace(temporary, path)
+
+
+def label(metric: str, unit: str) -> str:
+    """Returns a metric's name for people."""
+    return f"{metric} per {unit}" if metric in ("bits", "nats") else metric.replace("_", " ")
+
+
+def figure(value: float) -> str:
+    """Returns a figure for people.
+
+    >>> figure(1234.5), figure(0.51234), figure(-250.0), figure(0.00012), figure(0.0)
+    ('1,234.5', '0.512', '-250.0', '0.00012', '0.000')
+    """
+    if abs(value) >= 100:
+        return f"{value:,.1f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
+
+
+def _parts(evaluation: Evaluation, width: int) -> list[list[str]]:
+    """Returns the metrics of each table."""
+    parts: list[list[str]] = [[]]
+    left = width
+    for metric in metrics_of(evaluation):
+        needed = max(_NARROWEST, len(label(metric, evaluation.unit))) + _FRAME
+        if parts[-1] and needed > left:
+            parts.append([])
+            left = width
+        parts[-1].append(metric)
+        left -= needed
+    return parts

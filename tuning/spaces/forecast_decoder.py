@@ -1,0 +1,31 @@
+"""The space of `forecast_decoder`: cell, depth, units, anchor, highway, dropout, learning rate.
+
+Sizes and rates lie around those of the configuration, so that the configuration sets the scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqapps.architectures.forecast_decoder import Config
+from seqapps.config import RunConfig
+from seqapps.errors import ConfigError
+from tuning.spaces._forecast import around
+
+
+def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
+    """Returns the overrides of one trial.
+
+    Args:
+        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
+        config: the configuration that the space lies around.
+
+    Raises:
+        ConfigError: the configuration's architecture is another one.
+    """
+    if not isinstance(config.model, Config):
+        raise ConfigError(
+            f"`tuning.space` = \"forecast_decoder\" is for `model.architecture` \"forecast_decoder\". "
+            f"Received: {config.model.architecture!r}."
+        )
+    return around(hp, config, config.model)
