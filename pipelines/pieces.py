@@ -22,11 +22,14 @@ class Beside:
         column: the column that its lines are.
         name: what the manifest calls it.
         path: where it lies.
+        start, end: the bytes of its lines that belong to a piece.
     """
 
     column: str
     name: str
     path: str
+    start: int = 0
+    end: int = WHOLE
 
 
 @dataclass(frozen=True)

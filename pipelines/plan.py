@@ -10,9 +10,11 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from pipelines.pieces import WHOLE, Cut, Element, Piece, open_raw
+from pipelines.pieces import WHOLE, Beside, Cut, Element, Piece, open_raw
 from pipelines.readers import RowReader
+from pipelines.readers.lines import lines_at, offsets_of
 from pipelines.sources import Source, columns_of_path
 from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig, SourceConfig, SplitConfig
@@ -29,7 +31,7 @@ def is_cuttable(source: SourceConfig) -> bool:
 
 def cut_of(source: SourceConfig) -> Cut:
     """Returns where a file of the source can be cut."""
-    if source.rows == "file" or source.format in ("csv", "aligned"):
+    if source.rows == "file" or source.format == "csv":
         return ""
     return "gap" if source.rows == "paragraph" or source.format in ("conll", "conllu") else "line"
 
@@ -47,7 +49,7 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
         DataError: neither can these files, or they lack a column.
     """
     _check(config, sources)
-    pieces = list(_pieces(config, sources))
+    pieces = list(pieces_of(config, sources))
     if rows:
         pieces = list(_limited(pieces, rows))
     elements: list[Element] = []
@@ -55,14 +57,17 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     size = 0
     for piece in pieces:
         group.append(piece)
-        size += max(0, min(piece.end, sources[piece.source].size) - piece.start)
-        size += sum(os.stat(beside.path).st_size for beside in piece.beside)
+        size += _bytes(piece) + sum(map(_bytes, piece.beside))
         if size >= config.data.shard_bytes:
             elements.append(Element(len(elements), tuple(group)))
             group, size = [], 0
     if group:
         elements.append(Element(len(elements), tuple(group)))
     return elements
+
+
+def _bytes(part: Piece | Beside) -> int:
+    return max(0, min(part.end, os.stat(part.path).st_size) - part.start)
 
 
 def _check(config: RunConfig, sources: Sequence[Source]) -> None:
@@ -85,29 +90,41 @@ def _check(config: RunConfig, sources: Sequence[Source]) -> None:
         )
 
 
-def _pieces(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
+def pieces_of(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
+    """Yields the pieces of all files, in reading order."""
     cut = cut_of(config.source)
     for index, (source, ranges) in enumerate(zip(sources, _ranges(config, sources), strict=True)):
-        cuttable = cut and not source.path.endswith(".gz")
-        for start, end, split in ranges:
-            whole = end == WHOLE
-            stop = source.size if whole and cuttable else end
+        packed = any(path.endswith(".gz") for path in (source.path, *(beside.path for beside in source.beside)))
+        cuttable = cut and not packed
+        pieces: list[Piece] = []
+        for start, border, split in ranges:
+            whole = border == WHOLE
+            stop = source.size if whole and cuttable else border
             step = config.data.shard_bytes if cuttable else WHOLE
             for low in range(start, max(stop, start + 1), step):
                 high = min(low + step, stop)
                 last = whole and high == stop
-                yield Piece(
-                    source=index,
-                    name=source.name,
-                    path=source.path,
-                    start=low,
-                    end=WHOLE if last else high,
-                    begins=low == 0,
-                    ends=last,
-                    split=split,
-                    cut=cut,
-                    beside=source.beside,
-                )
+                end = WHOLE if last else high
+                piece = Piece(index, source.name, source.path, low, end, begins=low == 0, ends=last)
+                pieces.append(replace(piece, split=split, cut=cut, beside=source.beside))
+        yield from _aligned(pieces) if source.beside else pieces
+
+
+def _aligned(pieces: list[Piece]) -> list[Piece]:
+    """Moves the borders of a file's pieces to beginnings of lines, and finds the same lines in the files beside it."""
+    if len(pieces) < 2:
+        return pieces
+    first = pieces[0]
+    borders = lines_at(first.path, [piece.start for piece in pieces[1:]])
+    lines = [line for _, line in borders]
+    starts = [0, *(offset for offset, _ in borders)]
+    ends = [*starts[1:], WHOLE]
+    columns = []
+    for beside in first.beside:
+        offsets = [0, *offsets_of(beside.path, lines), WHOLE]
+        columns.append([replace(beside, start=low, end=high) for low, high in pairwise(offsets)])
+    rows = zip(pieces, starts, ends, zip(*columns, strict=True), strict=True)
+    return [replace(piece, start=start, end=end, beside=beside) for piece, start, end, beside in rows]
 
 
 Range = tuple[int, int, str]
@@ -119,9 +136,7 @@ def _ranges(config: RunConfig, sources: Sequence[Source]) -> list[list[Range]]:
     split, source = config.data.split, config.source
     if source.train:
         split = split.model_copy(update={"test": 0.0})  # training files give up validation rows alone
-    divided = [
-        file for file in sources if not source.train or (file.split == "train" and not source.validation)
-    ]
+    divided = [file for file in sources if not source.train or (file.split == "train" and not source.validation)]
     if split.by == "position":
         found = _by_position(config, split, divided)
     elif split.by == "file" or (split.by == "row" and source.rows == "document"):
@@ -200,6 +215,6 @@ def _limited(pieces: Sequence[Piece], rows: int) -> Iterable[Piece]:
     for name in present:
         mine = [piece for piece in pieces if piece.split == name]
         share = rows if len(present) == 1 else max(1, int(rows * _SHARES_OF_A_TRIAL[name]))
+        each, more = divmod(share, min(len(mine), share))
         for index, piece in enumerate(mine[:share]):
-            limit = share // min(len(mine), share) + (index < share % len(mine))
-            yield replace(piece, limit=limit)
+            yield replace(piece, limit=each + (index < more))

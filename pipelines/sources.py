@@ -168,9 +168,10 @@ def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
             owners[os.path.normpath(path)].append(file)
     beside = owners.keys() | {f"{path}.gz" for path in owners}
     main = [file for file in found if file.named or os.path.normpath(file.path) not in beside]
+    chosen = {file.path for file in main}
     for path, files in owners.items():
-        rivals = [file.path for file in files if file in main]
-        if len(rivals) > 1:
+        rivals = [file.path for file in files if file.path in chosen]
+        if len(rivals) > 1 and not all(file.named for file in files):
             raise DataError(
                 f"`source.beside`: {path} would lie beside {' and beside '.join(rivals[:3])}. "
                 f"Name the file that is meant. Example: files = [\"{rivals[0]}\"]."

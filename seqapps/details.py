@@ -84,9 +84,11 @@ def write_details(  # noqa: PLR0913 - a system's whole result
     write_json(folder / BREAKDOWNS, [_plain(asdict(table)) for table in tables])
     values = values_of_examples(application, statistics, examples)
     seed = application.config.seed
+    # An example without a step has nothing to show.
+    filled = np.flatnonzero(next(iter(examples.values())).lengths > 0)
     chosen = {
-        "worst": worst(values, application.direction, SHOWN, seed),
-        "random": sorted(np.random.default_rng(seed).permutation(len(values))[:SHOWN].tolist()),
+        "worst": [int(filled[row]) for row in worst(values[filled], application.direction, SHOWN, seed)],
+        "random": sorted(np.random.default_rng(seed).permutation(filled)[:SHOWN].tolist()),
     }
     write_json(
         folder / EXAMPLES,
@@ -104,7 +106,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
 def read_details(folder: Path, pictures: Mapping[str, str]) -> Details:
     """Returns what `write_details` wrote into the folder of an evaluation; empty where it was not."""
     tables, shown = (_read(folder / name) for name in (BREAKDOWNS, EXAMPLES))
-    kinds = {kind: tuple(Shown(**item) for item in (shown or {}).get(kind, ())) for kind in ("worst", "random")}
+    kinds = {kind: tuple(map(_as_shown, (shown or {}).get(kind, ()))) for kind in ("worst", "random")}
     return Details(
         breakdowns=tuple(
             Breakdown(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
@@ -144,9 +146,14 @@ def _shown(
     if not columns:
         return []
     return [
-        _plain({"row": int(row), "value": float(values[row]), "columns": dict(shown)})
+        # As pairs: a JSON file of the house has its keys sorted, and columns have an order.
+        _plain({"row": int(row), "value": float(values[row]), "columns": list(shown.items())})
         for row, shown in zip(rows, columns, strict=True)
     ]
+
+
+def _as_shown(item: Mapping[str, Any]) -> Shown:
+    return Shown(item["row"], item["value"], dict(item["columns"]))
 
 
 def _plain(value: Any) -> Any:

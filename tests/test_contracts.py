@@ -6,6 +6,7 @@ An application brings `tests/contracts/<application>.toml` and the raw rows that
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -246,7 +247,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\
 @given(rows=st.lists(TEXTS, min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_ids_of_beam_are_the_ids_of_the_saved_model(
-    subject: Subject, exported: serving.ExportReport, rows: list[str]
+    subject: Subject, raw: RawBlock, exported: serving.ExportReport, rows: list[str]
 ) -> None:
     model = _loaded(exported.folder)
     signature = model.signatures.get("score")
@@ -254,9 +255,13 @@ def test_ids_of_beam_are_the_ids_of_the_saved_model(
         pytest.skip(f"{subject.application.name} has no signature that tells its ids")
     text = [row.encode() for row in rows]
     everything = np.ones(len(rows), bool)
-    block = RawBlock("text", np.arange(1, len(rows) + 1), {"text": text}, everything, everything)
+    # What else a row has, and what else the signature takes (a condition), is that of one real row.
+    columns = {**{name: values[:1] * len(rows) for name, values in raw.columns.items()}, "text": text}
+    block = RawBlock("text", np.arange(1, len(rows) + 1), columns, everything, everything)
     beam = encoded(subject, block)["ids"]
-    answer = signature(text=tf.constant(text))
+    golden = json.loads((exported.folder / "golden.json").read_text(encoding="utf-8"))["score"][0]["inputs"]
+    given = {name: tf.constant([value[0]] * len(rows)) for name, value in golden.items() if name != "text"}
+    answer = signature(text=tf.constant(text), **given)
     for row, length in enumerate(answer["length"].numpy()):
         assert_array_equal(answer["ids"].numpy()[row, :length], beam.row(row))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,21 @@ def test_the_table_ranks_trials_and_names_failures() -> None:
     assert "0000" in lines[4]
     assert "out of memory" in lines[-2]
     assert "4x4" in text.getvalue()
+
+
+def test_the_table_fits_eighty_columns_and_cuts_nothing() -> None:
+    wide = {f"model.some_long_field_{letter}": letter * 6 for letter in "abcdefgh"}
+    records = [replace(record, overrides={**record.overrides, **wide, "n": number}) for number, record in
+               enumerate(_records())]  # fmt: skip
+    records[0] = replace(records[0], overrides={**records[0].overrides, "model.some_long_field_a": "z", "m": [1, 2]})
+    text = io.StringIO()
+    Console(file=text, width=80).print(trials_table(records, "perplexity", "min"))
+    shown = text.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\u2026" not in shown
+    assert "what was tried" in shown and "10.0000" in shown and "out of memory" in " ".join(shown.split())
+    said = " ".join(shown.split("the same in all:")[1].split())
+    assert "some long field b bbbbbb" in said and "some long field a" not in said
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:

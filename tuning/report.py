@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from rich.text import Text
 
 from tuning.trials import TrialRecord
 
+_WIDTH = 80
+_FRAME = 3
+_REASON = 24
 _BLUE, _GREY, _RED = "#1f77b4", "#b0b0b0", "#d62728"
 
 
@@ -29,21 +32,35 @@ def ranked(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
     return sorted(trials, key=key)
 
 
-def trials_table(trials: Sequence[TrialRecord], objective: str, direction: str) -> Table:
-    """Returns all trials, the best first, with what was tried and why a trial failed."""
+def trials_table(trials: Sequence[TrialRecord], objective: str, direction: str, width: int = _WIDTH) -> Table:
+    """Returns all trials, the best first, with what was tried and why a trial failed.
+
+    What varied has a column for each field where that fits into `width` characters, and one column of `field value`
+    that is broken into lines where it does not; what was the same in all trials stands under the table.
+    """
     names = _fields(trials)
-    table = Table(title=f"{len(trials)} trials by validation {objective}", title_justify="left")
-    for name in ("trial", objective, "epochs", "seconds", *(name.rpartition(".")[2] for name in names)):
-        table.add_column(name.replace("_", " "), justify="right")
+    varied = [name for name in names if len({_cell(trial.overrides.get(name)) for trial in trials}) > 1]
+    short = {name: name.rpartition(".")[2].replace("_", " ") for name in names}
     failed = any(trial.status == "failed" for trial in trials)
+    is_wide = _width(trials, objective, [*varied], short) + _REASON * failed > width
+    table = Table(title=f"{len(trials)} trials by validation {objective}", title_justify="left")
+    heads = ("trial", objective.replace("_", " "), "epochs", "seconds")
+    for name in (*heads, *(() if is_wide else (short[name] for name in varied))):
+        table.add_column(name, justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("what was tried", justify="left")
     if failed:
         table.add_column("why it failed", justify="left")
     for place, trial in enumerate(ranked(trials, direction)):
         figure = "failed" if trial.objective is None else f"{trial.objective:.4f}"
-        values = [_cell(trial.overrides.get(name)) for name in names]
+        values = [_cell(trial.overrides.get(name)) for name in varied]
+        if is_wide:
+            values = [", ".join(f"{short[name]} {value}" for name, value in zip(varied, values, strict=True))]
         why = [Text(trial.reason)] if failed else []
         style = "red" if trial.objective is None else "bold green" if place == 0 else None
         table.add_row(trial.trial, figure, str(trial.epochs), f"{trial.seconds:.1f}", *values, *why, style=style)
+    same = [f"{short[name]} {_cell(trials[0].overrides.get(name))}" for name in names if name not in varied]
+    table.caption = Text(f"the same in all: {', '.join(same)}") if same else None
     return table
 
 
@@ -118,6 +135,15 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
     """A trial that diverged would flatten all others on a linear axis."""
     if values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
+
+
+def _width(trials: Sequence[TrialRecord], objective: str, names: Sequence[str], short: Mapping[str, str]) -> int:
+    """Returns how wide a table with a column for each of these fields is, in characters."""
+    columns = [
+        max(len(short[name]), *(len(_cell(trial.overrides.get(name))) for trial in trials)) for name in names
+    ]
+    ids = max((len(trial.trial) for trial in trials), default=0)
+    return sum(column + _FRAME for column in (max(5, ids), max(9, len(objective)), 6, 7, *columns)) + 1
 
 
 def _fields(trials: Sequence[TrialRecord]) -> list[str]:

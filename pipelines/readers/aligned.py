@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import BinaryIO
 
-from pipelines.pieces import Piece, open_raw
-from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
+from pipelines.pieces import Beside, Piece, open_raw
+from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, count_lines, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, without_return
 from seqapps.errors import DataError
 
@@ -24,7 +24,7 @@ def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     places = [columns.index(column.key) if column.key in columns else 0 for column in request.columns]
     with ExitStack() as stack:
         others = [stack.enter_context(open_raw(beside.path)) for beside in piece.beside]
-        pieces = [piece, *(replace(piece, name=beside.name, path=beside.path) for beside in piece.beside)]
+        pieces = [piece, *(_piece_of(beside, piece) for beside in piece.beside)]
         sides = [_lines(f, part, request.longest) for f, part in zip([file, *others], pieces, strict=True)]
         rows = zip_longest(*sides)
         before = 0
@@ -32,7 +32,7 @@ def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
             drafts, size = Drafts(), 0
             for row in rows:
                 if None in row:
-                    raise DataError(_unequal(pieces, row, sides, before + len(drafts)))
+                    raise DataError(_unequal(pieces))
                 shown = b"\t".join(line[:SHOWN_BYTES] for line in row)
                 drafts.keep(before + len(drafts) + 1, tuple(row[place] for place in places), shown)
                 size += sum(map(len, row))
@@ -49,8 +49,11 @@ def _lines(file: BinaryIO, piece: Piece, longest: int) -> Iterator[bytes]:
         yield from map(without_return, lines)
 
 
-def _unequal(pieces: list[Piece], row: tuple[bytes | None, ...], sides: list[Iterator[bytes]], before: int) -> str:
-    """Returns the message with the number of lines of every file."""
-    counts = [before + (line is not None) + sum(1 for _ in side) for line, side in zip(row, sides, strict=True)]
-    told = ", ".join(f"{piece.name} {count}" for piece, count in zip(pieces, counts, strict=True))
+def _piece_of(beside: Beside, piece: Piece) -> Piece:
+    return replace(piece, name=beside.name, path=beside.path, start=beside.start, end=beside.end)
+
+
+def _unequal(pieces: list[Piece]) -> str:
+    """Returns the message with the number of lines of every file, which are read to their ends."""
+    told = ", ".join(f"{piece.name} {count_lines(piece.path)}" for piece in pieces)
     return f"The files of an aligned source must have the same number of lines. Received: {told}."

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.pieces import WHOLE, Piece, open_raw
 
 CHUNK_BYTES = 1 << 20
@@ -64,6 +67,48 @@ def lines_before(piece: Piece) -> int:
                 if gap is not None:
                     break
     return before
+
+
+def count_lines(path: str) -> int:
+    """Returns how many lines a file has; what follows the last line feed is one if it is anything."""
+    with open_raw(path) as file:
+        return sum(len(lines) for lines, _ in _lines_that_begin(file, 0, WHOLE, 0))
+
+
+def lines_at(path: str, offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns for rising offsets above 0 where the next line begins, and how many lines stand before it."""
+    found: list[tuple[int, int]] = []
+    last = (0, 0)
+    for starts, before, end in _starts(path):
+        places = np.searchsorted(starts, np.asarray(offsets[len(found) :], np.int64))
+        places = places[places < len(starts)]
+        found += zip(starts[places].tolist(), (before + places).tolist(), strict=True)
+        # At the end of a file without a last line feed stands one line more than lines begin behind a line feed.
+        open_line = not len(starts) or int(starts[-1]) < end
+        last = (end, before + len(starts) - (not open_line))
+    return found + [last] * (len(offsets) - len(found))
+
+
+def offsets_of(path: str, numbers: Sequence[int]) -> list[int]:
+    """Returns where the lines begin before which so many stand; rising, above 0. The end for those that are not."""
+    found: list[int] = []
+    size = 0
+    for starts, before, end in _starts(path):
+        places = np.asarray(numbers[len(found) :], np.int64) - before
+        found += starts[places[places < len(starts)]].tolist()
+        size = end
+    return found + [size] * (len(numbers) - len(found))
+
+
+def _starts(path: str) -> Iterator[tuple[NDArray[np.int64], int, int]]:
+    """Yields, a chunk at a time, where lines begin behind a line feed, how many stand before these, and its end."""
+    position, before = 0, 1
+    with open_raw(path) as file:
+        while block := file.read(CHUNK_BYTES):
+            starts = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + position + 1
+            position += len(block)
+            yield starts, before, position
+            before += len(starts)
 
 
 def _first_gap(lines: Sequence[bytes]) -> int | None:

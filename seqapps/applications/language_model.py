@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from seqapps.data import Batches
     from seqapps.manifest import Manifest
 
+_UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
+
 
 class Tokens(Section):
     """How text becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
@@ -254,6 +256,28 @@ class LanguageModel(Application):
         """Returns cross entropy in nats and bits per unit, and perplexity = exp(nats per unit)."""
         nats = totals[..., 0] / totals[..., 1]
         return {"perplexity": np.exp(nats), "nats": nats, "bits": nats / np.log(2.0)}
+
+    def shown(
+        self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
+    ) -> list[dict[str, str]]:
+        """Returns texts, and their units that were least expected, each with its -log p."""
+        import tensorflow as tf
+
+        ids, tokenizer = examples["ids"], resources["text"]
+        cells = []
+        for row in rows:
+            units = ids.row(row).astype(np.int32)
+            nats = prediction[ids.splits[row] : ids.splits[row + 1]]
+            worst = np.argsort(-nats, kind="stable")[:_UNITS_SHOWN]
+            text = tokenizer.decode(tf.RaggedTensor.from_tensor(units[None])).numpy()[0].decode("utf-8", "replace")
+            written = tokenizer.written(tf.constant(units[worst])).numpy()
+            told = [
+                f"{answering.visible(unit.decode('utf-8', 'replace'))} {cost:.1f}"
+                for unit, cost in zip(written, nats[worst], strict=True)
+            ]
+            cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+            cells.append({"text": cut, "least expected (nats)": ", ".join(told)})
+        return cells
 
     # ---- serving
 

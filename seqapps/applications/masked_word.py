@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from seqapps.manifest import Manifest
 
 
+_SHOWN = 30
+"""Words of a row that examples for people begin with."""
+
+
 class Tokens(Section):
     """How text becomes words; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
 
@@ -318,8 +322,9 @@ class MaskedWord(Application):
             found = call["outputs"]
             columns = (found[name] for name in ("blanks", "words", "probabilities"))
             for text, count, words, shares in zip(call["inputs"]["text"], *columns, strict=True):
-                told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in zip(words, shares)]
-                lines += [f"  {answering.quoted(text)} -> {'; '.join(told[:count])}"] if count else []
+                pairs = zip(words[:count], shares[:count], strict=True)
+                told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in pairs]
+                lines += [f"  {answering.quoted(text)} -> {'; '.join(told)}"] if told else []
         return ["fills", *lines] if lines else []
 
     def _tokenizer_config(self) -> Any:
@@ -329,23 +334,25 @@ class MaskedWord(Application):
 
 
 def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
-    """Returns rows that lie evenly over `ids`, of four words at least, with words replaced by blanks."""
+    """Returns rows that lie evenly over `ids`, with some of their known words of letters replaced by blanks."""
     from seqapps.modeling.blanks import blanked
 
-    long = np.flatnonzero(ids.lengths >= 4)
-    chosen = long[np.unique(np.linspace(0, len(long) - 1, min(count, len(long))).astype(np.int64))]
-    texts = []
-    for row in chosen:
-        words = ids.row(int(row))[:40]
-        places = [len(words) * part // (blanks + 1) for part in range(1, blanks + 1)]
-        texts.append(blanked(tokenizer, words, places))
-    return texts
+    is_word = np.array([token.isalpha() for token in tokenizer.vocabulary.tokens])
+    found = []
+    for row in range(len(ids)):
+        words = ids.row(row)[:_SHOWN]
+        places = np.flatnonzero(is_word[words])
+        if len(places) > blanks + 2:
+            chosen = [int(places[len(places) * part // (blanks + 1)]) for part in range(1, blanks + 1)]
+            found.append((words, chosen))
+    evenly = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).astype(np.int64))
+    return [blanked(tokenizer, *found[place]) for place in evenly]
 
 
 def _ragged(ids: Ragged, count: int) -> Any:
     import tensorflow as tf
 
-    rows = [ids.row(row)[:40].tolist() for row in range(min(count, len(ids)))]
+    rows = [ids.row(row)[:_SHOWN].tolist() for row in range(min(count, len(ids)))]
     return tf.ragged.constant(rows, ragged_rank=1, dtype=tf.int32)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class TimeSeries(Application):
     name = "time_series"
     data = SeriesData
     architectures = ("forecaster", "forecast_decoder")
-    defaults = {
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "source": {"format": "csv", "rows": "file"},
         "training": {"epochs": 100, "early_stopping": 15, "sample_length": 0},
     }
@@ -107,7 +107,7 @@ class TimeSeries(Application):
 
     @property
     def _data(self) -> SeriesData:
-        assert isinstance(self.config.data, SeriesData)  # noqa: S101 - for the type checker
+        assert isinstance(self.config.data, SeriesData)
         return self.config.data
 
     @property
@@ -199,13 +199,15 @@ class TimeSeries(Application):
         shapes = {feature.name: feature.shape for feature in manifest.schema_.features}
         used = [name for name in _INPUTS if name in shapes and (name != "seasonal" or self._model.anchor == "season")]
 
+        needed = (*used, "target", "scored")
+
         def collate(columns: Mapping[str, Any], lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
-            dense = {name: tf.ensure_shape(columns[name], (None, *shapes[name])) for name in (*used, "target", "scored")}
+            dense = {name: tf.ensure_shape(columns[name], (None, *shapes[name])) for name in needed}
             x = {name: tf.cast(dense[name], tf.int32) if "codes" in name else dense[name] for name in used}
             return x, dense["target"], dense["scored"] * present[:, None, None]
 
         return RowBatches(
-            {name: examples[name] for name in (*used, "target", "scored")},
+            {name: examples[name] for name in needed},
             collate,
             lengths=np.full(len(examples["target"]), plan.history + plan.horizon, np.int64),
             units=int(examples["scored"].values.sum()),
@@ -522,7 +524,8 @@ def _chosen(parsed: Parsed, name: str, where: str) -> Any:
     if name and name not in found:
         raise UsageError(unknown_name("predict: `--series`", name, found))
     if not name and len(found) > 1:
-        raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {list(found)}.")
+        allowed = ", ".join(found)
+        raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {allowed}.")
     return found[name] if name else next(iter(found.values()))
 
 

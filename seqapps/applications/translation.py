@@ -19,7 +19,7 @@ from pydantic import Field
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.config import DataConfig, Section
-from seqapps.errors import ConfigError, DataError, UsageError
+from seqapps.errors import ConfigError, DataError, UsageError, wrong_value
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 from seqapps.schema import Feature, Schema
@@ -318,40 +318,23 @@ class TranslationTask(Application):
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns of each row: the counts of BLEU and chrF, nats and units of the reference, whether it was met, 1."""
-        from seqapps.modeling.translation_metrics import sentence_counts
+        from seqapps.modeling.translation_metrics import statistics_of
 
-        written = [answering.text_of(text) for text in prediction["text"]]
-        references = [answering.text_of(text) for text in examples["target"].values]
-        counts = sentence_counts(written, references, self.config.evaluation.bleu_tokenizer)
-        met = [one.strip() == other.strip() for one, other in zip(written, references, strict=True)]
-        further = [prediction["nats"], examples["target_ids"].lengths, met, np.ones(len(written))]
-        return np.concatenate([counts, np.stack(further, axis=1).astype(np.float64)], axis=1)
+        references, units = examples["target"].values, examples["target_ids"].lengths
+        return statistics_of(prediction, references, units, self.config.evaluation.bleu_tokenizer)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Returns BLEU and chrF (0 to 100), perplexity of the reference, and the share of rows that are the reference."""
-        from seqapps.modeling.translation_metrics import BLEU_COUNTS, bleu, chrf
+        from seqapps.modeling.translation_metrics import metrics_of
 
-        nats, units, met, rows = np.moveaxis(totals[..., -4:], -1, 0)
-        return {
-            "bleu": bleu(totals[..., :BLEU_COUNTS]),
-            "chrf": chrf(totals[..., BLEU_COUNTS:-4]),
-            "perplexity": np.exp(nats / units),
-            "exact_match": met / rows,
-        }
+        return metrics_of(totals)
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
         """Returns what BLEU is made of, under sacreBLEU's signatures."""
-        from seqapps.modeling.translation_metrics import BLEU_COUNTS, brevity_penalty, precisions, signatures
+        from seqapps.modeling.translation_metrics import parts_of, signatures
 
-        counts = totals[:BLEU_COUNTS]
-        bleu_signature, chrf_signature = signatures(self.config.evaluation.bleu_tokenizer)
-        rows: list[tuple[str | float, ...]] = [
-            (f"{order}-grams", float(counts[1 + order]), float(counts[5 + order]), float(percent) / 100.0)
-            for order, percent in enumerate(precisions(counts), 1)
-        ]
-        rows.append(("length against reference", float(counts[0]), float(counts[1]), float(brevity_penalty(counts))))
-        title = f"BLEU {bleu_signature}, chrF {chrf_signature}"
-        return [Breakdown(title, ("part", "right", "of", "precision or brevity penalty"), tuple(rows))]
+        bleu, chrf = signatures(self.config.evaluation.bleu_tokenizer)
+        columns = ("part", "right", "of", "precision or penalty")
+        return [Breakdown(f"BLEU {bleu}, chrF {chrf}", columns, parts_of(totals))]
 
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
@@ -394,7 +377,7 @@ class TranslationTask(Application):
         parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units written (100)")
         parser.add_argument("--min-length", type=int, default=0, metavar="N", help="fewest units written (0)")
         parser.add_argument("--length-penalty", type=float, default=0.6, help="0 prefers short translations (0.6)")
-        parser.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N units twice; 0: any (0)")
+        parser.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N units twice; 0: any")
         parser.add_argument("--temperature", type=float, default=0.0, help="above 0 draws instead of searching (0)")
         parser.add_argument("--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all")
         parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
@@ -407,15 +390,17 @@ class TranslationTask(Application):
         answering.check_range(options, {**least, "--no-repeat-ngram": 0, "--temperature": 0, "--top-k": 0})
         answering.check_seed(options)
         if options.n_best > options.beam:
-            raise UsageError(f"predict: `--n-best` {options.n_best} needs a `--beam` as large. Received: {options.beam}.")
+            raise UsageError(wrong_value("predict: `--n-best`", options.n_best, f"`--beam` is {options.beam}"))
         if options.min_length >= options.max_length:
-            raise UsageError(
-                f"predict: `--min-length` {options.min_length} must be below `--max-length`, whose last unit is "
-                f"`<eos>`. Received: {options.max_length}."
-            )
-        for name, other in (("score", "attention"), ("score", "temperature"), ("temperature", "n_best")):
-            if getattr(options, name) and getattr(options, other) > (1 if other == "n_best" else type(getattr(options, other))()):
-                raise UsageError(f"predict: `--{name}` and `--{other.replace('_', '-')}` exclude each other.")
+            least_of = f"must be below `--max-length` {options.max_length}, whose last unit is `<eos>`"
+            raise UsageError(wrong_value("predict: `--min-length`", options.min_length, least_of))
+        together = {
+            "`--score` and `--attention`": options.score and options.attention,
+            "`--score` and `--temperature`": options.score and options.temperature,
+            "`--temperature` and `--n-best`": options.temperature and options.n_best > 1,
+        }
+        for names in (names for names, both in together.items() if both):
+            raise UsageError(f"predict: {names} exclude each other. Received: both.")
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
@@ -427,8 +412,9 @@ class TranslationTask(Application):
             seed = answering.batch_seed(options.seed, first // answering.BATCH)
             drawn = {"temperature": options.temperature, "top_k": options.top_k, "seed": seed}
             found = call("sample", source=texts, **common, **drawn)
-            found |= {"texts": [[text] for text in found["text"]], "count": [1] * len(texts)}
-            found |= {f"{name}s": [[value] for value in found["log_probability"]] for name in ("score", "log_probabilitie")}
+            shares = [[share] for share in found["log_probability"]]
+            found |= {"texts": [[text] for text in found["text"]], "scores": shares, "log_probabilities": shares}
+            found["count"] = [1] * len(texts)
         else:
             searched = {name: getattr(options, name) for name in ("beam", "n_best", "length_penalty")}
             found = call("serving_default", source=texts, **common, **searched)

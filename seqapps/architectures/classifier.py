@@ -19,7 +19,7 @@ class Config(StackConfig):
         embedding: size of the embedding.
         train_embedding: whether training moves the embedding; False keeps pretrained vectors as they are.
         word_dropout: share of the words that become `<unk>`, in training alone (Iyyer et al. 2015).
-        embedding_dropout: share of the embedding's numbers dropped, each by itself; `dropout` then drops whole features.
+        embedding_dropout: share of the embedding's numbers dropped, each by itself; `dropout` drops whole features.
         pooling: the vector of a row: `last` state (of each direction), `mean` or `max` over its steps, or `attention`
             (Yang et al. 2016), which also tells the weight of each token.
     """

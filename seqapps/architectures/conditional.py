@@ -98,10 +98,10 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     condition = _condition_input(int(vector.shape[-1]) if vector is not None else 0)
     code = layers["code"](condition)
     through = {f"{STATE}condition": code} if config.every_step else {}
-    first = [state for states in _initial(config, layers, code) for state in states]
+    first = (state for states in _initial(config, layers, code) for state in states)
     inputs = [state_inputs(config.cell, units, index) for index, units in enumerate(config.units)]
     names = [name for states in inputs for name in states]
-    begin = keras.Model({condition.name: condition}, {**_float32(dict(zip(names, first, strict=True))), **_float32(through)})
+    begin = keras.Model({condition.name: condition}, _float32({**dict(zip(names, first, strict=True)), **through}))
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     kept = {name: keras.Input((config.condition,), name=name) for name in through}

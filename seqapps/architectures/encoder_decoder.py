@@ -103,10 +103,10 @@ def build(
     """
     import keras
 
-    target_embedding = keras.layers.Embedding(target_size, config.embedding, name="target_embedding")
+    target_embedding = _embedding(config, target_size, "target_embedding")
     source_embedding = target_embedding
     if config.tie_embeddings != "all":
-        source_embedding = keras.layers.Embedding(source_size, config.embedding, name="source_embedding")
+        source_embedding = _embedding(config, source_size, "source_embedding")
     encoder = _encoder(config, source_embedding, use_cudnn)
     decoder = _decoder(config, target_embedding, use_cudnn)
     source = keras.Input((None,), dtype="int32", name="source")
@@ -120,6 +120,17 @@ def build(
         given = sampled(target, seen)
     logits = decoder({"target": given, **seen})["logits"]
     return keras.Model({"source": source, "target": target}, {"logits": logits}, name="encoder_decoder")
+
+
+def _embedding(config: Config, size: int, name: str) -> Any:
+    """Returns an embedding whose vectors have a length of about 1.
+
+    Keras' own are so short that tied logits and attention need epochs to tell units apart.
+    """
+    import keras
+
+    scale = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
+    return keras.layers.Embedding(size, config.embedding, scale, name=name)
 
 
 def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
@@ -209,7 +220,7 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
         outputs["logits"] = keras.layers.Dense(embedding.input_dim, name="logits")(x)
     else:
         outputs["logits"] = TiedLogits(embedding, name="logits")(x)
-    outputs |= {name: state for layer, after in zip(states, last, strict=True) for name, state in zip(layer, after)}
+    outputs |= {name: state for layer, after in zip(states, last, strict=True) for name, state in zip(layer, after, strict=True)}
     return keras.Model({**inputs, **memory}, outputs, name=DECODER)
 
 

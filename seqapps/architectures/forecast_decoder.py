@@ -46,7 +46,13 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
         base = keras.ops.reshape(given.base, (-1, sizes.horizon, wide))
     steps = base if given.future is None else keras.ops.concatenate([given.future, base], axis=-1)
     cell = FeedbackCell(
-        config.cell, config.units, sizes.targets, config.answers, config.point, config.anchor == "last", name="step"
+        config.cell,
+        config.units,
+        targets=sizes.targets,
+        answers=config.answers,
+        point=config.point,
+        cumulative=config.anchor == "last",
+        name="step",
     )
     initial = [state for layer, last in enumerate(states) for state in _bridge(config, layer, last)]
     x = keras.layers.RNN(cell, return_sequences=True, name="decoder")(steps, initial_state=[*initial, given.last])
@@ -61,8 +67,8 @@ def _bridge(config: Config, layer: int, states: list[Any]) -> list[Any]:
     if not config.bidirectional:
         return states
     half = len(states) // 2
-    pairs = zip(states[:half], states[half:], strict=True)
+    both = [keras.ops.concatenate(pair, axis=-1) for pair in zip(states[:half], states[half:], strict=True)]
     return [
-        keras.layers.Dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}")(keras.ops.concatenate(pair, axis=-1))
-        for place, pair in enumerate(pairs)
+        keras.layers.Dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}")(state)
+        for place, state in enumerate(both)
     ]

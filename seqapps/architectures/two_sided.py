@@ -68,7 +68,9 @@ def build(
     from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
+    # Vectors of length about 1: Keras' own are so short that tied logits take an epoch to tell words apart.
+    normal = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
+    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, normal, name="embedding")
     words = Blanks(config.blank_rate, blank, name="blanks")(tokens) if config.blank_rate else tokens
     real = tokens != PAD
     turn = ReverseWords(name="reverse_words")

@@ -34,7 +34,7 @@ class NearestTranslation:
         self._rows = self._vectorizer.fit_transform(_decoded(sources)).T.tocsr()
         self._targets = targets
         self.description = (
-            f"target of the nearest of {len(targets):,} training sources: cosine of tf-idf over words and pairs of words"
+            f"target of the nearest of {len(targets):,} training sources: cosine of tf-idf, words and pairs of words"
         )
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:

@@ -15,7 +15,8 @@ from seqapps.preprocessing.blocks import Ragged
 
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 _WORD = r"(?u)\w+|[^\w\s]"
-_STEPS = 500
+_STEPS, _TOLERANCE = 500, 1e-3
+"""Of the solver. Stricter ones take minutes for tens of classes, and move no figure."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ def fit(ground: Ground) -> Baseline:
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), token_pattern=_WORD, sublinear_tf=True)
     x = vectorizer.fit_transform(_texts(train))
     held_out = vectorizer.transform(_texts(validation))
-    classes = ground.manifest.vocabularies["label"].size
-    multi = bool(getattr(ground.config.data, "multi_label", False))
-    weights = "balanced" if getattr(ground.config.data, "class_weights", "none") == "balanced" else None
-    best, best_score = None, -1.0
+    classes, data = ground.manifest.vocabularies["label"].size, ground.config.data
+    multi, best, best_score = bool(getattr(data, "multi_label", False)), None, -1.0
     for strength in _STRENGTHS:
-        models, columns = _fit(x, train["labels"], strength, weights, classes, multi)
+        options: dict[str, Any] = {"C": strength, "max_iter": _STEPS, "tol": _TOLERANCE}
+        if getattr(data, "class_weights", "none") == "balanced":
+            options["class_weight"] = "balanced"
+        models, columns = (_several if multi else _one)(x, train["labels"], classes, options)
         fitted = TfidfLogistic(vectorizer, models, classes, columns, strength)
         score = _score(fitted.score(held_out), validation["labels"], multi)
         ground.report(f"C = {strength:g}: {score:.4f} on validation")
@@ -81,27 +83,30 @@ def fit(ground: Ground) -> Baseline:
     return best
 
 
-def _fit(  # noqa: PLR0913 - the data and how it is fitted
-    x: Any, labels: Ragged, strength: float, weights: str | None, classes: int, multi: bool
+def _one(
+    x: Any, labels: Ragged, classes: int, options: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], NDArray[np.int64] | None]:
+    """Returns one regression over all classes, and the classes that it knows."""
     from sklearn.linear_model import LogisticRegression
 
-    def regression() -> Any:
-        return LogisticRegression(C=strength, max_iter=_STEPS, class_weight=weights)
-
-    if multi:
-        truth = multi_hot(labels, classes)
-        shares = truth.mean(axis=0)
-        models = [
-            float(share) if share in (0.0, 1.0) else regression().fit(x, truth[:, place])
-            for place, share in enumerate(shares.tolist())
-        ]
-        return tuple(models), None
-    present = np.unique(labels.values)
+    present = np.unique(labels.values).astype(np.int64)
     if len(present) < 2:
-        return (_Constant(),), present.astype(np.int64)
-    model = regression().fit(x, labels.values)
-    return (model,), model.classes_.astype(np.int64)
+        return (_Constant(),), present
+    return (LogisticRegression(**options).fit(x, labels.values),), present
+
+
+def _several(
+    x: Any, labels: Ragged, classes: int, options: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], NDArray[np.int64] | None]:
+    """Returns one regression for each label; the share itself where all rows have it, or none."""
+    from sklearn.linear_model import LogisticRegression
+
+    truth = multi_hot(labels, classes)
+    models = [
+        float(share) if share in (0.0, 1.0) else LogisticRegression(**options).fit(x, truth[:, place])
+        for place, share in enumerate(truth.mean(axis=0).tolist())
+    ]
+    return tuple(models), None
 
 
 class _Constant:

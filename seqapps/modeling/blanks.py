@@ -202,7 +202,8 @@ def suggestions(filler: BlankFiller, texts: list[str], k: int) -> str:
     lines = []
     for text, words, shares in zip(texts, found["words"].numpy(), found["probabilities"].numpy(), strict=True):
         pairs = zip(words[0].tolist(), shares[0].tolist(), strict=True) if len(words) else ()
-        lines.append(f"{text} -> " + "  ".join(f"{word.decode('utf-8', 'replace')} {share:.0%}" for word, share in pairs))
+        told = (f"{word.decode('utf-8', 'replace')} {share:.0%}" for word, share in pairs)
+        lines.append(f"{text} -> {'  '.join(told)}")
     return "\n".join(lines)
 
 

@@ -62,7 +62,7 @@ class TextClassifier(tf.Module):  # type: ignore[misc]
             `label <string>[B]` the most probable one and its `probability <float32>[B]`; `probabilities
             <float32>[B, C]` of the `labels <string>[C]`; where a text may have several, `given <bool>[B, C]`.
         """
-        answer, _ = self._classify(self._ids(text))
+        answer, _ = self._classify(self.ids(text))
         return answer
 
     @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
@@ -73,12 +73,12 @@ class TextClassifier(tf.Module):  # type: ignore[misc]
             What `classify` gives, `tokens <string>[B, T]` as the text writes them ("" on padding) and their `weights
             <float32>[B, T]`, which sum to 1; the last one is `<eos>`.
         """
-        ids = self._ids(text)
+        ids = self.ids(text)
         answer, outputs = self._classify(ids)
         return {**answer, "tokens": self._tokens(text, ids), "weights": tf.cast(outputs["attention"], tf.float32)}
 
-    def _ids(self, text: Any) -> Any:
-        """`<string>[B]` to ragged `<int32>[B, None]`, shortened and closed as in the prepared data."""
+    def ids(self, text: Any) -> Any:
+        """Returns ids as ragged `<int32>[B, None]`, shortened and closed as in the prepared data. `<string>[B]` in."""
         return closed(shorten(self.tokenizer.encode(text), self._longest, self._kept))
 
     def _classify(self, ids: Any) -> tuple[dict[str, Any], Any]:

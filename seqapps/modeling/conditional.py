@@ -18,6 +18,8 @@ from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 _CELLS = 1 << 22
 """Most logits of one call: 16 MB."""
 _SHOWN = 20
+_ROWS = 128
+"""Texts that are drawn side by side."""
 
 
 class ConditionalWriter(TextDecoder):
@@ -67,7 +69,7 @@ class ConditionalWriter(TextDecoder):
         }
         return {name: graph.get_concrete_function() for name, graph in graphs.items()}
 
-    def generate(  # noqa: PLR0913
+    def generate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self, condition: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any, count: Any
     ) -> dict[str, Any]:
         """Writes `count` texts for each condition, unit by unit, until `<eos>` or the limit.
@@ -121,6 +123,29 @@ class ConditionalWriter(TextDecoder):
         )
         return [text.decode("utf-8", errors="replace") for text in found["texts"].numpy()[:, 0]]
 
+    def draw(self, given: Mapping[str, NDArray[Any]], *, length: int, seed: int) -> list[list[int]]:
+        """Returns the ids of a text for each row, drawn at temperature 1, without `<eos>` and what follows.
+
+        Args:
+            given: the condition as the model takes it, by the name of its input: `[rows, ...]`.
+            length: most units of a text.
+            seed: equal seeds give equal texts.
+        """
+        spec = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in given.items()}
+
+        @tf.function(input_signature=[spec, tf.TensorSpec([], tf.int32)], autograph=False)  # type: ignore[untyped-decorator]
+        def write(part: Any, seed: Any) -> Any:
+            states = dict(self.begin(part, training=False))
+            first = tf.fill([tf.shape(next(iter(part.values())))[0]], BEGIN)
+            return self._write(states, first, tf.constant(length), Sampling(tf.constant(1.0), tf.constant(0), seed))[0]
+
+        texts: list[list[int]] = []
+        for low in range(0, len(next(iter(given.values()))), _ROWS):
+            part = {name: tf.constant(values[low : low + _ROWS]) for name, values in given.items()}
+            written = write(part, tf.constant(seed + low)).numpy()
+            texts += [row[(row != PAD) & (row != END)].tolist() for row in written]
+        return texts
+
     def _begin(self, condition: Any) -> dict[str, Any]:
         """Gives the states before the first step."""
         if not self.labels:
@@ -132,37 +157,6 @@ class ConditionalWriter(TextDecoder):
             [tf.debugging.assert_non_negative(label, f"`condition` must be a label of the training data: {shown}.")]
         ):
             return dict(self.begin({"label": tf.identity(label)}, training=False))
-
-
-def drawn_ids(
-    begin: keras.Model, step: keras.Model, tokenizer: Tokenizer, condition: Mapping[str, NDArray[Any]], *,
-    length: int, seed: int, rows: int = 128,
-) -> list[list[int]]:  # fmt: skip
-    """Returns the ids that a model writes for each condition at temperature 1, `<eos>` and what follows left out.
-
-    Args:
-        begin, step: halves of the model.
-        tokenizer: of its units.
-        condition: the input of `begin`, by its name, `[B, ...]`.
-        length: most units of a text.
-        seed: equal seeds give equal texts.
-        rows: texts that are written side by side.
-    """
-    decoder = TextDecoder(step, tokenizer, start=BEGIN)
-    (name, values), = condition.items()
-
-    @tf.function(input_signature=[tf.TensorSpec([None, *values.shape[1:]], values.dtype), tf.TensorSpec([], tf.int32)])  # type: ignore[untyped-decorator]
-    def write(part: Any, seed: Any) -> Any:
-        states = dict(begin({name: part}, training=False))
-        sampling = Sampling(tf.constant(1.0), tf.constant(0), seed)
-        first = tf.fill([tf.shape(part)[0]], BEGIN)
-        return decoder._write(states, first, tf.constant(length), sampling)[0]
-
-    texts: list[list[int]] = []
-    for low in range(0, len(values), rows):
-        written = write(tf.constant(values[low : low + rows]), tf.constant(seed + low)).numpy()
-        texts += [row[(row != PAD) & (row != END)].tolist() for row in written]
-    return texts
 
 
 def row_nats(model: keras.Model, ids: Ragged, condition: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

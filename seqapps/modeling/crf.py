@@ -16,6 +16,8 @@ import tensorflow as tf
 
 FORBIDDEN = -1e6
 """Score of a transition that a scheme does not allow: no sum of logits makes up for it, and it stays finite."""
+_SMALLEST = 1e-25
+"""Sums of exponentials above it lose nothing to float32, whose smallest number is about 1e-38."""
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -94,12 +96,11 @@ def log_partition(logits: Any, mask: Any, transitions: Any) -> Any:
         mask: `<bool>[B, T]`.
         transitions: `<float32>[K + 1, K + 1]`.
     """
-    into, first, last = _parts(transitions)
+    chain, (_, first, last) = _Chain(transitions), _parts(transitions)
     steps, by_time, real = tf.shape(logits)[1], tf.transpose(logits, [1, 0, 2]), tf.transpose(mask)[:, :, None]
 
     def forward(step: Any, scores: Any, all_scores: Any) -> Any:
-        after = _log_sum_exp(scores[:, None, :] + into, axis=2) + by_time[step]
-        scores = tf.where(real[step], after, scores)
+        scores = tf.where(real[step], chain.advance(scores) + by_time[step], scores)
         return step + 1, scores, all_scores.write(step, scores)
 
     begin = first + by_time[0]
@@ -112,19 +113,65 @@ def log_partition(logits: Any, mask: Any, transitions: Any) -> Any:
 
         def backward(step: Any, share: Any, pairs: Any, shares: Any) -> Any:
             here = tf.where(real[step], share, 0.0)
-            joint = tf.nn.softmax(kept[step - 1][:, None, :] + into) * here[:, :, None]
-            before = tf.where(real[step], tf.reduce_sum(joint, axis=1), share)
-            return step - 1, before, pairs + tf.reduce_sum(joint, axis=0), shares.write(step, here)
+            before, joint = chain.retreat(kept[step - 1], here)
+            return step - 1, tf.where(real[step], before, share), pairs + joint, shares.write(step, here)
 
         shares = tf.TensorArray(tf.float32, size=steps, element_shape=begin.shape)
-        loop = (steps - 1, ending, tf.zeros_like(into), shares)
+        loop = (steps - 1, ending, tf.zeros_like(transitions[:-1, :-1]), shares)
         _, share, pairs, shares = tf.while_loop(lambda step, *_: step > 0, backward, loop)
         by_tag = tf.transpose(shares.write(0, share).stack(), [1, 0, 2])
         right = tf.reduce_sum(ending, axis=0)[:, None]
         below = tf.concat([tf.reduce_sum(share, axis=0), [0.0]], axis=0)[None, :]
-        return by_tag, None, tf.concat([tf.concat([tf.transpose(pairs), right], axis=1), below], axis=0)
+        return by_tag, None, tf.concat([tf.concat([pairs, right], axis=1), below], axis=0)
 
-    return _log_sum_exp(scores + last, axis=1), gradient
+    return _log_sum_exp(scores + last), gradient
+
+
+class _Chain:
+    """One step over all pairs of tags: a matrix product of exponentials, many times as fast as a sum of logarithms.
+
+    Where a sum comes near to what float32 cannot hold, the step is done in logarithms instead: the result is the same.
+    """
+
+    def __init__(self, transitions: Any) -> None:
+        self._into, _, _ = _parts(transitions)
+        self._largest = tf.reduce_max(self._into, axis=1)
+        self._weights = tf.exp(self._into - self._largest[:, None])
+
+    def advance(self, scores: Any) -> Any:
+        """Returns log sum_i exp(scores_i + transitions_ij), `<float32>[B, K] -> <float32>[B, K]`."""
+        largest = tf.reduce_max(scores, axis=1, keepdims=True)
+        sums = tf.matmul(tf.exp(scores - largest), self._weights, transpose_b=True)
+        return tf.cond(
+            tf.reduce_min(sums) > _SMALLEST,
+            lambda: tf.math.log(sums) + largest + self._largest,
+            lambda: _log_sum_exp(scores[:, None, :] + self._into),
+        )
+
+    def retreat(self, scores: Any, share: Any) -> tuple[Any, Any]:
+        """Returns what goes back from the tags of a step to those before it, and to pairs of tags.
+
+        Args:
+            scores: forward scores of the step before, `<float32>[B, K]`.
+            share: of each tag of the step, `<float32>[B, K]`.
+
+        Returns:
+            `<float32>[B, K]`, and summed over the rows `<float32>[K, K]`, the earlier tag down.
+        """
+        weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
+        sums = tf.matmul(weights, self._weights, transpose_b=True)
+
+        def by_products() -> tuple[Any, Any]:
+            rest = share / sums
+            pairs = tf.matmul(weights, rest, transpose_a=True) * tf.transpose(self._weights)
+            return weights * tf.matmul(rest, self._weights), pairs
+
+        def in_logarithms() -> tuple[Any, Any]:
+            joint = tf.nn.softmax(scores[:, None, :] + self._into) * share[:, :, None]
+            return tf.reduce_sum(joint, axis=1), tf.transpose(tf.reduce_sum(joint, axis=0))
+
+        before, pairs = tf.cond(tf.reduce_min(sums) > _SMALLEST, by_products, in_logarithms)
+        return before, pairs
 
 
 def viterbi(logits: Any, mask: Any, transitions: Any) -> tuple[Any, Any]:
@@ -168,7 +215,7 @@ def _parts(transitions: Any) -> tuple[Any, Any, Any]:
     return tf.transpose(transitions[:-1, :-1]), transitions[-1, :-1], transitions[:-1, -1]
 
 
-def _log_sum_exp(values: Any, axis: int) -> Any:
-    """The largest value goes first; all are finite here."""
-    largest = tf.reduce_max(values, axis=axis, keepdims=True)
-    return tf.squeeze(largest, axis) + tf.math.log(tf.reduce_sum(tf.exp(values - largest), axis=axis))
+def _log_sum_exp(values: Any) -> Any:
+    """Over the last axis. The largest value goes first; all are finite here."""
+    largest = tf.reduce_max(values, axis=-1, keepdims=True)
+    return tf.squeeze(largest, -1) + tf.math.log(tf.reduce_sum(tf.exp(values - largest), axis=-1))

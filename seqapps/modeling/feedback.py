@@ -27,6 +27,7 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         self,
         cell: str,
         units: tuple[int, ...],
+        *,
         targets: int,
         answers: int,
         point: int,

@@ -24,7 +24,7 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
         readout: from the context and that output to the hidden vector.
     """
 
-    def __init__(  # noqa: PLR0913 - what a decoder is made of
+    def __init__(
         self, cell: str, units: tuple[int, ...], dropout: float, attention: Any, readout: Any, **options: Any
     ) -> None:
         super().__init__(**options)

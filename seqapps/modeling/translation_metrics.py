@@ -110,3 +110,43 @@ def predictions(texts: NDArray[np.object_], nats: NDArray[np.float64]) -> NDArra
 def without_probabilities(texts: NDArray[np.object_]) -> NDArray[Any]:
     """Returns the PREDICTION of a system that gives texts alone."""
     return predictions(texts, np.full(len(texts), np.nan))
+
+
+def statistics_of(
+    prediction: NDArray[Any], references: NDArray[np.object_], units: NDArray[np.int64], tokenizer: str
+) -> NDArray[np.float64]:
+    """Returns sums of each row, `<float64>[rows, 32]`: `sentence_counts`, then nats and units of the reference,
+    whether the translation is the reference, and 1.
+
+    Args:
+        prediction: a PREDICTION a row.
+        references: UTF-8.
+        units: of each reference, `<eos>` included.
+        tokenizer: of BLEU.
+    """
+    written = [text.decode("utf-8", errors="replace") for text in prediction["text"]]
+    wanted = [text.decode("utf-8", errors="replace") for text in references]
+    met = [one.strip() == other.strip() for one, other in zip(written, wanted, strict=True)]
+    further = np.stack([prediction["nats"], units, met, np.ones(len(written))], axis=1).astype(np.float64)
+    return np.concatenate([sentence_counts(written, wanted, tokenizer), further], axis=1)
+
+
+def metrics_of(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Returns the metrics of summed `statistics_of`: BLEU and chrF (0 to 100), perplexity of the reference a unit, and
+    the share of rows whose translation is the reference."""
+    nats, units, met, rows = np.moveaxis(totals[..., -4:], -1, 0)
+    return {
+        "bleu": bleu(totals[..., :BLEU_COUNTS]),
+        "chrf": chrf(totals[..., BLEU_COUNTS:-4]),
+        "perplexity": np.exp(nats / units),
+        "exact_match": met / rows,
+    }
+
+
+def parts_of(totals: NDArray[np.float64]) -> tuple[tuple[str | float, ...], ...]:
+    """Returns what BLEU is made of, a row a part: name, counts, and the smoothed precision or the brevity penalty."""
+    counts = [float(count) for count in totals[:BLEU_COUNTS]]
+    shares = (precisions(totals[:BLEU_COUNTS]) / 100.0).tolist()
+    orders = ((f"{n + 1}-grams", counts[2 + n], counts[6 + n], share) for n, share in enumerate(shares))
+    penalty = float(brevity_penalty(totals[:BLEU_COUNTS]))
+    return (*orders, ("units written, of the reference", counts[0], counts[1], penalty))

@@ -70,7 +70,7 @@ class Translator(tf.Module):  # type: ignore[misc]
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[_TEXTS, _INT, _INT, _INT, _INT, _FLOAT, _INT], autograph=False
     )
-    def translate(  # noqa: PLR0913 - the inputs of a signature
+    def translate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
         beam: Any,
@@ -115,7 +115,7 @@ class Translator(tf.Module):  # type: ignore[misc]
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[_TEXTS, _INT, _INT, _FLOAT, _INT, _INT, _INT], autograph=False
     )
-    def sample(  # noqa: PLR0913 - the inputs of a signature
+    def sample(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
         max_length: Any,
@@ -213,7 +213,7 @@ class Translator(tf.Module):  # type: ignore[misc]
         return write(self._step(memory), states, tf.fill([tf.shape(source)[0]], BEGIN), limits, sampling)
 
     def nats(self, source: Any, target: Any) -> Any:
-        """Returns -log p of each unit of the target, 0 on padding: `<int32>[B, S], <int32>[B, T] -> <float32>[B, T]`."""
+        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`."""
         logits = self.model({"source": source, "target": _shifted(target)}, training=False)["logits"]
         return tf.where(target != PAD, cross_entropy(logits, target), 0.0)
 
@@ -241,9 +241,12 @@ class Translator(tf.Module):  # type: ignore[misc]
 
     def panel(self, source: bytes, target: bytes) -> Panel:
         """Returns the attention between two texts, ready to be drawn."""
-        found = {name: value.numpy()[0] for name, value in self.attend(tf.constant([source]), tf.constant([target])).items()}
-        units = [[unit.decode("utf-8", errors="replace") for unit in found[name]] for name in ("source_units", "units")]
-        return Panel(units[0], units[1], found["attention"])
+        found = self.attend(tf.constant([source]), tf.constant([target]))
+        across, down = (
+            [unit.decode("utf-8", errors="replace") for unit in found[name].numpy()[0]]
+            for name in ("source_units", "units")
+        )
+        return Panel(across, down, found["attention"].numpy()[0])
 
     def _read(self, tokenizer: Tokenizer, text: Any) -> Any:
         """Returns ids closed by `<eos>`, `<string>[B] -> <int32>[B, T]`."""

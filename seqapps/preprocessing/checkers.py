@@ -1,10 +1,13 @@
-"""Whether a text is well formed: what samples of a generator are measured by. Plain Python."""
+"""What samples of a generator are measured by: whether they are new, differ, and are well formed."""
 
 from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
+
+import numpy as np
+from numpy.typing import NDArray
 
 _FIELD = re.compile(r"[A-Za-z]:.*")
 _NOTE = r"[_^=]*[A-Ga-g][,']*"
@@ -12,7 +15,7 @@ _LENGTH = r"\d*(?:/+\d*)?"
 _PARTS = re.compile(
     rf"""\s+ | %.*$ | "[^"\n]*" | ![^!\n]*! | \{{[^}}\n]*\}} | \[[A-Za-z]:[^\]\n]*\]
     | \(\d(?::\d*){{0,2}} | [()] | [~.uvTHLMPSO] | \\$
-    | \[(?:"[^"\n]*"|{_NOTE}{_LENGTH})+\]{_LENGTH} | {_NOTE}{_LENGTH} | [zZxX]{_LENGTH} | -
+    | \[(?:"[^"\n]*"|{_NOTE}{_LENGTH}-?|[ ])+\]{_LENGTH} | {_NOTE}{_LENGTH} | [zZxX]{_LENGTH} | -
     | [<>]+ | (?P<bar>:*\|+[\]:|]*\d?(?:,\d)* | ::+ | \[\|) | \[?\d(?:[,-]\d)*(?=[\s"|(A-Ga-gz_^=]) | \[(?=\d)
     """,
     re.VERBOSE | re.MULTILINE,
@@ -34,6 +37,28 @@ def checker(name: str, pattern: str) -> Callable[[str], bool] | None:
         compiled = re.compile(pattern)
         return lambda text: compiled.fullmatch(text) is not None
     return None
+
+
+def judged(
+    samples: Sequence[Sequence[int]],
+    texts: Sequence[bytes],
+    seen: Set[tuple[int, ...]],
+    is_valid: Callable[[str], bool] | None,
+) -> NDArray[np.float32]:
+    """Returns whether each sample is novel, distinct and valid, `<float32>[samples, 3]` of 0 and 1.
+
+    Args:
+        samples: their ids, without special units.
+        texts: the same, as UTF-8.
+        seen: the ids of every text of the training split: what is not among them is novel.
+        is_valid: see `checker`; without it none is.
+    """
+    result, earlier = np.zeros((len(samples), 3), np.float32), set()
+    for place, (ids, text) in enumerate(zip(map(tuple, samples), texts, strict=True)):
+        valid = is_valid is not None and is_valid(text.decode("utf-8", "replace"))
+        result[place] = (ids not in seen, ids not in earlier, valid)
+        earlier.add(ids)
+    return result
 
 
 def is_identifier(text: str) -> bool:

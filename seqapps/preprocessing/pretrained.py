@@ -11,10 +11,9 @@ file from outside, and a trained model, whose weights hold what became of them, 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -172,48 +171,42 @@ def read_vectors(path: Path, words: Sequence[bytes], *, any_case: bool) -> _Foun
     Raises:
         DataError: see `vectors_of`.
     """
-    places = {word: place for place, word in enumerate(words)}
-    folded: dict[bytes, list[int]] = {}
-    for place, word in enumerate(words if any_case else ()):
-        folded.setdefault(_lower(word), []).append(place)
+    same: dict[bytes, list[int]] = {}
+    alike: dict[bytes, list[int]] = {}
+    for place, word in enumerate(words):
+        same.setdefault(word, []).append(place)
+        if any_case:
+            alike.setdefault(_lower(word), []).append(place)
     exact: dict[int, NDArray[np.float32]] = {}
-    alike: dict[int, NDArray[np.float32]] = {}
+    other: dict[int, NDArray[np.float32]] = {}
     dimension = 0
     try:
         with _open(path) as file:
-            lines = enumerate(_lines(file), 1)
-            for number, line in lines:
+            for number, line in enumerate(file, 1):
                 if number == 1 and _is_header(line):
                     continue
                 dimension = dimension or len(line.split()) - 1
                 word = line[: line.find(b" ")]
-                place, others = places.get(word), folded.get(_lower(word), ()) if any_case else ()
-                others = [other for other in others if other not in alike]
-                if (place is None or place in exact) and not others:
-                    continue
-                vector = _numbers(line, word, dimension, f"{path}, line {number}")
-                if vector is None:
-                    continue
-                if place is not None:
-                    exact.setdefault(place, vector)
-                alike |= dict.fromkeys(others, vector)
+                first = [place for place in same.get(word, ()) if place not in exact]
+                second = [place for place in alike.get(_lower(word), ()) if place not in other] if any_case else []
+                if first or second:
+                    vector = _numbers(line, word, dimension, f"{path}, line {number}")
+                    if vector is not None:
+                        exact |= dict.fromkeys(first, vector)
+                        other |= dict.fromkeys(second, vector)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"`data.pretrained.path`: {path} cannot be read: {error}.") from None
     if dimension < 1:
         raise DataError(f"{path} holds no vectors. Allowed: lines of a word and its numbers, separated by spaces.")
     present = np.zeros(len(words), np.bool_)
     matrix = np.zeros((len(words), dimension), np.float32)
-    for place, vector in {**alike, **exact}.items():
+    for place, vector in {**other, **exact}.items():
         matrix[place], present[place] = vector, True
     return _Found(matrix, present)
 
 
 def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
-
-
-def _lines(file: BinaryIO) -> Iterable[bytes]:
-    return io.BufferedReader(cast(Any, file), 1 << 20) if isinstance(file, gzip.GzipFile) else file
 
 
 def _lower(word: bytes) -> bytes:

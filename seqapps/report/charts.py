@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ _STYLE: Any = {
     "svg.fonttype": "path",
     "svg.hashsalt": "seqapps",  # equal charts have equal ids
 }
-_WIDTH = 4.8
+_WIDTH, _WIDER = 4.8, 5.6
 Ends = tuple[float, float] | None
 
 
@@ -46,7 +46,7 @@ def objective(history: History) -> str:
         axes.plot([history.best_epoch], [history.best], "o", mfc="none", ms=9, color=ORANGE)
         axes.annotate(
             f"best {history.best:.4g}", (history.best_epoch, history.best), (0, 9), textcoords="offset points",
-            ha="center", color=ORANGE,
+            ha="center", color=ORANGE, bbox={"fc": "white", "ec": "none", "alpha": 0.85, "pad": 1},
         )  # fmt: skip
         axes.margins(y=0.2)
 
@@ -86,7 +86,7 @@ def clipping(history: History) -> str:
 def with_intervals(rows: Sequence[tuple[str, float, Ends]], title: str, *, is_log: bool) -> str:
     """A dot and its 95 % interval for each system, the last one in colour."""
     with matplotlib.rc_context(_STYLE):
-        drawing, axes = _axes(0.9 + 0.34 * len(rows), width=7.2)
+        drawing, axes = _axes(0.9 + 0.34 * len(rows), width=_WIDER)
         for place, (_, value, ends) in enumerate(rows):
             colour = BLUE if place == len(rows) - 1 else GREY
             if ends is not None:
@@ -97,6 +97,7 @@ def with_intervals(rows: Sequence[tuple[str, float, Ends]], title: str, *, is_lo
         axes.margins(y=0.5 / max(1, len(rows) - 1) if len(rows) > 1 else 0.5)
         if is_log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.set_title(title, loc="left", fontsize=11)
         axes.grid(axis="x", alpha=0.3)
         return _svg(drawing)
@@ -105,7 +106,7 @@ def with_intervals(rows: Sequence[tuple[str, float, Ends]], title: str, *, is_lo
 def slices(table: SliceTable) -> str:
     """Model and best baseline on each slice, with their intervals."""
     with matplotlib.rc_context(_STYLE):
-        drawing, axes = _axes(1.2 + 0.36 * len(table.slices), width=7.2)
+        drawing, axes = _axes(1.2 + 0.36 * len(table.slices), width=_WIDER)
         systems = [("model", BLUE, -0.12), *([(table.baseline, GREY, 0.12)] if table.baseline else [])]
         for name, colour, shift in systems:
             found = [row.model if name == "model" else row.baseline for row in table.slices]
@@ -129,16 +130,16 @@ def lengths(histograms: Mapping[str, Mapping[str, int]]) -> str:
     """Share of the rows of each split by length."""
     bounds = sorted({int(bound) for counts in histograms.values() for bound in counts})
     with matplotlib.rc_context(_STYLE):
-        drawing, axes = _axes(2.7, width=7.2)
+        drawing, axes = _axes(2.7, width=_WIDER)
         width = 0.8 / max(1, len(histograms))
         for place, (name, counts) in enumerate(histograms.items()):
             rows = max(1, sum(counts.values()))
             shares = [100 * counts.get(str(bound), 0) / rows for bound in bounds]
             x = [at + (place - (len(histograms) - 1) / 2) * width for at in range(len(bounds))]
             axes.bar(x, shares, width * 0.92, label=name, color=[BLUE, ORANGE, GREY][place % 3])
-        axes.set_xticks(range(len(bounds)), [_span(bound) for bound in bounds])
+        axes.set_xticks(range(len(bounds)), [_span(bound) for bound in bounds], rotation=35 if len(bounds) > 7 else 0)
         axes.set_title("rows by length, % of the split", loc="left", fontsize=11)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0)
         return _svg(drawing)
 
 

@@ -15,7 +15,7 @@ from seqapps.slices import SliceTable, texts
 
 
 def comparison(run: Run) -> Html:
-    """Returns every system by the objective with its interval, all metrics, the paired differences, the pictures."""
+    """Returns every system by the objective with its interval, all metrics, the paired differences."""
     evaluation = run.evaluation
     if evaluation is None:
         return Html("")
@@ -57,10 +57,13 @@ def comparison(run: Run) -> Html:
     ]
     if evaluation.champion is not None and evaluation.champion.not_comparable:
         parts.append(element("p", f"The champion cannot be compared: {evaluation.champion.not_comparable}."))
-    drawings = run.details.pictures or {}
-    for heading_, path in drawings.items():
-        parts += [element("h3", heading_), figure(picture(path, heading_), "")]
     return joined(parts)
+
+
+def pictures(run: Run) -> Html:
+    """Returns the application's pictures."""
+    drawn = (run.details.pictures or {}).items()
+    return joined([figure(picture(path, title), title) for title, path in drawn])
 
 
 def _differences(run: Run) -> Html:

@@ -10,7 +10,7 @@ from seqapps.pictures import loss_title
 from seqapps.progress import duration
 from seqapps.report import charts
 from seqapps.report.html import Html, Section, details, element, facts, figure, grid, joined, picture, table, text
-from seqapps.report.results import breakdowns, comparison, examples, slices, span
+from seqapps.report.results import breakdowns, comparison, examples, pictures, slices, span
 from seqapps.report.sources import Run
 
 _FEW_EPOCHS = 12
@@ -22,8 +22,7 @@ _DIGITS = 12
 def heading(run: Run) -> Html:
     """Returns title, one sentence, and the figures that matter most."""
     evaluation, history, config = run.evaluation, run.history, run.config
-    rows = {name: split.rows for name, split in run.manifest.splits.items()}
-    size = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+    size = ", ".join(f"{run.manifest.splits[name].rows:,} {name}" for name in run.splits)
     sentence = f"{config.application.replace('_', ' ')}, {config.model.architecture.replace('_', ' ')}: {size} rows."
     tiles = []
     if evaluation is not None:
@@ -49,6 +48,7 @@ def sections(run: Run) -> list[Section]:
         Section("data", "Data", _data(run)),
         Section("training", "Training", _training(run)),
         Section("comparison", "Against baselines and champion", comparison(run)),
+        Section("pictures", "Pictures", pictures(run)),
         Section("slices", "Slices", joined([slices(found) for found in run.slices])),
         Section("breakdowns", "Breakdowns", breakdowns(run)),
         Section("worst", "Worst examples", examples(run, run.details.worst, _WORST)),
@@ -72,7 +72,7 @@ def _data(run: Run) -> Html:
             ("split", "rows", f"{unit}s", f"{unit}s a row"),
             [
                 (name, f"{split.rows:,}", f"{split.tokens:,}", f"{split.tokens / max(1, split.rows):.1f}")
-                for name, split in manifest.splits.items()
+                for name, split in ((name, manifest.splits[name]) for name in run.splits)
             ],
             numbers=("rows", f"{unit}s", f"{unit}s a row"),
         )
@@ -80,8 +80,9 @@ def _data(run: Run) -> Html:
     if manifest.vocabularies:
         rows = [(name, f"{file.size:,}", f"{file.coverage:.2%}") for name, file in manifest.vocabularies.items()]
         parts.append(table(("resource", "size", "of the training split covered"), rows, numbers=("size",)))
-    if any(manifest.lengths.values()):
-        parts.append(figure(picture(charts.lengths(manifest.lengths), "rows by length"), f"Lengths in {unit}s."))
+    if len({bound for counts in manifest.lengths.values() for bound in counts}) > 1:
+        lengths = {name: manifest.lengths[name] for name in run.splits if name in manifest.lengths}
+        parts.append(figure(picture(charts.lengths(lengths), "rows by length"), f"Lengths in {unit}s."))
     refused = {reason: count for reason, count in manifest.rejected.items() if count}
     if refused:
         parts.append(element("h3", "Refused rows"))
@@ -246,7 +247,8 @@ def _lineage(run: Run) -> Html:
     more = len(manifest.sources) - len(sources)
     parts = [facts((name, value) for name, value in rows if str(value))]
     if sources:
-        named = f"{len(manifest.sources):,} raw files" + (f", the first {len(sources)}" if more > 0 else "")
+        count = len(manifest.sources)
+        named = f"{count:,} raw file{'s' if count > 1 else ''}" + (f", the first {len(sources)}" if more > 0 else "")
         parts.append(details(named, table(("file", "size", "sha256"), sources, numbers=("size",))))
     return joined(parts)
 

@@ -22,6 +22,7 @@ from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_stat
 from seqapps.history import History
 from seqapps.ledger import Entry
 from seqapps.manifest import Manifest
+from seqapps.preprocessing.splits import SPLITS
 from seqapps.scoreboard import best_baseline
 from seqapps.slices import SliceTable, read_slices
 from seqapps.trained import FILE_NAME as MODEL
@@ -77,6 +78,11 @@ class Run:
     def application(self) -> Application:
         """The application of the configuration."""
         return application_of(self.config)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits, the training split first."""
+        return [name for name in SPLITS if name in self.manifest.splits]
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float] | None]:

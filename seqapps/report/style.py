@@ -26,6 +26,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .35rem .75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; border-bottom-width: 2px; white-space: nowrap; }
 th.number, td.number { text-align: right; white-space: nowrap; }
+td:first-child { min-width: 4.75rem; }
 tr.best td { font-weight: 650; background: #eef5fc; }
 table.stacked { width: 100%; table-layout: auto; }
 table.stacked td { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 4rem; }

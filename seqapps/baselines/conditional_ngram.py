@@ -1,0 +1,101 @@
+"""N-grams within each label, mixed with those over all labels.
+
+    p(w | context, label) = a_label p_label(w | context) + (1 - a_label) p_all(w | context)
+
+Both are interpolated Kneser-Ney models (see `kneser_ney`). The share a of each label is what makes its rows of the
+validation split most probable; a label that the training split does not have has 0.
+
+Source: Jelinek & Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data" (shares from
+held-out text, by expectation maximisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._contexts import ages, contexts
+from seqapps.baselines.kneser_ney import KneserNey, from_table
+from seqapps.preprocessing.blocks import Ragged
+
+_ROUNDS = 50
+"""Of expectation maximisation in one unknown, which converges long before."""
+
+
+@dataclass(frozen=True)
+class ConditionalNgram:
+    """A fitted model.
+
+    Args:
+        everything: the model over all labels.
+        labels: the model of each label, in order.
+        shares: a of each label.
+    """
+
+    everything: KneserNey
+    labels: tuple[KneserNey, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def description(self) -> str:
+        """What it is, in one line."""
+        low, high = min(self.shares), max(self.shares)
+        order, count = len(self.everything.orders), len(self.labels)
+        return f"Kneser-Ney {order}-grams of each of {count} labels (shares {low:.2f} to {high:.2f}) over those of all"
+
+    def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
+        """Returns -log p of every unit given the label of its row, in nats, `<float32>[units]`."""
+        nats = self.everything.predict(examples)
+        for label, (model, share) in enumerate(zip(self.labels, self.shares, strict=True)):
+            units = _units_of(examples, label)
+            own = np.exp(-model.predict({"ids": _rows_of(examples, label)}).astype(np.float64))
+            p = share * own + (1.0 - share) * np.exp(-nats[units].astype(np.float64))
+            nats[units] = -np.log(p)
+        return nats
+
+
+def fit(ground: Ground) -> Baseline:
+    """Returns the models of the training split, with shares from the validation split."""
+    examples, size = ground.examples("train"), ground.manifest.vocabularies["text"].size
+    order = getattr(ground.config.data, "ngram_order", 5)
+    everything = from_table(table_of(examples["ids"], order), size)
+    held_out, labels, shares = ground.examples("validation"), [], []
+    known = everything.predict(held_out)
+    count = int(examples["condition"].values.max()) + 1
+    for label in range(count):
+        model = from_table(table_of(_rows_of(examples, label), order), size)
+        own = np.exp(-model.predict({"ids": _rows_of(held_out, label)}).astype(np.float64))
+        shares.append(best_share(own, np.exp(-known[_units_of(held_out, label)].astype(np.float64))))
+        labels.append(model)
+        ground.report(f"label {label + 1} of {count}, share {shares[-1]:.2f}")
+    return ConditionalNgram(everything, tuple(labels), tuple(shares))
+
+
+def table_of(ids: Ragged, order: int) -> NDArray[np.int32]:
+    """Returns the n-gram table of rows, as `prepare` writes it: `<int32>[n-grams, order + 1]`, the count last."""
+    values = ids.values.astype(np.int64)
+    at = np.arange(len(values))
+    grams = np.concatenate([contexts(values, ages(values), at, order - 1), values[:, None]], axis=1)
+    rows, counts = np.unique(grams, axis=0, return_counts=True)
+    return np.concatenate([rows, counts[:, None]], axis=1).astype(np.int32)
+
+
+def best_share(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Returns the share a that makes prod(a first + (1 - a) second) largest; 1/2 without evidence."""
+    share = 0.5
+    for _ in range(_ROUNDS if len(first) else 0):
+        share = float(np.mean(share * first / (share * first + (1.0 - share) * second)))
+    return share
+
+
+def _rows_of(examples: Mapping[str, Ragged], label: int) -> Ragged:
+    return examples["ids"].take(np.flatnonzero(examples["condition"].values == label))
+
+
+def _units_of(examples: Mapping[str, Ragged], label: int) -> NDArray[np.int64]:
+    """Returns the places of the units of a label's rows."""
+    return np.flatnonzero(np.repeat(examples["condition"].values == label, examples["ids"].lengths))
