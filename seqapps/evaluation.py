@@ -148,9 +148,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         RunError: a system gives no finite objective.
     """
     application, manifest = trained.application, read_manifest(prepared)
-    different = _difference(trained.manifest, manifest)
-    if different:
-        raise DataError(f"{prepared} cannot evaluate this model: {different}. Run `seqapps train` on it first.")
+    _check(trained, manifest, prepared)
     split, note = _split(manifest)
     if note:
         console.print(f"evaluate: {note}", style="yellow")
@@ -168,14 +166,8 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         console.print(f"evaluate: scoring the champion, version {champion_version}")
         service, found = _champion(champion, champion_version, application, manifest, examples)
         statistics |= found
-    pictures = write_details(
-        application,
-        folder,
-        prediction=prediction,
-        statistics=statistics["model"],
-        examples=examples,
-        resources=trained.resources,
-    )
+    ours = {"prediction": prediction, "statistics": statistics["model"], "examples": examples}
+    pictures = write_details(application, folder, **ours, resources=trained.resources)
     evaluation = Evaluation(
         application=application.name,
         split=split,
@@ -236,6 +228,12 @@ def as_metrics(evaluation: Evaluation) -> dict[str, float]:
         for system, metrics in systems.items()
         for metric, value in metrics.items()
     }
+
+
+def _check(trained: Trained, manifest: Manifest, prepared: Path) -> None:
+    different = _difference(trained.manifest, manifest)
+    if different:
+        raise DataError(f"{prepared} cannot evaluate this model: {different}. Run `seqapps train` on it first.")
 
 
 def _split(manifest: Manifest) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from seqapps import baselines, bootstrap
 from seqapps.applications import application_of, config_from
 from seqapps.baselines import kneser_ney
+from seqapps.details import read_details
 from seqapps.errors import DataError, RunError, UsageError
 from seqapps.evaluation import (
     PICTURE,
@@ -285,6 +286,58 @@ def test_the_table_goes_from_the_worst_baseline_to_the_model_and_marks_the_best(
         ["champion", "(version", "3)", "118.5", "4.775", "6.889"],
         ["model", "*", "115.2", "4.747", "6.849"],
     ]
+
+
+def test_what_a_system_does_not_give_is_a_dash() -> None:
+    evaluation = golden()
+    uniform = Score(description="every unit", metrics={"perplexity": 10_000.0}, seconds=0.1)
+    lines = printed(evaluation.model_copy(update={"baselines": {"uniform": uniform}})).splitlines()
+    assert [line.replace("│", " ").split() for line in lines if "uniform" in line] == [["uniform", "10,000.0", "-", "-"]]
+
+
+def test_many_metrics_stand_in_tables_of_a_hundred_columns_the_objective_first() -> None:
+    evaluation = golden()
+    many = {f"recall_of_kind_{number}": number / 20 for number in range(9)}
+    wide = evaluation.model_copy(update={"metrics": {**many, **evaluation.metrics}})
+    parts = tables(wide)
+    console = Console(file=io.StringIO(), width=100)
+    for part in parts:
+        console.print(part)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    heads = [line for line in text.splitlines() if "system" in line]
+    assert len(heads) == len(parts) == 3
+    assert heads[0].split("┃")[2].strip() == "perplexity"
+    assert "…" not in text
+    assert all(f"recall of kind {number}" in text for number in range(9))
+    assert text.count("champion (version 3)") == 3
+
+
+def test_a_metric_that_is_not_a_number_is_left_out_and_the_objective_must_be_one(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = trained_on(prepared)
+    kind = type(trained.application)
+    with monkeypatch.context() as patch:
+        found = {"perplexity": 1.0, "loss": float("nan")}
+        patch.setattr(kind, "metrics", lambda self, totals: {name: totals[..., 0] * by for name, by in found.items()})
+        evaluation = evaluate(trained, prepared, tmp_path, console=silent())
+    assert list(evaluation.metrics) == ["perplexity"]
+    assert read_evaluation(tmp_path) == evaluation
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "metrics", lambda self, totals: {"perplexity": totals[..., 0] * np.nan})
+        with pytest.raises(RunError, match=r"evaluate: perplexity of model must be finite.*Received: nan"):
+            evaluate(trained, prepared, tmp_path, console=silent())
+
+
+def test_the_worst_texts_are_shown_with_their_least_expected_units(prepared: Path, tmp_path: Path) -> None:
+    evaluate(trained_on(prepared), prepared, tmp_path, console=silent())
+    details = read_details(tmp_path, {})
+    values = [item.value for item in details.worst]
+    assert len(values) == len(details.random) == 20
+    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+    first = details.worst[0].columns
+    assert list(first) == ["text", "least expected (nats)"]
+    assert set(first["text"]) <= set("abcde")
 
 
 def test_metrics_have_flat_names() -> None:

@@ -228,6 +228,7 @@ def test_details_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert details.breakdowns == (Breakdown("classes", ("label", "F1"), (("good", 0.5), ("bad", None))),)
     first = details.worst[0]
     assert (first.row, first.value, first.columns) == (3, 0.0, {"text": "row 3", "received": "3"})
+    assert list(first.columns) == ["text", "received"]
     assert [item.row for item in details.random] == list(range(6))
     assert details.pictures == {"dots": tmp_path / "pictures/dots.png"}
 

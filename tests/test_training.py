@@ -352,7 +352,7 @@ def a_history() -> History:
 def test_the_display_shows_rows_and_samples(terminal: bool) -> None:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=110, color_system=None)
     display, history = TrainingDisplay(console), a_history()
-    display.on_start(TrainingPlan(2, 10, 640, 1_000, "perplexity", "min", note="A note."))
+    display.on_start(TrainingPlan(2, 10, 640, 1_000, "perplexity", "min", note="A note.", padding=0.124))
     display.on_step(StepLog(1, 5, 10, 2.0, math.exp(2.0), 0.5, 0.01, 12_345.0, 75.0))
     for log in history.epochs:
         display.on_epoch(log)
@@ -360,13 +360,30 @@ def test_the_display_shows_rows_and_samples(terminal: bool) -> None:
     display.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "A note." in text
-    assert "1,000 parameters, 640 units in 10 steps an epoch, 2 epochs" in text
+    assert "1,000 parameters, 640 units in 10 steps an epoch, 2 epochs, 12% padding" in text
     assert "    1   2.0000      2.5000       12.1825      0.01      0.5    25%    12,345     1:05 *" in text
     assert "[brackets] stay" in text
     assert "1 steps were skipped: a gradient was not finite." in text
     assert "Best perplexity 3.49 after epoch 2 of 2, 2:10." in text
     if not terminal:
         assert "  epoch 1/2  step 5/10  loss 2.000  perplexity 7.389  12,345 units/s  |g| 0.5  1:15 left" in text
+
+
+def test_perplexity_is_shown_and_logged_only_where_it_is_the_figure(tmp_path: Path) -> None:
+    run, recorder = config(epochs=1), Recorder()
+    console = Console(file=io.StringIO(), width=140, color_system=None)
+    accuracy = Objective("expected_accuracy", "max", PERPLEXITY.loss, lambda loss: math.exp(-loss))
+    listeners = [recorder, TrainingDisplay(console)]
+    history = train(model_of(run), stream(), stream(90), run, tmp_path, listeners=listeners, objective=accuracy)
+    log = history.epochs[0]
+    assert (log.perplexity, log.validation_perplexity) == (None, None)
+    assert history.best == pytest.approx(math.exp(-log.validation_loss))
+    assert History.from_dict(json.loads((tmp_path / "history.json").read_text())) == history
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert not any("perplexity" in line for line in lines)
+    head, row = (next(line for line in lines if word in line) for word in ("units/s     time", f"{log.loss:.4f}  "))
+    # The column is as wide as its name.
+    assert head.index("expected_accuracy") + len("expected_accuracy") == row.index(f"{log.objective:.4f}") + 6
 
 
 def test_learning_curves_are_a_picture(tmp_path: Path) -> None:

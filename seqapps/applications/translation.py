@@ -420,7 +420,10 @@ class TranslationTask(Application):
             found = call("serving_default", source=texts, **common, **searched)
         pictures = [""] * len(texts)
         if options.attention:
-            pictures = _drawn(call, texts, found["text"], options.attention, first)
+            from seqapps.modeling.alignment_picture import draw_rows
+
+            attended = call("attend", source=texts, target=[text.encode() for text in found["text"]])
+            pictures = draw_rows(attended, options.attention, first)
         return [
             _translation(answering.text_of(text), found, row, picture)
             for row, (text, picture) in enumerate(zip(texts, pictures, strict=True))
@@ -500,21 +503,6 @@ def _scores(call: Call, texts: Sequence[bytes]) -> list[PairScore]:
         texts_of = answering.text_of(source), answering.text_of(target)
         scores.append(PairScore(*texts_of, tuple(units), tuple(shares), found["total"][row], found["perplexity"][row]))
     return scores
-
-
-def _drawn(call: Call, sources: Sequence[bytes], texts: Sequence[str], file: str, first: int) -> list[str]:
-    """Draws one picture a row; the first one has the name that was asked for, the others a number after it."""
-    from seqapps.modeling.alignment_picture import Panel, draw_attention
-
-    found = call("attend", source=sources, target=[text.encode() for text in texts])
-    drawn = []
-    for row, (length, width) in enumerate(zip(found["length"], found["source_length"], strict=True)):
-        matrix = np.asarray(found["attention"][row])[:length, :width]
-        panel = Panel(found["source_units"][row][:width], found["units"][row][:length], matrix)
-        path, number = Path(file), first + row + 1
-        path = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-        drawn.append(str(draw_attention([panel], path)))
-    return drawn
 
 
 APPLICATION = TranslationTask

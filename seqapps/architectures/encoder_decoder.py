@@ -220,7 +220,8 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
         outputs["logits"] = keras.layers.Dense(embedding.input_dim, name="logits")(x)
     else:
         outputs["logits"] = TiedLogits(embedding, name="logits")(x)
-    outputs |= {name: state for layer, after in zip(states, last, strict=True) for name, state in zip(layer, after, strict=True)}
+    for layer, after in zip(states, last, strict=True):
+        outputs |= dict(zip(layer, after, strict=True))
     return keras.Model({**inputs, **memory}, outputs, name=DECODER)
 
 

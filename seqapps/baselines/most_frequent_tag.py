@@ -18,7 +18,7 @@ class MostFrequentTag:
     """Each word by itself, as it is written.
 
     Args:
-        tags: word as UTF-8 to its most frequent tag; of equally frequent ones the first in the order of the tags.
+        tags: word as UTF-8 to its most frequent tag; of equally frequent ones the one that came first.
         otherwise: the most frequent tag of all words.
     """
 
@@ -40,8 +40,16 @@ def fit(ground: Ground) -> Baseline:
     """Returns the most frequent tags of the training split."""
     examples = ground.examples("train")
     words, index = np.unique(examples["tokens"].values, return_inverse=True)
-    tags = examples["tags"].values
-    counts = np.zeros((len(words), int(tags.max()) + 1), np.int32)
-    np.add.at(counts, (index, tags), 1)
-    best = counts.argmax(axis=1).tolist()
-    return MostFrequentTag(dict(zip(words.tolist(), best, strict=True)), int(counts.sum(axis=0).argmax()))
+    tags = examples["tags"].values.astype(np.int64)
+    best = _most_frequent(index, tags)
+    return MostFrequentTag(dict(zip(words.tolist(), best, strict=True)), _most_frequent(np.zeros_like(index), tags)[0])
+
+
+def _most_frequent(groups: NDArray[Any], tags: NDArray[np.int64]) -> list[int]:
+    """Returns the most frequent tag of each group, `<int64>[N], <int64>[N] -> [groups]`; groups count from 0."""
+    size = int(tags.max()) + 1
+    pairs, first, counts = np.unique(groups * size + tags, return_index=True, return_counts=True)
+    order = np.lexsort((first, -counts, pairs // size))
+    _, heads = np.unique(pairs[order] // size, return_index=True)
+    found: list[int] = (pairs[order][heads] % size).tolist()
+    return found

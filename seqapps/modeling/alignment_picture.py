@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,24 @@ def draw_attention(panels: Sequence[Panel], path: Path) -> Path:
     figure.savefig(temporary, format="png", dpi=120)
     os.replace(temporary, path)
     return path
+
+
+def draw_rows(attended: Mapping[str, Any], file: str, first: int) -> list[str]:
+    """Draws one picture a row of what the signature `attend` answered, and returns their paths.
+
+    Args:
+        attended: its outputs.
+        file: of the first row; the others have their number behind the stem.
+        first: how many rows came before these.
+    """
+    drawn = []
+    for row, (length, width) in enumerate(zip(attended["length"], attended["source_length"], strict=True)):
+        matrix = np.asarray(attended["attention"][row])[:length, :width]
+        panel = Panel(attended["source_units"][row][:width], attended["units"][row][:length], matrix)
+        path, number = Path(file), first + row + 1
+        path = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        drawn.append(str(draw_attention([panel], path)))
+    return drawn
 
 
 def _shown(unit: str) -> str:

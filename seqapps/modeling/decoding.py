@@ -229,7 +229,8 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
         ended_log_p=ended_log_p,
         ended_scores=kept.values,
     )
-    return _alike(after, beam)
+    alike: _Beam = _alike(after, beam)
+    return alike
 
 
 def _allowed(size: Any, step: Any, ids: Any, limits: Limits, longest: Any) -> Any:

@@ -107,11 +107,11 @@ def analyse(sentences: Sequence[Sentence], config: TokenizerConfig) -> Analysis:
     characters: Counter[bytes] = Counter()
     cased = config.model_copy(update={"lowercase": False})
     with tf.device("CPU:0"):
-        forms = normalize(tf.constant(distinct.tolist()), config).numpy().tolist()
-        letters = normalize(tf.constant(distinct.tolist()), cased).numpy().tolist()
-    for form, written, number in zip(forms, letters, numbers.tolist(), strict=True):
+        written = tf.constant(distinct.tolist(), tf.string, shape=distinct.shape)
+        forms, letters = (normalize(written, form).numpy().tolist() for form in (config, cased))
+    for form, letter_form, number in zip(forms, letters, numbers.tolist(), strict=True):
         words[form] += number
-        for character in written.decode():
+        for character in letter_form.decode():
             characters[character.encode()] += number
     splits = np.cumsum([0, *(len(sentence.tokens) for sentence in sentences)], dtype=np.int64)
     tag_list = tags.tolist()

@@ -1,0 +1,394 @@
+"""Files of series: times, grids, faults, parts, windows and scaling. Literal files in, literal arrays out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from seqapps.config import SplitConfig
+from seqapps.errors import ConfigError, DataError
+from seqapps.preprocessing.calendars import calendar_features, seconds_of
+from seqapps.preprocessing.labels import Labels
+from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
+from seqapps.preprocessing.series import Columns, Series, read_series
+from seqapps.preprocessing.timeline import NO_TIME, Frequency, Grid, infer, iso, parse_times
+from seqapps.preprocessing.window_features import forward_filled, original_units
+from seqapps.preprocessing.windowing import encode_windows, schema_of
+from seqapps.preprocessing.windows import Part, Plan, counts_of, cut, joined, parted, recent, sums_of
+
+NAN = np.nan
+PLAIN = Columns(time=("t",), targets=("y",))
+
+
+def seconds(*texts: str) -> list[int]:
+    return [int(np.datetime64(text, "s").astype(np.int64)) for text in texts]
+
+
+# ---- times
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "expected"),
+    [
+        ("1949-01", "", "1949-01-01"),
+        ("2010-01-02 05:00", "", "2010-01-02T05:00"),
+        ("2010-01-02T05:00:00Z", "", "2010-01-02T05:00"),
+        ("2010-01-02T05:00+02:00", "", "2010-01-02T03:00"),
+        ("2010 1 2 5", "%Y %m %d %H", "2010-01-02T05:00"),
+        ("03/02/1999", "%d/%m/%Y", "1999-02-03"),
+    ],
+)
+def test_time_is_read(text: str, form: str, expected: str) -> None:
+    assert parse_times([text], form).tolist() == seconds(expected)
+
+
+@pytest.mark.parametrize("text", ["", "now", "today", "2010-13-01", "yesterday", "12", "NaT"])
+def test_what_is_no_time_is_no_time(text: str) -> None:
+    found = parse_times(["2010-01-01", text], "")
+    assert found[0] == seconds("2010-01-01")[0]
+    assert found[1] == NO_TIME or text == "12"
+
+
+def test_time_is_told_short() -> None:
+    assert [iso(value) for value in seconds("2010-01-02", "2010-01-02T05:00", "2010-01-02T05:00:07")] == [
+        "2010-01-02", "2010-01-02T05:00", "2010-01-02T05:00:07",
+    ]  # fmt: skip
+
+
+def grid_of(*texts: str) -> Grid:
+    times = np.array(seconds(*texts))
+    found = infer(np.diff(times), times)
+    assert found is not None
+    return Grid.through(times, found)
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("1949-01", "1949-02", "1949-03", "1949-04"), "1M"),
+        (("2000-01-31", "2000-02-29", "2000-03-31", "2000-04-30"), "1M"),
+        (("2000-01-01", "2000-04-01", "2000-07-01"), "3M"),
+        (("2000-01-01", "2001-01-01", "2002-01-01"), "12M"),
+        (("2000-01-01", "2000-01-08", "2000-01-15"), "7d"),
+        (("2000-01-01", "2000-01-31", "2000-03-01"), "30d"),
+        (("2000-01-01T00:15", "2000-01-01T00:30", "2000-01-01T00:45"), "15min"),
+        (("2000-01-01T00", "2000-01-01T01", "2000-01-01T02", "2000-01-01T09"), "1h"),
+    ],
+)
+def test_step_is_inferred(texts: tuple[str, ...], expected: str) -> None:
+    grid = grid_of(*texts)
+    assert grid.frequency.name == expected
+    number, on_grid = grid.index(np.array(seconds(*texts)))
+    assert on_grid.all()
+    assert_array_equal(grid.times(number), seconds(*texts))
+
+
+def test_ends_of_months_go_on_as_ends_of_months() -> None:
+    grid = grid_of("2000-01-31", "2000-02-29", "2000-03-31", "2000-04-30")
+    number, _ = grid.index(np.array(seconds("2000-04-30")))
+    assert [iso(value) for value in grid.times(number + np.arange(1, 4))] == ["2000-05-31", "2000-06-30", "2000-07-31"]
+
+
+@given(st.integers(1, 400), st.sampled_from(["s", "min", "h", "d", "M"]))
+def test_name_of_a_step_is_read_back(count: int, unit: str) -> None:
+    frequency = Frequency.parse(f"{count}{unit}")
+    assert Frequency.parse(frequency.name) == frequency
+
+
+def test_wrong_step_is_told() -> None:
+    with pytest.raises(ConfigError, match="hourly"):
+        Frequency.parse("hourly")
+
+
+# ---- files
+
+
+def parsed(text: str, columns: Columns = PLAIN) -> Any:
+    return read_series(text.encode(), columns, "file.csv")
+
+
+def faults_of(found: Any) -> list[tuple[int, str]]:
+    return [(fault.line, fault.reason) for fault in found.faults]
+
+
+def test_gaps_duplicates_disorder_and_bad_lines() -> None:
+    found = parsed(
+        "t,y\r\n2000-01-01,1\r\n2000-01-03,3\r\n2000-01-02,2\r\n2000-01-03,9\r\nnever,4\r\n2000-01-05,x\r\n2000-01-06\r\n"
+        "2000-01-07,NA\r\n2000-01-08T12:00,8\r\n2000-01-09,9"
+    )
+    assert faults_of(found) == [
+        (5, "duplicate-time"),
+        (6, "bad-time"),
+        (7, "bad-number"),
+        (8, "missing-field"),
+        (10, "off-grid"),
+    ]
+    (series,) = found.series
+    assert_array_equal(series.numbers[:, 0], [1, 2, 3, NAN, NAN, NAN, NAN, NAN, 9])
+    assert_array_equal(np.diff(series.times), 86_400)
+    assert (found.lines, found.frequency, series.gaps, series.unordered) == (10, "1d", 4, 1)
+
+
+@pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999", "1_000", "0x10", "1,5"])
+def test_what_is_no_finite_number_is_refused(text: str) -> None:
+    found = parsed(f't,y\n2000-01-01,1\n2000-01-02,"{text}"\n2000-01-03,3\n')
+    assert faults_of(found) == [(3, "bad-number")]
+
+
+def test_a_missing_value_can_mean_a_number() -> None:
+    found = parsed("t,y\n2000-01-01,1\n2000-01-02,NA\n2000-01-03,\n", replace(PLAIN, fill={"y": 0.0}))
+    assert_array_equal(found.series[0].numbers[:, 0], [1, 0, 0])
+
+
+def test_months_that_begin_at_year_one() -> None:
+    found = parsed('"Month","y"\n"1-01",1\n"1-02",2\n"1-12",3\n', replace(PLAIN, time=("Month",), time_prefix="190"))
+    assert found.frequency == "1M"
+    assert iso(found.series[0].times[-1]) == "1901-12-01"
+    assert len(found.series[0]) == 12
+
+
+def test_tab_separated_without_header_and_with_byte_order_mark() -> None:
+    columns = replace(PLAIN, delimiter="\t", header=("t", "y"))
+    assert_array_equal(parsed('\ufeff2000-01-01\t1\n2000-01-02\t2\n', columns).series[0].numbers[:, 0], [1, 2])
+
+
+def test_several_series_in_one_file() -> None:
+    columns = replace(PLAIN, series="s", static=("a",), covariates=("c",), categorical=("c",))
+    found = parsed("s,t,y,a,c\nB,2000-01-01,1,7,x\nA,2000-01-01,5,8,\nB,2000-01-02,2,7,y\nA,2000-01-02,6,8,x\n", columns)
+    first, second = found.series
+    assert (first.name, second.name) == ("A", "B")
+    assert_array_equal(first.numbers[:, 0], [5, 6])
+    assert_array_equal(second.static_numbers, [7])
+    assert first.labels.tolist() == [[b""], [b"x"]]
+    assert second.labels.tolist() == [[b"x"], [b"y"]]
+
+
+def test_unknown_column_and_far_time_are_errors() -> None:
+    with pytest.raises(DataError, match=r"file\.csv: column does not exist\. Received: 'y'\. Allowed: t, z"):
+        parsed("t,z\n2000-01-01,1\n")
+    with pytest.raises(DataError, match="far away"):
+        parsed("t,y\n1000-01-01,0\n2000-01-01,1\n2000-01-02,2\n2000-01-03,2\n2000-01-04,2\n")
+
+
+@given(st.permutations(range(12)))
+@settings(max_examples=25, deadline=None)
+def test_order_of_lines_changes_nothing(order: list[int]) -> None:
+    lines = [f"2001-{month + 1:02d},{month}" for month in range(12)]
+    plain = parsed("t,y\n" + "\n".join(lines))
+    mixed = parsed("t,y\n" + "\n".join(lines[place] for place in order))
+    assert_array_equal(plain.series[0].numbers, mixed.series[0].numbers)
+    assert_array_equal(plain.series[0].times, mixed.series[0].times)
+
+
+# ---- scaling
+
+
+@given(st.sampled_from([0.0, 1016.0, 1e6, 1e9]), st.floats(0.1, 10.0), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_moments_keep_their_digits_far_from_zero(offset: float, spread: float, files: int) -> None:
+    random = np.random.default_rng(7)
+    parts = [offset + spread * random.standard_normal(50 + 10 * number) for number in range(files)]
+    totals: dict[str, Any] = {}
+    for part in parts:
+        for name, values in moments("x", part).items():
+            totals[name] = totals.get(name, 0.0) + values
+    found, every = scaling_of(totals, ("x",), ()), np.concatenate(parts)
+    assert_allclose(found.means[0], every.mean(), rtol=1e-14)
+    assert_allclose(found.deviations[0], (every - every.mean()).std(), rtol=1e-9)
+    assert found.counts == (len(every),)
+
+
+def test_equal_files_share_the_reference() -> None:
+    values = np.array([3.0, 5.0, 9.0])
+    assert list(moments("x", values)) == list(moments("x", values[::-1]))
+
+
+def test_constant_and_missing_columns() -> None:
+    assert scaling_of(moments("x", np.full(5, 0.1)), ("x",), ()).deviations == (1.0,)
+    with pytest.raises(DataError, match="`x` has no number"):
+        scaling_of(moments("x", np.zeros(0)), ("x",), ())
+
+
+def test_naive_errors_by_hand() -> None:
+    found = naive_errors("y", np.array([1.0, 4.0, 2.0, NAN, 7.0]), 2)
+    assert_array_equal(found["naive/y"], [2, 6])  # |2 - 1| + |7 - 2|
+
+
+def test_logged_scaling_is_undone_in_numpy_and_in_the_graph(tmp_path: Any) -> None:
+    scaling = Scaling(("a", "b"), (1.0, 2.0), (0.5, 3.0), (9, 9), ("b",), {"a": 1.5})
+    values = np.array([[2.0, 0.0], [-3.0, 250.0]])
+    standard = scaling.apply(values)
+    assert_allclose(standard[0], [2.0, -2.0 / 3.0], rtol=1e-6)
+    assert_allclose(scaling.undo(standard), values, rtol=1e-5, atol=1e-5)
+    assert_allclose(original_units(standard[..., None], scaling)[..., 0], scaling.undo(standard))
+    scaling.save(tmp_path)
+    assert Scaling.load(tmp_path) == scaling
+
+
+# ---- calendar
+
+
+@given(st.datetimes(min_value=__import__("datetime").datetime(1700, 1, 1)))
+@settings(max_examples=40, deadline=None)
+def test_calendar_of_any_time(moment: Any) -> None:
+    text = moment.replace(microsecond=0).isoformat()
+    found = seconds_of(tf.constant([text]))
+    assert found.numpy().tolist() == seconds(text)
+    hour = moment.hour + moment.minute / 60 + moment.second / 3600
+    places = [hour / 24, moment.weekday() / 7, (moment.day - 1) / 31, (moment.month - 1) / 12]
+    places.append((moment.timetuple().tm_yday - 1) / 365.25)
+    expected = [wave(2 * np.pi * place) for place in places for wave in (np.sin, np.cos)]
+    features = calendar_features(found, ("hour", "weekday", "day", "month", "yearday"))
+    assert_allclose(features[0], expected, atol=1e-9)
+
+
+def test_times_can_be_short() -> None:
+    found = seconds_of(tf.constant(["1949-01", "1949-02-03", "1949-02-03T05:00"]))
+    assert found.numpy().tolist() == seconds("1949-01", "1949-02-03", "1949-02-03T05:00")
+
+
+# ---- parts and windows
+
+
+def series_of(values: list[float], name: str = "") -> Series:
+    count = len(values)
+    empty = np.zeros((count, 0), np.bytes_)
+    times = np.arange(count) * 86_400
+    return Series(name, times, np.array(values)[:, None], empty, np.zeros(0), np.zeros(0, np.bytes_))
+
+
+PLAN = Plan(PLAIN, history=3, horizon=2, season=4)
+
+
+def resources_of(parts: list[Part], plan: Plan) -> dict[str, Any]:
+    columns = plan.columns
+    names = (*columns.numbers, *columns.static_numbers)
+    counted = {name: dict(zip(*found, strict=True)) for name, found in counts_of(parts, plan).items()}
+    labels = {
+        name: Labels.from_counts({unit: int(count) for unit, count in found.items()}) for name, found in counted.items()
+    }
+    return {"scaling": scaling_of(sums_of(parts, plan), names, plan.logged), **labels}
+
+
+def parts_of(values: list[float], plan: Plan = PLAN, **shares: float) -> dict[str, Part]:
+    split = SplitConfig(by="time", **{"validation": 0.2, "test": 0.2, **shares})
+    return cut(series_of(values), plan, "1d", split, split="", validates=False)
+
+
+def test_parts_share_no_target_and_forecast_every_step_once() -> None:
+    parts = parts_of([float(value) for value in range(30)], replace(PLAN, horizon=1))
+    seen = {
+        name: [int(part.series.numbers[o, 0]) for o in part.origins(replace(PLAN, horizon=1))]
+        for name, part in parts.items()
+    }
+    assert seen == {"train": list(range(3, 18)), "validation": list(range(18, 24)), "test": list(range(24, 30))}
+    assert {name: part.context for name, part in parts.items()} == {"train": 0, "validation": 4, "test": 4}
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_named_files_are_not_divided(split: str) -> None:
+    shares = SplitConfig(by="time")
+    found = cut(series_of([1.0] * 20), PLAN, "1d", shares, split=split, validates=True)
+    assert {name: (len(part.series), part.context) for name, part in found.items()} == {split: (20, 0)}
+
+
+def test_training_file_gives_up_its_last_steps_for_validation() -> None:
+    found = cut(series_of([1.0] * 20), PLAN, "1d", SplitConfig(by="time"), split="train", validates=False)
+    assert set(found) == {"train"}  # two steps of validation hold no window of a horizon of two, with none to spare
+    found = cut(series_of([1.0] * 40), PLAN, "1d", SplitConfig(by="time"), split="train", validates=False)
+    assert {name: len(part.series) - part.context for name, part in found.items()} == {"train": 36, "validation": 4}
+
+
+def test_parts_travel_as_bytes() -> None:
+    part = parts_of([float(value) for value in range(30)])["test"]
+    back = Part.load(part.dump())
+    assert_array_equal(back.series.numbers, part.series.numbers)
+    assert (back.context, back.frequency, back.series.name) == (part.context, "1d", "")
+    assert part.dump() == part.dump()
+    assert_array_equal(joined(parted(joined([part, back])))["splits"], joined([part, back])["splits"])
+
+
+def windows(values: list[float], plan: Plan = PLAN) -> dict[str, Any]:
+    part = Part(series_of(values), 0, "1d")
+    features = encode_windows([part], plan, resources_of([part], plan))
+    schema = schema_of(plan)
+    assert list(features) == list(schema.names)
+    rows = len(features["target"])
+    return {name: feature.values.reshape(rows, -1) for name, feature in features.items()}
+
+
+def test_windows_by_hand() -> None:
+    found = windows([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    mean, deviation = 3.0, 2.0
+    assert_allclose(found["history"] * deviation + mean, [[0, 1, 2], [1, 2, 3], [2, 3, 4]], atol=1e-6)
+    assert_allclose(found["target"] * deviation + mean, [[3, 4], [4, 5], [5, 6]], atol=1e-6)
+    # The first window has no value of four steps before its first target: the last one it saw stands there.
+    assert_allclose(found["seasonal"] * deviation + mean, [[2, 0], [0, 1], [1, 2]], atol=1e-6)
+    assert found["origin"].ravel().tolist() == [2 * 86_400, 3 * 86_400, 4 * 86_400]
+
+
+def test_stride() -> None:
+    assert windows([float(v) for v in range(12)], replace(PLAN, stride=3))["origin"].ravel().tolist() == [
+        day * 86_400 for day in (2, 5, 8)
+    ]
+
+
+def test_missing_values_are_filled_from_the_window_alone_and_never_scored() -> None:
+    values = [0.0, NAN, 2.0, 3.0, NAN, NAN, NAN, NAN, 8.0]
+    found = windows(values, replace(PLAN, horizon=1, indicators=True))
+    seen = np.array([value for value in values if np.isfinite(value)])
+    history = found["history"].reshape(len(found["history"]), 3, 2)
+    # Targets at 3 and 8 are there: the windows of steps 0 to 2 and 5 to 7.
+    assert found["scored"].tolist() == [[1.0], [1.0]]
+    assert_allclose(history[0, :, 0] * seen.std() + seen.mean(), [0, 0, 2], atol=1e-6)
+    assert_allclose(history[1, :, 0], 0.0)
+    assert_array_equal(history[:, :, 1], [[1, 0, 1], [0, 0, 0]])
+    rejected = windows(values, replace(PLAN, horizon=1, missing="reject"))
+    assert len(rejected["target"]) == 0
+
+
+def test_the_future_never_reaches_the_training_part() -> None:
+    values = (np.sin(np.arange(60)) * 10 + 50).tolist()
+    plain, other = parts_of(values), parts_of(values[:48] + [value * 100 for value in values[48:]])
+    for name in ("train", "validation"):
+        assert plain[name].dump() == other[name].dump()
+    assert plain["test"].dump() != other["test"].dump()
+
+
+@given(
+    st.lists(
+        st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(NAN)), min_size=5, max_size=5), min_size=1, max_size=6
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_forward_fill_is_the_loop_that_one_would_write(rows: list[list[float]]) -> None:
+    filled, observed = forward_filled(tf.constant(np.array(rows)[:, :, None], tf.float64))
+    for row, got, there in zip(rows, filled.numpy()[..., 0], observed.numpy()[..., 0], strict=True):
+        last, expected = 0.0, []
+        for value in row:
+            last = value if np.isfinite(value) else last
+            expected.append(last)
+        assert_array_equal(got, expected)
+        assert_array_equal(there, np.isfinite(row))
+
+
+def test_recent_steps_of_a_file() -> None:
+    columns = replace(PLAIN, known=("k",))
+    plan = replace(PLAN, columns=columns, calendar=("weekday",), season=0)
+    text = "t,y,k\n" + "".join(f"2000-01-{day:02d},{day if day < 7 else ''},{day}\n" for day in range(1, 9))
+    (series,) = parsed(text, columns).series
+    inputs, times = recent(series, plan, "1d")
+    assert inputs["history"] == [[[4.0, 4.0], [5.0, 5.0], [6.0, 6.0]]]
+    assert inputs["known"] == [[[7.0], [8.0]]]
+    assert inputs["times"] == [[f"2000-01-0{day}T00:00:00" for day in range(4, 9)]]
+    assert [iso(time) for time in times] == ["2000-01-06", "2000-01-07", "2000-01-08"]
+    short = parsed("\n".join(text.splitlines()[:-1]), columns).series[0]
+    with pytest.raises(ValueError, match="needs 2 lines after the last target, with k. Received: 1"):
+        recent(short, plan, "1d")
