@@ -1,8 +1,8 @@
 """The Beam graph of `prepare`. Coarse elements, no tagged outputs, no `finish_bundle`, one end: any runner can take it.
 
-    elements -> Validate and count -> Merge counts -> Learn vocabularies
-                                                            |  (side input)
-    elements ---------------------------------------> Encode and write -> Merge n-gram runs -> Write n-gram table
+elements -> Validate and count -> Merge counts -> Learn vocabularies
+                                                        |  (side input)
+elements ---------------------------------------> Encode and write -> Merge n-gram runs -> Write n-gram table
 """
 
 from __future__ import annotations

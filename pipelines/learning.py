@@ -71,7 +71,7 @@ def learn(tally: Tally, application: Application, build: Build, elements: int) -
     """
     if tally.elements != elements:
         raise RunError(
-            f"The Beam runner lost data: {tally.elements} of {elements} elements arrived at \"Merge counts\". "
+            f'The Beam runner lost data: {tally.elements} of {elements} elements arrived at "Merge counts". '
             "Use another runner, for example --runner=FnApiRunner."
         )
     check_rejects(tally, application.config.data.max_reject_fraction, build)

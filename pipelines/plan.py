@@ -80,12 +80,12 @@ def _check(config: RunConfig, sources: Sequence[Source]) -> None:
         return
     if source.rows != "file":
         raise ConfigError(
-            "`data.split.by` = \"time\" divides the steps of a series, and a series is a whole file. Received: "
-            f"`source.rows` = \"{source.rows}\". Allowed with it: row, file, position."
+            '`data.split.by` = "time" divides the steps of a series, and a series is a whole file. Received: '
+            f'`source.rows` = "{source.rows}". Allowed with it: row, file, position.'
         )
     if type(application).divide is Application.divide:
         raise ConfigError(
-            f"`data.split.by` = \"time\" divides the steps of a series, and {application.name} has none. Received: "
+            f'`data.split.by` = "time" divides the steps of a series, and {application.name} has none. Received: '
             "time. Allowed: row, file."
         )
 
@@ -156,8 +156,8 @@ def _by_file(config: RunConfig, split: SplitConfig, sources: Sequence[Source]) -
         other = "position" if is_cuttable(config.source) else "row"
         received = f"1 {kind} ({sources[0].name})" if len(sources) == 1 else f"{len(sources)} {kind}s"
         raise DataError(
-            f"`data.split.by` = \"{split.by}\" places whole {kind}s by a hash of their names, which leaves "
-            f"{' and '.join(empty)} empty. Received: {received}. Remedy: split = {{ by = \"{other}\" }}, "
+            f'`data.split.by` = "{split.by}" places whole {kind}s by a hash of their names, which leaves '
+            f'{" and ".join(empty)} empty. Received: {received}. Remedy: split = {{ by = "{other}" }}, '
             "another `seed`, or more files."
         )
     return names
@@ -168,7 +168,7 @@ def _by_position(config: RunConfig, split: SplitConfig, sources: Sequence[Source
     if not is_cuttable(config.source):
         received = f"format = {config.source.format!r}, rows = {config.source.rows!r}"
         raise ConfigError(
-            "`data.split.by` = \"position\" cuts at line ends, and a row of this source may span lines. Received: "
+            '`data.split.by` = "position" cuts at line ends, and a row of this source may span lines. Received: '
             f"{received}. Allowed: row, file."
         )
     sizes = [_unpacked_size(source) for source in sources]

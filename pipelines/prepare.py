@@ -166,7 +166,9 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
     console.print(f"prepared {target}: {splits}; rejected: {rejected}", highlight=False, soft_wrap=True)
     for name, file in manifest.vocabularies.items():
         if file.initial:
-            shares = f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
+            shares = (
+                f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
+            )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
 
 

@@ -174,7 +174,7 @@ def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
         if len(rivals) > 1 and not all(file.named for file in files):
             raise DataError(
                 f"`source.beside`: {path} would lie beside {' and beside '.join(rivals[:3])}. "
-                f"Name the file that is meant. Example: files = [\"{rivals[0]}\"]."
+                f'Name the file that is meant. Example: files = ["{rivals[0]}"].'
             )
     if not main:
         raise DataError(

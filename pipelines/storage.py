@@ -1,9 +1,9 @@
 """The folder in which a job works, and how its files appear: whole or not at all.
 
-    prepared/.build-<name>-<fingerprint>/
-        lock                    held by the process that runs the job
-        work/                   what the passes leave for each other; a job that was killed goes on from here
-        data/                   what becomes the prepared folder, by one rename
+prepared/.build-<name>-<fingerprint>/
+    lock                    held by the process that runs the job
+    work/                   what the passes leave for each other; a job that was killed goes on from here
+    data/                   what becomes the prepared folder, by one rename
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def check_seed(options: argparse.Namespace) -> None:
 def quoted(text: Any) -> str:
     """Returns a text in quotes, cut when it is long."""
     shown = json.dumps(str(text), ensure_ascii=False)
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}...\""
+    return shown if len(shown) <= _LONGEST else f'{shown[:_LONGEST]}..."'
 
 
 def showcase(golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

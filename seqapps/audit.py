@@ -337,9 +337,7 @@ def _appended(value: Any, axes: tuple[int, ...], steps: int) -> Any:
 
 
 def _cut(value: Any, axes: tuple[int, ...], lengths: Mapping[int, int]) -> Any:
-    sizes = [
-        slice(lengths.get(size, size)) if axis in axes else slice(None) for axis, size in enumerate(value.shape)
-    ]
+    sizes = [slice(lengths.get(size, size)) if axis in axes else slice(None) for axis, size in enumerate(value.shape)]
     return value[tuple(sizes)]
 
 

@@ -75,7 +75,7 @@ class SourceConfig(Section):
             received = " and ".join(f"`source.{name}`" for name in given) or "none of them"
             raise ValueError(
                 "needs exactly one of `files`, `train`, `builtin`, `url`. "
-                f"Received: {received}. Example: files = [\"corpus/*.txt\"]"
+                f'Received: {received}. Example: files = ["corpus/*.txt"]'
             )
         if (self.validation or self.test) and not self.train:
             raise ValueError("`source.validation` and `source.test` need `source.train` beside them")
@@ -89,15 +89,15 @@ class SourceConfig(Section):
     def _no_idle_options(self) -> Self:
         formats = _FORMATS_OF_ROWS.get(self.rows)
         if formats and self.format not in formats:
-            allowed = " or ".join(f"\"{name}\"" for name in formats)
-            raise ValueError(f"`source.rows` = \"{self.rows}\" is for format {allowed}. Received: {self.format!r}")
+            allowed = " or ".join(f'"{name}"' for name in formats)
+            raise ValueError(f'`source.rows` = "{self.rows}" is for format {allowed}. Received: {self.format!r}')
         for name, formats in _OPTIONS_OF_FORMATS.items():
             if getattr(self, name) and self.format not in formats:
                 raise ValueError(f"`source.{name}` is for format {' or '.join(formats)}. Received: {self.format!r}")
         if self.format == "aligned" and not self.beside:
-            raise ValueError("format \"aligned\" needs `source.beside`. Example: beside = { target = \"*.fr\" }")
+            raise ValueError('format "aligned" needs `source.beside`. Example: beside = { target = "*.fr" }')
         if self.format == "aligned" and self.url:
-            raise ValueError("format \"aligned\" needs several files, and `source.url` is one. Allowed: files, train")
+            raise ValueError('format "aligned" needs several files, and `source.url` is one. Allowed: files, train')
         return self
 
     @model_validator(mode="after")
@@ -251,11 +251,11 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _no_idle_options(self) -> Self:
         if self.momentum and self.optimizer != "sgd":
-            raise ValueError(f"`momentum` is for optimizer \"sgd\". Received optimizer: {self.optimizer!r}")
+            raise ValueError(f'`momentum` is for optimizer "sgd". Received optimizer: {self.optimizer!r}')
         if self.token_budget and self.batching == "stream":
             raise ValueError("`token_budget` is for batching \"length\". Received batching: 'stream'")
         if self.weight_decay and self.optimizer != "adamw":
-            raise ValueError(f"`weight_decay` is for optimizer \"adamw\". Received optimizer: {self.optimizer!r}")
+            raise ValueError(f'`weight_decay` is for optimizer "adamw". Received optimizer: {self.optimizer!r}')
         return self
 
 

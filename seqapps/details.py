@@ -1,8 +1,8 @@
 """What stands beside the metrics of an evaluation: breakdowns, pictures, and examples for people.
 
-    breakdowns.json    the application's further tables
-    examples.json      the worst examples by the objective, and some drawn at random
-    pictures/          the application's pictures
+breakdowns.json    the application's further tables
+examples.json      the worst examples by the objective, and some drawn at random
+pictures/          the application's pictures
 """
 
 from __future__ import annotations

@@ -148,4 +148,3 @@ def _start(tracker: Tracker, model: str) -> str:
     tracker.finish(run.run_id)
     tracker.client.set_registered_model_tag(model, RUN_TAG, run.run_id)
     return run.run_id
-

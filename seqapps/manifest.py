@@ -160,6 +160,4 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         ) from None
     except ValidationError as error:
         first = error.errors()[0]["msg"]
-        raise DataError(
-            f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {first}."
-        ) from None
+        raise DataError(f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {first}.") from None

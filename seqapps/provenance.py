@@ -44,7 +44,7 @@ def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-            return f"{psutil.boot_time():.0f}"
+        return f"{psutil.boot_time():.0f}"
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:

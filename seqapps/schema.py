@@ -72,6 +72,4 @@ def _check_array(feature: Feature, array: np.ndarray[Any, Any], stage: str) -> N
         raise DataError(f"{stage}: feature `{feature.name}` must be {feature.dtype}. Received: {array.dtype}.")
     same_rank = array.ndim == len(feature.shape)
     if not same_rank or any(want not in (None, got) for want, got in zip(feature.shape, array.shape, strict=True)):
-        raise DataError(
-            f"{stage}: feature `{feature.name}` must have shape {feature.shape}. Received: {array.shape}."
-        )
+        raise DataError(f"{stage}: feature `{feature.name}` must have shape {feature.shape}. Received: {array.shape}.")

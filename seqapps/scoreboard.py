@@ -50,9 +50,7 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
     rows = systems(evaluation)
     objectives = [metrics[evaluation.objective] for _, metrics in rows if metrics]
     best = min(objectives) if evaluation.direction == "min" else max(objectives)
-    marked = [
-        (f"{name} *" if metrics.get(evaluation.objective) == best else name, metrics) for name, metrics in rows
-    ]
+    marked = [(f"{name} *" if metrics.get(evaluation.objective) == best else name, metrics) for name, metrics in rows]
     first = max(len(name) for name, _ in marked) + _FRAME + 1
     result = []
     for metrics in _parts(evaluation, width - first):

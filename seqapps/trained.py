@@ -1,8 +1,8 @@
 """A trained model as one folder: configuration, manifest, weights, vocabularies. It needs nothing outside itself.
 
-    model.json              configuration, manifest and code version
-    model.weights.h5        the best weights
-    vocabularies/<name>/    tokenizers
+model.json              configuration, manifest and code version
+model.weights.h5        the best weights
+vocabularies/<name>/    tokenizers
 """
 
 from __future__ import annotations

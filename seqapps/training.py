@@ -203,7 +203,7 @@ class _Run:
                 f"Training stopped at epoch {self.epoch + 1}, step {self.step}: {sums.skipped_in_a_row} steps in a row "
                 f"had a loss or a gradient that is not finite. Try a lower `training.learning_rate` (received: "
                 f"{settings.learning_rate:g}), a lower `training.clip_threshold` (received: "
-                f"{settings.clip_threshold:g}, with clip {settings.clip!r}) or `training.precision` = \"float32\" "
+                f'{settings.clip_threshold:g}, with clip {settings.clip!r}) or `training.precision` = "float32" '
                 f"(received: {settings.precision!r})."
             )
         return sums

@@ -55,7 +55,7 @@ def test_unknown_section(file: Path) -> None:
 
 
 def test_unknown_key_of_the_architecture(file: Path) -> None:
-    assert message(file, "model.cells=\"gru\"") == (
+    assert message(file, 'model.cells="gru"') == (
         "`model.cells` does not exist. Received: 'cells'. Allowed: architecture, bidirectional, cell, dropout, "
         "embedding, tie_embeddings, units. Nearest: cell."
     )
@@ -99,7 +99,7 @@ def test_wrong_type_or_value(file: Path, override: str, text: str) -> None:
         (
             ['source.builtin="python-docs"'],
             "`source`: needs exactly one of `files`, `train`, `builtin`, `url`. "
-            "Received: `source.files` and `source.builtin`. Example: files = [\"corpus/*.txt\"].",
+            'Received: `source.files` and `source.builtin`. Example: files = ["corpus/*.txt"].',
         ),
         (
             ["model.bidirectional=true"],

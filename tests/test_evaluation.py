@@ -160,9 +160,7 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(prepare
 @pytest.mark.parametrize("batching", ["stream", "length"])
 def test_every_system_is_scored_on_the_same_units(prepared: Path, tmp_path: Path, batching: str) -> None:
     trained = trained_on(prepared, batching=batching)
-    evaluation = evaluate(
-        trained, prepared, tmp_path, champion=trained, champion_version="4", console=silent()
-    )
+    evaluation = evaluate(trained, prepared, tmp_path, champion=trained, champion_version="4", console=silent())
     assert evaluation == read_evaluation(tmp_path)
     assert (evaluation.split, evaluation.note, evaluation.unit) == ("test", "", "character")
     assert evaluation.units == sum(map(len, rows_of(30, seed=2)))
@@ -292,7 +290,9 @@ def test_what_a_system_does_not_give_is_a_dash() -> None:
     evaluation = golden()
     uniform = Score(description="every unit", metrics={"perplexity": 10_000.0}, seconds=0.1)
     lines = printed(evaluation.model_copy(update={"baselines": {"uniform": uniform}})).splitlines()
-    assert [line.replace("│", " ").split() for line in lines if "uniform" in line] == [["uniform", "10,000.0", "-", "-"]]
+    assert [line.replace("│", " ").split() for line in lines if "uniform" in line] == [
+        ["uniform", "10,000.0", "-", "-"]
+    ]
 
 
 def test_many_metrics_stand_in_tables_of_a_hundred_columns_the_objective_first() -> None:

@@ -209,7 +209,9 @@ def test_lower_case_words_without_spaces_between() -> None:
 
 
 def test_score_is_the_log_probability_of_each_word_given_the_others(filler: BlankFiller) -> None:
-    found = {name: value.numpy() for name, value in filler.score(tf.constant(["the little star", "", "zebra ."])).items()}
+    found = {
+        name: value.numpy() for name, value in filler.score(tf.constant(["the little star", "", "zebra ."])).items()
+    }
     log_p = tf.nn.log_softmax(logits(filler.model, [[4, 6, 5]])[0]).numpy()
     assert_allclose(found["log_probabilities"][0], log_p[np.arange(3), [4, 6, 5]], rtol=1e-4)
     assert found["length"].tolist() == [3, 0, 2]
@@ -257,7 +259,9 @@ def test_metrics_follow_from_sums_over_rows() -> None:
     assert_allclose([metrics["top1"], metrics["top5"], metrics["perplexity"]], [1 / 3, 2 / 3, np.exp(2.0)])
 
 
-@pytest.mark.parametrize("tables", [{"source": {"files": ["x"], "rows": "document"}}, {"training": {"batching": "stream"}}])
+@pytest.mark.parametrize(
+    "tables", [{"source": {"files": ["x"], "rows": "document"}}, {"training": {"batching": "stream"}}]
+)
 def test_what_has_no_two_sides_is_refused(tables: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="both sides|whole row"):
         application(**tables)

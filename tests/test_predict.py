@@ -113,9 +113,7 @@ def test_a_file_gives_one_line_a_line_and_equals_one_call(capsys: Captured, mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
 
 
-def test_standard_input_is_scored_line_by_line(
-    capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_standard_input_is_scored_line_by_line(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
     shown = predict(capsys, model, "--input", "-", "--score").splitlines()
     scores = serving.load(Path(model)).predict(["a cat", "the dog"], score=True)

@@ -146,7 +146,9 @@ def test_too_many_rejects_fail_and_name_the_reason_that_led(tmp_path: Path) -> N
         f"All: empty 2, not-utf-8 1. The rows are in {build.resolve() / 'data/rejects/rejects.jsonl'}."
     )
     assert [(reject["reason"], reject["line"]) for reject in rejects_of(build / "data")] == [
-        ("empty", 2), ("empty", 3), ("not-utf-8", 4)
+        ("empty", 2),
+        ("empty", 3),
+        ("not-utf-8", 4),
     ]
     assert not list((tmp_path / "ws/prepared").glob("tiny-*"))
 
@@ -174,7 +176,9 @@ def test_csv_rows_may_span_lines(tmp_path: Path) -> None:
     folder = run(configuration(source, max_reject_fraction=1.0), tmp_path)
     assert texts_of(folder, "train") == ["one, two three <eos>", 'a "b" <eos>', "last <eos>"]
     assert [(reject["line"], reject["reason"]) for reject in rejects_of(folder)] == [
-        (4, "missing-field"), (6, "empty"), (7, "not-utf-8")
+        (4, "missing-field"),
+        (6, "empty"),
+        (7, "not-utf-8"),
     ]
 
 
@@ -285,7 +289,12 @@ def test_no_test_share_is_no_test_split(tmp_path: Path) -> None:
 def test_the_hash_of_a_key_is_fixed() -> None:
     split = SplitConfig(validation=0.3, test=0.3)
     assert [split_of(b"key %d" % number, 1, split) for number in range(6)] == [
-        "test", "validation", "train", "validation", "train", "validation"
+        "test",
+        "validation",
+        "train",
+        "validation",
+        "train",
+        "validation",
     ]
 
 
@@ -496,7 +505,8 @@ def test_record_frames_are_those_of_tensorflow(tmp_path: Path) -> None:
 def test_beam_options_get_defaults_that_work_everywhere() -> None:
     assert beam_options([]) == ["--runner=FnApiRunner"]
     assert beam_options(["--direct_num_workers=2"])[1:] == [
-        "--runner=FnApiRunner", "--direct_running_mode=multi_processing"
+        "--runner=FnApiRunner",
+        "--direct_running_mode=multi_processing",
     ]
     given = ["--runner=FlinkRunner", "--direct_num_workers", "2", "--direct_running_mode=multi_threading"]
     assert beam_options(given) == given

@@ -282,7 +282,7 @@ def test_aligned_files_of_different_length(tmp_path: Path) -> None:
     ("source", "columns", "told"),
     [
         ({}, ("text", "labels"), 'format "text", rows "line"): column `labels` does not exist. Allowed: text.'),
-        ({"rows": "file"}, ("text", "labels"), "rows \"file\"): column `labels` does not exist. Allowed: text."),
+        ({"rows": "file"}, ("text", "labels"), 'rows "file"): column `labels` does not exist. Allowed: text.'),
         ({"format": "labelled"}, ("text", "labels"), "Received: 'labels'. Allowed: label, text. Nearest: label."),
         ({"format": "conll"}, ("tokens", "tag"), "Received: 'tag'. Allowed: tags, tokens. Nearest: tags."),
         ({"format": "aligned", "beside": {"tags": "raw.txt"}}, ("text", "tags", "tag"), "Allowed: tags, text."),
@@ -344,7 +344,7 @@ def test_columns_of_the_path_and_kept_columns_in_every_format(tmp_path: Path, na
 
 TEXT = st.text(st.sampled_from(f"ab é\"',;#\\\0{SPACES}\U0001f600"), min_size=1, max_size=8)
 VALUE = TEXT.filter(lambda text: text.encode().strip())
-TOKEN = st.text(st.sampled_from(f"ab-é\"#\0{SPACES}"), min_size=1, max_size=4).filter(lambda t: t.encode().strip())
+TOKEN = st.text(st.sampled_from(f'ab-é"#\0{SPACES}'), min_size=1, max_size=4).filter(lambda t: t.encode().strip())
 CELL = VALUE.filter(lambda text: text == text.strip(" "))
 CUTS = st.lists(st.integers(1, 400), max_size=6)
 

@@ -250,7 +250,7 @@ def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
 
 
 def test_text_is_escaped_once_and_cut() -> None:
-    assert text("<b> & \"x\"") == "&lt;b&gt; &amp; &quot;x&quot;"
+    assert text('<b> & "x"') == "&lt;b&gt; &amp; &quot;x&quot;"
     assert text(Html("<b>")) == "<b>"
     assert element("p", "<", class_='"', id="") == '<p class="&quot;">&lt;</p>'
     assert len(text("x" * 5000)) == 1003

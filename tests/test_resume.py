@@ -108,4 +108,3 @@ def test_a_killed_training_ends_with_the_weights_of_an_unbroken_one(name: str, t
         assert not (broken / "result.json").exists()
     assert in_process(broken, settings) == 0
     assert json.loads((broken / "result.json").read_text()) == expected
-

@@ -188,7 +188,7 @@ TABLES: dict[str, Any] = {
         ("data", {"scheme": "none", "train_scheme": "BIO"}, "`data.train_scheme` is about spans"),
         ("data", {"scheme": "none", "annotation": "spans"}, "`data.annotation` is about spans"),
         ("data", {"scheme": "BIO", "annotation": "spans"}, "Received: `source.format` = 'conll'"),
-        ("training", {"batching": "stream"}, "`training.batching` must be \"length\""),
+        ("training", {"batching": "stream"}, '`training.batching` must be "length"'),
     ],
 )
 def test_combinations_that_cannot_work(section: str, values: Any, message: str) -> None:
@@ -197,6 +197,7 @@ def test_combinations_that_cannot_work(section: str, values: Any, message: str) 
 
 
 # ---- model
+
 
 def build(head: str, characters: str, shapes: int = 3) -> keras.Model:
     from seqapps.architectures import tagger
@@ -240,6 +241,7 @@ def test_characters_tell_unknown_words_apart(characters: str) -> None:
 
 
 # ---- prepared data, serving
+
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory: pytest.TempPathFactory) -> tuple[SequenceTagging, Path, Manifest]:
@@ -372,9 +374,7 @@ def test_lines_for_people() -> None:
     assert span == {"start": 3, "end": 9, "label": "city", "text": "Prague"}
 
 
-def test_what_is_measured_and_shown(
-    subject: tuple[SequenceTagging, Path, Manifest], tmp_path: Path
-) -> None:
+def test_what_is_measured_and_shown(subject: tuple[SequenceTagging, Path, Manifest], tmp_path: Path) -> None:
     application, folder, manifest = subject
     resources = load_resources(folder / "vocabularies", manifest)
     examples = application.examples(folder, manifest, "test")
@@ -402,6 +402,7 @@ def test_the_padding_of_batches_has_no_weight(subject: tuple[SequenceTagging, Pa
 
 
 # ---- formats and the floors that were published for them
+
 
 def read(config: Any, path: Path, split_name: str) -> list[RawBlock]:
     """The rows of a split, as Beam reads them."""

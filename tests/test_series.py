@@ -156,12 +156,14 @@ def test_months_that_begin_at_year_one() -> None:
 
 def test_tab_separated_without_header_and_with_byte_order_mark() -> None:
     columns = replace(PLAIN, delimiter="\t", header=("t", "y"))
-    assert_array_equal(parsed('\ufeff2000-01-01\t1\n2000-01-02\t2\n', columns).series[0].numbers[:, 0], [1, 2])
+    assert_array_equal(parsed("\ufeff2000-01-01\t1\n2000-01-02\t2\n", columns).series[0].numbers[:, 0], [1, 2])
 
 
 def test_several_series_in_one_file() -> None:
     columns = replace(PLAIN, series="s", static=("a",), covariates=("c",), categorical=("c",))
-    found = parsed("s,t,y,a,c\nB,2000-01-01,1,7,x\nA,2000-01-01,5,8,\nB,2000-01-02,2,7,y\nA,2000-01-02,6,8,x\n", columns)
+    found = parsed(
+        "s,t,y,a,c\nB,2000-01-01,1,7,x\nA,2000-01-01,5,8,\nB,2000-01-02,2,7,y\nA,2000-01-02,6,8,x\n", columns
+    )
     first, second = found.series
     assert (first.name, second.name) == ("A", "B")
     assert_array_equal(first.numbers[:, 0], [5, 6])
@@ -363,9 +365,7 @@ def test_the_future_never_reaches_the_training_part() -> None:
 
 
 @given(
-    st.lists(
-        st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(NAN)), min_size=5, max_size=5), min_size=1, max_size=6
-    )
+    st.lists(st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(NAN)), min_size=5, max_size=5), min_size=1, max_size=6)
 )
 @settings(max_examples=40, deadline=None)
 def test_forward_fill_is_the_loop_that_one_would_write(rows: list[list[float]]) -> None:

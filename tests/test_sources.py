@@ -209,7 +209,7 @@ def test_when_nothing_can_be_a_validation_row(tmp_path: Path) -> None:
     [
         ({"format": "csv"}, "position", "cuts at line ends, and a row of this source may span lines"),
         ({"rows": "file"}, "position", "Received: format = 'text', rows = 'file'. Allowed: row, file."),
-        ({}, "time", "a series is a whole file. Received: `source.rows` = \"line\". Allowed with it: row, file, pos"),
+        ({}, "time", 'a series is a whole file. Received: `source.rows` = "line". Allowed with it: row, file, pos'),
         ({"format": "conllu"}, "time", "a series is a whole file"),
         ({"rows": "file"}, "time", "divides the steps of a series, and language_model has none"),
     ],
@@ -251,13 +251,25 @@ def conllu(sentences: int) -> str:
 FORMATS: dict[str, tuple[dict[str, Any], str]] = {
     "text": ({}, "".join(f"row number {number} of this file\n" for number in range(90))),
     "csv": ({"format": "csv"}, "text\n" + "".join(f'"row number\n{number} of this file"\n' for number in range(90))),
-    "tsv": ({"format": "tsv", "columns": ["text"]}, "".join(f"row number {number} of this file\n" for number in range(90))),
-    "jsonl": ({"format": "jsonl"}, "".join(f'{{"text": "row number {number} of this file"}}\n' for number in range(90))),
+    "tsv": (
+        {"format": "tsv", "columns": ["text"]},
+        "".join(f"row number {number} of this file\n" for number in range(90)),
+    ),
+    "jsonl": (
+        {"format": "jsonl"},
+        "".join(f'{{"text": "row number {number} of this file"}}\n' for number in range(90)),
+    ),
     "labelled": ({"format": "labelled"}, "".join(f"x row number {number} of this file\n" for number in range(90))),
-    "conll": ({"format": "conll", "columns": ["text"]}, "".join(f"a\nnumber{number}ofthisfile\n\n" for number in range(90))),
+    "conll": (
+        {"format": "conll", "columns": ["text"]},
+        "".join(f"a\nnumber{number}ofthisfile\n\n" for number in range(90)),
+    ),
     "conllu": ({"format": "conllu"}, conllu(90)),
     "paragraph": ({"rows": "paragraph"}, "".join(f"row number\n{number} of this file\n\n" for number in range(90))),
-    "aligned": ({"format": "aligned", "beside": {"tags": "*.tags"}}, "".join(f"row number {n} of this file\n" for n in range(90))),
+    "aligned": (
+        {"format": "aligned", "beside": {"tags": "*.tags"}},
+        "".join(f"row number {n} of this file\n" for n in range(90)),
+    ),
 }
 
 
@@ -354,9 +366,7 @@ def test_real_labelled_lines() -> None:
 
 
 def test_real_packed_table_with_a_kept_column() -> None:
-    rows, reasons = real(
-        ("text", "label"), {"format": "tsv", "files": ["cls-polarity2/reviews.tsv.gz"]}, keep=["fold"]
-    )
+    rows, reasons = real(("text", "label"), {"format": "tsv", "files": ["cls-polarity2/reviews.tsv.gz"]}, keep=["fold"])
     assert Counter(row["fold"] for row in rows) == {str(fold).encode(): 200 for fold in range(10)}
     assert Counter(row["label"] for row in rows) == {b"pos": 1000, b"neg": 1000}
     assert not reasons

@@ -58,7 +58,13 @@ def decoded(ids: Ragged, tokenizer: Tokenizer) -> list[str]:
 def test_words_and_their_ids() -> None:
     (units, counts), arrays = analyse_text([b"The cat, the DOG.", b"", "\u00a0e\u0301t\u00e9\u3000x".encode()], WORD)
     assert dict(zip([unit.decode() for unit in units], counts.tolist(), strict=True)) == {
-        "the": 2, "cat": 1, ",": 1, "dog": 1, ".": 1, "été": 1, "x": 1
+        "the": 2,
+        "cat": 1,
+        ",": 1,
+        "dog": 1,
+        ".": 1,
+        "été": 1,
+        "x": 1,
     }
     tokenizer = learn_tokenizer({b"the": 2, b"cat": 1}, WORD, 0, 1)
     ids = encode_text(arrays, tokenizer, ends=np.asarray([True, True, False]))

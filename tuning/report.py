@@ -139,9 +139,7 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
 
 def _width(trials: Sequence[TrialRecord], objective: str, names: Sequence[str], short: Mapping[str, str]) -> int:
     """Returns how wide a table with a column for each of these fields is, in characters."""
-    columns = [
-        max(len(short[name]), *(len(_cell(trial.overrides.get(name))) for trial in trials)) for name in names
-    ]
+    columns = [max(len(short[name]), *(len(_cell(trial.overrides.get(name))) for trial in trials)) for name in names]
     ids = max((len(trial.trial) for trial in trials), default=0)
     return sum(column + _FRAME for column in (max(5, ids), max(9, len(objective)), 6, 7, *columns)) + 1
 

@@ -99,8 +99,8 @@ def search(  # noqa: PLR0913 - the data, two places, the tracker and the console
     """
     if config.tuning.algorithm == "none":
         raise UsageError(
-            "`tuning.algorithm` is \"none\": there is nothing to search. Allowed: random, bayesian, hyperband. Add to "
-            "the file:\n\n[tuning]\nalgorithm = \"random\"\ntrials = 20"
+            '`tuning.algorithm` is "none": there is nothing to search. Allowed: random, bayesian, hyperband. Add to '
+            'the file:\n\n[tuning]\nalgorithm = "random"\ntrials = 20'
         )
     tracker.reap()
     run_id, own = _parent(config, workspace_folder, tracker, parent_run)

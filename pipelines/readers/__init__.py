@@ -205,7 +205,7 @@ def _key(source: SourceConfig, name: str) -> str:
 def _missing(source: SourceConfig, name: str, key: str, given: Sequence[str]) -> str:
     allowed = sorted({*given, *source.from_path} - {""})
     told = unknown_name(f"column `{name}`", key, allowed)
-    return f"`source` (format \"{source.format}\", rows \"{source.rows}\"): {told}"
+    return f'`source` (format "{source.format}", rows "{source.rows}"): {told}'
 
 
 def _check_idle(source: SourceConfig, asked: Sequence[str]) -> None:

@@ -141,25 +141,25 @@ class ConditionalGeneration(Application):
         data = self._data
         if self.config.training.batching == "stream":
             raise ConfigError(
-                "`training.batching` = \"stream\" has no rows, and a condition belongs to a row. Received: stream. "
+                '`training.batching` = "stream" has no rows, and a condition belongs to a row. Received: stream. '
                 "Allowed: length."
             )
         if self.config.source.rows == "document":
             raise ConfigError(
-                "`source.rows` = \"document\" is one running text, and a condition is that of a row. Received: "
+                '`source.rows` = "document" is one running text, and a condition is that of a row. Received: '
                 "document. Allowed: line, paragraph, file."
             )
         if (data.condition == "vector") != bool(data.vector_size):
             raise ConfigError(
-                "`data.vector_size` goes with `data.condition` = \"vector\". Received: "
+                '`data.vector_size` goes with `data.condition` = "vector". Received: '
                 f"condition = {data.condition!r}, vector_size = {data.vector_size}. Example: vector_size = 3."
             )
         if data.tokens.unit == "subword" and not data.vocabulary_size:
             raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 2000.")
         if (data.checker == "pattern") != bool(data.pattern):
             raise ConfigError(
-                "`data.pattern` goes with `data.checker` = \"pattern\". Received: "
-                f"checker = {data.checker!r}, pattern = {data.pattern!r}. Example: pattern = \"[a-z]+\"."
+                '`data.pattern` goes with `data.checker` = "pattern". Received: '
+                f'checker = {data.checker!r}, pattern = {data.pattern!r}. Example: pattern = "[a-z]+".'
             )
         try:
             re.compile(data.pattern)
@@ -225,9 +225,7 @@ class ConditionalGeneration(Application):
         return {"vector": scaling_of(sums, tuple(map(str, range(self._data.vector_size))), ())}
 
     def schema(self) -> Schema:
-        ids = Feature(
-            name="ids", dtype="int64", shape=(None,), meaning="ids of the units of one text, closed by <eos>"
-        )
+        ids = Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units of one text, closed by <eos>")
         if self._data.condition == "vector":
             shape = (self._data.vector_size,)
             vector = Feature(name="vector", dtype="float32", shape=shape, meaning="the condition, standardised")

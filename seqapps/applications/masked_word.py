@@ -113,12 +113,12 @@ class MaskedWord(Application):
     def check(self) -> None:
         if self.config.source.rows == "document":
             raise ConfigError(
-                "`source.rows` = \"document\" is one row a file, and a word is told from its whole row. Received: "
+                '`source.rows` = "document" is one row a file, and a word is told from its whole row. Received: '
                 "document. Allowed: line, paragraph, file."
             )
         if self.config.training.batching == "stream":
             raise ConfigError(
-                "`training.batching` = \"stream\" cuts text anywhere, and a word is told from both sides of its row. "
+                '`training.batching` = "stream" cuts text anywhere, and a word is told from both sides of its row. '
                 "Received: stream. Allowed: length."
             )
 

@@ -156,10 +156,10 @@ class SequenceTagging(Application):
         data, source = self._data, self.config.source
         if data.scheme == "none" and (data.train_scheme or data.annotation == "spans"):
             field = "data.train_scheme" if data.train_scheme else "data.annotation"
-            raise ConfigError(f"`{field}` is about spans, and `data.scheme` is \"none\". Example: scheme = \"BIO\".")
+            raise ConfigError(f'`{field}` is about spans, and `data.scheme` is "none". Example: scheme = "BIO".')
         if data.annotation == "spans" and source.format not in ("jsonl", "csv", "tsv"):
             raise ConfigError(
-                "`data.annotation` = \"spans\" needs rows with a text and a JSON list of spans. "
+                '`data.annotation` = "spans" needs rows with a text and a JSON list of spans. '
                 f"Received: `source.format` = {source.format!r}. Allowed: jsonl, csv, tsv."
             )
         if self.config.training.batching != "length":
@@ -201,9 +201,7 @@ class SequenceTagging(Application):
         if data.pretrained.path:
             size = int(getattr(self.config.model, "embedding", 0))
             assert words.vocabulary is not None
-            learned["vectors"] = vectors_of(
-                data.pretrained, words.vocabulary.tokens, counts["words"], embedding=size
-            )
+            learned["vectors"] = vectors_of(data.pretrained, words.vocabulary.tokens, counts["words"], embedding=size)
         return learned
 
     def schema(self) -> Schema:

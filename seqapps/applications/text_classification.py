@@ -139,12 +139,12 @@ class TextClassification(Application):
             raise ConfigError("`data.label_separator` is for `data.multi_label` = true. Received: false.")
         if data.class_weights == "balanced" and data.multi_label:
             raise ConfigError(
-                "`data.class_weights` = \"balanced\" is for one label a text. Received: `data.multi_label` = true."
+                '`data.class_weights` = "balanced" is for one label a text. Received: `data.multi_label` = true.'
             )
         if data.pretrained.path and data.tokens.unit != "word":
             raise ConfigError(
                 f"`data.pretrained` holds vectors of words. Received: `data.tokens.unit` = {data.tokens.unit!r}. "
-                "Allowed: \"word\"."
+                'Allowed: "word".'
             )
         if not getattr(self.config.model, "train_embedding", True) and not data.pretrained.path:
             raise ConfigError(

@@ -90,6 +90,7 @@ class TimeSeries(Application):
     judged = True
     _memory: tuple[bytes, Parsed] | None = None
     """The text that was parsed last."""
+
     @property
     def unit(self) -> str:
         return "step"
@@ -99,7 +100,7 @@ class TimeSeries(Application):
         if self.config.training.batching != "length":
             raise ConfigError("A series needs `training.batching` = \"length\". Received: 'stream'.")
         if self._model.anchor == "season" and not self._data.season:
-            raise ConfigError("`model.anchor` = \"season\" needs `data.season`. Received: 0. Example: 12 for months.")
+            raise ConfigError('`model.anchor` = "season" needs `data.season`. Received: 0. Example: 12 for months.')
 
     @property
     def objective(self) -> str:  # type: ignore[override]

@@ -155,13 +155,13 @@ class TranslationTask(Application):
             )
         if getattr(self.config.model, "tie_embeddings", "") == "all" and not data.shared_vocabulary:
             raise ConfigError(
-                "`model.tie_embeddings` = \"all\" needs `data.shared_vocabulary` = true. Received: false. "
-                "Allowed without it: \"output\", \"none\"."
+                '`model.tie_embeddings` = "all" needs `data.shared_vocabulary` = true. Received: false. '
+                'Allowed without it: "output", "none".'
             )
         if self.config.training.batching == "stream":
             raise ConfigError(
-                "`training.batching` = \"stream\" carries a state from row to row, and pairs are rows by themselves. "
-                "Allowed: \"length\"."
+                '`training.batching` = "stream" carries a state from row to row, and pairs are rows by themselves. '
+                'Allowed: "length".'
             )
 
     # ---- inside Beam

@@ -117,9 +117,7 @@ def window(config: ForecastConfig, sizes: Sizes) -> Window:
             inputs[name] = keras.Input(shape, dtype=dtype, name=name)
     history = inputs["history"]
     fixed = _joined([inputs.get("static"), _one_hot(inputs.get("static_codes"), sizes.static_codes)])
-    past = _joined(
-        [history, _one_hot(inputs.get("codes"), sizes.codes), _repeated(fixed, sizes.history)]
-    )
+    past = _joined([history, _one_hot(inputs.get("codes"), sizes.codes), _repeated(fixed, sizes.history)])
     future = _joined(
         [
             inputs.get("known"),

@@ -139,9 +139,7 @@ def _layers(config: Config, vocabulary_size: int, labels: int, use_cudnn: bool |
     if config.tie_embeddings and config.units[-1] != config.embedding:
         layers.append(keras.layers.Dense(config.embedding, use_bias=False, name="projection"))
     tied = config.tie_embeddings
-    layers.append(
-        TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits")
-    )
+    layers.append(TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits"))
     return {layer.name: layer for layer in layers}
 
 

@@ -73,12 +73,12 @@ class Config(StackConfig):
     def _goes_together(self) -> Self:
         if self.attention == "dot" and self.decoder.units[-1] != self.memory:
             raise ValueError(
-                "`model.attention` = \"dot\" needs a decoder as wide as the encoder's output. Received: "
+                '`model.attention` = "dot" needs a decoder as wide as the encoder\'s output. Received: '
                 f"{self.decoder.units[-1]} and {self.memory}. Remedy: decoder_units = [.., {self.memory}], or "
-                "attention = \"general\""
+                'attention = "general"'
             )
         if self.attention_units and self.attention != "additive":
-            raise ValueError(f"`model.attention_units` is for \"additive\". Received: attention {self.attention!r}")
+            raise ValueError(f'`model.attention_units` is for "additive". Received: attention {self.attention!r}')
         if self.input_feeding and self.attention == "none":
             raise ValueError("`model.input_feeding` feeds what attention gave. Received: attention 'none'")
         if self.scheduled_sampling_steps and not self.scheduled_sampling:

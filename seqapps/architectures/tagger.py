@@ -77,9 +77,7 @@ def build(
     words = keras.Input((None,), dtype="int32", name="words")
     inputs, mask = {"words": words}, keras.ops.not_equal(words, 0)
     ids = WordDropout(config.word_dropout, name="word_dropout")(words) if config.word_dropout else words
-    embedding = keras.layers.Embedding(
-        sizes[0], config.embedding, trainable=config.train_embedding, name="embedding"
-    )
+    embedding = keras.layers.Embedding(sizes[0], config.embedding, trainable=config.train_embedding, name="embedding")
     parts = [embedding(ids)]
     if config.characters != "none":
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
@@ -96,9 +94,7 @@ def build(
     return keras.Model(inputs, outputs, name="tagger")
 
 
-def _characters(
-    config: Config, characters: Any, mask: Any, count: int, use_cudnn: bool | Literal["auto"]
-) -> Any:
+def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudnn: bool | Literal["auto"]) -> Any:
     """Returns the vectors of words by their characters, `<float>[B, T, D]`; padding after a word changes none."""
     import keras
 

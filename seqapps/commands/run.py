@@ -31,9 +31,7 @@ DRY_RUN = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Takes CONFIG and `--dry-run`; Beam's own options stand after `--`."""
     add_config(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help=f"{DRY_ROWS} rows and one epoch, in <workspace>/dry-run"
-    )
+    parser.add_argument("--dry-run", action="store_true", help=f"{DRY_ROWS} rows and one epoch, in <workspace>/dry-run")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:

@@ -82,9 +82,7 @@ class DocumentBatches:
         return dataset.map(gather, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _parts(
-    ids: Ragged, window: int, start: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+def _parts(ids: Ragged, window: int, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Returns where each row begins in the units, its length, and the unit before it; empty documents give no row."""
     counts = -(-ids.lengths // window)
     index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

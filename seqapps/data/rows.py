@@ -51,9 +51,7 @@ class RowBatches:
             raise DataError("A split must hold rows to make batches. Received: an empty split.")
         self._features = {name: rows for name, rows in features.items() if rows.values.dtype.kind in "iufb"}
         self._collate = collate
-        self._buckets = Buckets(
-            lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle
-        )
+        self._buckets = Buckets(lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle)
         self.steps, self.tokens, self.batch_size = self._buckets.steps, units, batch_size
 
     @property
@@ -63,9 +61,7 @@ class RowBatches:
 
     def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
         """Returns `(x, y, weights)` of an epoch, from batch `start` on."""
-        columns = {
-            name: (tf.constant(rows.values), tf.constant(rows.splits)) for name, rows in self._features.items()
-        }
+        columns = {name: (tf.constant(rows.values), tf.constant(rows.splits)) for name, rows in self._features.items()}
 
         def gather(rows: Any) -> tuple[dict[str, Any], Any, Any]:
             present = rows >= 0

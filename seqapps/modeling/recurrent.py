@@ -34,9 +34,7 @@ def state_inputs(cell: str, units: int, layer: int) -> dict[str, Any]:
 
 def state_sizes(model: keras.Model) -> dict[str, int]:
     """Returns the carried states of a model, name to size; empty when it carries none."""
-    return {
-        tensor.name: int(tensor.shape[-1]) for tensor in model.inputs if tensor.name.startswith(STATE)
-    }
+    return {tensor.name: int(tensor.shape[-1]) for tensor in model.inputs if tensor.name.startswith(STATE)}
 
 
 def zero_states(model: keras.Model, rows: int) -> dict[str, Any]:

@@ -146,9 +146,7 @@ def naive_errors(name: str, values: NDArray[np.float64], season: int) -> dict[st
     return {f"naive/{name}": np.array([len(seen), seen.sum()])}
 
 
-def scaling_of(
-    sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], logged: tuple[str, ...]
-) -> Scaling:
+def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], logged: tuple[str, ...]) -> Scaling:
     """Returns the scaling of variables from sums of `moments` and `naive_errors`.
 
     Groups with different references are merged as in Chan, Golub & LeVeque 1983, "Algorithms for Computing the Sample

@@ -171,8 +171,10 @@ class _Lines:
         csv.field_size_limit(max(csv.field_size_limit(), 1 << 20))
         content = io.StringIO(text.decode("utf-8-sig", "replace"), newline="")
         quotes = columns.delimiter == ","
-        reader = csv.reader(content, dialect="excel") if quotes else csv.reader(
-            content, delimiter=columns.delimiter, quoting=csv.QUOTE_NONE
+        reader = (
+            csv.reader(content, dialect="excel")
+            if quotes
+            else csv.reader(content, delimiter=columns.delimiter, quoting=csv.QUOTE_NONE)
         )
         header = list(columns.header) or next(reader, [])
         wanted = dict.fromkeys(
@@ -226,7 +228,6 @@ class _Lines:
         """Returns the refused lines, in order."""
         return tuple(sorted(self._faults, key=lambda fault: fault.line))
 
-
     def groups(self) -> dict[str, NDArray[np.int64]]:
         """Returns name of a series to its rows that are good, in the file's order."""
         names = self.column(self.columns.series) if self.columns.series else [""] * len(self.good)
@@ -276,9 +277,7 @@ def _number(text: str) -> float:
     return value if np.isfinite(value) and "_" not in text else np.inf
 
 
-def _frequency(
-    columns: Columns, times: NDArray[np.int64], groups: dict[str, NDArray[np.int64]]
-) -> Frequency | None:
+def _frequency(columns: Columns, times: NDArray[np.int64], groups: dict[str, NDArray[np.int64]]) -> Frequency | None:
     if columns.frequency:
         return Frequency.parse(columns.frequency) if groups else None
     if not groups:

@@ -125,7 +125,7 @@ class SeriesData(DataConfig):
         """
         if source.format not in ("csv", "tsv") or source.rows != "file":
             raise ConfigError(
-                "A series needs `source.format` csv or tsv and `source.rows` = \"file\". "
+                'A series needs `source.format` csv or tsv and `source.rows` = "file". '
                 f"Received: {source.format!r} and {source.rows!r}."
             )
         if self.split.by != "time":

@@ -103,7 +103,7 @@ class Frequency:
         found = re.fullmatch(r"(\d+)(s|min|h|d|w|M)", text)
         if not found or not int(found[1]):
             raise ConfigError(
-                f"`data.frequency` must be a number and one of s, min, h, d, w, M. Received: {text!r}. Example: \"1h\"."
+                f'`data.frequency` must be a number and one of s, min, h, d, w, M. Received: {text!r}. Example: "1h".'
             )
         if found[2] == "M":
             return cls(int(found[1]), "M")

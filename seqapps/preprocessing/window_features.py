@@ -127,9 +127,7 @@ def forward_filled(values: Any) -> tuple[Any, Any]:
 
 def original_units(values: Any, scaling: Scaling) -> Any:
     """`<float>[..., variables, Q]` in standard units to original ones, `<float64>`: `Scaling.undo` as a graph."""
-    means, deviations = (
-        tf.constant(numbers, tf.float64)[:, None] for numbers in (scaling.means, scaling.deviations)
-    )
+    means, deviations = (tf.constant(numbers, tf.float64)[:, None] for numbers in (scaling.means, scaling.deviations))
     plain = tf.cast(values, tf.float64) * deviations + means
     if scaling.logged:
         logged = tf.constant([name in scaling.logged for name in scaling.names])[:, None]

@@ -1,10 +1,10 @@
 """A run as one HTML page that stands by itself: no network, no scripts, images in the page.
 
-    html.py        elements, tables, the page; what is not HTML already is escaped
-    style.py       how it looks
-    charts.py      charts as SVG
-    sources.py     what a run left
-    sections.py    the parts of the page
+html.py        elements, tables, the page; what is not HTML already is escaped
+style.py       how it looks
+charts.py      charts as SVG
+sources.py     what a run left
+sections.py    the parts of the page
 """
 
 from __future__ import annotations

@@ -130,9 +130,7 @@ def grid(parts: Iterable[Html]) -> Html:
 def page(title: str, head: Html, sections: Sequence[Section]) -> str:
     """Returns the whole page: heading, table of contents, sections."""
     contents = [element("li", element("a", section.title, href=f"#{section.anchor}")) for section in sections]
-    body = [
-        element("section", element("h2", section.title), section.body, id=section.anchor) for section in sections
-    ]
+    body = [element("section", element("h2", section.title), section.body, id=section.anchor) for section in sections]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'

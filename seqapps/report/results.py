@@ -104,9 +104,7 @@ def slices(found: SliceTable) -> Html:
         values = [row.model, *([row.baseline] if row.baseline is not None else [])]
         rows.append((row.name, f"{row.examples:,}", *(cell for value in values for cell in texts(value))))
     drawn = picture(charts.slices(found), f"objective by {found.field}")
-    return joined(
-        [element("h3", f"by {found.field}"), figure(drawn, ""), table(columns, rows, numbers=columns[1:])]
-    )
+    return joined([element("h3", f"by {found.field}"), figure(drawn, ""), table(columns, rows, numbers=columns[1:])])
 
 
 def breakdowns(run: Run) -> Html:

@@ -1,10 +1,10 @@
 """A trained model as a SavedModel that answers raw text wherever TensorFlow is, and the answers it gives.
 
-    saved_model.pb, variables/     the graph with its named signatures, and the weights
-    assets/<vocabulary>.<file>     the vocabularies, for people and other programs
-    model.json                     what it is: application, configuration, signatures, where it comes from
-    golden.json                    example calls with the outputs that the trained model gave
-    check.py                       answers the golden calls with TensorFlow alone
+saved_model.pb, variables/     the graph with its named signatures, and the weights
+assets/<vocabulary>.<file>     the vocabularies, for people and other programs
+model.json                     what it is: application, configuration, signatures, where it comes from
+golden.json                    example calls with the outputs that the trained model gave
+check.py                       answers the golden calls with TensorFlow alone
 """
 
 from seqapps.answering import BATCH

@@ -29,7 +29,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model, training = config.model, config.training
     if not isinstance(model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"conditional\" is for `model.architecture` \"conditional\". Received: "
+            f'`tuning.space` = "conditional" is for `model.architecture` "conditional". Received: '
             f"{model.architecture!r}."
         )
     depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))

@@ -32,7 +32,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model, training = config.model, config.training
     if not isinstance(model, Config):
         raise ConfigError(
-            "`tuning.space` = \"encoder_decoder\" is for `model.architecture` \"encoder_decoder\". Received: "
+            '`tuning.space` = "encoder_decoder" is for `model.architecture` "encoder_decoder". Received: '
             f"{model.architecture!r}."
         )
     depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))

@@ -25,7 +25,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """
     if not isinstance(config.model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"forecast_decoder\" is for `model.architecture` \"forecast_decoder\". "
+            f'`tuning.space` = "forecast_decoder" is for `model.architecture` "forecast_decoder". '
             f"Received: {config.model.architecture!r}."
         )
     return around(hp, config, config.model)

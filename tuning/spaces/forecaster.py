@@ -25,7 +25,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """
     if not isinstance(config.model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"forecaster\" is for `model.architecture` \"forecaster\". "
+            f'`tuning.space` = "forecaster" is for `model.architecture` "forecaster". '
             f"Received: {config.model.architecture!r}."
         )
     return around(hp, config, config.model)

@@ -30,7 +30,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model, training = config.model, config.training
     if not isinstance(model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"stacked\" is for `model.architecture` \"stacked\". Received: {model.architecture!r}."
+            f'`tuning.space` = "stacked" is for `model.architecture` "stacked". Received: {model.architecture!r}.'
         )
     depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
     width = hp.Choice("width", _around(model.units[0]), default=model.units[0])

@@ -28,12 +28,15 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model, training = config.model, config.training
     if not isinstance(model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"tagger\" is for `model.architecture` \"tagger\". Received: {model.architecture!r}."
+            f'`tuning.space` = "tagger" is for `model.architecture` "tagger". Received: {model.architecture!r}.'
         )
     depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
     width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
     rate = hp.Float(
-        "learning_rate", training.learning_rate / 8, training.learning_rate * 8, sampling="log",
+        "learning_rate",
+        training.learning_rate / 8,
+        training.learning_rate * 8,
+        sampling="log",
         default=training.learning_rate,
     )
     overrides: dict[str, Any] = {

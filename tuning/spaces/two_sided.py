@@ -29,8 +29,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model, training = config.model, config.training
     if not isinstance(model, Config):
         raise ConfigError(
-            f"`tuning.space` = \"two_sided\" is for `model.architecture` \"two_sided\". Received: "
-            f"{model.architecture!r}."
+            f'`tuning.space` = "two_sided" is for `model.architecture` "two_sided". Received: {model.architecture!r}.'
         )
     depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
     width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
