@@ -166,8 +166,14 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         console.print(f"evaluate: scoring the champion, version {champion_version}")
         service, found = _champion(champion, champion_version, application, manifest, examples)
         statistics |= found
-    ours = {"prediction": prediction, "statistics": statistics["model"], "examples": examples}
-    pictures = write_details(application, folder, **ours, resources=trained.resources)
+    pictures = write_details(
+        application,
+        folder,
+        prediction=prediction,
+        statistics=statistics["model"],
+        examples=examples,
+        resources=trained.resources,
+    )
     evaluation = Evaluation(
         application=application.name,
         split=split,

@@ -263,7 +263,7 @@ def test_metrics_follow_from_sums_over_rows() -> None:
     "tables", [{"source": {"files": ["x"], "rows": "document"}}, {"training": {"batching": "stream"}}]
 )
 def test_what_has_no_two_sides_is_refused(tables: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="both sides|whole row"):
+    with pytest.raises(ConfigError, match=r"both sides|whole row"):
         application(**tables)
 
 

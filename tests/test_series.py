@@ -390,5 +390,5 @@ def test_recent_steps_of_a_file() -> None:
     assert inputs["times"] == [[f"2000-01-0{day}T00:00:00" for day in range(4, 9)]]
     assert [iso(time) for time in times] == ["2000-01-06", "2000-01-07", "2000-01-08"]
     short = parsed("\n".join(text.splitlines()[:-1]), columns).series[0]
-    with pytest.raises(ValueError, match="needs 2 lines after the last target, with k. Received: 1"):
+    with pytest.raises(ValueError, match=r"needs 2 lines after the last target, with k\. Received: 1"):
         recent(short, plan, "1d")

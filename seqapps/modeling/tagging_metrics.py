@@ -55,7 +55,8 @@ def statistics(
     counted = ((gold, gold.formed), (found, found.formed), (found, strict))
     sums += [per_sentence(part.starts, share) for part, share in counted]
     table = np.zeros((rows, 3, tags.types + 1))
-    for column, (part, share) in enumerate(((gold, True), (found, True), (found, agree))):
+    shares: tuple[tuple[Chunks, Any], ...] = ((gold, 1), (found, 1), (found, agree))
+    for column, (part, share) in enumerate(shares):
         np.add.at(table[:, column], (sentences[part.starts], part.types), share)
     return np.concatenate([np.stack(sums, axis=1), table.reshape(rows, -1)], axis=1)
 
