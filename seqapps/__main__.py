@@ -28,6 +28,7 @@ VERBS = (
     "export",
     "predict",
     "run",
+    "backtest",
     "rollback",
     "report",
     "doctor",

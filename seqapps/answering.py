@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from seqapps.errors import UsageError, wrong_value
@@ -16,6 +17,53 @@ BATCH = 64
 
 _LONGEST = 100
 _INT32 = 1 << 31
+
+
+@dataclass(frozen=True)
+class Score:
+    """How probable a text is.
+
+    Args:
+        text: what was scored, as valid UTF-8.
+        units: its units as the vocabulary writes them; `<eos>` last where the model ends texts.
+        log_probabilities: log p of each unit, in nats.
+        total: their sum.
+        perplexity: exp(-total / units).
+    """
+
+    text: str
+    units: tuple[str, ...]
+    log_probabilities: tuple[float, ...]
+    total: float
+    perplexity: float
+
+
+def scores_of(found: Mapping[str, Any], texts: Sequence[str | bytes]) -> list[Score]:
+    """Returns the scores of texts from the outputs of a signature `score`: `units`, `log_probabilities`, `length`,
+    `total` and `perplexity`."""
+    columns = (found[name] for name in ("units", "log_probabilities", "length", "total", "perplexity"))
+    return [
+        Score(text_of(text), tuple(units[:length]), tuple(shares[:length]), total, perplexity)
+        for text, units, shares, length, total, perplexity in zip(texts, *columns, strict=True)
+    ]
+
+
+def score_line(score: Score, one_line: bool, heading: str = "") -> str:
+    """Returns a score as text for people: a line for each unit; in one line total, perplexity and number of units.
+
+    Args:
+        score: what is shown.
+        one_line: for tables.
+        heading: its first line, instead of the text.
+    """
+    if one_line:
+        return f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}"
+    width = max((len(visible(unit)) for unit in score.units), default=0)
+    pairs = zip(score.units, score.log_probabilities, strict=True)
+    rows = [f"  {visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
+    return "\n".join(
+        [heading or score.text, *rows, f"  total {score.total:.4f} nats, perplexity {score.perplexity:.4f}"]
+    )
 
 
 def lines_of(path: str) -> Iterator[bytes]:

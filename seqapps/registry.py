@@ -27,8 +27,15 @@ RUN_FOLDER = "seqapps.run_folder"
 TRAINED_ARTIFACT = "trained"
 _CODE = Path(__file__).with_name("served_pyfunc.py")
 _REQUIREMENTS = ("mlflow", "tensorflow", "tensorflow-text", "pandas")
-_TYPES = {"DT_STRING": "string", "DT_INT32": "integer", "DT_INT64": "long", "DT_FLOAT": "float", "DT_BOOL": "boolean"}
-_ZERO: dict[str, Any] = {"string": "", "integer": 0, "long": 0, "float": 0.0, "boolean": False}
+_TYPES = {
+    "DT_STRING": "string",
+    "DT_INT32": "integer",
+    "DT_INT64": "long",
+    "DT_FLOAT": "float",
+    "DT_DOUBLE": "double",
+    "DT_BOOL": "boolean",
+}
+_ZERO: dict[str, Any] = {"string": "", "integer": 0, "long": 0, "float": 0.0, "double": 0.0, "boolean": False}
 
 
 @dataclass(frozen=True)
@@ -204,12 +211,12 @@ def _inside(model: Path) -> Path:
 def _signature(saved_model: Path) -> Any:
     """Returns MLflow's schema of a SavedModel: inputs with a batch axis are columns, single values are parameters.
 
-    A parameter's default is what the first golden example of its signature gives.
+    The cells of a column with further axes are nested lists. A parameter's default is what the first golden example of its signature gives.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    columns: dict[str, str] = {}
+    columns: dict[str, Any] = {}
     params: dict[str, tuple[str, Any]] = {"signature": ("string", "serving_default")}
     golden = _golden(saved_model)
     for signature, inputs in _interface(saved_model).items():
@@ -217,12 +224,23 @@ def _signature(saved_model: Path) -> Any:
             if rank == 0:
                 params.setdefault(name, (dtype, golden.get(signature, {}).get(name, _ZERO[dtype])))
             else:
-                columns[name] = dtype
+                columns[name] = _cells(dtype, rank - 1)
     return ModelSignature(
         # Another signature may need other columns, so none is required here; the model says what is missing.
         inputs=Schema([ColSpec(dtype, name, required=False) for name, dtype in columns.items()]),
         params=ParamSchema([ParamSpec(name, dtype, default) for name, (dtype, default) in params.items()]),
     )
+
+
+def _cells(dtype: str, axes: int) -> Any:
+    """Returns MLflow's type of a cell: a value, or nested lists of values."""
+    from mlflow.types import DataType
+    from mlflow.types.schema import Array
+
+    found: Any = DataType[dtype]
+    for _ in range(axes):
+        found = Array(found)
+    return found
 
 
 def _interface(saved_model: Path) -> dict[str, dict[str, tuple[str, int]]]:

@@ -73,8 +73,8 @@ def test_help_answers_in_half_a_second() -> None:
     [
         (
             ["trian", "x.toml"],
-            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: config, doctor, evaluate, export, "
-            "predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
+            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: backtest, config, doctor, evaluate, "
+            "export, predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
         ),
         (
             ["--workspace", "ws", "run"],

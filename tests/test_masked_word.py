@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from seqapps.answering import Score
 from seqapps.applications import config_from
-from seqapps.applications.masked_word import Filling, MaskedWord, WordScores
+from seqapps.applications.masked_word import Filling, MaskedWord
 from seqapps.architectures import two_sided
 from seqapps.baselines import Ground, neighbour_counts, unigram_word
 from seqapps.errors import ConfigError, UsageError
@@ -380,8 +381,8 @@ def test_answers_hold_words_for_each_blank() -> None:
 
 def test_scores_are_answered() -> None:
     (found,) = MaskedWord.answer(call, ["the star"], options(score=True), 0)
-    assert isinstance(found, WordScores)
-    assert found.words == ("the", "star")
+    assert isinstance(found, Score)
+    assert found.units == ("the", "star")
     assert found.total == pytest.approx(sum(found.log_probabilities), rel=1e-5)
     assert "perplexity" in MaskedWord.line(found, options(score=True), one_line=False)
 

@@ -12,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.config import SplitConfig
 from seqapps.errors import ConfigError, DataError
-from seqapps.preprocessing.calendars import calendar_features, seconds_of
+from seqapps.modeling.forecasting import dense
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
-from seqapps.preprocessing.series import Columns, Series, read_series
-from seqapps.preprocessing.timeline import NO_TIME, Frequency, Grid, infer, iso, parse_times
-from seqapps.preprocessing.window_features import forward_filled, original_units
-from seqapps.preprocessing.windowing import encode_windows, schema_of
-from seqapps.preprocessing.windows import Part, Plan, counts_of, cut, joined, parted, recent, sums_of
+from seqapps.preprocessing.series.calendars import calendar_features, seconds_of
+from seqapps.preprocessing.series.features import forward_filled, original_units
+from seqapps.preprocessing.series.parts import Cut, Part, counts_of, joined, parted, sums_of
+from seqapps.preprocessing.series.plan import Plan
+from seqapps.preprocessing.series.reading import Columns, Series, read_series
+from seqapps.preprocessing.series.recent import recent
+from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, infer, iso, parse_times
+from seqapps.preprocessing.series.windows import encode_windows, schema_of
 
 NAN = np.nan
 PLAIN = Columns(time=("t",), targets=("y",))
@@ -280,8 +282,7 @@ def resources_of(parts: list[Part], plan: Plan) -> dict[str, Any]:
 
 
 def parts_of(values: list[float], plan: Plan = PLAN, **shares: float) -> dict[str, Part]:
-    split = SplitConfig(by="time", **{"validation": 0.2, "test": 0.2, **shares})
-    return cut(series_of(values), plan, "1d", split, split="", validates=False)
+    return Cut(**{"validation": 0.2, "test": 0.2, **shares}).parts(series_of(values), plan, "1d")
 
 
 def test_parts_share_no_target_and_forecast_every_step_once() -> None:
@@ -294,18 +295,27 @@ def test_parts_share_no_target_and_forecast_every_step_once() -> None:
     assert {name: part.context for name, part in parts.items()} == {"train": 0, "validation": 4, "test": 4}
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_named_files_are_not_divided(split: str) -> None:
-    shares = SplitConfig(by="time")
-    found = cut(series_of([1.0] * 20), PLAN, "1d", shares, split=split, validates=True)
-    assert {name: (len(part.series), part.context) for name, part in found.items()} == {split: (20, 0)}
+def test_a_part_without_a_window_is_left_out() -> None:
+    # Of 20 steps two are for validation: one window of a horizon of two. Of 10 it is one step, which holds none.
+    assert set(parts_of([1.0] * 20, validation=0.1, test=0.0)) == {"train", "validation"}
+    assert set(parts_of([1.0] * 10, validation=0.1, test=0.0)) == {"train"}
+    parts = parts_of([1.0] * 40, validation=0.1, test=0.0)
+    assert {name: len(part.series) - part.context for name, part in parts.items()} == {"train": 36, "validation": 4}
 
 
-def test_training_file_gives_up_its_last_steps_for_validation() -> None:
-    found = cut(series_of([1.0] * 20), PLAN, "1d", SplitConfig(by="time"), split="train", validates=False)
-    assert set(found) == {"train"}  # two steps of validation hold no window of a horizon of two, with none to spare
-    found = cut(series_of([1.0] * 40), PLAN, "1d", SplitConfig(by="time"), split="train", validates=False)
-    assert {name: len(part.series) - part.context for name, part in found.items()} == {"train": 36, "validation": 4}
+def test_folds_roll_the_origin_over_the_test_part() -> None:
+    found = [Cut(0.1, 0.2, (number, 4)).borders(100) for number in (1, 2, 3, 4)]
+    assert found == [(0, 70, 80, 85), (0, 75, 85, 90), (0, 80, 90, 95), (0, 85, 95, 100)]
+    assert Cut(0.1, 0.2).borders(100) == (0, 70, 80, 100)
+
+
+@given(st.integers(1, 500), st.integers(1, 6), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_folds_share_no_test_step_and_leave_none_out(steps: int, count: int, validation: float, test: float) -> None:
+    whole = Cut(validation, test).borders(steps)
+    folds = [Cut(validation, test, (number, count)).borders(steps) for number in range(1, count + 1)]
+    assert (folds[0][2], folds[-1][3]) == (whole[2], whole[3])
+    assert [fold[3] for fold in folds[:-1]] == [fold[2] for fold in folds[1:]]
+    assert all(list(fold) == sorted(fold) for fold in folds)
 
 
 def test_parts_travel_as_bytes() -> None:
@@ -322,8 +332,10 @@ def windows(values: list[float], plan: Plan = PLAN) -> dict[str, Any]:
     features = encode_windows([part], plan, resources_of([part], plan))
     schema = schema_of(plan)
     assert list(features) == list(schema.names)
-    rows = len(features["target"])
-    return {name: feature.values.reshape(rows, -1) for name, feature in features.items()}
+    return {
+        name: dense(feature).reshape(len(feature), int(np.prod(dense(feature).shape[1:])))
+        for name, feature in features.items()
+    }
 
 
 def test_windows_by_hand() -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,9 +20,11 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call, Refusal
-from seqapps.config import DataConfig, Section
+from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, UsageError, unknown_name
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.checkers import check_pattern, checker
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vectors import numbers_of
 from seqapps.schema import Feature, Schema
 
@@ -34,22 +35,13 @@ if TYPE_CHECKING:
     from seqapps.applications import Resources
     from seqapps.data import Batches
     from seqapps.manifest import Manifest
+    from seqapps.preprocessing.conditions import Condition
 
 
-class Tokens(Section):
-    """How text becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
-
-    Args:
-        unit: `character` (Unicode code points), `word` or `subword` (SentencePiece, learned from the training split).
-        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
-        normalization: Unicode form before anything else.
-        lowercase: Unicode case folding.
-    """
+class Tokens(TokenizerConfig):
+    """How text becomes units; `character` by default."""
 
     unit: Literal["character", "word", "subword"] = "character"
-    words: Literal["unicode", "whitespace"] = "unicode"
-    normalization: Literal["none", "NFC", "NFKC"] = "none"
-    lowercase: bool = False
 
 
 class Data(DataConfig):
@@ -59,7 +51,8 @@ class Data(DataConfig):
         tokens: how text becomes units.
         vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
         min_count: rarer units become `<unk>`.
-        condition: `label` (a name in the column `label`) or `vector` (numbers in the column `vector`, as a JSON list).
+        condition: `label` (a name in the column `label`) or `vector` (numbers in the column `vector`, as a JSON list or
+            one number alone).
         vector_size: numbers of a vector; rows with another number of them are refused.
         ngram_order: order of the n-gram baselines; 0 makes none.
         samples: texts that are drawn at evaluation, for conditions of the test split; 0 draws none.
@@ -99,15 +92,10 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class ConditionalScore:
-    """How probable a text is given a condition: log p of each unit in nats, `<eos>` last, their sum, and perplexity."""
+class ConditionalScore(answering.Score):
+    """How probable a text is given a condition."""
 
     condition: str
-    text: str
-    units: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-    total: float
-    perplexity: float
 
 
 class Located(dict[str, Ragged]):
@@ -156,16 +144,7 @@ class ConditionalGeneration(Application):
             )
         if data.tokens.unit == "subword" and not data.vocabulary_size:
             raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 2000.")
-        if (data.checker == "pattern") != bool(data.pattern):
-            raise ConfigError(
-                '`data.pattern` goes with `data.checker` = "pattern". Received: '
-                f'checker = {data.checker!r}, pattern = {data.pattern!r}. Example: pattern = "[a-z]+".'
-            )
-        try:
-            re.compile(data.pattern)
-        except re.error as error:
-            message = f"`data.pattern` is no regular expression: {error}. Received: {data.pattern!r}."
-            raise ConfigError(message) from None
+        check_pattern(data.checker, data.pattern)
         missing = {name for name in self.config.baselines.names if name in _NGRAMS} if not data.ngram_order else set()
         if missing:
             raise ConfigError(f"`baselines.names` asks for {min(missing)} and `data.ngram_order` is 0. Example: 5.")
@@ -174,82 +153,48 @@ class ConditionalGeneration(Application):
 
     # ---- inside Beam
 
+    @cached_property
+    def condition(self) -> Condition:
+        """What texts are written for."""
+        from seqapps.preprocessing.conditions import LabelCondition, VectorCondition
+
+        return LabelCondition() if self._data.condition == "label" else VectorCondition(self._data.vector_size)
+
     def reject(self, raw: RawBlock) -> list[Refusal]:
         """Returns rows whose vector is not a list of `vector_size` finite numbers."""
-        if self._data.condition == "label":
-            return []
-        size = self._data.vector_size
-        vectors = [numbers_of(value) for value in raw.columns["vector"]]
-        refused = []
-        for row, (vector, text) in enumerate(zip(vectors, raw.columns["vector"], strict=True)):
-            reason = "no-vector" if vector is None else "other-vector-size" if len(vector) != size else ""
-            refused += [Refusal(row, reason, text=text)] if reason else []
-        return refused
+        values = raw.columns[self.condition.name]
+        return [Refusal(row, reason, text=values[row]) for row, reason in self.condition.refused(values).items()]
 
     def split_keys(self, raw: RawBlock) -> list[bytes]:
         """Returns the texts: one that has two labels stays in one split, so that no text of the test split is known."""
         return raw.columns["text"]
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
-        from seqapps.preprocessing.analysis import analyse_text, pack
-        from seqapps.preprocessing.scaling import moments
+        from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._tokenizer_config())
-        arrays = {**arrays, "ends": raw.ends}
-        if self._data.condition == "vector":
-            vectors = np.array([numbers_of(value) for value in raw.columns["vector"]], np.float64)
-            vectors = vectors.reshape(len(raw), self._data.vector_size)
-            sums: dict[str, NDArray[np.float64]] = {}
-            for index in range(self._data.vector_size):
-                sums |= moments(str(index), vectors[:, index])
-            return Analysis({"text": counts}, {**arrays, "vector": vectors.astype(np.float32)}, sums)
-        labels = raw.columns["label"]
-        names, numbers = np.unique(np.array(labels, np.object_), return_counts=True)
-        return Analysis({"text": counts, "label": (names.tolist(), numbers)}, {**arrays, **pack("labels", labels)})
+        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
+        condition = self.condition.analyse(raw.columns[self.condition.name])
+        arrays = {**arrays, "ends": raw.ends, **condition.arrays}
+        return Analysis({"text": counts, **condition.counts}, arrays, condition.sums)
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
-        from seqapps.preprocessing.labels import Labels
 
         size, least = self._data.vocabulary_size, self._data.min_count
-        learned: dict[str, Any] = {"text": learn_tokenizer(counts["text"], self._tokenizer_config(), size, least)}
-        if self._data.condition == "label":
-            learned["label"] = Labels.from_counts(counts["label"])
-        return learned
+        return {"text": learn_tokenizer(counts["text"], self._data.tokens, size, least), **self.condition.learn(counts)}
 
     def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> Resources:
-        from seqapps.preprocessing.scaling import scaling_of
-
-        if self._data.condition == "label":
-            return {}
-        return {"vector": scaling_of(sums, tuple(map(str, range(self._data.vector_size))), ())}
+        return self.condition.scale(sums)
 
     def schema(self) -> Schema:
         ids = Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units of one text, closed by <eos>")
-        if self._data.condition == "vector":
-            shape = (self._data.vector_size,)
-            vector = Feature(name="vector", dtype="float32", shape=shape, meaning="the condition, standardised")
-            return Schema(features=(ids, vector))
-        return Schema(
-            features=(
-                ids,
-                Feature(name="condition", dtype="int64", shape=(), meaning="index of the label, -1 where it is new"),
-                Feature(name="label", dtype="string", shape=(), meaning="the label, as UTF-8"),
-            )
-        )
+        return Schema(features=(ids, *self.condition.features))
 
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
-        from seqapps.preprocessing.analysis import encode_text, unpack
+        from seqapps.preprocessing.analysis import encode_text
 
         ids = encode_text(arrays, resources["text"], ends=arrays["ends"])
-        ones = np.arange(len(ids) + 1, dtype=np.int64)
-        if self._data.condition == "vector":
-            scaled = resources["vector"].apply(arrays["vector"])
-            return {"ids": ids, "vector": Ragged(scaled.reshape(-1), ones * self._data.vector_size)}
-        labels = unpack("labels", arrays)
-        names = np.empty(len(labels), np.object_)
-        names[:] = labels
-        return {"ids": ids, "condition": Ragged(resources["label"].lookup(labels), ones), "label": Ragged(names, ones)}
+        return {"ids": ids, **self.condition.encode(arrays, resources[self.condition.name])}
 
     @property
     def ngrams(self) -> tuple[str, int]:
@@ -264,17 +209,16 @@ class ConditionalGeneration(Application):
         from seqapps.preprocessing.vocabulary import BEGIN
 
         training, examples = self.config.training, self.examples(folder, manifest, split)
-        ids, name = examples["ids"], self._data.condition
+        ids, name, given = examples["ids"], self.condition.name, self.condition.given(examples)
 
         def collate(dense: Mapping[str, Any], lengths: Mapping[str, Any], present: Any) -> tuple[Any, Any, Any]:
             y = tf.cast(dense["ids"], tf.int32)
             weights = tf.sequence_mask(lengths["ids"], tf.shape(y)[1], tf.float32)
             x = tf.concat([tf.fill([tf.shape(y)[0], 1], BEGIN), y[:, :-1]], axis=1)
-            given = tf.cast(dense["condition"][:, 0], tf.int32) if name == "label" else dense["vector"]
-            return {"tokens": x * tf.cast(weights, tf.int32), name: given}, y, weights
+            return {"tokens": x * tf.cast(weights, tf.int32), name: dense[name][:, 0]}, y, weights
 
         return RowBatches(
-            {key: rows for key, rows in examples.items() if key in ("ids", "condition", "vector")},
+            {"ids": ids, name: Ragged(given, np.arange(len(given) + 1))},
             collate,
             lengths=ids.lengths,
             units=int(ids.splits[-1]),
@@ -309,7 +253,7 @@ class ConditionalGeneration(Application):
 
         @cache
         def ready() -> tuple[Any, list[Any]]:
-            return self._writer(model, resources), self._some_conditions(folder, manifest, resources)
+            return self._writer(model, resources), self._typical(folder, manifest, resources)
 
         def sample(epoch: int) -> str:
             writer, conditions = ready()
@@ -336,12 +280,13 @@ class ConditionalGeneration(Application):
         `<float32>[units, 4]`: nats; and for `data.samples` texts that lie evenly over the split, at the last unit of
         each: whether the text that was drawn is novel, distinct and valid (1 or 0), and -1 at every other unit.
         """
-        from seqapps.modeling.conditional import row_nats
+        from seqapps.modeling.scoring import document_nats
+        from seqapps.preprocessing.vocabulary import BEGIN
 
-        ids = examples["ids"]
+        ids, given = examples["ids"], {self.condition.name: self.condition.given(examples)}
         result = np.full((len(ids.values), 4), -1.0, np.float32)
-        result[:, 0] = row_nats(model, ids, self._given(examples))
-        if isinstance(examples, Located) and self._data.samples:
+        result[:, 0] = document_nats(model, ids, BEGIN, batch_size=self.config.training.batch_size, given=given)
+        if isinstance(examples, Located) and self.resources and self._data.samples:
             rows = np.unique(np.linspace(0, len(ids) - 1, min(self._data.samples, len(ids))).astype(np.int64))
             result[ids.splits[1:][rows] - 1, 1:] = self._sampled(model, examples, rows)
         return result
@@ -400,7 +345,7 @@ class ConditionalGeneration(Application):
         return writer, writer.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        conditions = self._some_conditions(folder, manifest, resources)
+        conditions = self._typical(folder, manifest, resources)
         split = "test" if "test" in manifest.splits else "validation"
         examples = self.examples(folder, manifest, split)
         count = min(2, len(examples["ids"]))
@@ -445,7 +390,8 @@ class ConditionalGeneration(Application):
             pairs = [_pair(row) for row in asked]
             conditions = [_condition(condition, known) for condition, _ in pairs]
             found = call("score", condition=conditions, text=[text for _, text in pairs])
-            return _scores(found, pairs)
+            scored = zip(answering.scores_of(found, [text for _, text in pairs]), pairs, strict=True)
+            return [ConditionalScore(**vars(score), condition=condition) for score, (condition, _) in scored]
         found = call(
             "serving_default",
             condition=[_condition(row, known) for row in asked],
@@ -461,7 +407,7 @@ class ConditionalGeneration(Application):
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
         if isinstance(answer, ConditionalScore):
-            return _score(answer, one_line)
+            return answering.score_line(answer, one_line, heading=f"{answer.condition}: {answer.text}")
         if one_line:
             return "\t".join(answering.escaped(text) for text in answer.texts)
         return ("\n\n" if any("\n" in text for text in answer.texts) else "\n").join(answer.texts)
@@ -476,57 +422,31 @@ class ConditionalGeneration(Application):
 
     # ---- parts
 
-    def _tokenizer_config(self) -> Any:
-        from seqapps.preprocessing.tokenizers import TokenizerConfig
-
-        return TokenizerConfig(**self._data.tokens.model_dump())
-
-    def _given(self, examples: Mapping[str, Ragged]) -> dict[str, NDArray[Any]]:
-        """Returns the condition of every row, by the name of the model's input."""
-        if self._data.condition == "label":
-            return {"label": examples["condition"].values.astype(np.int32)}
-        return {"vector": examples["vector"].values.reshape(-1, self._data.vector_size).astype(np.float32)}
-
     def _writer(self, model: keras.Model, resources: Resources) -> Any:
         from seqapps.modeling.conditional import ConditionalWriter
 
         begin, step = architectures.load(self.config.model.architecture).decoder_of(model, self.config.model)
+        known = resources[self.condition.name]
         if self._data.condition == "label":
-            return ConditionalWriter(begin, step, resources["text"], labels=resources["label"].names)
-        means, deviations = resources["vector"].means, resources["vector"].deviations
-        return ConditionalWriter(begin, step, resources["text"], means=means, deviations=deviations)
+            return ConditionalWriter(begin, step, resources["text"], labels=known.names)
+        return ConditionalWriter(begin, step, resources["text"], means=known.means, deviations=known.deviations)
 
-    def _some_conditions(self, folder: Path, manifest: Manifest, resources: Resources) -> list[Any]:
-        """Returns the most frequent labels, or the vectors of the first rows in original units."""
-        if self._data.condition == "label":
-            labels = resources["label"]
-            order = sorted(range(labels.size), key=lambda place: -labels.counts[place])
-            return [labels.names[place] for place in order[:7]]
-        vectors = self._given(self.examples(folder, manifest, "validation"))["vector"][:3]
-        rows: list[Any] = resources["vector"].undo(vectors).astype(np.float32).tolist()
-        return rows
+    def _typical(self, folder: Path, manifest: Manifest, resources: Resources) -> list[Any]:
+        examples = self.examples(folder, manifest, "validation")
+        return self.condition.typical(examples, resources[self.condition.name])
 
     def _sampled(self, model: keras.Model, examples: Located, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns whether the text drawn for each row is novel, distinct and valid, `<float32>[rows, 3]`.
 
         Texts are drawn at temperature 1: they are what the model believes, not its best.
         """
-        import tensorflow as tf
-
-        from seqapps.preprocessing.checkers import checker, judged
-        from seqapps.preprocessing.resources import load
-        from seqapps.preprocessing.vocabulary import END
-
         known = super().examples(examples.folder, examples.manifest, "train")["ids"]
         longest = int(max(known.lengths.max(initial=1), examples["ids"].lengths.max(initial=1)))
-        files = examples.manifest.vocabularies
-        resources = {name: load(examples.folder / file.folder) for name, file in files.items()}
-        tokenizer = resources["text"]
-        given = {name: values[rows] for name, values in self._given(examples).items()}
-        drawn = self._writer(model, resources).draw(given, length=2 * longest, seed=self.config.seed)
-        texts = tokenizer.decode(tf.ragged.constant(drawn, ragged_rank=1, dtype=tf.int32)).numpy().tolist()
-        seen = {tuple(known.row(row)[known.row(row) != END].tolist()) for row in range(len(known))}
-        return judged(drawn, texts, seen, checker(self._data.checker, self._data.pattern))
+        given = {self.condition.name: self.condition.given(examples)[rows]}
+        sampled: NDArray[np.float32] = self._writer(model, self.resources).judged(
+            given, known, checker(self._data.checker, self._data.pattern), length=2 * longest, seed=self.config.seed
+        )
+        return sampled
 
 
 _NGRAMS = ("kneser_ney", "conditional_ngram")
@@ -557,26 +477,6 @@ def _pair(row: str) -> tuple[str, str]:
     if not tab:
         raise UsageError(f"predict: `--score` wants CONDITION, a tab, and TEXT in each row. Received: {row!r}.")
     return condition, text
-
-
-def _scores(found: Mapping[str, Any], pairs: Sequence[tuple[str, str]]) -> list[Any]:
-    scores = []
-    for row, (condition, text) in enumerate(pairs):
-        length = found["length"][row]
-        units, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
-        total, perplexity = found["total"][row], found["perplexity"][row]
-        scores.append(ConditionalScore(condition, text, tuple(units), tuple(shares), total, perplexity))
-    return scores
-
-
-def _score(answer: ConditionalScore, one_line: bool) -> str:
-    if one_line:
-        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
-    width = max(len(answering.visible(unit)) for unit in answer.units)
-    pairs = zip(answer.units, answer.log_probabilities, strict=True)
-    rows = [f"  {answering.visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
-    heading = f"{answer.condition}: {answer.text}"
-    return "\n".join([heading, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
 
 
 APPLICATION = ConditionalGeneration

@@ -19,9 +19,10 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call
-from seqapps.config import DataConfig, Section
+from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, UsageError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END
 from seqapps.schema import Feature, Schema
 
@@ -36,22 +37,6 @@ if TYPE_CHECKING:
 _UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
 
 
-class Tokens(Section):
-    """How text becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
-
-    Args:
-        unit: `character` (Unicode code points), `word` or `subword` (SentencePiece, learned from the training split).
-        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
-        normalization: Unicode form before anything else.
-        lowercase: Unicode case folding.
-    """
-
-    unit: Literal["character", "word", "subword"] = "word"
-    words: Literal["unicode", "whitespace"] = "unicode"
-    normalization: Literal["none", "NFC", "NFKC"] = "none"
-    lowercase: bool = False
-
-
 class Data(DataConfig):
     """The `data` section of a language model.
 
@@ -63,7 +48,7 @@ class Data(DataConfig):
         ngram_order: order of the Kneser-Ney baseline, whose counts are made in the job; 0 makes none.
     """
 
-    tokens: Tokens = Tokens()
+    tokens: TokenizerConfig = TokenizerConfig()
     vocabulary_size: int = Field(10_000, ge=0)
     min_count: int = Field(1, ge=1)
     keep_empty_lines: bool = False
@@ -101,17 +86,6 @@ class Completions:
     prompt: str
     units: tuple[str, ...]
     probabilities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Score:
-    """How probable a text is: log p of each unit in nats, `<eos>` last, their sum, and exp(-total / units)."""
-
-    text: str
-    units: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-    total: float
-    perplexity: float
 
 
 class LanguageModel(Application):
@@ -155,16 +129,14 @@ class LanguageModel(Application):
     def vocabularies(self, raw: RawBlock) -> Analysis:
         from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._tokenizer_config())
+        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
         return Analysis(counts={"text": counts}, arrays={**arrays, "ends": raw.ends})
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
 
         return {
-            "text": learn_tokenizer(
-                counts["text"], self._tokenizer_config(), self._data.vocabulary_size, self._data.min_count
-            )
+            "text": learn_tokenizer(counts["text"], self._data.tokens, self._data.vocabulary_size, self._data.min_count)
         }
 
     def schema(self) -> Schema:
@@ -324,7 +296,7 @@ class LanguageModel(Application):
                 for text, units, probabilities in zip(texts, found["units"], found["probabilities"], strict=True)
             ]
         if options.score:
-            return _scores(call("score", text=texts), texts)
+            return answering.scores_of(call("score", text=texts), texts)
         found = call(
             "serving_default",
             prompt=texts,
@@ -343,8 +315,8 @@ class LanguageModel(Application):
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
         if isinstance(answer, Completions):
             return _completions(answer, one_line)
-        if isinstance(answer, Score):
-            return _score(answer, one_line)
+        if isinstance(answer, answering.Score):
+            return answering.score_line(answer, one_line)
         return answering.escaped(answer.full_text) if one_line else str(answer.full_text)
 
     @classmethod
@@ -371,21 +343,6 @@ class LanguageModel(Application):
         suggestions = "  ".join(f"{answering.visible(unit)} {share:.1%}" for unit, share in pairs)
         return suggestions if options.complete else f"{suggestions}\n{super().reply(call, row, options, turn)}"
 
-    def _tokenizer_config(self) -> Any:
-        from seqapps.preprocessing.tokenizers import TokenizerConfig
-
-        return TokenizerConfig(**self._data.tokens.model_dump())
-
-
-def _scores(found: Mapping[str, Any], texts: Sequence[bytes]) -> list[Score]:
-    scores = []
-    for row, text in enumerate(texts):
-        length = found["length"][row]
-        units, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
-        total, perplexity = found["total"][row], found["perplexity"][row]
-        scores.append(Score(answering.text_of(text), tuple(units), tuple(shares), total, perplexity))
-    return scores
-
 
 def _completions(answer: Completions, one_line: bool) -> str:
     pairs = list(zip(answer.units, answer.probabilities, strict=True))
@@ -394,15 +351,6 @@ def _completions(answer: Completions, one_line: bool) -> str:
     width = max((len(answering.visible(unit)) for unit in answer.units), default=0)
     rows = [f"  {answering.visible(unit):<{width}}  {probability:8.4%}" for unit, probability in pairs]
     return "\n".join([answer.prompt, *rows])
-
-
-def _score(answer: Score, one_line: bool) -> str:
-    if one_line:
-        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
-    width = max(len(answering.visible(unit)) for unit in answer.units)
-    pairs = zip(answer.units, answer.log_probabilities, strict=True)
-    rows = [f"  {answering.visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
-    return "\n".join([answer.text, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
 
 
 def _told(outputs: Mapping[str, Any], row: int) -> str:

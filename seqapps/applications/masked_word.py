@@ -19,9 +19,10 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call
-from seqapps.config import DataConfig, Section
+from seqapps.config import DataConfig
 from seqapps.errors import ConfigError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
@@ -37,20 +38,14 @@ _SHOWN = 30
 """Words of a row that examples for people begin with."""
 
 
-class Tokens(Section):
-    """How text becomes words; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+class Tokens(TokenizerConfig):
+    """How text becomes words.
 
     Args:
         unit: `word`: a blank stands for one.
-        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
-        normalization: Unicode form before anything else.
-        lowercase: Unicode case folding.
     """
 
     unit: Literal["word"] = "word"
-    words: Literal["unicode", "whitespace"] = "unicode"
-    normalization: Literal["none", "NFC", "NFKC"] = "none"
-    lowercase: bool = False
 
 
 class Data(DataConfig):
@@ -81,17 +76,6 @@ class Filling:
     text: str
     blanks: tuple[tuple[tuple[str, float], ...], ...]
     filled: str
-
-
-@dataclass(frozen=True)
-class WordScores:
-    """How probable each word of a text is given all others: log p in nats, their sum, and exp(-total / words)."""
-
-    text: str
-    words: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-    total: float
-    perplexity: float
 
 
 class MaskedWord(Application):
@@ -130,14 +114,14 @@ class MaskedWord(Application):
     def vocabularies(self, raw: RawBlock) -> Analysis:
         from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._tokenizer_config())
+        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
         return Analysis(counts={"text": counts}, arrays=arrays)
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
 
         size, least = self._data.vocabulary_size, self._data.min_count
-        return {"text": learn_tokenizer(counts["text"], self._tokenizer_config(), size, least)}
+        return {"text": learn_tokenizer(counts["text"], self._data.tokens, size, least)}
 
     def schema(self) -> Schema:
         meaning = "ids of the words of one row"
@@ -297,7 +281,7 @@ class MaskedWord(Application):
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         texts = [answering.raw(row) for row in rows]
         if options.score:
-            return _scores(call("score", text=texts), texts)
+            return answering.scores_of(call("score", text=texts), texts)
         found = call("serving_default", text=texts, k=options.k)
         columns = (found[name] for name in ("blanks", "words", "probabilities", "filled"))
         return [
@@ -311,8 +295,8 @@ class MaskedWord(Application):
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
-        if isinstance(answer, WordScores):
-            return _score(answer, one_line)
+        if isinstance(answer, answering.Score):
+            return answering.score_line(answer, one_line)
         return _filling(answer, one_line)
 
     @classmethod
@@ -326,11 +310,6 @@ class MaskedWord(Application):
                 told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in pairs]
                 lines += [f"  {answering.quoted(text)} -> {'; '.join(told)}"] if told else []
         return ["fills", *lines] if lines else []
-
-    def _tokenizer_config(self) -> Any:
-        from seqapps.preprocessing.tokenizers import TokenizerConfig
-
-        return TokenizerConfig(**self._data.tokens.model_dump())
 
 
 def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
@@ -361,16 +340,6 @@ def _written(tokenizer: Any, unit: int) -> str:
     return text
 
 
-def _scores(found: Mapping[str, Any], texts: Sequence[bytes]) -> list[WordScores]:
-    scores = []
-    for row, text in enumerate(texts):
-        length = found["length"][row]
-        words, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
-        total, perplexity = found["total"][row], found["perplexity"][row]
-        scores.append(WordScores(answering.text_of(text), tuple(words), tuple(shares), total, perplexity))
-    return scores
-
-
 def _filling(answer: Filling, one_line: bool) -> str:
     if one_line:
         return answering.escaped(answer.filled)
@@ -382,15 +351,6 @@ def _filling(answer: Filling, one_line: bool) -> str:
         lines += [f"  blank {number}"] if len(answer.blanks) > 1 else []
         lines += [f"  {word:<{width}}  {probability:8.4%}" for word, probability in blank]
     return "\n".join(lines)
-
-
-def _score(answer: WordScores, one_line: bool) -> str:
-    if one_line:
-        return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.words)}"
-    width = max((len(word) for word in answer.words), default=0)
-    pairs = zip(answer.words, answer.log_probabilities, strict=True)
-    rows = [f"  {word:<{width}}  {nats:9.4f}" for word, nats in pairs]
-    return "\n".join([answer.text, *rows, f"  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"])
 
 
 APPLICATION = MaskedWord

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
-from seqapps.errors import ConfigError, DataError, UsageError, unknown_name
+from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
-from seqapps.preprocessing.series import Parsed, read_series
-from seqapps.preprocessing.series_data import SeriesData
-from seqapps.preprocessing.timeline import iso
-from seqapps.preprocessing.windows import Part, Plan, category, counts_of, cut, joined, parted, recent, sums_of
+from seqapps.preprocessing.series.config import SeriesData
+from seqapps.preprocessing.series.parts import Part, counts_of, irregular, joined, parted, sums_of, with_windows
+from seqapps.preprocessing.series.plan import Plan
+from seqapps.preprocessing.series.reading import Parsed, read_series
+from seqapps.preprocessing.series.recent import chosen, content_of, recent
+from seqapps.preprocessing.series.timeline import around, iso
 from seqapps.schema import Schema
 
 if TYPE_CHECKING:
@@ -143,19 +144,23 @@ class TimeSeries(Application):
 
     def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
         """Returns split name to parts of series, one a row: the column `part` holds `Part.dump`."""
-        shares, validates = self._data.split, bool(self.config.source.validation)
+        config, plan = self.config, self._plan
+        whole_file, how = split and (split != "train" or bool(config.source.validation)), self._data.cut(split)
         found: dict[str, list[tuple[int, bytes]]] = {}
         for row in range(len(raw)):
             parsed = self._parsed(raw, row)
             for series in parsed.series:
-                parts = cut(series, self._plan, parsed.frequency, shares, split=split, validates=validates)
+                if whole_file:
+                    parts = with_windows({split: Part(series, 0, parsed.frequency)}, plan)
+                else:
+                    parts = how.parts(series, plan, parsed.frequency)
                 for name, part in parts.items():
                     found.setdefault(name, []).append((row, part.dump()))
         blocks = {}
         for name, rows in found.items():
-            whole = np.ones(len(rows), np.bool_)
+            all_whole = np.ones(len(rows), np.bool_)
             lines = raw.lines[[row for row, _ in rows]]
-            blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, whole, whole)
+            blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, all_whole, all_whole)
         return blocks
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
@@ -180,12 +185,12 @@ class TimeSeries(Application):
         return {"scaling": scaling_of(sums, (*columns.numbers, *columns.static_numbers), self._plan.logged)}
 
     def schema(self) -> Schema:
-        from seqapps.preprocessing.windowing import schema_of
+        from seqapps.preprocessing.series.windows import schema_of
 
         return schema_of(self._plan)
 
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
-        from seqapps.preprocessing.windowing import encode_windows
+        from seqapps.preprocessing.series.windows import encode_windows
 
         return encode_windows(parted(arrays), self._plan, resources)
 
@@ -219,27 +224,10 @@ class TimeSeries(Application):
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
-        from seqapps.architectures._forecast import Sizes
+        from seqapps.architectures._forecast import sizes_of
 
-        plan, columns = self._plan, self._plan.columns
-
-        def categories(names: tuple[str, ...]) -> tuple[int, ...]:
-            return tuple(manifest.vocabularies[category(name)].size for name in names)
-
-        sizes = Sizes(
-            history=plan.history,
-            features=plan.features,
-            horizon=plan.horizon,
-            targets=len(columns.targets),
-            known=plan.known,
-            static=len(columns.static_numbers),
-            codes=categories(columns.labels),
-            known_codes=categories(tuple(columns.labels[place] for place in columns.known_labels)),
-            static_codes=categories(columns.static_labels),
-        )
-        model: keras.Model = architectures.load(self._model.architecture).build(
-            self._model, sizes=sizes, use_cudnn=use_cudnn
-        )
+        load, sizes = architectures.load(self._model.architecture), sizes_of(self._plan, manifest)
+        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn)
         return model
 
     def criterion(self, manifest: Manifest) -> Objective:
@@ -301,12 +289,17 @@ class TimeSeries(Application):
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns `error_sums` of blocks of windows, `<float64>[blocks, P x V x SUMS]`; see `blocks_of`."""
-        from seqapps.modeling.forecasting import dense, error_sums
+        from seqapps.modeling.forecasting import error_sums
+
+        sums = error_sums(prediction, self._truth(examples), examples["naive"].values, self._model.quantiles)
+        return np.add.reduceat(sums.reshape(len(sums), -1), self.rows(examples), axis=0)
+
+    def _truth(self, examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
+        """Returns what came, in original units, `<float64>[N, P, V]`, not a number where it is missing."""
+        from seqapps.modeling.forecasting import dense
 
         truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
-        scored = dense(examples["scored"]) > 0
-        sums = error_sums(prediction, truth, scored, examples["naive"].values, self._model.quantiles)
-        return np.add.reduceat(sums.reshape(len(sums), -1), self.rows(examples), axis=0)
+        return np.where(dense(examples["scored"]) > 0, truth, np.nan)
 
     def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
         from seqapps.modeling.forecasting import blocks_of
@@ -327,49 +320,31 @@ class TimeSeries(Application):
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
         """Returns the metrics of each step of the horizon, of each target, and what was irregular in training."""
-        from seqapps.modeling.forecasting import figures
+        from seqapps.modeling.forecasting import figure_rows
 
-        errors, quantiles = self._errors(totals), bool(self._model.quantiles)
-
-        def table(title: str, first: str, names: Sequence[str], sums: NDArray[np.float64]) -> Breakdown:
-            found = figures(sums, quantiles=quantiles)
-            rows: list[tuple[str | float, ...]] = [
-                (name, *(float(values[place]) for values in found.values())) for place, name in enumerate(names)
-            ]
-            return Breakdown(title, (first, *found), tuple(rows))
-
+        errors, quantiles, targets = self._errors(totals), bool(self._model.quantiles), self._plan.columns.targets
         tables = []
         if self._plan.horizon > 1:
             steps = [str(step + 1) for step in range(self._plan.horizon)]
-            tables.append(table("by step of the horizon", "step", steps, errors.sum(axis=-2)))
-        targets = self._plan.columns.targets
+            names, rows = figure_rows(steps, errors.sum(axis=-2), quantiles=quantiles)
+            tables.append(Breakdown("by step of the horizon", ("step", *names), rows))
         if len(targets) > 1:
-            tables.append(table("by target", "target", targets, errors.sum(axis=-3)))
-        scaling, steps_of = resources["scaling"], resources["steps"]
-        missing = [
-            (f"no value of {name}", float(sum(steps_of.counts[:2]) - scaling.counts[scaling.names.index(name)]))
-            for name in self._plan.columns.numbers
-        ]
-        kinds = {"inserted": "steps without a line", "regular": "steps with a line", "sorted": "lines out of order"}
-        told = [(kinds[name], float(count)) for name, count in zip(steps_of.names, steps_of.counts, strict=True)]
-        rows: list[tuple[str | float, ...]] = [("step", str(resources["frequency"].names[0])), *told, *missing]
-        return [*tables, Breakdown("the training part", ("what", "count"), tuple(rows))]
+            names, rows = figure_rows(targets, errors.sum(axis=-3), quantiles=quantiles)
+            tables.append(Breakdown("by target", ("target", *names), rows))
+        return [*tables, Breakdown("the training part", ("what", "count"), irregular(self._plan, resources))]
 
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
         from seqapps.modeling.forecast_pictures import draw_errors, draw_forecast
-        from seqapps.modeling.forecasting import dense
 
-        truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
-        truth = np.where(dense(examples["scored"]) > 0, truth, np.nan)
-        last = examples["series"].values == examples["series"].values[-1]
+        truth, last = self._truth(examples), examples["series"].values == examples["series"].values[-1]
         found = {"forecast and truth": folder / "forecast.png"}
         draw_forecast(
             found["forecast and truth"],
             prediction[last],
             truth[last],
-            [times[0] for times in self._times(examples["origin"].values[last], resources)],
+            [times[0] for times in self._times(examples["origin"].values[last], resources, 1)],
             self._plan.columns.targets,
         )
         if self._plan.horizon > 1:
@@ -380,13 +355,9 @@ class TimeSeries(Application):
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        from seqapps.modeling.forecasting import dense
-
-        chosen = np.array(rows, np.int64)
-        some = {name: feature.take(chosen) for name, feature in examples.items()}
-        truth = self.original(dense(some["target"])[..., None], some)[..., 0]
-        truth = np.where(dense(some["scored"]) > 0, truth, np.nan)
-        shown = []
+        shown, places = [], np.array(rows, np.int64)
+        some = {name: feature.take(places) for name, feature in examples.items()}
+        truth = self._truth(some)
         for place, row in enumerate(rows):
             origin = iso(int(some["origin"].values[place]))
             series = some["series"].values[place].decode()
@@ -415,17 +386,12 @@ class TimeSeries(Application):
         examples = self.examples(folder, manifest, split)
         chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
         features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
-        times = self._times(features["origin"].ravel(), resources, first=1 - self._plan.lookback)
+        times = self._times(features["origin"].ravel(), resources, 1 - self._plan.lookback)
         return {"serving_default": [golden_call(self._plan, features, resources, times)], "settings": [{}]}
 
-    def _times(self, origins: NDArray[Any], resources: Resources, first: int = 1) -> list[list[str]]:
+    def _times(self, origins: NDArray[Any], resources: Resources, first: int) -> list[list[str]]:
         """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
-        from seqapps.preprocessing.timeline import Frequency, Grid
-
-        grid = Grid.through(origins.astype(np.int64), Frequency.parse(resources["frequency"].names[0]))
-        numbers, _ = grid.index(origins.astype(np.int64))
-        steps = grid.times(numbers[:, None] + np.arange(first, self._plan.horizon + 1))
-        return np.datetime_as_string(steps.astype("datetime64[s]")).tolist()  # type: ignore[no-any-return]
+        return around(origins.astype(np.int64), resources["frequency"].names[0], first, self._plan.horizon)
 
     # ---- answering
 
@@ -447,9 +413,9 @@ class TimeSeries(Application):
         columns = replace(plan.columns, frequency=settings["frequency"])
         answers = []
         for row in rows:
-            text, where = _content(row)
+            text, where = content_of(row)
             parsed = read_series(text, columns, where)
-            series = _chosen(parsed, options.series, where)
+            series = chosen(parsed, options.series, where)
             try:
                 inputs, times = recent(series, plan, settings["frequency"])
             except ValueError as error:
@@ -503,31 +469,6 @@ class TimeSeries(Application):
 
 def _numbers(values: NDArray[Any]) -> str:
     return " ".join(f"{value:.5g}" for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
-
-
-def _content(row: str | bytes) -> tuple[bytes, str]:
-    """Returns a text, or what stands in the file that it names, and a name for it."""
-    raw = answering.raw(row)
-    if b"\n" in raw:
-        return raw, "the text"
-    if not os.path.isfile(raw):
-        raise UsageError(
-            f"predict: TEXT is the path of a CSV file, or its content. Received: {answering.quoted(raw.decode())}."
-        )
-    return Path(os.fsdecode(raw)).read_bytes(), os.fsdecode(raw)
-
-
-def _chosen(parsed: Parsed, name: str, where: str) -> Any:
-    found = {series.name: series for series in parsed.series}
-    if not found:
-        reasons = sorted({fault.reason for fault in parsed.faults})
-        raise DataError(f"{where} holds no series. Received: {parsed.lines} lines, refused as {', '.join(reasons)}.")
-    if name and name not in found:
-        raise UsageError(unknown_name("predict: `--series`", name, found))
-    if not name and len(found) > 1:
-        allowed = ", ".join(found)
-        raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {allowed}.")
-    return found[name] if name else next(iter(found.values()))
 
 
 APPLICATION = TimeSeries

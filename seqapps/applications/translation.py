@@ -18,9 +18,10 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
-from seqapps.config import DataConfig, Section
+from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, DataError, UsageError, wrong_value
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 from seqapps.schema import Feature, Schema
 
@@ -40,26 +41,25 @@ SHARED = "text"
 _SHOWN_ROWS, _SHOWN_UNITS = 4, 24
 
 
-class Side(Section):
-    """How the text of one side becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+class Side(TokenizerConfig):
+    """How the text of one side becomes units; see `seqapps.preprocessing.units.TokenizerConfig`.
+
+    `subword` gives the text back as it was; normalization `none` keeps every space as it is written, U+00A0 and U+202F
+    too, and NFKC makes plain spaces of them.
 
     Args:
-        unit: `subword` (SentencePiece, learned from the training split; gives the text back as it was), `word` or
-            `character`.
-        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
-        normalization: Unicode form before anything else. `none` keeps every space as it is written, U+00A0 and U+202F
-            too; NFKC makes plain spaces of them.
-        lowercase: Unicode case folding.
         vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
         min_count: rarer units become `<unk>`.
     """
 
     unit: Literal["character", "word", "subword"] = "subword"
-    words: Literal["unicode", "whitespace"] = "unicode"
-    normalization: Literal["none", "NFC", "NFKC"] = "none"
-    lowercase: bool = False
     vocabulary_size: int = Field(8_000, ge=0)
     min_count: int = Field(1, ge=1)
+
+    @property
+    def tokens(self) -> TokenizerConfig:
+        """What a tokenizer is made of."""
+        return TokenizerConfig(**self.model_dump(include=set(TokenizerConfig.model_fields)))
 
 
 class Data(DataConfig):
@@ -110,18 +110,6 @@ class Translation:
     picture: str = ""
 
 
-@dataclass(frozen=True)
-class PairScore:
-    """How probable a given translation is: log p of each unit in nats, `<eos>` last, and exp(-total / units)."""
-
-    source: str
-    text: str
-    units: tuple[str, ...]
-    log_probabilities: tuple[float, ...]
-    total: float
-    perplexity: float
-
-
 class TranslationTask(Application):
     """A recurrent encoder-decoder over words, characters or subwords."""
 
@@ -145,8 +133,7 @@ class TranslationTask(Application):
     def check(self) -> None:
         data = self._data
         for name in SIDES:
-            side: Side = getattr(data, name)
-            if side.unit == "subword" and not side.vocabulary_size:
+            if self._side(name).unit == "subword" and not self._side(name).vocabulary_size:
                 raise ConfigError(f"`data.{name}.vocabulary_size` must be given for subwords. Received: 0.")
         if data.shared_vocabulary and data.source != data.target:
             raise ConfigError(
@@ -181,28 +168,19 @@ class TranslationTask(Application):
         return [sentence_key(text) for text in raw.columns["source"]]
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
-        from seqapps.preprocessing.analysis import analyse_text, pack, scoped
+        from seqapps.preprocessing.pairs import analyse_pairs
 
-        counts: dict[str, tuple[list[bytes], NDArray[np.int64]]] = {}
-        arrays: dict[str, NDArray[Any]] = {}
-        for side in SIDES:
-            texts = raw.columns[side]
-            (units, found), encoded = analyse_text(texts, self._tokenizer_config(side))
-            arrays |= scoped(side, encoded) | scoped(side, pack("raw", texts))
-            before, seen = counts.get(self._vocabulary(side), ([], np.zeros(0, np.int64)))
-            counts[self._vocabulary(side)] = ([*before, *units], np.concatenate([seen, found]))
-        return Analysis(counts=counts, arrays=arrays)
+        return analyse_pairs(raw, {side: (self._vocabulary(side), self._side(side).tokens) for side in SIDES})
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
 
         learned = {}
         for side in SIDES:
-            name, config = self._vocabulary(side), getattr(self._data, side)
+            name, config = self._vocabulary(side), self._side(side)
             if name not in learned:
-                learned[name] = learn_tokenizer(
-                    counts.get(name, {}), self._tokenizer_config(side), config.vocabulary_size, config.min_count
-                )
+                counted = counts.get(name, {})
+                learned[name] = learn_tokenizer(counted, config.tokens, config.vocabulary_size, config.min_count)
         return learned
 
     def schema(self) -> Schema:
@@ -216,15 +194,9 @@ class TranslationTask(Application):
         )
 
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
-        from seqapps.preprocessing.analysis import encode_text, scope, unpack
+        from seqapps.preprocessing.pairs import encode_pairs
 
-        features: dict[str, Ragged] = {}
-        for side in SIDES:
-            own = scope(side, arrays)
-            texts = unpack("raw", own)
-            ends = np.ones(len(texts), np.bool_)
-            features[f"{side}_ids"] = encode_text(own, resources[self._vocabulary(side)], ends=ends)
-            features[side] = Ragged(np.array(texts, dtype=object), np.arange(len(texts) + 1, dtype=np.int64))
+        features = encode_pairs(arrays, {side: resources[self._vocabulary(side)] for side in SIDES})
         return {feature.name: features[feature.name] for feature in self.schema().features}
 
     # ---- batches and model
@@ -431,12 +403,8 @@ class TranslationTask(Application):
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
-        if isinstance(answer, PairScore):
-            if one_line:
-                return f"{answer.total:.6f}\t{answer.perplexity:.6f}\t{len(answer.units)}"
-            pairs = zip(answer.units, answer.log_probabilities, strict=True)
-            units = "  ".join(f"{answering.visible(unit)} {nats:.3f}" for unit, nats in pairs)
-            return f"{units}\n  total {answer.total:.4f} nats, perplexity {answer.perplexity:.4f}"
+        if isinstance(answer, answering.Score):
+            return answering.score_line(answer, one_line)
         if options.n_best == 1:
             return answering.escaped(answer.text) if one_line else str(answer.text)
         if one_line:
@@ -455,11 +423,9 @@ class TranslationTask(Application):
     def _vocabulary(self, side: str) -> str:
         return SHARED if self._data.shared_vocabulary else side
 
-    def _tokenizer_config(self, side: str) -> Any:
-        from seqapps.preprocessing.tokenizers import TokenizerConfig
-
+    def _side(self, side: str) -> Side:
         config: Side = getattr(self._data, side)
-        return TokenizerConfig(**config.model_dump(include=set(TokenizerConfig.model_fields)))
+        return config
 
     def _translator(self, model: keras.Model, resources: Resources) -> Translator:
         from seqapps.modeling.translator import Translator
@@ -488,7 +454,7 @@ def _translation(source: str, found: Mapping[str, Any], row: int, picture: str) 
     return Translation(source, best.text, best.score, best.log_probability, units, alternatives, picture)
 
 
-def _scores(call: Call, texts: Sequence[bytes]) -> list[PairScore]:
+def _scores(call: Call, texts: Sequence[bytes]) -> list[answering.Score]:
     pairs = [text.partition(b"\t") for text in texts]
     missing = [source for source, tab, _ in pairs if not tab]
     if missing:
@@ -496,13 +462,7 @@ def _scores(call: Call, texts: Sequence[bytes]) -> list[PairScore]:
             f"predict: `--score` takes source TAB target. Received: {answering.quoted(answering.text_of(missing[0]))}."
         )
     found = call("score", source=[pair[0] for pair in pairs], target=[pair[2] for pair in pairs])
-    scores = []
-    for row, (source, _, target) in enumerate(pairs):
-        length = found["length"][row]
-        units, shares = found["units"][row][:length], found["log_probabilities"][row][:length]
-        texts_of = answering.text_of(source), answering.text_of(target)
-        scores.append(PairScore(*texts_of, tuple(units), tuple(shares), found["total"][row], found["perplexity"][row]))
-    return scores
+    return answering.scores_of(found, texts)
 
 
 APPLICATION = TranslationTask

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
+from seqapps.manifest import Manifest
+from seqapps.preprocessing.series.plan import Plan, category
 
 
 class ForecastConfig(StackConfig):
@@ -75,6 +77,26 @@ class Sizes:
     codes: tuple[int, ...] = ()
     known_codes: tuple[int, ...] = ()
     static_codes: tuple[int, ...] = ()
+
+
+def sizes_of(plan: Plan, manifest: Manifest) -> Sizes:
+    """Returns the sizes of the windows of a prepared data set."""
+    columns = plan.columns
+
+    def categories(names: tuple[str, ...]) -> tuple[int, ...]:
+        return tuple(manifest.vocabularies[category(name)].size for name in names)
+
+    return Sizes(
+        history=plan.history,
+        features=plan.features,
+        horizon=plan.horizon,
+        targets=len(columns.targets),
+        known=plan.known,
+        static=len(columns.static_numbers),
+        codes=categories(columns.labels),
+        known_codes=categories(tuple(columns.labels[place] for place in columns.known_labels)),
+        static_codes=categories(columns.static_labels),
+    )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import keras
 
 ScoreName = Literal["dot", "general", "additive"]
 
-_NEVER = -1e9
-"""Score of a step that is padding: its weight is exactly 0 in float32."""
+_NEVER = -3e38
+"""Score of a step that is padding, below any other in float32: its weight is exactly 0. Not infinity: a row of padding
+alone has equal weights then, and not NaN."""
 
 
 def attention_keys(score: ScoreName, memory: Any, units: int, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from seqapps.modeling.generation import Sampling, TextDecoder
 from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.checkers import judged
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
-_CELLS = 1 << 22
-"""Most logits of one call: 16 MB."""
 _SHOWN = 20
 _ROWS = 128
 """Texts that are drawn side by side."""
@@ -146,6 +145,27 @@ class ConditionalWriter(TextDecoder):
             texts += [row[(row != PAD) & (row != END)].tolist() for row in written]
         return texts
 
+    def judged(
+        self,
+        given: Mapping[str, NDArray[Any]],
+        known: Ragged,
+        is_valid: Callable[[str], bool] | None,
+        *,
+        length: int,
+        seed: int,
+    ) -> NDArray[np.float32]:
+        """Returns what `checkers.judged` tells of a text drawn for each row, `<float32>[rows, 3]`.
+
+        Args:
+            given, length, seed: see `draw`.
+            known: ids of the texts of the training split: what is not among them is novel.
+            is_valid: says whether a text is well formed; without it none is.
+        """
+        drawn = self.draw(given, length=length, seed=seed)
+        texts = self.tokenizer.decode(tf.ragged.constant(drawn, ragged_rank=1, dtype=tf.int32)).numpy().tolist()
+        seen = {tuple(known.row(row)[known.row(row) != END].tolist()) for row in range(len(known))}
+        return judged(drawn, texts, seen, is_valid)
+
     def _begin(self, condition: Any) -> dict[str, Any]:
         """Gives the states before the first step."""
         if not self.labels:
@@ -157,40 +177,3 @@ class ConditionalWriter(TextDecoder):
             [tf.debugging.assert_non_negative(label, f"`condition` must be a label of the training data: {shown}.")]
         ):
             return dict(self.begin({"label": tf.identity(label)}, training=False))
-
-
-def row_nats(model: keras.Model, ids: Ragged, condition: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Returns -log p of every unit of all rows given the condition of its row, in the order of `ids.values`.
-
-    Args:
-        model: `tokens` and a condition in, `logits <float32>[B, T, V]` out.
-        ids: the rows, `<int>[N]` in all.
-        condition: input name to values, one for each row.
-
-    Returns:
-        `<float32>[N]`, in nats.
-    """
-    spec = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in condition.items()}
-    tokens = tf.TensorSpec([None, None], tf.int32)
-
-    @tf.function(input_signature=[tokens, tokens, spec], autograph=False)  # type: ignore[untyped-decorator]
-    def score(x: Any, y: Any, given: Any) -> Any:
-        logits = tf.cast(model({"tokens": x, **given}, training=False)["logits"], tf.float32)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
-
-    nats = np.empty(len(ids.values), np.float32)
-    order = np.argsort(ids.lengths, kind="stable")
-    order, vocabulary = order[ids.lengths[order] > 0], int(model.output["logits"].shape[-1])
-    while len(order):
-        ahead = ids.lengths[order] * np.arange(1, len(order) + 1)
-        take = max(1, int(np.searchsorted(ahead, max(1, _CELLS // vocabulary), side="right")))
-        rows, order = order[:take], order[take:]
-        batch = ids.take(rows)
-        inside = np.arange(batch.lengths.max()) < batch.lengths[:, None]
-        y = np.full(inside.shape, PAD, np.int32)
-        y[inside] = batch.values
-        x = np.concatenate([np.full((len(rows), 1), BEGIN, np.int32), y[:, :-1]], axis=1)
-        given = {name: tf.constant(values[rows]) for name, values in condition.items()}
-        found = score(tf.constant(x), tf.constant(y), given).numpy()
-        nats[(ids.splits[:-1][rows][:, None] + np.arange(inside.shape[1]))[inside]] = found[inside]
-    return nats

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seqapps.preprocessing.calendars import seconds_of
-from seqapps.preprocessing.window_features import WindowFeatures, original_units
-from seqapps.preprocessing.windows import Plan, category
+from seqapps.preprocessing.series.calendars import seconds_of
+from seqapps.preprocessing.series.features import WindowFeatures, original_units
+from seqapps.preprocessing.series.plan import Plan, category
 
 
 class ForecastServer(tf.Module):  # type: ignore[misc]

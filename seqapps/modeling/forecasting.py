@@ -93,7 +93,6 @@ def dense(feature: Ragged) -> NDArray[Any]:
 def error_sums(
     forecast: NDArray[np.float64],
     truth: NDArray[np.float64],
-    scored: NDArray[np.bool_],
     naive: NDArray[np.float64],
     levels: Sequence[float],
 ) -> NDArray[np.float64]:
@@ -101,8 +100,7 @@ def error_sums(
 
     Args:
         forecast: `[N, P, V, 1 or 1 + Q]` in original units: the point forecast, then the quantiles.
-        truth: `[N, P, V]`.
-        scored: where the truth is known; 0 elsewhere.
+        truth: `[N, P, V]`, not a number where it is missing: all sums are 0 there.
         naive: `[N, V]`, the in-sample error of the seasonal naive forecast.
         levels: of the quantiles; a forecast without them has no pinball loss and no coverage: not a number.
     """
@@ -120,7 +118,7 @@ def error_sums(
         q, apart = np.array(levels), truth[..., None] - forecast[..., 1:]
         found[..., 5] = np.maximum(q * apart, (q - 1.0) * apart).mean(axis=-1)
         found[..., 6] = (truth >= forecast[..., 1]) & (truth <= forecast[..., -1])
-    return np.where(scored[..., None], found, 0.0)
+    return np.where(np.isfinite(truth)[..., None], found, 0.0)
 
 
 def figures(totals: NDArray[np.float64], *, quantiles: bool) -> dict[str, NDArray[np.float64]]:
@@ -139,6 +137,23 @@ def figures(totals: NDArray[np.float64], *, quantiles: bool) -> dict[str, NDArra
         "smape": mean["symmetric"],
     }
     return {**found, "pinball": mean["pinball"], "coverage": mean["covered"]} if quantiles else found
+
+
+def figure_rows(
+    names: Sequence[str], sums: NDArray[np.float64], *, quantiles: bool
+) -> tuple[tuple[str, ...], tuple[tuple[str | float, ...], ...]]:
+    """Returns names of the metrics, and a line of them for each name.
+
+    Args:
+        names: of the lines.
+        sums: `error_sums` of each line, `[names, SUMS]`.
+        quantiles: whether there are any.
+    """
+    found = figures(sums, quantiles=quantiles)
+    rows: list[tuple[str | float, ...]] = [
+        (name, *(float(values[place]) for values in found.values())) for place, name in enumerate(names)
+    ]
+    return tuple(found), tuple(rows)
 
 
 def blocks_of(series: NDArray[Any], steps: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ One window of logits exists at a time, whatever the length of the text. Log-soft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ from seqapps.preprocessing.vocabulary import PAD
 _CELLS = 1 << 24
 """Logits of a window of documents: 64 MiB, so that a vocabulary of 50,000 does not decide how much memory it takes."""
 
-_Step = Callable[[Any, Any, dict[str, Any]], tuple[Any, dict[str, Any]]]
+_Step = Callable[[Any, Any, dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
 def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: int, window: int) -> NDArray[np.float32]:
@@ -56,44 +56,52 @@ def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: i
     x = _streams(np.concatenate([[start], ids[:-1]]), streams, length, windows * window)
     y = _streams(ids, streams, length, windows * window)
     nats = np.empty(x.shape, np.float32)
-    step, states = _compiled(model), zero_states(model, streams)
+    step, states = _compiled(model, {}), zero_states(model, streams)
     for low in range(0, windows * window, window):
         # The last window is filled up after the text, so that every call has one shape; nothing follows it.
         columns = slice(low, low + window)
-        part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states)
+        part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states, {})
         nats[:, columns] = part.numpy()
     return nats[:, :length].reshape(-1)[:units]
 
 
-def document_nats(model: keras.Model, ids: Ragged, start: int, *, batch_size: int) -> NDArray[np.float32]:
+def document_nats(
+    model: keras.Model, ids: Ragged, start: int, *, batch_size: int, given: Mapping[str, NDArray[Any]] | None = None
+) -> NDArray[np.float32]:
     """Returns -log p of every unit of all rows, in the order of `ids.values`, `<float32>[N]`.
 
-    Every row starts with state zero and the input `start`. Rows of like length share a batch.
+    Every row starts with state zero (or the state that its condition sets) and the input `start`. Rows of like length
+    share a batch.
 
     Args:
-        model: tokens and states in, logits and states out.
+        model: tokens, states and what is given in, logits and states out.
         ids: the rows, `<int>[N]` in all.
         start: the unit before the first one of each row.
-        batch_size: rows of one call.
+        batch_size: rows of one call, at most.
+        given: name of an input to its value for each row, `[rows, ...]`, for a model that has a condition.
 
     Raises:
         UsageError: `batch_size` is below 1.
     """
     _check_positive(batch_size=batch_size)
+    given = given or {}
     nats = np.empty(len(ids.values), np.float32)
-    step = _compiled(model)
-    for rows in _by_length(ids.lengths, batch_size):
+    step = _compiled(model, given)
+    for rows in _by_length(ids.lengths, batch_size, _most_steps(model)):
         batch = ids.take(rows)
         inside = np.arange(batch.lengths.max()) < batch.lengths[:, None]
         y = np.full(inside.shape, PAD, np.int32)
         y[inside] = batch.values
         x = np.concatenate([np.full((len(rows), 1), start, np.int32), y[:, :-1]], axis=1)
         places = ids.splits[:-1][rows][:, None] + np.arange(inside.shape[1])
-        nats[places[inside]] = _padded_nats(step, model, x, y)[inside]
+        values = {name: tf.constant(values[rows]) for name, values in given.items()}
+        nats[places[inside]] = _padded_nats(step, model, x, y, values)[inside]
     return nats
 
 
-def _padded_nats(step: _Step, model: keras.Model, x: NDArray[np.int32], y: NDArray[np.int32]) -> NDArray[np.float32]:
+def _padded_nats(
+    step: _Step, model: keras.Model, x: NDArray[np.int32], y: NDArray[np.int32], given: dict[str, Any]
+) -> NDArray[np.float32]:
     """Returns -log p of y given x and state zero, `<float32>[B, T]`, by windows when the logits are too many."""
     rows, length = x.shape
     vocabulary = int(model.output["logits"].shape[-1])
@@ -102,19 +110,25 @@ def _padded_nats(step: _Step, model: keras.Model, x: NDArray[np.int32], y: NDArr
     parts = []
     for low in range(0, length, window):
         columns = slice(low, low + window)
-        part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states)
+        part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states, given)
         parts.append(part.numpy())
     return np.concatenate(parts, axis=1)
 
 
-def _compiled(model: keras.Model) -> _Step:
-    """Returns (x, y, states) -> (-log p of y `<float32>[B, T]`, next states) as one graph for every shape."""
+def _most_steps(model: keras.Model) -> int:
+    """Returns the most rows x longest row of a batch: without states a row cannot be cut into windows."""
+    return 0 if state_sizes(model) else max(1, _CELLS // int(model.output["logits"].shape[-1]))
+
+
+def _compiled(model: keras.Model, given: Mapping[str, NDArray[Any]]) -> _Step:
+    """Returns (x, y, states, given) -> (-log p of y `<float32>[B, T]`, next states) as one graph for every shape."""
     tokens = tf.TensorSpec([None, None], tf.int32)
     states = {name: tf.TensorSpec([None, size], tf.float32) for name, size in state_sizes(model).items()}
+    inputs = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in given.items()}
 
-    @tf.function(input_signature=[tokens, tokens, states])  # type: ignore[untyped-decorator]
-    def step(x: Any, y: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        outputs = model({"tokens": x, **states}, training=False)
+    @tf.function(input_signature=[tokens, tokens, states, inputs])  # type: ignore[untyped-decorator]
+    def step(x: Any, y: Any, states: dict[str, Any], given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        outputs = model({"tokens": x, **states, **given}, training=False)
         logits = tf.cast(outputs["logits"], tf.float32)
         nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
         return nats, {name: tf.cast(outputs[name], tf.float32) for name in states}
@@ -130,12 +144,23 @@ def _streams(line: NDArray[Any], streams: int, length: int, padded: int) -> NDAr
     return np.pad(full.reshape(streams, length), ((0, 0), (0, padded - length)), constant_values=PAD)
 
 
-def _by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Yields row numbers by `batch_size`, the shortest rows first; rows without units are left out."""
+def _by_length(lengths: NDArray[np.int64], batch_size: int, most_steps: int) -> Iterator[NDArray[np.int64]]:
+    """Yields row numbers, the shortest rows first; rows without units are left out.
+
+    Args:
+        lengths: of the rows.
+        batch_size: most rows.
+        most_steps: most rows x longest row (one row at least); 0 sets no limit.
+    """
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
-    for low in range(0, len(order), batch_size):
-        yield order[low : low + batch_size]
+    while len(order):
+        rows = order[:batch_size]
+        if most_steps:
+            fit = np.count_nonzero(lengths[rows] * np.arange(1, len(rows) + 1) <= most_steps)
+            rows = rows[: max(1, int(fit))]
+        yield rows
+        order = order[len(rows) :]
 
 
 def _check_positive(**values: int) -> None:

@@ -152,16 +152,16 @@ class Translator(tf.Module):  # type: ignore[misc]
             source, target: `<string>[B]` each.
 
         Returns:
-            `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their `ids` and
-            `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of the target;
-            `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
+            `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their
+            `target_ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of
+            the target; `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
         """
         source_ids, ids = self._read(self.source, source), self._read(self.target, target)
         nats = self.nats(source_ids, ids)
         total, length = -tf.reduce_sum(nats, axis=1), _lengths(ids)
         return {
             "units": _written(self.target, ids),
-            "ids": ids,
+            "target_ids": ids,
             "source_units": _written(self.source, source_ids),
             "source_ids": source_ids,
             "log_probabilities": -nats,

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.errors import ConfigError
+
 _FIELD = re.compile(r"[A-Za-z]:.*")
 _NOTE = r"[_^=]*[A-Ga-g][,']*"
 _LENGTH = r"\d*(?:/+\d*)?"
@@ -20,6 +22,24 @@ _PARTS = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
+
+
+def check_pattern(name: str, pattern: str) -> None:
+    """Raises where a checker and a pattern do not go together.
+
+    Raises:
+        ConfigError: only one of the two is given, or the pattern is no regular expression.
+    """
+    if (name == "pattern") != bool(pattern):
+        raise ConfigError(
+            f'`data.pattern` goes with `data.checker` = "pattern". Received: checker = {name!r}, '
+            f"pattern = {pattern!r}. "
+            'Example: pattern = "[a-z]+".'
+        )
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"`data.pattern` is no regular expression: {error}. Received: {pattern!r}.") from None
 
 
 def checker(name: str, pattern: str) -> Callable[[str], bool] | None:

@@ -1,9 +1,19 @@
-"""Pairs of sentences: which belong together in a split, and which are too long."""
+"""Pairs of sentences: which belong together in a split, which are too long, and their units on both sides."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.preprocessing.analysis import Counts, analyse_text, encode_text, pack, scope, scoped, unpack
+from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.preprocessing.tokenizers import Tokenizer
+from seqapps.preprocessing.units import TokenizerConfig
 
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
@@ -32,3 +42,32 @@ def refusal(sides: tuple[bytes, ...], units: tuple[str, ...], longest: int) -> s
         if longest and (len(words) if unit == "character" else len(words.split())) > longest:
             return "too-long"
     return ""
+
+
+def analyse_pairs(raw: RawBlock, sides: Mapping[str, tuple[str, TokenizerConfig]]) -> Analysis:
+    """Tokenises both sides once.
+
+    Args:
+        raw: rows with a column for each side.
+        sides: column to its vocabulary and how its text becomes units. Sides of one vocabulary are counted together.
+    """
+    counts: dict[str, Counts] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    for side, (vocabulary, config) in sides.items():
+        texts = raw.columns[side]
+        (units, found), encoded = analyse_text(texts, config)
+        arrays |= scoped(side, encoded) | scoped(side, pack("raw", texts))
+        before, seen = counts.get(vocabulary, ([], np.zeros(0, np.int64)))
+        counts[vocabulary] = ([*before, *units], np.concatenate([seen, found]))
+    return Analysis(counts=counts, arrays=arrays)
+
+
+def encode_pairs(arrays: Mapping[str, NDArray[Any]], tokenizers: Mapping[str, Tokenizer]) -> dict[str, Ragged]:
+    """Returns of each side its units, closed by `<eos>` (`source_ids`), and its text as it was given (`source`)."""
+    features: dict[str, Ragged] = {}
+    for side, tokenizer in tokenizers.items():
+        own = scope(side, arrays)
+        texts = unpack("raw", own)
+        features[f"{side}_ids"] = encode_text(own, tokenizer, ends=np.ones(len(texts), np.bool_))
+        features[side] = Ragged(np.array(texts, dtype=object), np.arange(len(texts) + 1, dtype=np.int64))
+    return features

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
-from seqapps.config import Section
 from seqapps.errors import DataError
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
+
+__all__ = ["FILE_NAME", "SUBWORD_FILE", "Tokenizer", "TokenizerConfig", "normalize", "split"]
 
 FILE_NAME = "tokenizer.json"
 SUBWORD_FILE = "sentencepiece.model"
@@ -25,23 +27,6 @@ SUBWORD_FILE = "sentencepiece.model"
 _OTHER_SPACE = r"[\x{0085}\x{00A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
 """Every space that is not ASCII; an expression that matches none is passed at the speed of a scan."""
 _ALONE = r"([^\pL\pM\pN\pZ\s\x{0085}])"
-
-
-class TokenizerConfig(Section):
-    """How text becomes units.
-
-    Args:
-        unit: `character`, `word` or `subword`.
-        words: `unicode` (runs of letters, marks and digits; every other visible character by itself) or `whitespace`
-            (text that is already tokenised).
-        normalization: Unicode form before anything else.
-        lowercase: Unicode case folding.
-    """
-
-    unit: Literal["character", "word", "subword"] = "word"
-    words: Literal["unicode", "whitespace"] = "unicode"
-    normalization: Literal["none", "NFC", "NFKC"] = "none"
-    lowercase: bool = False
 
 
 class _Pieces(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]

@@ -7,11 +7,11 @@ import math
 
 
 def numbers_of(value: str | bytes) -> list[float] | None:
-    """Returns the finite numbers of a JSON list; None where it is something else."""
+    """Returns the finite numbers of a JSON list, or the one of a number that stands alone; None for anything else."""
     try:
         numbers = json.loads(value)
-    except (ValueError, RecursionError):
+        numbers = numbers if isinstance(numbers, list) else [numbers]
+        found = [float(number) for number in numbers if type(number) in (int, float)]
+    except (ValueError, OverflowError, RecursionError):
         return None
-    if not isinstance(numbers, list) or not all(type(number) in (int, float) for number in numbers):
-        return None
-    return [float(number) for number in numbers] if all(map(math.isfinite, numbers)) else None
+    return found if len(found) == len(numbers) and all(map(math.isfinite, found)) else None

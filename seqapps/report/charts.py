@@ -139,7 +139,7 @@ def lengths(histograms: Mapping[str, Mapping[str, int]]) -> str:
             axes.bar(x, shares, width * 0.92, label=name, color=[BLUE, ORANGE, GREY][place % 3])
         axes.set_xticks(range(len(bounds)), [_span(bound) for bound in bounds], rotation=35 if len(bounds) > 7 else 0)
         axes.set_title("rows by length, % of the split", loc="left", fontsize=11)
-        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.99), ncols=3, borderaxespad=0)
+        axes.legend(frameon=False)
         return _svg(drawing)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps.preprocessing.calendars import calendar_features
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.scaling import Scaling
-from seqapps.preprocessing.windows import Plan, category
+from seqapps.preprocessing.series.calendars import calendar_features
+from seqapps.preprocessing.series.plan import Plan, category
 
 
 class WindowFeatures(tf.Module):  # type: ignore[misc]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError, unknown_name
-from seqapps.preprocessing.timeline import NO_TIME, Frequency, Grid, infer, parse_times
+from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, infer, parse_times
 
 _MOST_STEPS_A_LINE = 1_000
 """A grid with more steps for a line is a wrong time or a wrong frequency, and would fill the memory."""
@@ -25,7 +25,7 @@ _MOST_STEPS_A_LINE = 1_000
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file are what; see `seqapps.applications.time_series.Data`."""
+    """Which columns of a file are what; see `config.SeriesData`."""
 
     time: tuple[str, ...]
     targets: tuple[str, ...]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from seqapps.config import DataConfig, SourceConfig, SplitConfig
 from seqapps.errors import ConfigError, unknown_name
-from seqapps.preprocessing.series import Columns
-from seqapps.preprocessing.timeline import Frequency
-from seqapps.preprocessing.windows import Plan
+from seqapps.preprocessing.series.parts import Cut
+from seqapps.preprocessing.series.plan import Plan
+from seqapps.preprocessing.series.reading import Columns
+from seqapps.preprocessing.series.timeline import Frequency
 
 _PLAIN_NAME = re.compile(r"[\w. -]+")
 
@@ -20,7 +21,13 @@ _PLAIN_NAME = re.compile(r"[\w. -]+")
 class SeriesData(DataConfig):
     """The `data` section of a series. Its split is always by time: the last steps of every series are the test.
 
+    Lines that do not make a regular series are reported, and handled always in this way: lines out of order are sorted
+    and counted; of two lines with one time the first stands, the second is refused; a line whose time is not on the
+    grid is refused; a step without a line is inserted, all its values missing.
+
     Args:
+        fold: `[k, K]`: of K equal pieces of the test part the k-th is measured, all before it is trained and validated
+            on, and what comes after it is left out. `seqapps backtest` takes one after another.
         time: the column of the time; of several, their texts are joined by a space.
         time_format: of `datetime.strptime`; empty for ISO 8601.
         time_prefix: put before the text of the time, such as "190" for a file whose years begin at 1.
@@ -50,6 +57,7 @@ class SeriesData(DataConfig):
 
     split: SplitConfig = SplitConfig(by="time")
     max_row_bytes: int = Field(1 << 30, ge=1)
+    fold: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1)
     time: tuple[str, ...]
     time_format: str = ""
     time_prefix: str = ""
@@ -117,6 +125,10 @@ class SeriesData(DataConfig):
             logged=self.log,
         )
 
+    def cut(self, split: str) -> Cut:
+        """Returns where a file is divided that the configuration puts into `split`; empty when it puts it nowhere."""
+        return Cut(self.split.validation, 0.0 if split else self.split.test, self.fold)
+
     def check(self, source: SourceConfig) -> None:
         """Raises for fields that do not go together.
 
@@ -130,6 +142,11 @@ class SeriesData(DataConfig):
             )
         if self.split.by != "time":
             raise ConfigError(f"A series is divided by time. Received: `data.split.by` = {self.split.by!r}.")
+        if self.fold[0] > self.fold[1] or (self.fold[1] > 1 and (source.test or not self.split.test)):
+            raise ConfigError(
+                "`data.fold` = [k, K] is the k-th of K pieces of the test part that `data.split.test` cuts. Received: "
+                f"{list(self.fold)}, with {'`source.test`' if source.test else f'a share of {self.split.test:g}'}."
+            )
         if self.keep:
             raise ConfigError("`data.keep` is for rows of text; a window has no raw row. Slice by `series` instead.")
         if self.frequency:

@@ -10,9 +10,11 @@ import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from seqapps.errors import DataError
 from seqapps.preprocessing.blocks import Ragged
-from seqapps.preprocessing.window_features import WindowFeatures
-from seqapps.preprocessing.windows import Arrays, Part, Plan
+from seqapps.preprocessing.series.features import WindowFeatures
+from seqapps.preprocessing.series.parts import Arrays, Part
+from seqapps.preprocessing.series.plan import Plan
 from seqapps.schema import Feature, Schema
 
 _CELLS = 1 << 22
@@ -42,7 +44,18 @@ def schema_of(plan: Plan) -> Schema:
 
 
 def encode_windows(parts: Sequence[Part], plan: Plan, resources: Mapping[str, Any]) -> dict[str, Ragged]:
-    """Returns every feature of `schema_of` for the windows of all parts, in order of time inside a part."""
+    """Returns every feature of `schema_of` for the windows of all parts, in order of time inside a part.
+
+    Raises:
+        DataError: a part has another step than the training part.
+    """
+    step = resources["frequency"].names[0]
+    for part in parts:
+        if part.frequency != step:
+            raise DataError(
+                f"Series {part.series.name!r} has another step than the training part. Received: {part.frequency}. "
+                f"Allowed: {step}. Remedy: other files in `source`, or set `data.frequency`."
+            )
     schema, make = schema_of(plan), WindowFeatures(plan, resources)
     blocks = [block for part in parts for block in _blocks(part, plan, make, resources)]
     features = {}

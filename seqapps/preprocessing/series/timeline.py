@@ -156,6 +156,15 @@ class Grid:
         return days * _DAY + self.second
 
 
+def around(origins: NDArray[np.int64], frequency: str, first: int, last: int) -> list[list[str]]:
+    """Returns the times of steps around each origin, from step `first` to step `last` (0 is the origin), ISO 8601."""
+    grid = Grid.through(origins, Frequency.parse(frequency))
+    numbers, _ = grid.index(origins)
+    steps = grid.times(numbers[:, None] + np.arange(first, last + 1))
+    texts: list[list[str]] = np.datetime_as_string(steps.astype("datetime64[s]")).tolist()
+    return texts
+
+
 def infer(steps: NDArray[np.int64], times: NDArray[np.int64]) -> Frequency | None:
     """Returns the step of a series: the median distance, in calendar months where the times keep their day.
 

@@ -1,0 +1,200 @@
+"""Series to training, validation and test part, cut by time, and what is counted of a part.
+
+Validation and test keep the steps before them as context, so that their first forecast has a whole history; targets
+never stand in two parts.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.preprocessing.scaling import logarithm, moments, naive_errors
+from seqapps.preprocessing.series.plan import Plan, category
+from seqapps.preprocessing.series.reading import Series
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a series.
+
+    Args:
+        series: its steps.
+        context: how many of the first ones belong to the part before.
+        frequency: name of the step.
+    """
+
+    series: Series
+    context: int
+    frequency: str
+
+    def origins(self, plan: Plan) -> NDArray[np.int64]:
+        """Returns the steps at which a forecast begins, `<int64>[windows]`."""
+        return np.arange(max(self.context, plan.history), len(self.series) - plan.horizon + 1, plan.stride)
+
+    def dump(self) -> bytes:
+        """Returns the part as bytes."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **joined([self]))
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, data: bytes) -> Part:
+        """Returns what `dump` gave."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return parted(dict(arrays))[0]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a series is divided: training steps, then validation, then test.
+
+    Args:
+        validation, test: shares of the steps.
+        fold: (k, K): of K equal pieces of the test steps the k-th is the test; all before it is for training and
+            validation, what comes after it is left out. Taken for k = 1 .. K this is the rolling origin of Tashman
+            2000, "Out-of-sample tests of forecasting accuracy", sec. 3, with a new training at each.
+    """
+
+    validation: float
+    test: float
+    fold: tuple[int, int] = (1, 1)
+
+    def borders(self, steps: int) -> tuple[int, int, int, int]:
+        """Returns the first step of each part, and the step after the last."""
+        number, count = self.fold
+        start = 1.0 - self.test * (count - number + 1) / count
+        end = 1.0 - self.test * (count - number) / count
+        return 0, round(steps * (start - self.validation)), round(steps * start), round(steps * end)
+
+    def parts(self, series: Series, plan: Plan, frequency: str) -> dict[str, Part]:
+        """Returns split name to the part of a series, left out where it holds no window."""
+        borders, found = self.borders(len(series)), {}
+        for place, name in enumerate(("train", "validation", "test")):
+            context = min(borders[place], plan.lookback) if place else 0
+            piece = _slice(series, borders[place] - context, borders[place + 1])
+            found[name] = Part(piece, context, frequency)
+        return with_windows(found, plan)
+
+
+def with_windows(parts: Mapping[str, Part], plan: Plan) -> dict[str, Part]:
+    """Returns the parts that hold a window."""
+    return {name: part for name, part in parts.items() if len(part.origins(plan))}
+
+
+def _slice(series: Series, low: int, high: int) -> Series:
+    return Series(
+        series.name,
+        series.times[low:high],
+        series.numbers[low:high],
+        series.labels[low:high],
+        series.static_numbers,
+        series.static_labels,
+        series.gaps,
+        series.unordered,
+    )
+
+
+def joined(parts: Sequence[Part]) -> Arrays:
+    """Returns parts as a few arrays, end to end."""
+    each = [part.series for part in parts]
+    return {
+        "numbers": np.concatenate([series.numbers for series in each]),
+        "times": np.concatenate([series.times for series in each]),
+        "labels": np.concatenate([series.labels for series in each]),
+        "splits": np.cumsum([0, *(len(series) for series in each)]),
+        "context": np.array([part.context for part in parts], np.int64),
+        "names": np.array([series.name.encode() for series in each], np.bytes_),
+        "frequencies": np.array([part.frequency.encode() for part in parts], np.bytes_),
+        "static_numbers": np.stack([series.static_numbers for series in each]),
+        "static_labels": np.stack([series.static_labels for series in each]),
+        "counts": np.array([[series.gaps, series.unordered] for series in each], np.int64),
+    }
+
+
+def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
+    """Returns what `joined` was given."""
+    parts = []
+    for row, (low, high) in enumerate(zip(arrays["splits"][:-1], arrays["splits"][1:], strict=True)):
+        series = Series(
+            arrays["names"][row].decode(),
+            arrays["times"][low:high],
+            arrays["numbers"][low:high],
+            arrays["labels"][low:high],
+            arrays["static_numbers"][row],
+            arrays["static_labels"][row],
+            int(arrays["counts"][row, 0]),
+            int(arrays["counts"][row, 1]),
+        )
+        parts.append(Part(series, int(arrays["context"][row]), arrays["frequencies"][row].decode()))
+    return parts
+
+
+# ---- what is counted
+
+
+def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
+    """Returns the sums of `moments` and `naive_errors` over the steps of the parts, context left out."""
+    columns, totals = plan.columns, Arrays()
+    own = [part.series.numbers[part.context :] for part in parts]
+    names = (*columns.numbers, *columns.static_numbers)
+    for place, name in enumerate(names):
+        if place < len(columns.numbers):
+            values = np.concatenate([numbers[:, place] for numbers in own])
+        else:
+            values = np.array([part.series.static_numbers[place - len(columns.numbers)] for part in parts])
+        values = logarithm(values[:, None], (name,), plan.logged)[:, 0]
+        totals |= moments(name, values[np.isfinite(values)])
+    for place, name in enumerate(columns.targets):
+        errors = [naive_errors(name, numbers[:, place], max(plan.season, 1)) for numbers in own]
+        totals[f"naive/{name}"] = np.sum([error[f"naive/{name}"] for error in errors], axis=0)
+    return totals
+
+
+def counts_of(parts: Sequence[Part], plan: Plan) -> dict[str, tuple[list[bytes], NDArray[np.int64]]]:
+    """Returns how often each category, each frequency, and each kind of irregular step occurs, context left out."""
+    columns = plan.columns
+    found: dict[str, tuple[list[bytes], NDArray[np.int64]]] = {}
+    for place, name in enumerate(columns.labels):
+        values = np.concatenate([part.series.labels[part.context :, place] for part in parts])
+        found[category(name)] = _counted(values[values != b""])
+    for place, name in enumerate(columns.static_labels):
+        values = np.array([part.series.static_labels[place] for part in parts], np.bytes_)
+        found[category(name)] = _counted(values[values != b""])
+    steps = np.array([len(part.series) - part.context for part in parts])
+    found["frequency"] = _counted(np.repeat([part.frequency.encode() for part in parts], steps))
+    empty = sum(int(np.isnan(part.series.numbers[part.context :]).all(axis=1).sum()) for part in parts)
+    late = sum(part.series.unordered for part in parts)
+    found["steps"] = ([b"inserted", b"regular", b"sorted"], np.array([empty, int(steps.sum()) - empty, late]))
+    return found
+
+
+def irregular(plan: Plan, resources: Mapping[str, Any]) -> tuple[tuple[str, str | float], ...]:
+    """Returns the step of the training part, and how many of its steps were irregular, for people.
+
+    Args:
+        plan: what a window holds.
+        resources: `frequency` and `steps`, the labels of what `counts_of` gave, and `scaling`.
+    """
+    kinds = {"inserted": "steps without a line", "regular": "steps with a line", "sorted": "lines out of order"}
+    scaling, found = resources["scaling"], resources["steps"]
+    counts = dict(zip(found.names, found.counts, strict=True))
+    steps = counts.get("inserted", 0) + counts.get("regular", 0)
+    seen = dict(zip(scaling.names, scaling.counts, strict=True))
+    return (
+        ("step", str(resources["frequency"].names[0])),
+        *((told, float(counts.get(name, 0))) for name, told in kinds.items()),
+        *((f"no value of {name}", float(steps - seen[name])) for name in plan.columns.numbers),
+    )
+
+
+def _counted(values: NDArray[Any]) -> tuple[list[bytes], NDArray[np.int64]]:
+    names, counts = np.unique(values, return_counts=True)
+    return names.tolist(), counts.astype(np.int64)

@@ -1,0 +1,99 @@
+"""The last steps of a file to the inputs of the served graph."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqapps import answering
+from seqapps.errors import DataError, UsageError, unknown_name
+from seqapps.preprocessing.series.plan import Plan
+from seqapps.preprocessing.series.reading import Parsed, Series
+from seqapps.preprocessing.series.timeline import Frequency, Grid
+
+
+def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], list[int]]:
+    """Returns what the served graph takes to forecast what follows a series, and the times from the last step of the
+    history to the last that is forecast.
+
+    The history ends at the last step that has a target; later lines give the known columns.
+
+    Args:
+        series: at least one step with a target.
+        plan: what a window holds.
+        frequency: name of the step.
+
+    Raises:
+        ValueError: says what is missing.
+    """
+    columns = plan.columns
+    seen = np.flatnonzero(np.isfinite(series.numbers[:, : len(columns.targets)]).any(axis=1))
+    if not len(seen):
+        raise ValueError(f"no line holds a number in {' or '.join(columns.targets)}")
+    end, grid = int(seen[-1]) + 1, Grid.through(series.times, Frequency.parse(frequency))
+    index = grid.index(series.times)[0]
+    steps = np.arange(index[end - 1] + 1 - plan.lookback, index[end - 1] + 1 + plan.horizon)
+    times = grid.times(steps)
+    numbers = np.full((len(steps), len(columns.numbers)), np.nan)
+    labels = np.full((len(steps), len(columns.labels)), b"", series.labels.dtype)
+    place = index - steps[0]
+    inside = (place >= 0) & (place < len(steps))
+    numbers[place[inside]], labels[place[inside]] = series.numbers[inside], series.labels[inside]
+    now = plan.lookback
+    if columns.known and end + plan.horizon > len(series):
+        raise ValueError(
+            f"`data.known` needs {plan.horizon} lines after the last target, with "
+            f"{', '.join(columns.known)}. Received: {len(series) - end}"
+        )
+    inputs: dict[str, Any] = {"history": [numbers[:now].tolist()]}
+    if columns.labels:
+        inputs["labels"] = [labels[:now].tolist()]
+    if plan.calendar:
+        inputs["times"] = [np.datetime_as_string(times.astype("datetime64[s]")).tolist()]
+    if columns.known_numbers:
+        inputs["known"] = [numbers[now:, columns.known_numbers].tolist()]
+    if columns.known_labels:
+        inputs["known_labels"] = [labels[now:, columns.known_labels].tolist()]
+    if columns.static_numbers:
+        inputs["static"] = [series.static_numbers.tolist()]
+    if columns.static_labels:
+        inputs["static_labels"] = [series.static_labels.tolist()]
+    return inputs, times[now - 1 :].tolist()
+
+
+def content_of(row: str | bytes) -> tuple[bytes, str]:
+    """Returns a text, or what stands in the file that it names, and a name for it.
+
+    Raises:
+        UsageError: a text of one line that names no file.
+    """
+    raw = answering.raw(row)
+    if b"\n" in raw:
+        return raw, "the text"
+    if not os.path.isfile(raw):
+        raise UsageError(
+            f"predict: TEXT is the path of a CSV file, or its content. Received: {answering.quoted(raw.decode())}."
+        )
+    return Path(os.fsdecode(raw)).read_bytes(), os.fsdecode(raw)
+
+
+def chosen(parsed: Parsed, name: str, where: str) -> Series:
+    """Returns the series of a file that is to be forecast: the one of that name, or the only one.
+
+    Raises:
+        DataError: there is none; says why its lines were refused.
+        UsageError: an unknown name, or none where there are several; lists them.
+    """
+    found = {series.name: series for series in parsed.series}
+    if not found:
+        reasons = sorted({fault.reason for fault in parsed.faults})
+        raise DataError(f"{where} holds no series. Received: {parsed.lines} lines, refused as {', '.join(reasons)}.")
+    if name and name not in found:
+        raise UsageError(unknown_name("predict: `--series`", name, found))
+    if not name and len(found) > 1:
+        allowed = ", ".join(found)
+        raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {allowed}.")
+    return found[name] if name else next(iter(found.values()))

@@ -1,0 +1,36 @@
+"""`seqapps backtest`: the same training at later and later origins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqapps.__main__ import main
+from seqapps.manifest import read_manifest
+
+CONTRACTS = Path(__file__).parent / "contracts"
+
+
+def test_backtest_trains_at_every_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+    words = ["backtest", str(CONTRACTS / "time_series.toml"), "--folds", "2", "--workspace", str(tmp_path), "--quiet"]
+    assert main([*words, "--set", "training.epochs=1", "--set", "data.horizon=1"]) == 0
+    shown = capsys.readouterr().out
+    assert "rmse at 2 origins" in shown
+    assert "the model is best in " in shown
+    folds = json.loads((tmp_path / "backtests" / "time_series.json").read_text())["folds"]
+    # The last 12 of 60 days of two shops: two folds of six. A day on which a shop has no line is no window.
+    assert [(fold["split"], fold["unit"]) for fold in folds] == [("test", "step")] * 2
+    manifests = [read_manifest(path.parent) for path in sorted(tmp_path.glob("prepared/*/manifest.json"))]
+    assert [manifest.splits["test"].rows for manifest in manifests] == [12, 12]
+    assert [manifest.splits["train"].rows for manifest in manifests] == [57, 69]
+    assert not (tmp_path / "exports").exists()
+
+
+def test_backtest_is_for_series(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["backtest", "configs/language_model/python_docs.toml"]) == 2
+    assert "`data.fold` is no field of language_model" in capsys.readouterr().err

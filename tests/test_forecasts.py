@@ -1,0 +1,348 @@
+"""Forecasts: their metrics and losses by hand, their baselines, and a file's way through preparation to an answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_allclose, assert_array_equal
+from rich.console import Console
+
+from pipelines.prepare import prepare
+from seqapps import baselines, registry, training
+from seqapps.applications import application_of, config_from, load_config
+from seqapps.applications.time_series import Forecast, TimeSeries
+from seqapps.baselines.linear_autoregression import solve
+from seqapps.errors import ConfigError, DataError, UsageError
+from seqapps.manifest import Manifest, read_manifest
+from seqapps.modeling.feedback import FeedbackCell
+from seqapps.modeling.forecasting import (
+    absolute_error,
+    blocks_of,
+    dense,
+    error_sums,
+    figures,
+    pinball_loss,
+    squared_error,
+)
+from seqapps.preprocessing.blocks import Ragged
+from seqapps.serving import check
+from seqapps.trained import load_resources
+from seqapps.workspace import Workspace
+
+NAN = np.nan
+CONTRACTS = Path(__file__).parent / "contracts"
+
+
+def figures_of(forecast: Any, truth: Any, naive: float = 2.0, levels: tuple[float, ...] = ()) -> dict[str, float]:
+    """The figures of windows of one step and one target."""
+    point = np.array(forecast, np.float64).reshape(len(truth), 1, 1, -1)
+    sums = error_sums(point, np.array(truth, np.float64)[:, None, None], np.full((len(truth), 1), naive), levels)
+    found = figures(sums.sum(axis=(0, 1, 2)), quantiles=bool(levels))
+    return {name: float(value) for name, value in found.items()}
+
+
+# ---- metrics
+
+
+def test_figures_by_hand() -> None:
+    # Errors 1, 3, 0 of truths 2, 10, 0; the fourth truth is missing.
+    found = figures_of([3.0, 7.0, 0.0, 99.0], [2.0, 10.0, 0.0, NAN])
+    assert found["mae"] == pytest.approx(4 / 3)
+    assert found["rmse"] == pytest.approx((10 / 3) ** 0.5)
+    assert found["mase"] == pytest.approx(2 / 3)  # 4/3 over the naive error of 2
+    assert found["smape"] == pytest.approx((200 * 1 / 5 + 200 * 3 / 17 + 0) / 3)
+    assert list(found) == ["mae", "rmse", "mase", "smape"]
+
+
+def test_quantile_figures_by_hand() -> None:
+    # Point, then the quantiles 0.1, 0.5, 0.9. Truth 5 lies between 1 and 8; truth 9 above 8.
+    found = figures_of([[4, 1, 4, 8], [4, 1, 4, 8]], [5.0, 9.0], levels=(0.1, 0.5, 0.9))
+    first = (0.1 * 4 + 0.5 * 1 + 0.1 * 3) / 3
+    second = (0.1 * 8 + 0.5 * 5 + 0.9 * 1) / 3
+    assert found["pinball"] == pytest.approx((first + second) / 2)
+    assert found["coverage"] == 0.5
+
+
+def test_what_a_system_does_not_give_is_no_number() -> None:
+    found = figures_of([4.0], [5.0], levels=(0.1, 0.5, 0.9))
+    assert np.isnan(found["pinball"])
+    assert np.isnan(found["coverage"])
+    assert np.isnan(figures_of([4.0], [5.0], naive=NAN)["mase"])
+
+
+def test_losses_by_hand() -> None:
+    outputs = {"forecast": tf.constant([[[[1.0, 4.0]]]])}
+    y = tf.constant([[[3.0]]])
+    assert squared_error(outputs, y).numpy().tolist() == [[[4.0]]]
+    assert absolute_error(outputs, y).numpy().tolist() == [[[2.0]]]
+    assert_allclose(pinball_loss((0.2, 0.9), outputs, y), [[[(0.2 * 2 + 0.1 * 1) / 2]]], rtol=1e-6)
+
+
+def test_the_quantile_is_where_the_pinball_loss_is_least() -> None:
+    sample = tf.constant(np.random.default_rng(3).exponential(size=(999, 1, 1)), tf.float32)
+    grid = np.linspace(0.0, 4.0, 801)
+    losses = [
+        float(tf.reduce_mean(pinball_loss((0.8,), {"forecast": tf.fill([1, 1, 1, 1], at)}, sample))) for at in grid
+    ]
+    assert grid[int(np.argmin(losses))] == pytest.approx(np.quantile(sample, 0.8), abs=0.01)
+
+
+def test_blocks_hold_neighbours_of_one_series() -> None:
+    names = np.array([b"a"] * 7 + [b"b"] * 3, object)
+    assert blocks_of(names, 3).tolist() == [0, 3, 6, 7]
+    assert blocks_of(names, 1).tolist() == [0, 2, 4, 6, 7, 9]
+    assert blocks_of(names[:0], 1).tolist() == []
+
+
+# ---- architectures
+
+
+def test_decoder_is_the_loop_that_one_would_write() -> None:
+    keras.utils.set_random_seed(3)
+    cell = FeedbackCell("gru", (5,), targets=2, answers=3, point=1, cumulative=True)
+    inputs = np.random.default_rng(1).normal(size=(4, 6, 3 + 6)).astype(np.float32)
+    state, last = np.zeros((4, 5), np.float32), np.ones((4, 2), np.float32)
+    found = keras.layers.RNN(cell, return_sequences=True)(inputs, initial_state=[state, last])
+    for step in range(6):
+        x = np.concatenate([inputs[:, step, :3], last], axis=1)
+        output, state = cell.cells[0](x, [state])
+        state = state[0] if isinstance(state, list) else state
+        values = inputs[:, step, 3:] + np.asarray(cell.dense(output))
+        values = values.reshape(4, 2, 3) + last[:, :, None]
+        assert_allclose(found[:, step], values.reshape(4, 6), atol=1e-5)
+        last = values[:, :, 1]
+
+
+# ---- a file's way
+
+
+class Subject(NamedTuple):
+    """The application of `contracts/time_series.toml`, and its prepared folder."""
+
+    application: TimeSeries
+    folder: Path
+    manifest: Manifest
+
+    def examples(self, split: str) -> dict[str, Ragged]:
+        return self.application.examples(self.folder, self.manifest, split)
+
+
+def subject_of(folder: Path, *overrides: str) -> Subject:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+        config = load_config(CONTRACTS / "time_series.toml", overrides)
+    prepared = prepare(config, Workspace(folder), console=Console(quiet=True))
+    application = application_of(config)
+    assert isinstance(application, TimeSeries)
+    return Subject(application, prepared, read_manifest(prepared))
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return subject_of(tmp_path_factory.mktemp("series"))
+
+
+@pytest.fixture(scope="module")
+def model(subject: Subject) -> keras.Model:
+    training.configure(subject.application.config)
+    built = subject.application.build(subject.manifest)
+    for variable in built.trainable_variables:  # not the zeros that some begin with
+        variable.assign(variable + tf.random.stateless_normal(variable.shape, [7, 7], stddev=0.1))
+    return built
+
+
+def test_a_hundredfold_future_changes_nothing_in_training(subject: Subject, tmp_path: Path) -> None:
+    lines = (CONTRACTS / "time_series.csv").read_text().splitlines()
+    header, rows = lines[0], [line.split(",") for line in lines[1:]]
+    days = sorted({row[0] for row in rows})
+    first = days[round(len(days) * 0.8)]
+    for row in rows:
+        if row[0] >= first:
+            row[2:4] = [str(float(cell) * 100) if cell.replace(".", "").isdigit() else cell for cell in row[2:4]]
+    (tmp_path / "future.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    other = subject_of(tmp_path / "workspace", f"source.files=['{tmp_path / 'future.csv'}']")
+    assert other.manifest.vocabularies["scaling"].facts == subject.manifest.vocabularies["scaling"].facts
+    for split, same in (("train", True), ("validation", True), ("test", False)):
+        before, after = subject.examples(split), other.examples(split)
+        equal = [np.array_equal(before[name].values, after[name].values) for name in ("history", "target")]
+        assert equal == [same, same], split
+
+
+def test_every_baseline_by_hand(subject: Subject) -> None:
+    ground = baselines.Ground(
+        config=subject.application.config,
+        folder=subject.folder,
+        manifest=subject.manifest,
+        examples=subject.examples,
+        report=lambda line: None,
+    )
+    test = subject.examples("test")
+    past = subject.application.original(dense(test["history"])[:, :, :2, None], test)[..., 0]
+    found = {name: baselines.load(name)(ground).predict(test)[..., 0] for name in subject.application.baselines()}
+    assert list(found) == ["persistence", "drift", "seasonal_naive", "linear_autoregression"]
+    steps = np.arange(1, 4)[None, :, None]
+    assert_allclose(found["persistence"], np.repeat(past[:, -1:], 3, axis=1), rtol=1e-5)
+    assert_allclose(found["drift"], past[:, -1:] + steps * (past[:, -1:] - past[:, :1]) / 6, rtol=1e-5)
+    # History and season are both seven days. The last three features of the history say what was there of sales, price.
+    seen = dense(test["history"])[:, :3, -3:-1] > 0
+    assert_allclose(found["seasonal_naive"][seen], past[:, :3][seen], rtol=1e-4)
+    assert np.isfinite(found["linear_autoregression"]).all()
+
+
+def test_linear_autoregression_finds_the_coefficients() -> None:
+    random, values = np.random.default_rng(5), [1.0, 0.5]
+    for noise in random.normal(scale=0.1, size=4_000):
+        values.append(0.3 + 0.5 * values[-1] - 0.3 * values[-2] + noise)
+    y = np.array(values)
+    x = np.stack([np.ones(len(y) - 2), y[:-2], y[1:-1]], axis=1)
+    assert_allclose(solve(x, y[2:, None], np.ones((len(y) - 2, 1)), 0.0)[:, 0], [0.3, -0.3, 0.5], atol=0.05)
+
+
+def test_penalised_least_squares_is_that_of_scikit_learn() -> None:
+    from sklearn.linear_model import Ridge
+
+    random = np.random.default_rng(5)
+    x, y = random.normal(size=(50, 4)), random.normal(size=(50, 2))
+    weights = np.ones((50, 2))
+    weights[::3, 1] = 0.0
+    found = solve(np.concatenate([np.ones((50, 1)), x], axis=1), y, weights, 2.0)
+    for answer in (0, 1):
+        rows = weights[:, answer] > 0
+        ridge = Ridge(alpha=2.0).fit(x[rows], y[rows, answer])
+        assert_allclose(found[:, answer], [ridge.intercept_, *ridge.coef_], rtol=1e-8)
+
+
+def test_quantiles_increase_and_the_median_is_the_forecast(subject: Subject, model: keras.Model) -> None:
+    found = subject.application.predict(model, subject.examples("test"))
+    assert (np.diff(found[..., 1:], axis=-1) >= 0).all()
+    assert_array_equal(found[..., 0], found[..., 2])
+
+
+# ---- answers
+
+Call = Callable[..., dict[str, Any]]
+NORTH = argparse.Namespace(series="north")
+
+
+@pytest.fixture(scope="module")
+def call(subject: Subject, model: keras.Model) -> Call:
+    resources = load_resources(subject.folder / "vocabularies", subject.manifest)
+    _, signatures = subject.application.signatures(model, resources)
+
+    def answer(signature: str, **inputs: Any) -> dict[str, Any]:
+        return check.answer(tf, signatures[signature], inputs)
+
+    return answer
+
+
+def file_until(origin: str, ahead: int) -> str:
+    """The lines up to an origin, and those of the next days without what only the future tells."""
+    lines = (CONTRACTS / "time_series.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    days = sorted({row[0] for row in rows})
+    last = days[days.index(origin) + ahead]
+    kept = [[row[0], row[1], "", "", "", *row[5:]] if row[0] > origin else row for row in rows if row[0] <= last]
+    return "\n".join([lines[0], *map(",".join, kept)]) + "\n"
+
+
+def test_a_file_is_answered_as_its_window_is_evaluated(subject: Subject, model: keras.Model, call: Call) -> None:
+    test = subject.examples("test")
+    expected = subject.application.predict(model, test)
+    north = np.flatnonzero(test["series"].values == b"north")[0]
+    origin = str(np.datetime64(int(test["origin"].values[north]), "s").astype("datetime64[D]"))
+    (found,) = TimeSeries.answer(call, [file_until(origin, 3)], NORTH, 0)
+    assert (found.series, found.origin, found.targets) == ("north", origin, ("sales", "price"))
+    assert found.times == tuple(str(np.datetime64(origin) + day) for day in (1, 2, 3))
+    assert_allclose(found.values, expected[north, ..., 0], rtol=1e-4)
+    assert_allclose(found.quantiles, expected[north, ..., 1:], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("row", "series", "message"),
+    [
+        ("no-such-file.csv", "north", 'TEXT is the path of a CSV file, or its content. Received: "no-such-file.csv"'),
+        ((CONTRACTS / "time_series.csv").read_text(), "", "holds 2 series: say which by `--series`. Allowed: north"),
+        ((CONTRACTS / "time_series.csv").read_text(), "nroth", "Nearest: north"),
+    ],
+)
+def test_wrong_calls_are_told(call: Call, row: str, series: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TimeSeries.answer(call, [row], argparse.Namespace(series=series), 0)
+
+
+def test_a_file_that_cannot_be_forecast_is_told(call: Call) -> None:
+    text = (CONTRACTS / "time_series.csv").read_text()
+    with pytest.raises(DataError, match="needs 3 lines after the last target, with open"):
+        TimeSeries.answer(call, [text], NORTH, 0)
+    with pytest.raises(DataError, match=r"holds no series\. Received: 1 lines, refused as bad-time"):
+        TimeSeries.answer(call, [text.splitlines()[0] + "\nnever,north,1,2,clear,1,120\n"], NORTH, 0)
+
+
+def test_an_answer_for_people() -> None:
+    answer = Forecast("", "2000-01-31", ("2000-02-29",), ("y",), ((1.5,),), (0.1, 0.5, 0.9), (((1.0, 1.5, 2.25),),))
+    assert TimeSeries.line(answer, NORTH, one_line=True) == "2000-02-29\t1.5\t1\t1.5\t2.25"
+    assert TimeSeries.line(answer, NORTH, one_line=False).splitlines() == [
+        "time          y  0.1  0.5   0.9",
+        "2000-02-29  1.5    1  1.5  2.25",
+    ]
+
+
+def test_pictures_are_drawn(subject: Subject, model: keras.Model, tmp_path: Path) -> None:
+    test = subject.examples("test")
+    resources = load_resources(subject.folder / "vocabularies", subject.manifest)
+    found = subject.application.pictures(subject.application.predict(model, test), test, resources, tmp_path)
+    assert set(found) == {"forecast and truth", "error by step"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in found.values())
+
+
+# ---- configurations
+
+
+def config_of(**data: Any) -> Any:
+    tables = {"application": "time_series", "source": {"files": ["x.csv"]}}
+    return config_from({**tables, "data": {"time": "t", "targets": ["y"], **data}}, "test")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"fold": [3, 2]}, r"`data.fold` = \[k, K\] is the k-th of K pieces .* Received: \[3, 2\]"),
+        ({"fold": [1, 2], "split": {"test": 0.0}}, "with a share of 0"),
+        ({"covariates": ["y"]}, "Column `y` stands in two"),
+        ({"log": ["z"]}, "`data.log`: column"),
+        ({"frequency": "hourly"}, "a number and one of s, min, h, d, w, M"),
+        ({"split": {"by": "row"}}, "divided by time"),
+    ],
+)
+def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(**data)
+
+
+def test_all_series_have_one_step(subject: Subject) -> None:
+    with pytest.raises(DataError, match=r"All series must have one step. Received: 1d \(60 steps\), 1h \(9 steps\)"):
+        subject.application.learn({"frequency": {b"1h": 9, b"1d": 60}})
+
+
+def test_registry_knows_arrays_of_doubles(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda history: {"forecast": history[:, -1]},
+        input_signature=[tf.TensorSpec([None, 4, 2], tf.float64, "history")],
+    )
+    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
+    assert registry._signature(tmp_path).inputs.to_dict() == [
+        {
+            "name": "history",
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "double"}},
+            "required": False,
+        }
+    ]
