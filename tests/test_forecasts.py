@@ -22,6 +22,7 @@ from seqapps.baselines.linear_autoregression import solve
 from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.modeling.feedback import FeedbackCell
+from seqapps.modeling.forecast_pictures import apart
 from seqapps.modeling.forecasting import (
     absolute_error,
     blocks_of,
@@ -292,6 +293,12 @@ def test_an_answer_for_people() -> None:
         "time          y  0.1  0.5   0.9",
         "2000-02-29  1.5    1  1.5  2.25",
     ]
+
+
+def test_windows_that_are_drawn_do_not_overlap() -> None:
+    days = np.datetime64("2000-01-01", "s") + np.arange(9)[:, None] * 86_400 + np.arange(3) * 86_400
+    assert apart(days) == [8, 5, 2]
+    assert apart(days[[0, 1, 6, 7]]) == [3, 1]
 
 
 def test_pictures_are_drawn(subject: Subject, model: keras.Model, tmp_path: Path) -> None:

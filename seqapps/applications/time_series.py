@@ -344,7 +344,7 @@ class TimeSeries(Application):
             found["forecast and truth"],
             prediction[last],
             truth[last],
-            [times[0] for times in self._times(examples["origin"].values[last], resources, 1)],
+            self._times(examples["origin"].values[last], resources, 1),
             self._plan.columns.targets,
         )
         if self._plan.horizon > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,11 @@ from numpy.typing import NDArray
 
 _INCHES = 0.3
 _LARGEST = 24.0
+_FONTS = (
+    "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+)  # fmt: skip
+"""Where a glyph is looked for, in this order; the first one comes with matplotlib."""
 
 
 class Panel(NamedTuple):
@@ -28,7 +34,19 @@ class Panel(NamedTuple):
 
 
 def draw_attention(panels: Sequence[Panel], path: Path) -> Path:
-    """Writes a PNG with one matrix beside the other, and returns its path."""
+    """Writes a PNG with one matrix beside the other, and returns its path.
+
+    Scripts that no installed font of _FONTS has (Korean without any of them) are drawn as boxes.
+    """
+    from matplotlib import font_manager, rc_context
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    with rc_context({"font.family": [name for name in _FONTS if name in installed]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        return _draw(panels, path)
+
+
+def _draw(panels: Sequence[Panel], path: Path) -> Path:
     from matplotlib.figure import Figure
 
     wide = [1.2 + _INCHES * len(panel.source) for panel in panels]

@@ -9,50 +9,66 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_STEPS = 400
+_MOST_WINDOWS = 400
 _MOST_TARGETS = 4
-_SHOWN_ORIGINS = 4
 
 
 def draw_forecast(
-    path: Path, prediction: NDArray[Any], truth: NDArray[Any], times: Sequence[str], targets: Sequence[str]
+    path: Path,
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    times: Sequence[Sequence[str]],
+    targets: Sequence[str],
 ) -> None:
-    """Draws the last windows of a series: the truth as a line, forecasts over it, the outer quantiles as a band.
+    """Draws the end of a series: the truth as a line, forecasts over it, the outer quantiles as a band.
 
-    Of windows of one step all are drawn; of longer ones a few that do not overlap.
+    Forecasts of one step are one line; of several, windows that do not overlap are drawn, the last one among them.
 
     Args:
         path: where the file is written; its folder is made.
         prediction: `[N, P, V, 1 or 1 + Q]` in original units.
         truth: `[N, P, V]`, not a number where missing.
-        times: of the first step of each window, ISO 8601.
+        times: of the P steps of each window, ISO 8601, in order.
         targets: names of the V targets.
     """
     from matplotlib.figure import Figure
 
-    steps, shown = truth.shape[1], min(len(targets), _MOST_TARGETS)
-    first = np.array(times, "datetime64[s]")[-_MOST_STEPS:]
-    prediction, truth = prediction[-_MOST_STEPS:], truth[-_MOST_STEPS:]
+    prediction, truth = prediction[-_MOST_WINDOWS:], truth[-_MOST_WINDOWS:]
+    moments, steps = np.array(times[-_MOST_WINDOWS:], "datetime64[s]"), truth.shape[1]
+    shown, windows = min(len(targets), _MOST_TARGETS), apart(moments)
     figure = Figure(figsize=(11, 2.2 + 2.4 * shown), layout="constrained")
-    grid = figure.subplots(shown, 1, squeeze=False)[:, 0]
-    chosen = np.unique(np.linspace(0, len(first) - 1, _SHOWN_ORIGINS).astype(int))
-    step = (first[1:] - first[:-1]).min() if len(first) > 1 else np.timedelta64(1, "D")
-    for target, axes in enumerate(grid):
-        axes.plot(first, truth[:, 0, target], color="#303030", lw=1, label="truth")
-        windows = [(first, prediction[:, 0, target])]
-        if steps > 1:
-            windows = [(first[at] + np.arange(steps) * step, prediction[at, :, target]) for at in chosen]
-        for place, (moments, values) in enumerate(windows):
-            label = "forecast" if not place else None
-            axes.plot(moments, values[:, 0], color="#d6604d", lw=1.2, label=label)
+    for target, axes in enumerate(figure.subplots(shown, 1, squeeze=False)[:, 0]):
+        when = np.concatenate([moments[:, 0], moments[-1, 1:]])
+        axes.plot(when, np.concatenate([truth[:, 0, target], truth[-1, 1:, target]]), color="#303030", lw=1)
+        parts = [(moments[at], prediction[at, :, target]) for at in windows]
+        if steps == 1:
+            parts = [(moments[:, 0], prediction[:, 0, target])]
+        for place, values in parts:
+            axes.plot(place, values[:, 0], color="#d6604d", lw=1.2)
             if values.shape[1] > 2:
-                band = "lowest to highest quantile" if not place else None
-                axes.fill_between(moments, values[:, 1], values[:, -1], color="#d6604d", alpha=0.2, lw=0, label=band)
-        axes.set_title(str(targets[target]) + (" one step ahead" if steps == 1 else f" {steps} steps ahead"))
+                axes.fill_between(place, values[:, 1], values[:, -1], color="#d6604d", alpha=0.2, lw=0)
+        axes.set_title(
+            str(targets[target]) + (" one step ahead" if steps == 1 else f" {steps} steps ahead"), loc="left"
+        )
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left")
+    names = ["truth", "forecast", *(["lowest to highest quantile"] if prediction.shape[-1] > 2 else [])]
+    drawn = [*figure.axes[0].lines[:2], *figure.axes[0].collections[:1]]
+    figure.legend(drawn, names, loc="outside upper right", ncols=len(names), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=110)
+
+
+def apart(moments: NDArray[np.datetime64]) -> list[int]:
+    """Returns windows that do not overlap, the last one first.
+
+    Args:
+        moments: times of the steps of each window, in order, `<datetime64>[N, P]`.
+    """
+    found: list[int] = []
+    for place in range(len(moments) - 1, -1, -1):
+        if not found or moments[place, -1] < moments[found[-1], 0]:
+            found.append(place)
+    return found
 
 
 def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: Sequence[str]) -> None:

@@ -51,7 +51,8 @@ class SeriesData(DataConfig):
             mean of the training part before the first) or `reject` (such a window is left out). A missing target is
             never scored.
         indicators: tell the model which values of the history were there.
-        log: columns whose log(1 + value) is standardised; the forecast comes back in original units.
+        log: columns whose log(1 + value) is standardised. The forecast comes back in original units; of a target it is
+            the mean of the logarithm turned back, which lies below the mean.
         objective: the metric that decides.
     """
 
