@@ -211,7 +211,8 @@ def _inside(model: Path) -> Path:
 def _signature(saved_model: Path) -> Any:
     """Returns MLflow's schema of a SavedModel: inputs with a batch axis are columns, single values are parameters.
 
-    The cells of a column with further axes are nested lists. A parameter's default is what the first golden example of its signature gives.
+    The cells of a column with further axes are nested lists. A parameter's default is what the first golden example
+    of its signature gives.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema

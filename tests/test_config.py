@@ -36,7 +36,8 @@ def message(file: Path, *overrides: str) -> str:
 
 def test_unknown_key_names_the_nearest(file: Path) -> None:
     assert message(file, "evaluation.stream=2") == (
-        "`evaluation.stream` does not exist. Received: 'stream'. Allowed: streams, window. Nearest: streams."
+        "`evaluation.stream` does not exist. Received: 'stream'. Allowed: beam, bleu_tokenizer, length_penalty, "
+        "max_length, streams, window. Nearest: streams."
     )
 
 
@@ -126,7 +127,8 @@ def test_all_mistakes_are_told_at_once(file: Path) -> None:
 
 def test_unknown_application(file: Path) -> None:
     assert message(file, "application=language_mode") == (
-        "application does not exist. Received: 'language_mode'. Allowed: language_model. Nearest: language_model."
+        "application does not exist. Received: 'language_mode'. Allowed: conditional_generation, language_model, "
+        "masked_word, sequence_tagging, text_classification, time_series, translation. Nearest: language_model."
     )
 
 

@@ -32,7 +32,7 @@ class Deadly:
 
     def __init__(self, batches: Any, kill_at: int) -> None:
         self._batches, self._kill_at = batches, kill_at
-        for name in ("steps", "tokens", "batch_size", "carries"):
+        for name in ("steps", "tokens", "batch_size", "carries", "padding"):
             setattr(self, name, getattr(batches, name))
 
     def dataset(self, epoch: int, start: int = 0) -> Any:

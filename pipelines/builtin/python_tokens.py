@@ -1,8 +1,8 @@
 """Statements of the standard library, and what each of their words is there for: JSON lines with `text` and `spans`.
 
 A row is one logical line of a module, such as `def dumps(obj, *, indent=None):`, written in one line; equal ones are
-one row. Lines with f-strings are left out: what is inside them is code to some versions of Python and text to others. The
-spans are exact: where Python's own parser sees names, numbers, texts and keywords, and what it takes them for.
+one row. Lines with f-strings are left out: what is inside them is code to some versions of Python and text to others.
+The spans are exact: where Python's own parser sees names, numbers, texts and keywords, and what it takes them for.
 
     function    the name that `def` defines           class      the name that `class` defines
     parameter   of a function or a lambda             call       a name or an attribute that is called

@@ -8,12 +8,13 @@ forecasting accuracy". Nothing is promoted. What is done already is not done aga
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.table import Table
 
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     found, folders = [], {}
     for number in range(1, arguments.folds + 1):
         name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
-        overrides = [*arguments.overrides, f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}"]
+        own = [f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}", f"promotion.model={name}"]
+        overrides = [*arguments.overrides, *own]
         fold = argparse.Namespace(**{**vars(arguments), "overrides": overrides})
         whole.say(f"backtest: fold {number} of {arguments.folds}")
         evaluation, folders[f"fold {number}"] = _evaluated(journey_of(fold, console))
@@ -92,13 +94,11 @@ def table(evaluations: list[Evaluation]) -> Table:
     return made
 
 
-def _evaluated(journey: Journey) -> tuple[Evaluation, object]:
-    """Returns the evaluation of a fold, and its folder. Without tuning: the configuration is taken as it is."""
+def _evaluated(journey: Journey) -> tuple[Evaluation, Path]:
+    """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is taken as it is."""
     from seqapps.commands import evaluate, prepare, train
     from seqapps.evaluation import read_evaluation
 
-    config = journey.config
-    journey = replace(journey, config=config.model_copy(update={"tuning": type(config.tuning)(algorithm="none")}))
     prepared = prepare.stage(journey).outputs[0]
     trained = train.stage(journey, prepared)
     folder = evaluate.stage(journey, prepared, trained).outputs[0]
