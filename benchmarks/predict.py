@@ -45,8 +45,8 @@ def make(folder: Path, units: list[int], size: int) -> Path:
     import tensorflow as tf
 
     from seqapps.architectures import stacked
+    from seqapps.graphs.text_generator import TextGenerator
     from seqapps.manifest import write_json
-    from seqapps.modeling.generation import TextGenerator
     from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
     from seqapps.preprocessing.vocabulary import END, SPECIALS, Vocabulary
 

@@ -25,8 +25,8 @@ from seqapps.applications.conditional_generation import ConditionalGeneration, C
 from seqapps.architectures import conditional
 from seqapps.baselines import Ground, conditional_ngram
 from seqapps.errors import ConfigError, UsageError
+from seqapps.graphs.conditional_writer import ConditionalWriter
 from seqapps.manifest import Manifest, VocabularyFile, read_manifest
-from seqapps.modeling.conditional import ConditionalWriter
 from seqapps.modeling.conditions import LabelCode
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.checkers import checker, is_abc, is_identifier, judged

@@ -19,19 +19,12 @@ from seqapps import baselines, registry, training
 from seqapps.applications import application_of, config_from, load_config
 from seqapps.applications.time_series import Forecast, TimeSeries
 from seqapps.baselines.linear_autoregression import solve
+from seqapps.drawing.forecasts import apart
 from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.manifest import Manifest, read_manifest
+from seqapps.metrics.forecasting import blocks_of, dense, error_sums, figures
 from seqapps.modeling.feedback import FeedbackCell
-from seqapps.modeling.forecast_pictures import apart
-from seqapps.modeling.forecasting import (
-    absolute_error,
-    blocks_of,
-    dense,
-    error_sums,
-    figures,
-    pinball_loss,
-    squared_error,
-)
+from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.serving import check
 from seqapps.trained import load_resources

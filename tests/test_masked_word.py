@@ -20,9 +20,9 @@ from seqapps.applications.masked_word import Filling, MaskedWord
 from seqapps.architectures import two_sided
 from seqapps.baselines import Ground, neighbour_counts, unigram_word
 from seqapps.errors import ConfigError, UsageError
+from seqapps.graphs.blank_filler import BlankFiller, blanked, marks, word_ranks
 from seqapps.manifest import Manifest, VocabularyFile
-from seqapps.modeling.blanks import BlankFiller, blanked, marks, word_ranks
-from seqapps.modeling.ranks import ranked
+from seqapps.metrics.ranks import ranked
 from seqapps.modeling.two_sided import Blanks
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from seqapps.errors import ConfigError, DataError
-from seqapps.modeling.forecasting import dense
+from seqapps.metrics.forecasting import dense
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
 from seqapps.preprocessing.series.calendars import calendar_features, seconds_of

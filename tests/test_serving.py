@@ -22,7 +22,7 @@ from seqapps import serving
 from seqapps.answering import batch_seed
 from seqapps.applications import application_of
 from seqapps.errors import DataError, RunError
-from seqapps.modeling.generation import TextGenerator
+from seqapps.graphs.text_generator import TextGenerator
 from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from seqapps.errors import DataError
-from seqapps.modeling.tagging_metrics import span_metrics, statistics, token_metrics, type_table
+from seqapps.metrics.tagging import span_metrics, statistics, token_metrics, type_table
 from seqapps.preprocessing.spans import (
     Scheme,
     Span,

@@ -25,7 +25,7 @@ from seqapps.applications.text_classification import Classification, TextClassif
 from seqapps.baselines import Ground
 from seqapps.errors import ConfigError, DataError
 from seqapps.manifest import Manifest, read_manifest
-from seqapps.modeling.classification import (
+from seqapps.metrics.classification import (
     class_table,
     confusion,
     metrics,
@@ -415,6 +415,10 @@ def test_several_labels(several: Prepared, tmp_path: Path) -> None:
     assert none.labels == ()
     assert TextClassification.line(none, options, one_line=False).startswith("(no label)")
     assert multi_hot(several.examples("test")["labels"], 2).sum() == several.examples("test")["labels"].values.size - 1
+    # A model without attention pooling is saved without that signature.
+    module, signatures = application.signatures(model, several.resources)
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=signatures)
+    assert list(tf.saved_model.load(str(tmp_path / "saved")).signatures) == ["serving_default"]
 
 
 def test_vectors_reach_a_fresh_model_and_no_trained_one(several: Prepared, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
 from seqapps.errors import ConfigError, UsageError
+from seqapps.graphs.translator import Search, Translator, golden_calls, reference_nats, translate_rows
 from seqapps.manifest import Manifest, VocabularyFile
-from seqapps.modeling import translation_metrics
+from seqapps.metrics import translation as translation_metrics
 from seqapps.modeling.scheduled_sampling import ScheduledSampling
-from seqapps.modeling.translator import Search, Translator, golden_calls, reference_nats, translate_rows
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.pairs import sentence_key
 from seqapps.preprocessing.tokenizers import Tokenizer
@@ -498,9 +498,11 @@ def test_attention_is_drawn_for_every_row(served: Exported, tmp_path: Path) -> N
         assert looked["source_units"][row][:width] == [*SOURCES[row], "<eos>"]
 
 
-def test_what_a_model_without_attention_lacks() -> None:
-    found = prepared(model={"attention": "none"})
-    model = found.application.build(found.manifest, use_cudnn=False)
+def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:
+    found, model, call = exported(tmp_path / "model", attention="none")
+    assert len(call("score", source=["ab"], target=["b"])["total"]) == 1
+    with pytest.raises(KeyError, match="attend"):
+        call("attend", source=["ab"], target=["b"])
     assert not Translator(model, found.resources["source"], found.resources["target"]).attends
     calls = golden_calls(["a"], ["b"], attends=False)
     assert sorted(calls) == ["sample", "score", "serving_default"]

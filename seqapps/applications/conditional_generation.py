@@ -423,7 +423,7 @@ class ConditionalGeneration(Application):
     # ---- parts
 
     def _writer(self, model: keras.Model, resources: Resources) -> Any:
-        from seqapps.modeling.conditional import ConditionalWriter
+        from seqapps.graphs.conditional_writer import ConditionalWriter
 
         begin, step = architectures.load(self.config.model.architecture).decoder_of(model, self.config.model)
         known = resources[self.condition.name]

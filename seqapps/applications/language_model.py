@@ -187,7 +187,7 @@ class LanguageModel(Application):
 
         @cache
         def generator() -> Any:
-            from seqapps.modeling.generation import TextGenerator
+            from seqapps.graphs.text_generator import TextGenerator
 
             return TextGenerator(model, resources["text"], start=self.start)
 
@@ -254,13 +254,13 @@ class LanguageModel(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.modeling.generation import TextGenerator
+        from seqapps.graphs.text_generator import TextGenerator
 
         generator = TextGenerator(model, resources["text"], start=self.start)
         return generator, generator.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.modeling.generation import golden_calls
+        from seqapps.graphs.text_generator import golden_calls
 
         split = "test" if "test" in manifest.splits else "validation"
         return golden_calls(self.examples(folder, manifest, split)["ids"], resources["text"])

@@ -179,13 +179,13 @@ class MaskedWord(Application):
 
         @cache
         def ready() -> tuple[Any, list[str]]:
-            from seqapps.modeling.blanks import BlankFiller
+            from seqapps.graphs.blank_filler import BlankFiller
 
             ids = self.examples(folder, manifest, "validation")["ids"]
             return BlankFiller(model, resources["text"]), _with_blanks(ids, resources["text"], count, blanks=1)
 
         def sample(epoch: int) -> str:
-            from seqapps.modeling.blanks import suggestions
+            from seqapps.graphs.blank_filler import suggestions
 
             filler, texts = ready()
             return suggestions(filler, texts, k=4) if texts else ""
@@ -200,15 +200,15 @@ class MaskedWord(Application):
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p in nats, rank and best word at every word of the split, each the only blank of its row.
 
-        `<float32>[words, 3]`, see `seqapps.modeling.ranks.ranked`.
+        `<float32>[words, 3]`, see `seqapps.metrics.ranks.ranked`.
         """
-        from seqapps.modeling.blanks import word_ranks
+        from seqapps.graphs.blank_filler import word_ranks
 
         return word_ranks(model, examples["ids"], int(model.output["logits"].shape[-1]) - 1)
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns (nats, words, words at rank 1, words at ranks 1 to 5) of each row."""
-        from seqapps.modeling.ranks import NATS, RANK
+        from seqapps.metrics.ranks import NATS, RANK
 
         ids = examples["ids"]
         columns = [prediction[:, NATS], np.ones(len(prediction)), prediction[:, RANK] <= 1, prediction[:, RANK] <= 5]
@@ -234,8 +234,8 @@ class MaskedWord(Application):
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
         """Returns rows with a blank at the word that was least expected."""
-        from seqapps.modeling.blanks import blanked
-        from seqapps.modeling.ranks import BEST, NATS
+        from seqapps.graphs.blank_filler import blanked
+        from seqapps.metrics.ranks import BEST, NATS
 
         tokenizer, ids = resources["text"], examples["ids"]
         cells = []
@@ -251,7 +251,7 @@ class MaskedWord(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.modeling.blanks import BlankFiller
+        from seqapps.graphs.blank_filler import BlankFiller
 
         filler = BlankFiller(model, resources["text"])
         return filler, filler.signatures()
@@ -314,7 +314,7 @@ class MaskedWord(Application):
 
 def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
     """Returns rows that lie evenly over `ids`, with some of their known words of letters replaced by blanks."""
-    from seqapps.modeling.blanks import blanked
+    from seqapps.graphs.blank_filler import blanked
 
     is_word = np.array([token.isalpha() for token in tokenizer.vocabulary.tokens])
     found = []

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from seqapps.applications import Resources
     from seqapps.data import Batches
+    from seqapps.graphs.text_tagger import SplitTagger
     from seqapps.manifest import Manifest
     from seqapps.modeling.losses import Objective
-    from seqapps.modeling.tagging import SplitTagger
     from seqapps.preprocessing.tagged_rows import Annotation
     from seqapps.preprocessing.tokenizers import TokenizerConfig
     from seqapps.preprocessing.word_features import WordEncoder
@@ -285,8 +285,8 @@ class SequenceTagging(Application):
             resources["vectors"].fill(model.get_layer("embedding"))
 
     def criterion(self, manifest: Manifest) -> Objective:
+        from seqapps.graphs.text_tagger import tag_losses
         from seqapps.modeling.losses import Objective
-        from seqapps.modeling.tagging import tag_losses
 
         return Objective(self.objective, self.direction, tag_losses, None)
 
@@ -297,26 +297,26 @@ class SequenceTagging(Application):
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the tag of every token of the split, `<int32>[tokens]`."""
-        from seqapps.modeling.tagging import SplitTagger
+        from seqapps.graphs.text_tagger import SplitTagger
 
         if self._tagger is None or self._tagger.model is not model:
             self._tagger = SplitTagger(model)
         return self._tagger(examples)
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns what `seqapps.modeling.tagging_metrics` counts of each sentence."""
-        from seqapps.modeling.tagging_metrics import statistics
+        """Returns what `seqapps.metrics.tagging` counts of each sentence."""
+        from seqapps.metrics.tagging import statistics
 
         expected, tags = examples["tags"], TagSet.of_size(int(examples["tag_count"].values[0]), self._scheme)
         return statistics(prediction, expected.values, examples["unknown"].values, expected.splits, tags)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        from seqapps.modeling.tagging_metrics import span_metrics, token_metrics
+        from seqapps.metrics.tagging import span_metrics, token_metrics
 
         return ({} if self._scheme == "none" else span_metrics(totals)) | token_metrics(totals)
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
-        from seqapps.modeling.tagging_metrics import type_table
+        from seqapps.metrics.tagging import type_table
 
         rows = type_table(totals, type_names(resources["tags"].names, self._scheme))
         kind = "tag" if self._scheme == "none" else "type"
@@ -325,7 +325,7 @@ class SequenceTagging(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.modeling.confusion_picture import draw_confusion
+        from seqapps.drawing.confusion import draw_confusion
 
         if self._scheme != "none":
             return {}
@@ -356,7 +356,7 @@ class SequenceTagging(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.modeling.tagging import TextTagger
+        from seqapps.graphs.text_tagger import TextTagger
 
         names = resources["tags"].names
         tags = TagSet.of_size(len(names), self._scheme)

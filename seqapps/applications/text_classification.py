@@ -317,8 +317,8 @@ class TextClassification(Application):
         return found
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns what `seqapps.modeling.classification` sums of each row."""
-        from seqapps.modeling.classification import multi_hot, multi_statistics, single_statistics
+        """Returns what `seqapps.metrics.classification` sums of each row."""
+        from seqapps.metrics.classification import multi_hot, multi_statistics, single_statistics
 
         labels = examples["labels"]
         if not self._data.multi_label:
@@ -328,7 +328,7 @@ class TextClassification(Application):
         return multi_statistics(prediction, multi_hot(labels, prediction.shape[1]), unseen)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        from seqapps.modeling.classification import metrics
+        from seqapps.metrics.classification import metrics
 
         found = metrics(totals, calibrated=not self._data.multi_label)
         return {name: found.pop(name) for name in (self.objective,)} | found
@@ -337,7 +337,7 @@ class TextClassification(Application):
         return [text.decode() for text in examples["label"].values.tolist()] if field == "label" else None
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
-        from seqapps.modeling.classification import class_table
+        from seqapps.metrics.classification import class_table
 
         rows = class_table(totals, resources["label"].names, calibrated=not self._data.multi_label)
         return [Breakdown("classes", ("label", "rows", "precision", "recall", "F1"), rows)]
@@ -345,8 +345,8 @@ class TextClassification(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.modeling.classification import confusion
-        from seqapps.modeling.confusion_picture import draw_confusion
+        from seqapps.drawing.confusion import draw_confusion
+        from seqapps.metrics.classification import confusion
 
         if self._data.multi_label:
             return {}
@@ -358,7 +358,7 @@ class TextClassification(Application):
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        from seqapps.modeling.classification import given_labels
+        from seqapps.metrics.classification import given_labels
 
         names = resources["label"].names
         result = []
@@ -374,7 +374,7 @@ class TextClassification(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.modeling.classifying import TextClassifier
+        from seqapps.graphs.text_classifier import TextClassifier
 
         data = self._data
         classifier = TextClassifier(
@@ -431,7 +431,7 @@ class TextClassification(Application):
         """Returns tokens to probabilities as one graph, kept for the model that is asked about epoch after epoch."""
         import tensorflow as tf
 
-        from seqapps.modeling.classifying import probabilities_of
+        from seqapps.graphs.text_classifier import probabilities_of
 
         if self._scorer is None or self._scorer[0] is not model:
 

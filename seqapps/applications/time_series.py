@@ -263,7 +263,7 @@ class TimeSeries(Application):
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns forecasts in original units, `<float64>[N, P, V, 1 or 1 + Q]`: the point forecast, the quantiles."""
-        from seqapps.modeling.forecasting import dense
+        from seqapps.metrics.forecasting import dense
 
         inputs = {t.name: dense(examples[t.name]).astype(t.dtype, copy=False) for t in model.inputs}
         found = self.original(self._predictor(model, inputs), examples)
@@ -289,26 +289,26 @@ class TimeSeries(Application):
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns `error_sums` of blocks of windows, `<float64>[blocks, P x V x SUMS]`; see `blocks_of`."""
-        from seqapps.modeling.forecasting import error_sums
+        from seqapps.metrics.forecasting import error_sums
 
         sums = error_sums(prediction, self._truth(examples), examples["naive"].values, self._model.quantiles)
         return np.add.reduceat(sums.reshape(len(sums), -1), self.rows(examples), axis=0)
 
     def _truth(self, examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns what came, in original units, `<float64>[N, P, V]`, not a number where it is missing."""
-        from seqapps.modeling.forecasting import dense
+        from seqapps.metrics.forecasting import dense
 
         truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
         return np.where(dense(examples["scored"]) > 0, truth, np.nan)
 
     def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
-        from seqapps.modeling.forecasting import blocks_of
+        from seqapps.metrics.forecasting import blocks_of
 
         return blocks_of(examples["series"].values, -(-self._plan.horizon // self._plan.stride))
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Returns MAE, RMSE, MASE, sMAPE and, for quantiles, pinball loss and coverage; see `figures`."""
-        from seqapps.modeling.forecasting import figures
+        from seqapps.metrics.forecasting import figures
 
         return figures(self._errors(totals).sum(axis=(-3, -2)), quantiles=bool(self._model.quantiles))
 
@@ -320,7 +320,7 @@ class TimeSeries(Application):
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
         """Returns the metrics of each step of the horizon, of each target, and what was irregular in training."""
-        from seqapps.modeling.forecasting import figure_rows
+        from seqapps.metrics.forecasting import figure_rows
 
         errors, quantiles, targets = self._errors(totals), bool(self._model.quantiles), self._plan.columns.targets
         tables = []
@@ -336,7 +336,7 @@ class TimeSeries(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.modeling.forecast_pictures import draw_errors, draw_forecast
+        from seqapps.drawing.forecasts import draw_errors, draw_forecast
 
         truth, last = self._truth(examples), examples["series"].values == examples["series"].values[-1]
         found = {"forecast and truth": folder / "forecast.png"}
@@ -373,14 +373,14 @@ class TimeSeries(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.modeling.forecast_server import ForecastServer
+        from seqapps.graphs.forecast_server import ForecastServer
 
         server = ForecastServer(model, self._plan, resources, self._model.quantiles, self._model.point)
         return server, server.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.modeling.forecast_server import golden_call
-        from seqapps.modeling.forecasting import dense
+        from seqapps.graphs.forecast_server import golden_call
+        from seqapps.metrics.forecasting import dense
 
         split = "test" if "test" in manifest.splits else "validation"
         examples = self.examples(folder, manifest, split)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from seqapps.applications import Resources
     from seqapps.data import Batches
+    from seqapps.graphs.translator import Search, Translator
     from seqapps.manifest import Manifest
     from seqapps.modeling.losses import Objective
-    from seqapps.modeling.translator import Search, Translator
 
 SIDES = ("source", "target")
 SHARED = "text"
@@ -244,7 +244,7 @@ class TranslationTask(Application):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        from seqapps.modeling.translator import translate_rows
+        from seqapps.graphs.translator import translate_rows
 
         length = self.config.training.sample_length
         if not length:
@@ -275,8 +275,8 @@ class TranslationTask(Application):
         Raises:
             DataError: the application was made without the resources of the model.
         """
-        from seqapps.modeling.translation_metrics import predictions
-        from seqapps.modeling.translator import reference_nats, translate_rows
+        from seqapps.graphs.translator import reference_nats, translate_rows
+        from seqapps.metrics.translation import predictions
 
         if not self.resources:
             raise DataError("A translation is measured as text: make the application with the model's resources.")
@@ -290,19 +290,19 @@ class TranslationTask(Application):
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns of each row: the counts of BLEU and chrF, nats and units of the reference, whether it was met, 1."""
-        from seqapps.modeling.translation_metrics import statistics_of
+        from seqapps.metrics.translation import statistics_of
 
         references, units = examples["target"].values, examples["target_ids"].lengths
         return statistics_of(prediction, references, units, self.config.evaluation.bleu_tokenizer)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        from seqapps.modeling.translation_metrics import metrics_of
+        from seqapps.metrics.translation import metrics_of
 
         return metrics_of(totals)
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
         """Returns what BLEU is made of, under sacreBLEU's signatures."""
-        from seqapps.modeling.translation_metrics import parts_of, signatures
+        from seqapps.metrics.translation import parts_of, signatures
 
         bleu, chrf = signatures(self.config.evaluation.bleu_tokenizer)
         columns = ("part", "right", "of", "precision or penalty")
@@ -311,7 +311,7 @@ class TranslationTask(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.modeling.alignment_picture import draw_attention
+        from seqapps.drawing.alignment import draw_attention
 
         panels = [panel for panel in prediction["attention"] if panel is not None]
         if not panels:
@@ -332,7 +332,7 @@ class TranslationTask(Application):
         return translator, translator.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.modeling.translator import golden_calls
+        from seqapps.graphs.translator import golden_calls
 
         split = "test" if "test" in manifest.splits and manifest.splits["test"].rows else "validation"
         rows = self.examples(folder, manifest, split)
@@ -392,7 +392,7 @@ class TranslationTask(Application):
             found = call("serving_default", source=texts, **common, **searched)
         pictures = [""] * len(texts)
         if options.attention:
-            from seqapps.modeling.alignment_picture import draw_rows
+            from seqapps.drawing.alignment import draw_rows
 
             attended = call("attend", source=texts, target=[text.encode() for text in found["text"]])
             pictures = draw_rows(attended, options.attention, first)
@@ -428,12 +428,12 @@ class TranslationTask(Application):
         return config
 
     def _translator(self, model: keras.Model, resources: Resources) -> Translator:
-        from seqapps.modeling.translator import Translator
+        from seqapps.graphs.translator import Translator
 
         return Translator(model, *(resources[self._vocabulary(side)] for side in SIDES))
 
     def _search(self, **changes: Any) -> Search:
-        from seqapps.modeling.translator import Search
+        from seqapps.graphs.translator import Search
 
         evaluation = self.config.evaluation
         search = Search(evaluation.beam, 1, evaluation.max_length, 0, evaluation.length_penalty, 0)

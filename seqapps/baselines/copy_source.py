@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
-from seqapps.modeling.translation_metrics import without_probabilities
+from seqapps.metrics.translation import without_probabilities
 from seqapps.preprocessing.blocks import Ragged
 
 

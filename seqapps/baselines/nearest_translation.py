@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
-from seqapps.modeling.translation_metrics import without_probabilities
+from seqapps.metrics.translation import without_probabilities
 from seqapps.preprocessing.blocks import Ragged
 
 _CHUNK = 256

@@ -76,7 +76,7 @@ class NeighbourCounts:
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
         """Returns nats, rank and best word of every word, `<float32>[words, 3]`."""
-        from seqapps.modeling.ranks import ranked
+        from seqapps.metrics.ranks import ranked
 
         size, (left, words, right) = len(self.words), neighbours(examples["ids"])
         result, most = np.empty((len(words), 3), np.float32), max(1, _CELLS // size)

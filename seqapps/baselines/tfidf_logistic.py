@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
-from seqapps.modeling.classification import THRESHOLD, multi_hot
+from seqapps.metrics.classification import THRESHOLD, multi_hot
 from seqapps.preprocessing.blocks import Ragged
 
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0)

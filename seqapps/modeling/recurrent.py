@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import keras
@@ -40,3 +42,17 @@ def state_sizes(model: keras.Model) -> dict[str, int]:
 def zero_states(model: keras.Model, rows: int) -> dict[str, Any]:
     """Returns the states before the first step, `<float32>[rows, D]` zeros each."""
     return {name: keras.ops.zeros((rows, size), "float32") for name, size in state_sizes(model).items()}
+
+
+@contextmanager
+def unrolled(model: keras.Model) -> Iterator[None]:
+    """Makes recurrent layers call their cell directly while a single step is traced, instead of building a loop."""
+    layers = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
+    usual = [layer.unroll for layer in layers]
+    for layer in layers:
+        layer.unroll = True
+    try:
+        yield
+    finally:
+        for layer, unroll in zip(layers, usual, strict=True):
+            layer.unroll = unroll

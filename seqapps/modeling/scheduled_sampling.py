@@ -10,8 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.modeling.generation import unrolled
-from seqapps.modeling.recurrent import STATE
+from seqapps.modeling.recurrent import STATE, unrolled
 
 
 @keras.saving.register_keras_serializable("seqapps")

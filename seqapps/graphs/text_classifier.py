@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.modeling.classification import THRESHOLD
+from seqapps.metrics.classification import THRESHOLD
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.shortening import Kept, closed, shorten
 from seqapps.preprocessing.tokenizers import Tokenizer
@@ -48,7 +48,8 @@ class TextClassifier(tf.Module):  # type: ignore[misc]
         """Returns the serving signatures by name: `serving_default` (`classify`), and `attention` where it has any."""
         found = {"serving_default": self.classify.get_concrete_function()}
         if "attention" in self.model.output:
-            found["attention"] = self.attention.get_concrete_function()
+            attention = tf.function(self.attention, input_signature=[_TEXTS], autograph=False)
+            found["attention"] = attention.get_concrete_function()
         return found
 
     @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
@@ -65,9 +66,8 @@ class TextClassifier(tf.Module):  # type: ignore[misc]
         answer, _ = self._classify(self.ids(text))
         return answer
 
-    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
     def attention(self, text: Any) -> dict[str, Any]:
-        """Classifies each text and tells the weight of each token.
+        """Classifies each text and tells the weight of each token. For models with attention pooling alone.
 
         Returns:
             What `classify` gives, `tokens <string>[B, T]` as the text writes them ("" on padding) and their `weights

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.modeling.ranks import ranked
+from seqapps.metrics.ranks import ranked
 from seqapps.modeling.two_sided import CONTEXT
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seqapps.modeling.generation import NEVER_WRITTEN, Sampling, choose
+from seqapps.graphs.text_generator import NEVER_WRITTEN, Sampling, choose
 from seqapps.preprocessing.vocabulary import END, PAD
 
 Step = Callable[[Any, Any], tuple[Any, Any]]

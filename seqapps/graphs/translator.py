@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.modeling.alignment_picture import Panel
-from seqapps.modeling.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
-from seqapps.modeling.generation import Sampling, unrolled
+from seqapps.drawing.alignment import Panel
+from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
+from seqapps.graphs.text_generator import Sampling
 from seqapps.modeling.losses import cross_entropy
-from seqapps.modeling.recurrent import STATE
+from seqapps.modeling.recurrent import STATE, unrolled
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
@@ -64,7 +64,7 @@ class Translator(tf.Module):  # type: ignore[misc]
         model has attention, `attend`."""
         functions = {"serving_default": self.translate, "sample": self.sample, "score": self.score}
         if self.attends:
-            functions["attend"] = self.attend
+            functions["attend"] = tf.function(self.attend, input_signature=[_TEXTS, _TEXTS], autograph=False)
         return {name: function.get_concrete_function() for name, function in functions.items()}
 
     @tf.function(  # type: ignore[untyped-decorator]
@@ -170,7 +170,6 @@ class Translator(tf.Module):  # type: ignore[misc]
             "perplexity": tf.exp(-total / tf.cast(length, tf.float32)),
         }
 
-    @tf.function(input_signature=[_TEXTS, _TEXTS], autograph=False)  # type: ignore[untyped-decorator]
     def attend(self, source: Any, target: Any) -> dict[str, Any]:
         """Tells where the model looks in the source when it writes each unit of the target.
 

@@ -6,8 +6,6 @@ copied, and a change of the weights is seen by the next call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -15,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqapps.errors import DataError
-from seqapps.modeling.recurrent import state_sizes, zero_states
+from seqapps.modeling.recurrent import state_sizes, unrolled, zero_states
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
@@ -340,20 +338,6 @@ def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
 
 def _check(name: str, value: Any, least: float) -> None:
     tf.debugging.assert_greater_equal(value, tf.cast(least, value.dtype), f"`{name}` must be at least {least}.")
-
-
-@contextmanager
-def unrolled(model: keras.Model) -> Iterator[None]:
-    """Makes recurrent layers call their cell directly while a single step is traced, instead of building a loop."""
-    layers = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
-    usual = [layer.unroll for layer in layers]
-    for layer in layers:
-        layer.unroll = True
-    try:
-        yield
-    finally:
-        for layer, unroll in zip(layers, usual, strict=True):
-            layer.unroll = unroll
 
 
 def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, Any]]]:
