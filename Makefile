@@ -26,7 +26,7 @@ demo: $(READY) ## the whole journey on real text that every Python carries
 	$(BIN)/seqapps run configs/language_model/python_docs.toml --workspace $(WORKSPACE)
 
 test: $(READY) ## all tests
-	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: ruff mypy imports dockerfile test ## ruff, mypy --strict, import-linter, hadolint, pytest
 

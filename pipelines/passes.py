@@ -112,7 +112,7 @@ class _Counting:
         for read in self._reader.read(piece):
             self._refuse(index, read)
             self._read += self._application.count(read.block) + read.counted - len(read.block)
-            self._place(piece, self._refused_by_application(index, read))
+            self._place(piece, self._refused_by_application(index, piece, read))
             lines += read.lines
             for split in SPLITS:
                 if self._waiting[split].bytes >= BLOCK_BYTES:
@@ -125,9 +125,9 @@ class _Counting:
             self._rejects.append({"reason": reject.reason, "piece": index, "line": reject.line, "text": text})
             self._reasons[reject.reason] += 1
 
-    def _refused_by_application(self, index: int, read: Read) -> RawBlock:
-        block = read.block
-        refused = self._application.reject(block) if len(block) else []
+    def _refused_by_application(self, index: int, piece: Piece, read: Read) -> RawBlock:
+        block, application = read.block, self._application
+        refused = [*application.reject(block), *application.left_out(block, piece.split)] if len(block) else []
         for refusal in sorted(refused, key=lambda refusal: (refusal.row, refusal.line)):
             shown = refusal.text or next(iter(block.columns.values()))[refusal.row]
             text = shown.decode("utf-8", "replace")[:_TEXT_OF_A_REJECT]

@@ -73,11 +73,15 @@ def _bytes(part: Piece | Beside) -> int:
 def _check(config: RunConfig, sources: Sequence[Source]) -> None:
     """Raises before anything expensive starts."""
     application, source = application_of(config), config.source
-    RowReader.of(config, application.columns)
+    reader = RowReader.of(config, application.columns)
     for file in sources:
         columns_of_path(source, file.name, file.path)
-    if config.data.split.by != "time":
-        return
+    if config.data.split.by == "time":
+        _check_time(source, application)
+    reader.check_names(sources)
+
+
+def _check_time(source: SourceConfig, application: Application) -> None:
     if source.rows != "file":
         raise ConfigError(
             '`data.split.by` = "time" divides the steps of a series, and a series is a whole file. Received: '

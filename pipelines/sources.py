@@ -49,26 +49,32 @@ class Source:
 
 @dataclass(frozen=True)
 class _Found:
-    """A file that a pattern found; `named` when the pattern is the file itself."""
+    """A file, and the pattern that found it."""
 
     split: str
     short: str
     path: str
-    named: bool
+    pattern: str
+
+    @property
+    def named(self) -> bool:
+        """Whether the pattern is the file itself."""
+        return self.path == self.pattern
 
 
 def resolve(config: SourceConfig, cache: Path) -> list[Source]:
     """Returns the files of a `source` section, in reading order: the order of the patterns, then by name.
 
     Raises:
-        DataError: a pattern matches nothing, a download fails or has another sha256, or a file beside is missing.
+        DataError: a pattern matches nothing, a file is in two splits, a download fails or has another sha256, or a file
+            beside is missing.
         ConfigError: an unknown built-in text.
     """
     if config.builtin:
-        found = [_Found("", name, str(path), False) for name, path in builtin_files(config.builtin, cache)]
+        found = [_Found("", name, str(path), "") for name, path in builtin_files(config.builtin, cache)]
     elif config.url:
         path = fetch(config.url, config.sha256, cache / "downloads")
-        found = [_Found("", path.name, str(path), True)]
+        found = [_Found("", path.name, str(path), str(path))]
     elif config.files:
         found = _matches("source.files", "", config.files)
     else:
@@ -76,6 +82,7 @@ def resolve(config: SourceConfig, cache: Path) -> list[Source]:
         found = [file for split in splits for file in _matches(f"source.{split}", split, getattr(config, split))]
     if config.format == "aligned":
         found = _main_files(config, found)
+    _check_splits(found)
     return _named(config, found)
 
 
@@ -184,16 +191,34 @@ def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
     return main
 
 
+def _check_splits(found: Iterable[_Found]) -> None:
+    """Raises for a file that two splits have: a model would be measured on rows that it was trained on."""
+    owners: dict[str, _Found] = {}
+    for file in found:
+        owner = owners.setdefault(os.path.realpath(file.path), file)
+        if owner.split != file.split:
+            raise DataError(
+                f"{file.path} is in two splits: `source.{owner.split}` finds it by {owner.pattern!r} and "
+                f"`source.{file.split}` by {file.pattern!r}. Name the files of each split one by one, or by patterns "
+                "that share none."
+            )
+
+
 def _matches(where: str, split: str, patterns: Sequence[str]) -> list[_Found]:
     """Returns the files that patterns find, each once."""
     found: dict[str, _Found] = {}
-    for pattern in patterns:
+    for pattern in map(os.path.expanduser, patterns):
         root, paths = _expand(pattern)
         if not paths:
             raise DataError(_nothing_there(where, pattern))
         for path in paths:
+            if not os.path.exists(path):
+                raise DataError(
+                    f"`{where}`: {path} is a link to {os.readlink(path)}, which does not exist. Remove the link, or name "
+                    "the files one by one."
+                )
             short = Path(path).relative_to(root).as_posix()
-            found.setdefault(os.path.realpath(path), _Found(split, short, path, path == pattern))
+            found.setdefault(os.path.realpath(path), _Found(split, short, path, pattern))
     return list(found.values())
 
 
@@ -204,12 +229,18 @@ def _expand(pattern: str) -> tuple[Path, list[str]]:
     if path.is_dir():
         files = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
         hidden = {file for file in files if any(part.startswith(".") for part in file.relative_to(path).parts)}
-        return path, sorted(str(file) for file in files if file not in hidden)
+        readable = [file for file in files if file not in hidden and (file.is_file() or _is_broken(file))]
+        return path, sorted(map(str, readable))
     plain = [index for index, part in enumerate(path.parts) if glob.has_magic(part)]
     if not plain:
         return path, []
-    files_found = filter(os.path.isfile, glob.glob(pattern, recursive=True))
+    files_found = [file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file) or _is_broken(file)]
     return Path(*path.parts[: plain[0]]), sorted(files_found)
+
+
+def _is_broken(path: str | Path) -> bool:
+    """Returns whether a path is a link to nothing."""
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _nothing_there(where: str, pattern: str) -> str:

@@ -313,7 +313,8 @@ class EvaluationConfig(Section):
         beam: of a translation: hypotheses that the search keeps; 1 is greedy.
         length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
             probability alone.
-        max_length: of a translation: most units that are written.
+        max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
+            target of training, and a quarter more.
         bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
             characters, `zh` characters of Chinese and words, `none` what white space divides.
     """
@@ -322,7 +323,7 @@ class EvaluationConfig(Section):
     window: int = Field(256, ge=1)
     beam: int = Field(4, ge=1)
     length_penalty: float = Field(0.6, ge=0.0)
-    max_length: int = Field(100, ge=1)
+    max_length: int = Field(0, ge=0)
     bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
 
 

@@ -17,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from rich.console import Console
 from seqapps import __version__, baselines
 from seqapps.applications import Application
 from seqapps.bootstrap import Comparison, paired_bootstrap
+from seqapps.config import RunConfig
 from seqapps.details import write_details
 from seqapps.errors import DataError, RunError
 from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
@@ -129,6 +131,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     *,
     champion: Trained | None = None,
     champion_version: str = "",
+    config: RunConfig | None = None,
     console: Console,
 ) -> Evaluation:
     """Scores a model, its application's baselines and the champion on the test split, and writes what it found.
@@ -141,12 +144,16 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         folder: where the files above go; created.
         champion: the version in service.
         champion_version: its version in the registry.
+        config: today's, whose sections `evaluation`, `baselines` and `promotion` say how all are measured; None takes
+            those that the model was trained with.
         console: takes progress.
 
     Raises:
         DataError: the prepared folder has other vocabularies than the model.
         RunError: a system gives no finite objective.
     """
+    trained = _measured_by(config, trained)
+    champion = champion and _measured_by(config, champion)
     application, manifest = trained.application, read_manifest(prepared)
     _check(trained, manifest, prepared)
     split, note = _split(manifest)
@@ -236,6 +243,15 @@ def as_metrics(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
+def _measured_by(config: RunConfig | None, trained: Trained) -> Trained:
+    """Returns a model whose application measures as `config` says; everything else is as it was trained."""
+    if config is None:
+        return trained
+    today = {name: getattr(config, name) for name in ("evaluation", "baselines", "promotion")}
+    changed = trained.application.config.model_copy(update=today)
+    return replace(trained, application=type(trained.application)(changed, trained.resources))
+
+
 def _check(trained: Trained, manifest: Manifest, prepared: Path) -> None:
     different = _difference(trained.manifest, manifest)
     if different:
@@ -285,6 +301,7 @@ def _baseline(
         "config": config.baselines.model_dump(mode="json", exclude={"names"}),
         "seed": config.seed,
         "segment": config.promotion.segment,
+        "evaluation": config.evaluation.model_dump(mode="json"),
         "code": [__version__, *map(sha256_of, _sources(application))],
     }
     cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
@@ -304,7 +321,11 @@ def _baseline(
 def _sources(application: Application) -> list[Path]:
     """Returns the files that decide a baseline's sums: the baselines, the application, and what it measures with."""
     package = Path(baselines.__file__).parent
-    files = [*package.glob("*.py"), *(package.parent / "modeling").glob("*.py")]
+    files = [
+        *package.glob("*.py"),
+        *(package.parent / "modeling").glob("*.py"),
+        *(package.parent / "metrics").glob("*.py"),
+    ]
     return [*sorted(files), Path(inspect.getfile(type(application)))]
 
 

@@ -176,6 +176,8 @@ def gate(
 ) -> tuple[Check, ...]:
     """Returns the conditions that a model has to meet: better than every baseline, and surely better than the champion.
 
+    Where there is neither, nothing speaks for the model: one condition that does not hold.
+
     Args:
         config: names the baselines, the confidence and the resamples.
         evaluation: the figures.
@@ -192,7 +194,12 @@ def gate(
         theirs = score.metrics[evaluation.objective]
         better = ours < theirs if evaluation.direction == "min" else ours > theirs
         checks.append(Check(name, ours, theirs, better, f"difference {ours - theirs:+.4g}"))
-    return (*checks, _against_champion(config, evaluation, statistics, before)) if before else tuple(checks)
+    if before:
+        checks.append(_against_champion(config, evaluation, statistics, before))
+    if not checks:
+        detail = "there is none, and no champion: name baselines that this configuration has in `baselines.names`"
+        checks.append(Check("any baseline", ours, None, False, detail))
+    return tuple(checks)
 
 
 def _against_champion(

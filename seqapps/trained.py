@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -57,8 +58,13 @@ def save_trained(
     )
 
 
-def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") -> Trained:
+def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
     """Returns what `save_trained` wrote, with the model built anew and its weights in place.
+
+    Args:
+        folder: what `save_trained` wrote.
+        use_cudnn: see `Application.build`.
+        precision: what the model computes in, whatever Keras's policy is; empty takes `training.precision`.
 
     Raises:
         DataError: the folder holds no complete model.
@@ -72,9 +78,23 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto") ->
     manifest = Manifest.model_validate(record["manifest"])
     resources = load_resources(folder / "vocabularies", manifest)
     application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)
-    model = application.build(manifest, use_cudnn=use_cudnn)
+    with _policy(precision or application.config.training.precision):
+        model = application.build(manifest, use_cudnn=use_cudnn)
     model.load_weights(folder / WEIGHTS)
     return Trained(application, manifest, model, resources)
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Sets the policy that layers take when they are made, and restores the one before."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def load_resources(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import keras
@@ -120,7 +121,7 @@ def test_a_right_model_passes(model: Any, batches: Any) -> None:
     [
         (lambda: tagger(bidirectional=True, masked=False), Tokens(), "`both_ways` (Bidirectional)"),
         (lambda: classifier("max"), Tokens(per_row=True), "`pool` (GlobalMaxPooling1D)"),
-        (lambda: classifier("operation"), Tokens(per_row=True), r"`max\w*` (Max)"),
+        (lambda: classifier("operation"), Tokens(per_row=True), "`max` (Max)"),
         (lambda: classifier("company"), Tokens(per_row=True), "`centre` (CentredOnTheBatch)"),
         (lambda: translator(masked=False), Tokens(second=True), "`attention` (Softmax)"),
     ],
@@ -129,7 +130,8 @@ def test_a_right_model_passes(model: Any, batches: Any) -> None:
 def test_a_model_that_lets_padding_in_is_stopped_and_the_layer_named(model: Any, batches: Any, layer: str) -> None:
     with pytest.raises(RunError) as told:
         audit(model(), batches)
-    assert f"The first layer whose output differs is {layer}. Hand it the mask" in str(told.value)
+    message = re.sub(r"_\d+`", "`", str(told.value))  # Keras counts the operations of a process
+    assert f"The first layer whose output differs is {layer}. Hand it the mask" in message
 
 
 def test_company_is_told_from_padding() -> None:

@@ -32,6 +32,17 @@ def test_backtest_trains_at_every_origin(
     assert not (tmp_path / "exports").exists()
 
 
+def test_a_fold_without_a_test_window_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+    words = ["backtest", str(CONTRACTS / "time_series.toml"), "--folds", "5", "--workspace", str(tmp_path), "--quiet"]
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert "has 2 steps, and `data.horizon` needs 3. Allowed: up to 4 folds (`--folds`, `data.fold`)" in told
+    assert not (tmp_path / "runs").exists()
+
+
 def test_backtest_is_for_series(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", "configs/language_model/python_docs.toml"]) == 2
     assert "`data.fold` is no field of language_model" in capsys.readouterr().err

@@ -118,6 +118,16 @@ def test_impossible_combination(file: Path, overrides: list[str], text: str) -> 
     assert message(file, *overrides) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("kneserney", " Nearest: kneser_ney."), ("persistence", ""), ("majority", "")]
+)
+def test_a_baseline_that_the_application_does_not_have(file: Path, name: str, nearest: str) -> None:
+    assert message(file, f'baselines.names=["uniform", "{name}"]') == (
+        f"`baselines.names`: baseline of language_model does not exist. Received: '{name}'. Allowed: fixed_window, "
+        f"kneser_ney, uniform, unigram.{nearest}"
+    )
+
+
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
     assert message(file, "training.epochs=0", "model.embedding=0").splitlines() == [
         "`training.epochs` must be greater than or equal to 1. Received: 0.",

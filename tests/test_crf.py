@@ -192,3 +192,23 @@ def test_the_layer_is_made_again_from_its_configuration() -> None:
     forbidden = crf.FORBIDDEN
     row = [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0], [8.0, forbidden, 10.0, 11.0], [12.0, forbidden, 14.0, 15.0]]
     assert_array_equal(model(logits)[0], row)
+
+
+def test_a_tagger_under_mixed_precision_scores_in_float32() -> None:
+    from seqapps.architectures.tagger import Config, build
+
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        config = Config(units=(4,), embedding=4, characters="none", shapes=0, head="crf")
+        model = build(config, sizes=(9, 1, 1), allowed=TagSet("BIO", 1).allowed())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    model.get_layer("transitions").set_weights([np.full((4, 4), 1 + 2**-12)])  # rounds to 1 in bfloat16
+    found = model({"words": np.array([[4, 5, 6], [7, 0, 0]])})
+    assert found["transitions"].dtype == tf.float32
+    assert found["transitions"][0, 0, 1] == 1 + 2**-12
+    tags = np.array([[0, 1, 2], [1, 0, 0]])
+    nats = crf.negative_log_likelihood(found["logits"], tags, found["mask"], found["transitions"][0])
+    best, score = crf.viterbi(found["logits"], found["mask"], found["transitions"][0])
+    assert np.isfinite(nats).all() and np.isfinite(score).all()
+    assert_array_equal(best[1, 1:], [0, 0])

@@ -190,6 +190,26 @@ def test_baselines_are_fitted_once(prepared: Path, tmp_path: Path, monkeypatch: 
     assert "9 tanh units" in third.baselines["fixed_window"].description
 
 
+def test_how_it_is_measured_decides_a_baselines_sums(prepared: Path, tmp_path: Path) -> None:
+    for tokenizer in ("13a", "char", "13a"):
+        options = {"baselines": {"names": ["uniform"]}, "evaluation": {"bleu_tokenizer": tokenizer}}
+        evaluate(trained_on(prepared, **options), prepared, tmp_path, console=silent())
+    assert len(list((tmp_path / "baselines").glob("uniform-*.npz"))) == 2
+
+
+def test_what_is_measured_is_todays_and_what_was_trained_stays(prepared: Path, tmp_path: Path) -> None:
+    trained = trained_on(prepared, baselines={"names": ["uniform"]})
+    sections = {"baselines": {"names": ["unigram"]}, "promotion": {"segment": 5}, "seed": 9}
+    today = config_from(tables_of(**sections), "test")
+    before = evaluate(trained, prepared, tmp_path, console=silent())
+    options: dict[str, Any] = {"champion": trained, "champion_version": "4", "console": silent()}
+    after = evaluate(trained, prepared, tmp_path, config=today, **options)
+    assert (list(before.baselines), list(after.baselines)) == (["uniform"], ["unigram"])
+    assert after.sequences > before.sequences
+    assert after.champion == ChampionScore(version="4", metrics=after.metrics)
+    assert trained.application.config.baselines.names == ("uniform",)
+
+
 def test_a_cache_file_that_was_cut_short_is_made_again(prepared: Path, tmp_path: Path) -> None:
     first = evaluate(trained_on(prepared), prepared, tmp_path, console=silent())
     for path in (tmp_path / "baselines").glob("*.npz"):

@@ -25,7 +25,8 @@ from seqapps.manifest import Manifest, read_manifest
 from seqapps.metrics.forecasting import blocks_of, dense, error_sums, figures
 from seqapps.modeling.feedback import FeedbackCell
 from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.preprocessing.series.parts import Part
 from seqapps.serving import check
 from seqapps.trained import load_resources
 from seqapps.workspace import Workspace
@@ -69,6 +70,22 @@ def test_what_a_system_does_not_give_is_no_number() -> None:
     assert np.isnan(found["pinball"])
     assert np.isnan(found["coverage"])
     assert np.isnan(figures_of([4.0], [5.0], naive=NAN)["mase"])
+
+
+def test_scaled_errors_are_those_of_each_series() -> None:
+    # Errors 1 and 8 of series whose naive errors are 2 and 4; a third series never changed.
+    truth, point = np.zeros((3, 1, 1)), np.array([1.0, 8.0, 5.0]).reshape(3, 1, 1, 1)
+    sums = error_sums(point, truth, np.array([[2.0], [4.0], [0.0]]), ()).sum(axis=(0, 1, 2))
+    found = figures(sums, quantiles=False)
+    assert (float(found["mase"]), float(found["mae"])) == (pytest.approx(1.25), pytest.approx(14 / 3))
+
+
+def test_the_naive_error_of_a_window_is_that_of_its_series(subject: Subject) -> None:
+    examples = subject.examples("test")
+    errors = subject.manifest.vocabularies["scaling"].facts["naive_of"]
+    expected = [[errors[target][name.decode()] for target in ("sales", "price")] for name in examples["series"].values]
+    assert_array_equal(examples["naive"].values, expected)
+    assert errors["sales"]["north"] != errors["sales"]["south"]
 
 
 def test_losses_by_hand() -> None:
@@ -279,6 +296,16 @@ def test_a_file_that_cannot_be_forecast_is_told(call: Call) -> None:
         TimeSeries.answer(call, [text.splitlines()[0] + "\nnever,north,1,2,clear,1,120\n"], NORTH, 0)
 
 
+def test_refused_lines_of_an_answer_are_named(subject: Subject, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    test = subject.examples("test")
+    north = np.flatnonzero(test["series"].values == b"north")[0]
+    origin = str(np.datetime64(int(test["origin"].values[north]), "s").astype("datetime64[D]"))
+    header, *lines = file_until(origin, 3).splitlines()
+    TimeSeries.answer(call, ["\n".join([header, "never,north,1,2,clear,1,120", *lines]) + "\n"], NORTH, 0)
+    assert "the text: 1 of " in (told := capsys.readouterr().err)
+    assert "refused: line 2 bad-time" in told
+
+
 def test_an_answer_for_people() -> None:
     answer = Forecast("", "2000-01-31", ("2000-02-29",), ("y",), ((1.5,),), (0.1, 0.5, 0.9), (((1.0, 1.5, 2.25),),))
     assert TimeSeries.line(answer, NORTH, one_line=True) == "2000-02-29\t1.5\t1\t1.5\t2.25"
@@ -305,9 +332,36 @@ def test_pictures_are_drawn(subject: Subject, model: keras.Model, tmp_path: Path
 # ---- configurations
 
 
-def config_of(**data: Any) -> Any:
-    tables = {"application": "time_series", "source": {"files": ["x.csv"]}}
+def config_of(*, files: tuple[str, ...] = ("x.csv",), **data: Any) -> Any:
+    tables: dict[str, Any] = {"application": "time_series", "source": {"files": files, **data.pop("source", {})}}
+    tables["baselines"] = data.pop("baselines", {})
     return config_from({**tables, "data": {"time": "t", "targets": ["y"], **data}}, "test")
+
+
+def block_of(source: str, values: int) -> RawBlock:
+    lines = "".join(f"{1900 + year},{year}\n" for year in range(values))
+    one = np.ones(1, np.bool_)
+    return RawBlock(source, np.ones(1, np.int64), {"text": [("t,y\n" + lines).encode()]}, one, one)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"), [(("north.csv",), [""]), (("north.csv", "south.csv"), ["north"]), (("*.csv",), ["north"])]
+)
+def test_series_of_several_files_have_the_name_of_their_file(files: tuple[str, ...], names: list[str]) -> None:
+    application = application_of(config_of(files=files, history=2))
+    train = application.divide(block_of("shops/north.csv", 30), "")["train"]
+    assert [Part.load(data).series.name for data in train.columns["part"]] == names
+
+
+def test_parts_without_a_window_are_reported() -> None:
+    application = application_of(config_of(history=2, horizon=2, split={"validation": 0.1, "test": 0.2}))
+    raw = block_of("north.csv", 10)
+    assert set(application.divide(raw, "")) == {"train", "test"}
+    assert application.reject(raw) == []
+    (told,) = application.left_out(raw, "")
+    assert (told.reason, told.whole) == ("too-short", False)
+    assert told.text == b"series '': the validation part has 1 steps, a window needs 2"
+    assert [refusal.reason for refusal in application.left_out(block_of("north.csv", 3), "validation")] == ["too-short"]
 
 
 @pytest.mark.parametrize(
@@ -315,10 +369,13 @@ def config_of(**data: Any) -> Any:
     [
         ({"fold": [3, 2]}, r"`data.fold` = \[k, K\] is the k-th of K pieces .* Received: \[3, 2\]"),
         ({"fold": [1, 2], "split": {"test": 0.0}}, "with a share of 0"),
+        ({"fold": [1, 2], "files": (), "source": {"train": ["x.csv"]}}, "with `source.train`"),
         ({"covariates": ["y"]}, "Column `y` stands in two"),
         ({"log": ["z"]}, "`data.log`: column"),
-        ({"frequency": "hourly"}, "a number and one of s, min, h, d, w, M"),
+        ({"frequency": "hourly"}, "a number and one of s, min, h, d, w, M, ME"),
         ({"split": {"by": "row"}}, "divided by time"),
+        ({"source": {"fields": {"y": "z"}}}, "`source.fields` is never read for a series"),
+        ({"baselines": {"names": ["seasonal_naive"]}}, '"seasonal_naive" needs a `data.season` of at least 2'),
     ],
 )
 def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -> None:

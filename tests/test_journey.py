@@ -116,6 +116,14 @@ def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
     evaluation = json.loads(next(user.workspace.glob("runs/*/evaluation/evaluation.json")).read_text())
     assert set(evaluation["baselines"]) == {"uniform"}
 
+    # What only an evaluation reads is read anew: the model stays.
+    out, err = user("evaluate", "little.toml", *changed, "--set", 'baselines.names=["unigram"]')
+    assert user.stages(err)["evaluate"].startswith("runs because config changed: baselines.names")
+    assert "unigram" in out and "uniform" not in out
+    out, err = user("evaluate", "little.toml", *changed)
+    assert user.stages(err)["evaluate"].startswith("runs because config changed: baselines.names")
+    assert "uniform" in out and "unigram" not in out
+
     # By force the second version is champion at the latest now; a rollback brings the first one back.
     out, _ = user("promote", "little.toml", *changed, "--force", "the test wants it")
     user("rollback", "little", "--reason", "the test wants it back")

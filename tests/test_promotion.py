@@ -204,6 +204,15 @@ def test_promoting_twice_changes_nothing(house: House) -> None:
     assert len(ledger(house.tracker, "twice")) == 1
 
 
+def test_a_gate_without_a_condition_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqapps.applications.language_model import LanguageModel
+
+    monkeypatch.setattr(LanguageModel, "baselines", lambda self: ())
+    decision = house.promote(house.run("nothing", 10.0))
+    assert (decision.action, decision.after) == ("refuse", "")
+    assert decision.reason.startswith("not better than any baseline: there is none, and no champion")
+
+
 def test_rollback_goes_back_along_the_champions(house: House) -> None:
     for perplexity in (10.0, 9.0):
         house.win("back", perplexity)

@@ -20,6 +20,7 @@ from pipelines.pieces import WHOLE, Beside, Piece
 from pipelines.plan import cut_of
 from pipelines.readers import RowReader
 from pipelines.readers.lines import lines_before
+from pipelines.sources import Source
 from seqapps.applications import config_from
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, DataError
@@ -101,7 +102,7 @@ def test_columns_name_the_cells_of_files_without_header(tmp_path: Path, form: st
     found = read(file, ("source", "to"), {"format": form, "columns": ["source", "target", "who"],
                                            "fields": {"to": "target"}}, keep=["who"])  # fmt: skip
     assert found.rows == [{"source": "a", "to": "b", "who": "x"}, {"source": "g", "to": "h", "who": ""}]
-    assert rejects(found) == [(2, "missing-field"), (3, "missing-field"), (4, "empty")]
+    assert rejects(found) == [(2, "missing-field"), (3, "extra-field"), (4, "empty")]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])
@@ -126,13 +127,42 @@ def test_csv_that_cannot_be_read(tmp_path: Path) -> None:
     found = read(
         written(tmp_path, b"one,two\n" + b"\n".join(rows)), ("one", "two"), {"format": "csv"}, max_row_bytes=100
     )
-    assert [row["one"] for row in found.rows] == ["a", "f", "h"]
-    assert (found.rows[0]["two"], found.rows[2]["two"]) == ("b\n\nc", "never closed\ni,j")
-    assert rejects(found) == [(5, "unreadable-csv"), (6, "over-long")]
-    endless = b'text\n"' + b"a\n" * 200_000
-    assert "over-long" in {why for _, why in rejects(read(written(tmp_path, endless), ("text",), {"format": "csv"}))}
+    assert [row["one"] for row in found.rows] == ["a", "f", "i"]
+    assert (found.rows[0]["two"], found.lines) == ("b\n\nc", [2, 7, 9])
+    assert rejects(found) == [(5, "unreadable-csv"), (6, "over-long"), (8, "unclosed-quote")]
     with pytest.raises(DataError, match="the header line cannot be read as CSV"):
         read(written(tmp_path, b"a\rb\n"), ("text",), {"format": "csv"})
+
+
+def test_a_stray_quote_costs_its_own_line(tmp_path: Path) -> None:
+    def found(*rows: str, header: str = "one,two") -> Found:
+        text = "".join(f"{row}\n" for row in (header, *rows))
+        return read(written(tmp_path, text.encode()), tuple(header.split(",")), {"format": "csv"})
+
+    many = [f"{number},x" for number in range(30_000)]
+    for count in (0, 3, 30_000):  # 30,000 are more than a record may hold
+        endless = found('a,"b', *many[:count])
+        assert rejects(endless) == [(2, "unclosed-quote")]
+        assert endless.rejects[0][2] == 'a,"b'
+        assert [row["one"] for row in endless.rows] == [str(number) for number in range(count)]
+        assert endless.lines == list(range(3, 3 + count))
+    two = found('a,"b', *many[:3000], 'c,d"', "e,f")
+    assert (len(two.rows), rejects(two)) == (3002, [(2, "unclosed-quote")])
+    assert two.rows[-2:] == [{"one": "c", "two": 'd"'}, {"one": "e", "two": "f"}]
+    before_a_quoted_row = found('a,"b', "1,x", 'c,"d,', 'e"', "f,g")
+    assert rejects(before_a_quoted_row) == [(2, "unclosed-quote")]
+    assert [row["two"] for row in before_a_quoted_row.rows] == ["x", "d,\ne", "g"]
+    assert len(found('"a', *["b"] * 100_000, header="text").rows) == 100_000
+    never_ending = found(*['a","x'] * 60_000)
+    assert len(never_ending.rows) + len(never_ending.rejects) == 60_000
+
+
+def test_a_quoted_text_may_have_many_lines(tmp_path: Path) -> None:
+    text = "\n".join(["Dear sir,", "", "it rains, and rains."] + ["So be it", "or not, or never, or now"] * 200)
+    file = written(tmp_path, f'one,two\na,"{text}"\nb,c\n'.encode())
+    found = read(file, ("one", "two"), {"format": "csv"})
+    assert ([row["two"] for row in found.rows], found.lines, found.rejects) == ([text, "c"], [2, 405], [])
+    assert rejects(read(file, ("one", "two"), {"format": "csv"}, max_row_bytes=900)) == [(2, "over-long")]
 
 
 def test_jsonl_values_are_text_or_compact_json(tmp_path: Path) -> None:
@@ -150,7 +180,7 @@ def test_jsonl_values_are_text_or_compact_json(tmp_path: Path) -> None:
         {"text": "b", "number": "1.5", "spans": ""},
         {"text": "c", "number": "false", "spans": ""},
     ]
-    assert rejects(found) == [(4, "missing-field"), (5, "empty"), (6, "not-utf-8"), (7, "unreadable-json")]
+    assert rejects(found) == [(4, "missing-field"), (5, "empty"), (6, "not-utf-8"), (7, "nul-character")]
 
 
 # ---- conll and conllu
@@ -184,6 +214,12 @@ def test_conll_columns(tmp_path: Path) -> None:
     assert found.rejects == [
         (9, "ragged-columns", "Blackburn NNP I-NP"), (11, "missing-field", "one"), (17, "not-utf-8", "bad \ufffd O O")
     ]  # fmt: skip
+    wide = source | {"columns": ["tokens", "tags"]}
+    assert rejects(read(written(tmp_path, b"a b c\nd e f\n"), ("tokens", "tags"), wide)) == [(1, "extra-field")]
+    spaces = b"a X\n" + b" " * 900 + b"\n\nb Y\n"
+    found = read(written(tmp_path, spaces), ("tokens", "tags"), source)
+    assert (found.rows, rejects(found)) == ([{"tokens": '["b"]', "tags": '["Y"]'}], [(2, "ragged-columns")])
+    assert rejects(read(written(tmp_path, b" " * 900), ("tokens",), source)) == [(1, "empty")]
     named = source | {"columns": ["form", "pos", "chunk", "ner"], "fields": {"tokens": "form", "tags": "ner"}}
     found = read(written(tmp_path, CONLL), ("tokens", "tags"), named, keep=["pos"])
     assert found.rows[1] == {"tokens": '["a"]', "tags": '["O"]', "pos": '["b c"]'}
@@ -225,6 +261,60 @@ def test_conllu_words_and_comments(tmp_path: Path) -> None:
     assert found.rows[0] == {"tokens": '["ir","nosotros","_"]', "tags": '["_","Case=Acc","_"]', "sent_id": "a-1"}
     found = read(file, ("tokens", "text"), {"format": "conllu"})
     assert (len(found.rows), found.rejects[0]) == (1, (9, "missing-field", "# sent_id = a-2"))
+
+
+def checked(files: dict[str, str], columns: Sequence[str], source: dict[str, Any], folder: Path) -> None:
+    found = [Source(name, str(written(folder, text.encode(), name)), "train") for name, text in files.items()]
+    RowReader.of(configuration(source), columns).check_names(found)
+
+
+def test_a_column_that_no_row_has(tmp_path: Path) -> None:
+    rows = {"a.jsonl": '{broken\n{"txt": "a", "id": 1}\n', "b.jsonl": '{"txt": "b"}\n'}
+    with pytest.raises(DataError) as failure:
+        checked(rows, ("text", "label?"), {"format": "jsonl"}, tmp_path)
+    assert str(failure.value) == (
+        "a.jsonl: column does not exist. Received: 'text'. Allowed: id, txt. Nearest: txt. No row has it. Remedy: "
+        '`source.fields`. Example: text = "txt".'
+    )
+    checked(rows | {"c.jsonl": '{"text": "c"}\n'}, ("text",), {"format": "jsonl"}, tmp_path)
+    checked({"a.jsonl": ""}, ("text",), {"format": "jsonl"}, tmp_path)
+    source = {"format": "conllu", "fields": {"tokens": "lemmas", "text": "txt"}}
+    with pytest.raises(DataError) as failure:
+        checked({"a.conllu": CONLLU}, ("tokens", "text"), source, tmp_path)
+    assert str(failure.value) == (
+        "a.conllu: column does not exist. Received: 'lemmas'. Allowed: deprel, deps, feats, form, head, id, lemma, "
+        "misc, sent_id, text, upos, xpos. Nearest: lemma. No row has it. Remedy: `source.fields`. Example: tokens = "
+        '"lemma".'
+    )
+    source["fields"]["tokens"] = "lemma"
+    with pytest.raises(DataError, match=r"Received: 'txt'.*Nearest: text\."):
+        checked({"a.conllu": CONLLU}, ("tokens", "text"), source, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_file_of_another_encoding(tmp_path: Path, encoding: str) -> None:
+    name = encoding[:6].upper()
+    content = "\ufefftext,label\na,b\n".encode(encoding)
+    for source in ({}, {"format": "csv"}, {"rows": "file"}, {"rows": "document"}):
+        with pytest.raises(DataError) as failure:
+            read(written(tmp_path, content), ("text",), source)
+        assert str(failure.value) == (
+            f"raw.txt: a text must be UTF-8. Received: {name}. Remedy: iconv -f {name} -t UTF-8 raw.txt > raw.txt.utf8"
+        )
+    written(tmp_path, b"a\nb\n", "words")
+    with pytest.raises(DataError, match=r"^raw\.txt: a text must be UTF-8"):
+        read(tmp_path / "words", ("a", "b"), {"format": "aligned", "beside": {"b": "raw.txt"}})
+
+
+def test_rows_with_nul_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, b"a\nb\0c\nd\n")
+    assert rejects(read(file, ("text",), {})) == [(2, "nul-character")]
+    assert rejects(read(file, ("text",), {"rows": "document"})) == [(2, "nul-character")]
+    assert rejects(read(file, ("text",), {"rows": "file"})) == [(1, "nul-character")]
+    assert rejects(read(file, ("text",), {"format": "csv", "columns": ["text"]})) == [(2, "nul-character")]
+    assert rejects(read(file, ("tokens",), {"format": "conll"})) == [(2, "nul-character")]
+    file = written(tmp_path, b'{"text": "a\\u0000"}\n{"text": "b"}\n')
+    assert rejects(read(file, ("text",), {"format": "jsonl"})) == [(1, "nul-character")]
 
 
 # ---- paragraphs, files, aligned files
@@ -342,9 +432,9 @@ def test_columns_of_the_path_and_kept_columns_in_every_format(tmp_path: Path, na
 # ---- laws
 
 
-TEXT = st.text(st.sampled_from(f"ab é\"',;#\\\0{SPACES}\U0001f600"), min_size=1, max_size=8)
+TEXT = st.text(st.sampled_from(f"ab é\"',;#\\{SPACES}\U0001f600"), min_size=1, max_size=8)
 VALUE = TEXT.filter(lambda text: text.encode().strip())
-TOKEN = st.text(st.sampled_from(f'ab-é"#\0{SPACES}'), min_size=1, max_size=4).filter(lambda t: t.encode().strip())
+TOKEN = st.text(st.sampled_from(f'ab-é"#{SPACES}'), min_size=1, max_size=4).filter(lambda t: t.encode().strip())
 CELL = VALUE.filter(lambda text: text == text.strip(" "))
 CUTS = st.lists(st.integers(1, 400), max_size=6)
 

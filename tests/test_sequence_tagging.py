@@ -32,9 +32,10 @@ from seqapps.baselines import Ground
 from seqapps.baselines.most_frequent_tag import MostFrequentTag
 from seqapps.errors import ConfigError
 from seqapps.manifest import Manifest, read_manifest
+from seqapps.preprocessing.analysis import unpack
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.spans import TagSet, tag_names, valid
-from seqapps.preprocessing.tagged_rows import Annotation, marked
+from seqapps.preprocessing.tagged_rows import Annotation, Sentence, analyse, marked
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, split
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
 from seqapps.preprocessing.word_features import SHAPES, WordEncoder, shapes_of, split_with_offsets
@@ -121,7 +122,11 @@ def block(**columns: list[str]) -> RawBlock:
         ('["a"]', '["I-x"]', "bad-tag"),
         ('["a"]', '["Q-x"]', "bad-tag"),
         ('["a"]', '[""]', "bad-tag"),
+        ('["a"]', '[" "]', "bad-tag"),
+        ('["a"]', '["B- "]', "bad-tag"),
         ('["a",""]', '["O","O"]', "empty-token"),
+        (r'["a\ud800"]', '["O"]', "unreadable-list"),
+        ('["a"]', r'["B-\ud800"]', "unreadable-list"),
         ("[]", "[]", "no-tokens"),
         ("a b", '["O","O"]', "unreadable-list"),
         ("[1]", '["O"]', "unreadable-list"),
@@ -129,6 +134,21 @@ def block(**columns: list[str]) -> RawBlock:
 )
 def test_rows_that_are_rejected(tokens: str, tags: str, reason: str) -> None:
     assert TOKENS.sentences(block(tokens=[tokens], tags=[tags])) == [reason]
+
+
+@pytest.mark.parametrize("tag", ["", " ", "\u00a0"])
+def test_a_tag_that_stands_for_its_token_is_not_blank(tag: str) -> None:
+    plain = Annotation(spans=False, lists=True, words="unicode", scheme="none", to="none")
+    assert plain.sentences(block(tokens=['["a"]'], tags=[json.dumps([tag])])) == ["bad-tag"]
+
+
+def test_tags_keep_a_nul_at_their_end() -> None:
+    rows = [Sentence(b"a b", [b"a", b"b"], ["X", "X\0"]), Sentence(b"a", [b"a"], ["X"])]
+    found = analyse(rows, TokenizerConfig(unit="word"))
+    assert found.counts["tags"][0] == [b"X", b"X\0"]
+    assert found.counts["tags"][1].tolist() == [2, 1]
+    assert unpack("tags", found.arrays) == [b"X", b"X\0"]
+    assert found.arrays["tag_index"].tolist() == [0, 1, 0]
 
 
 def test_tokens_and_tags_are_taken_as_they_are_and_converted() -> None:
@@ -160,6 +180,8 @@ def test_plain_text_is_split_at_ascii_white_space_alone() -> None:
         ([[0, 2]], "bad-span"),
         ({"start": 0}, "bad-span"),
         ([[0, 2.0, "x"]], "bad-span"),
+        ([[0, 2, 1]], "bad-span"),
+        ([[0, 2, "\ud800"]], "bad-span"),
     ],
 )
 def test_spans_in_raw_text(spans: Any, expected: Any) -> None:
@@ -189,6 +211,7 @@ TABLES: dict[str, Any] = {
         ("data", {"scheme": "none", "annotation": "spans"}, "`data.annotation` is about spans"),
         ("data", {"scheme": "BIO", "annotation": "spans"}, "Received: `source.format` = 'conll'"),
         ("training", {"batching": "stream"}, '`training.batching` must be "length"'),
+        ("model", {"train_embedding": False}, "`model.train_embedding` = false keeps random vectors"),
     ],
 )
 def test_combinations_that_cannot_work(section: str, values: Any, message: str) -> None:

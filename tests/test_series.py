@@ -12,17 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.errors import ConfigError, DataError
+from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.metrics.forecasting import dense
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
+from seqapps.preprocessing.series import reading
 from seqapps.preprocessing.series.calendars import calendar_features, seconds_of
 from seqapps.preprocessing.series.features import forward_filled, original_units
-from seqapps.preprocessing.series.parts import Cut, Part, counts_of, joined, parted, sums_of
+from seqapps.preprocessing.series.parts import Cut, Part, counts_of, joined, parted, sums_of, too_short, with_windows
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Columns, Series, read_series
-from seqapps.preprocessing.series.recent import recent
-from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, infer, iso, parse_times
+from seqapps.preprocessing.series.recent import chosen, recent, refused
+from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, around, infer, iso, parse_times
 from seqapps.preprocessing.series.windows import encode_windows, schema_of
 
 NAN = np.nan
@@ -43,6 +44,12 @@ def seconds(*texts: str) -> list[int]:
         ("2010-01-02 05:00", "", "2010-01-02T05:00"),
         ("2010-01-02T05:00:00Z", "", "2010-01-02T05:00"),
         ("2010-01-02T05:00+02:00", "", "2010-01-02T03:00"),
+        ("2010-01-02T05:00-05:00", "", "2010-01-02T10:00"),
+        ("2010-01-02 05", "", "2010-01-02T05:00"),
+        ("20100102", "", "2010-01-02"),
+        ("20100102T0500", "", "2010-01-02T05:00"),
+        ("1952", "", "1952-01-01"),
+        ("2010-1", "", "2010-01-01"),
         ("2010 1 2 5", "%Y %m %d %H", "2010-01-02T05:00"),
         ("03/02/1999", "%d/%m/%Y", "1999-02-03"),
     ],
@@ -51,11 +58,37 @@ def test_time_is_read(text: str, form: str, expected: str) -> None:
     assert parse_times([text], form).tolist() == seconds(expected)
 
 
-@pytest.mark.parametrize("text", ["", "now", "today", "2010-13-01", "yesterday", "12", "NaT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "now",
+        "today",
+        "2010-13-01",
+        "yesterday",
+        "12",
+        "NaT",
+        "1262304000",
+        "1262304000000",
+        "40179",
+        "2010010",
+        "0000",
+    ],
+)
 def test_what_is_no_time_is_no_time(text: str) -> None:
-    found = parse_times(["2010-01-01", text], "")
-    assert found[0] == seconds("2010-01-01")[0]
-    assert found[1] == NO_TIME or text == "12"
+    assert parse_times([text], "").tolist() == [NO_TIME]
+    assert parse_times(["2010-01-01", text, "2011"], "").tolist() == [
+        *seconds("2010-01-01"), NO_TIME, *seconds("2011"),
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_how_a_time_is_read_depends_on_no_other() -> None:
+    texts = ["1949", "1950-02", "20100102", "2010-01-02 05:00-05:00", "2010-01-02T05:00+02:00", "2010-01-02T05:00"]
+    alone = [int(parse_times([text])[0]) for text in texts]
+    assert parse_times(texts).tolist() == alone
+    assert parse_times([*texts, "x"]).tolist() == [*alone, NO_TIME]
+    assert parsed("t,y\n1949,1\n1950,2\nx,3\n1952,4\n").series[0].numbers[:, 0].tolist()[:2] == [1, 2]
 
 
 def test_time_is_told_short() -> None:
@@ -75,7 +108,10 @@ def grid_of(*texts: str) -> Grid:
     ("texts", "expected"),
     [
         (("1949-01", "1949-02", "1949-03", "1949-04"), "1M"),
-        (("2000-01-31", "2000-02-29", "2000-03-31", "2000-04-30"), "1M"),
+        (("2000-01-31", "2000-02-29", "2000-03-31", "2000-04-30"), "1ME"),
+        (("2000-04-30", "2000-05-31", "2000-06-30"), "1ME"),
+        (("1999-06-30", "1999-09-30", "1999-12-31"), "3ME"),
+        (("2000-01-30", "2000-02-29", "2000-03-30", "2000-04-30"), "1M"),
         (("2000-01-01", "2000-04-01", "2000-07-01"), "3M"),
         (("2000-01-01", "2001-01-01", "2002-01-01"), "12M"),
         (("2000-01-01", "2000-01-08", "2000-01-15"), "7d"),
@@ -98,7 +134,20 @@ def test_ends_of_months_go_on_as_ends_of_months() -> None:
     assert [iso(value) for value in grid.times(number + np.arange(1, 4))] == ["2000-05-31", "2000-06-30", "2000-07-31"]
 
 
-@given(st.integers(1, 400), st.sampled_from(["s", "min", "h", "d", "M"]))
+@pytest.mark.parametrize("frequency", ["", "1M", "1ME"])
+def test_thirtieths_of_long_and_short_months_are_ends(frequency: str) -> None:
+    found = parsed("t,y\n2001-04-30,4\n2001-05-31,5\n2001-06-30,6\n", replace(PLAIN, frequency=frequency))
+    assert (faults_of(found), found.frequency) == ([], "1ME")
+    # One time does not say it: the step does, which is served with the model.
+    assert around(np.array(seconds("2001-06-30")), found.frequency, 0, 2) == [
+        ["2001-06-30T00:00:00", "2001-07-31T00:00:00", "2001-08-31T00:00:00"]
+    ]
+    (short,) = parsed("t,y\n2001-06-30,6\n", replace(PLAIN, frequency=found.frequency)).series
+    _, times = recent(short, replace(PLAN, history=1, season=0), found.frequency)
+    assert [iso(time) for time in times] == ["2001-06-30", "2001-07-31", "2001-08-31"]
+
+
+@given(st.integers(1, 400), st.sampled_from(["s", "min", "h", "d", "M", "ME"]))
 def test_name_of_a_step_is_read_back(count: int, unit: str) -> None:
     frequency = Frequency.parse(f"{count}{unit}")
     assert Frequency.parse(frequency.name) == frequency
@@ -156,6 +205,62 @@ def test_months_that_begin_at_year_one() -> None:
     assert len(found.series[0]) == 12
 
 
+def test_a_cell_ends_with_its_line() -> None:
+    found = parsed(
+        't,y\r\n2000-01-01,1\n\n2000-01-02,"2\n2000-01-03,3\n2000-01-04,"4"5\n2000-01-05,"5"\n',
+        replace(PLAIN, frequency="1d"),
+    )
+    assert faults_of(found) == [(4, "unreadable-csv"), (6, "unreadable-csv")]
+    assert [fault.text for fault in found.faults] == ['2000-01-02,"2', '2000-01-04,"4"5']
+    assert_array_equal(found.series[0].numbers[:, 0], [1, NAN, 3, NAN, 5])
+    assert found.lines == 5
+    long = parsed("t,y\n2000-01-01,1\n2000-01-02," + "7" * (2 << 20) + "\n2000-01-03,3\n")
+    assert faults_of(long) == [(3, "unreadable-csv")]
+    with pytest.raises(DataError, match=r"file\.csv, line 1: the header line cannot be read as CSV"):
+        parsed('t,"y\n2000-01-01,1\n')
+
+
+def test_every_line_has_the_cells_of_the_header() -> None:
+    found = parsed("t,y,z\n2000-01-01,1,0\n2000-01-02,1,500,0\n2000-01-03,3\n2000-01-04,4,0\n")
+    assert faults_of(found) == [(3, "extra-field"), (4, "missing-field")]
+    with pytest.raises(DataError, match=r"names of columns must be different\. Received: 'y' twice"):
+        parsed("t,y,y\n2000-01-01,1,2\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_an_empty_file_is_told(text: str) -> None:
+    with pytest.raises(
+        DataError, match=r"file\.csv: a header line and one line for each step are needed. Received: no line"
+    ):
+        parsed(text)
+
+
+def test_a_static_column_has_one_value() -> None:
+    columns = replace(PLAIN, series="s", static=("a", "c"), categorical=("c",))
+    found = parsed(
+        "s,t,y,a,c\nA,2000-01-01,1,,x\nA,2000-01-02,2,7,x\nA,2000-01-03,3,8,x\nA,2000-01-04,4,7,\nB,2000-01-01,5,8,y\n"
+        "A,2000-01-05,5,7,z\nA,2000-01-06,6,7,x\n",
+        columns,
+    )
+    assert faults_of(found) == [(4, "static-changes"), (7, "static-changes")]
+    first, second = found.series
+    assert_array_equal(first.numbers[:, 0], [1, 2, NAN, 4, NAN, 6])
+    assert (first.static_numbers.tolist(), first.static_labels.tolist()) == ([7.0], [b"x"])
+    assert (second.static_numbers.tolist(), second.static_labels.tolist()) == ([8.0], [b"y"])
+
+
+def test_labels_of_a_file_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = reading._Lines._column_of_labels
+    monkeypatch.setattr(
+        reading._Lines, "_column_of_labels", lambda self, name: (asked.append(name), read(self, name))[1]
+    )
+    columns = replace(PLAIN, series="s", covariates=("c",), static=("a",), categorical=("c", "a"))
+    text = "s,t,y,c,a\n" + "".join(f"{name},2000-01-0{day},1,x,z\n" for name in "ABC" for day in (1, 2))
+    assert len(parsed(text, columns).series) == 3
+    assert asked == ["c", "a"]
+
+
 def test_tab_separated_without_header_and_with_byte_order_mark() -> None:
     columns = replace(PLAIN, delimiter="\t", header=("t", "y"))
     assert_array_equal(parsed("\ufeff2000-01-01\t1\n2000-01-02\t2\n", columns).series[0].numbers[:, 0], [1, 2])
@@ -172,6 +277,12 @@ def test_several_series_in_one_file() -> None:
     assert_array_equal(second.static_numbers, [7])
     assert first.labels.tolist() == [[b""], [b"x"]]
     assert second.labels.tolist() == [[b"x"], [b"y"]]
+
+
+def test_a_series_without_a_name_can_have_that_of_its_file() -> None:
+    text = b"t,y,s\n2000-01-01,1,A\n2000-01-02,2,A\n"
+    assert [series.name for series in read_series(text, PLAIN, "file.csv", "file").series] == ["file"]
+    assert [series.name for series in read_series(text, replace(PLAIN, series="s"), "file.csv", "file").series] == ["A"]
 
 
 def test_unknown_column_and_far_time_are_errors() -> None:
@@ -221,12 +332,19 @@ def test_constant_and_missing_columns() -> None:
 
 
 def test_naive_errors_by_hand() -> None:
-    found = naive_errors("y", np.array([1.0, 4.0, 2.0, NAN, 7.0]), 2)
-    assert_array_equal(found["naive/y"], [2, 6])  # |2 - 1| + |7 - 2|
+    north = naive_errors("y", "north", np.array([1.0, 4.0, 2.0, NAN, 7.0]), 2)
+    assert_array_equal(north["naive/y\tnorth"], [2, 6])  # |2 - 1| + |7 - 2|
+    # Every series by its own error; of another that was not seen in training by that of all of them.
+    south = naive_errors("y", "south", np.array([1.0, 11.0, 31.0]), 1)
+    found = scaling_of({**north, **south, **moments("y", np.arange(3.0))}, ("y",), ())
+    assert (found.naive, found.naive_of) == ({"y": 9.0}, {"y": {"north": 3.0, "south": 15.0}})
+    assert found.naive_errors_of(["north", "south", "west"]).tolist() == [[3.0], [15.0], [9.0]]
+    assert np.isnan(Scaling(("z",), (0.0,), (1.0,)).naive_errors_of(["north"])).all()
+    assert Scaling.from_facts(found.facts) == found
 
 
 def test_logged_scaling_is_undone_in_numpy_and_in_the_graph(tmp_path: Any) -> None:
-    scaling = Scaling(("a", "b"), (1.0, 2.0), (0.5, 3.0), (9, 9), ("b",), {"a": 1.5})
+    scaling = Scaling(("a", "b"), (1.0, 2.0), (0.5, 3.0), (9, 9), ("b",), {"a": 1.5}, {"a": {"north": 1.5}})
     values = np.array([[2.0, 0.0], [-3.0, 250.0]])
     standard = scaling.apply(values)
     assert_allclose(standard[0], [2.0, -2.0 / 3.0], rtol=1e-6)
@@ -282,7 +400,8 @@ def resources_of(parts: list[Part], plan: Plan) -> dict[str, Any]:
 
 
 def parts_of(values: list[float], plan: Plan = PLAN, **shares: float) -> dict[str, Part]:
-    return Cut(**{"validation": 0.2, "test": 0.2, **shares}).parts(series_of(values), plan, "1d")
+    found = Cut(**{"validation": 0.2, "test": 0.2, **shares}).parts(series_of(values), plan, "1d")
+    return with_windows(found, plan)
 
 
 def test_parts_share_no_target_and_forecast_every_step_once() -> None:
@@ -301,6 +420,31 @@ def test_a_part_without_a_window_is_left_out() -> None:
     assert set(parts_of([1.0] * 10, validation=0.1, test=0.0)) == {"train"}
     parts = parts_of([1.0] * 40, validation=0.1, test=0.0)
     assert {name: len(part.series) - part.context for name, part in parts.items()} == {"train": 36, "validation": 4}
+
+
+def test_a_part_without_a_window_is_told() -> None:
+    cut = Cut(0.1, 0.2)
+    assert too_short(cut.parts(series_of([1.0] * 10, "a"), PLAN, "1d"), PLAN) == [
+        "series 'a': the validation part has 1 steps, a window needs 2"
+    ]
+    assert too_short(cut.parts(series_of([1.0] * 4, "b"), PLAN, "1d"), PLAN) == [
+        "series 'b': the train part has 3 steps, a window needs 5",
+        "series 'b': the validation part has 0 steps, a window needs 2",
+        "series 'b': the test part has 1 steps, a window needs 2",
+    ]
+    assert too_short(Cut(0.0, 0.0).parts(series_of([1.0] * 9), PLAN, "1d"), PLAN) == []
+
+
+def test_a_fold_without_a_window_is_refused() -> None:
+    series = series_of([1.0] * 50, "a")  # ten steps for test, and a horizon of two
+    for number in range(1, 6):
+        Cut(0.1, 0.2, (number, 5)).check_fold(series, PLAN, "file.csv")
+    told = (
+        r"file\.csv: fold 1 of 7 of series 'a' has 1 steps, and `data\.horizon` needs 2\. "
+        r"Allowed: up to 5 folds \(`--folds`, `data\.fold`\)\."
+    )
+    with pytest.raises(DataError, match=told):
+        Cut(0.1, 0.2, (1, 7)).check_fold(series, PLAN, "file.csv")
 
 
 def test_folds_roll_the_origin_over_the_test_part() -> None:
@@ -404,3 +548,33 @@ def test_recent_steps_of_a_file() -> None:
     short = parsed("\n".join(text.splitlines()[:-1]), columns).series[0]
     with pytest.raises(ValueError, match=r"needs 2 lines after the last target, with k\. Received: 1"):
         recent(short, plan, "1d")
+
+
+def test_a_short_history_is_not_filled() -> None:
+    (series,) = parsed("t,y\n2000-01-01,1\n2000-01-02,2\n2000-01-03,\n").series
+    with pytest.raises(ValueError, match="the history has 2 of 3 steps"):
+        recent(series, PLAN, "1d")
+
+
+def test_a_hole_in_the_history_is_told_where_such_windows_are_left_out() -> None:
+    (series,) = parsed("t,y\n2000-01-01,1\n2000-01-02,\n2000-01-03,3\n2000-01-04,4\n").series
+    assert np.isnan(recent(series, PLAN, "1d")[0]["history"][0][1][0])
+    with pytest.raises(ValueError, match=r"`data.missing` is \"reject\", and the history has no y at 2000-01-02"):
+        recent(series, replace(PLAN, missing="reject"), "1d")
+    # A hole before the history is none: the season alone reaches so far.
+    (longer,) = parsed("t,y\n2000-01-01,\n2000-01-02,2\n2000-01-03,3\n2000-01-04,4\n").series
+    assert recent(longer, replace(PLAN, missing="reject"), "1d")[0]["history"][0][1:] == [[2.0], [3.0], [4.0]]
+
+
+def test_what_a_file_does_not_hold_is_told() -> None:
+    empty, one = parsed("t,y\n"), parsed("t,y\n2000-01-01,1\n2000-01-02,2\n")
+    with pytest.raises(DataError, match=r"file\.csv holds no series\. Received: no line after the header\."):
+        chosen(empty, "", "file.csv")
+    with pytest.raises(UsageError, match=r"`--series` is for a model whose `data\.series` names a column.* 'north'"):
+        chosen(one, "north", "file.csv")
+    found = parsed("t,y\n2000-01-01,1\nx,2\n2000-01-02,2\n" + "y,3\n" * 6)
+    assert refused(found, "file.csv") == (
+        "predict: file.csv: 7 of 9 lines refused: line 3 bad-time, line 5 bad-time, line 6 bad-time, line 7 bad-time, "
+        "line 8 bad-time, and 2 more"
+    )
+    assert refused(one, "file.csv") == ""

@@ -207,6 +207,36 @@ def test_an_export_replaces_the_one_before(exported: serving.ExportReport, tmp_p
     assert not (target / "old").exists() and (target / "saved_model.pb").exists()
 
 
+@pytest.mark.parametrize("left_over", ["float32", "mixed_bfloat16"])
+def test_a_loaded_model_has_its_own_precision_and_an_exported_one_float32(
+    left_over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed, prepared = train(tmp_path / "a", seed=1, training={"precision": "mixed_bfloat16"})
+    plain, _ = train(tmp_path / "b", seed=1, training={"precision": "float32"})
+    seen = list[Trained]()
+
+    def load_and_note(folder: Path, **options: Any) -> Trained:
+        seen.append(load_trained(folder, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(exporting, "load_trained", load_and_note)
+    keras.config.set_dtype_policy(left_over)
+    try:
+        found = [load_trained(folder) for folder in (mixed, plain)]
+        exporting._golden(mixed, prepared)
+        assert keras.config.dtype_policy().name == left_over
+    finally:
+        keras.config.set_dtype_policy("float32")
+    policies = [{layer.dtype_policy.name for layer in item.model.layers} for item in (*found, *seen)]
+    assert "mixed_bfloat16" in policies[0]
+    assert policies[1:] == [{"float32"}, {"float32"}]
+
+
+def test_an_exported_model_has_the_name_that_it_is_given(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = serving.export(*trained, tmp_path / "1", name="another", console=CONSOLE).folder
+    assert serving.read_record(folder)["name"] == "another"
+
+
 def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Path) -> None:
     folder = tmp_path / "tampered"
     shutil.copytree(exported.folder, folder)

@@ -125,6 +125,25 @@ def test_a_missing_line_beside_fails_the_job_with_both_counts(tmp_path: Path) ->
         prepared(configuration(source, keep=["target"]), tmp_path, "target")
 
 
+@pytest.mark.parametrize("pattern", ["corpus", "corpus/*"])
+def test_a_link_to_nothing(tmp_path: Path, pattern: str) -> None:
+    tree(tmp_path, corpus___a__txt="a\n")
+    (tmp_path / "corpus" / "b.txt").symlink_to("gone.txt")
+    with pytest.raises(DataError) as failure:
+        resolve(configuration({"files": [str(tmp_path / pattern)]}).source, tmp_path)
+    assert str(failure.value) == (
+        f"`source.files`: {tmp_path}/corpus/b.txt is a link to gone.txt, which does not exist. Remove the link, or name "
+        "the files one by one."
+    )
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tree(tmp_path, a__txt="a\n")))
+    for pattern in ("~/a.txt", "~/*.txt", "~"):
+        (file,) = resolve(configuration({"files": [pattern]}).source, tmp_path)
+        assert (file.name, file.path) == ("a.txt", str(tmp_path / "a.txt"))
+
+
 # ---- columns of the path
 
 
@@ -157,6 +176,22 @@ def given_splits(folder: Path, **source: Any) -> dict[str, Any]:
     tree(folder, test__txt="t\n" * 5)
     parts = {"train": [str(folder / "train")], "test": [str(folder / "test.txt")], "from_path": {"stem": "stem"}}
     return parts | source
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_is_in_one_split(tmp_path: Path, link: bool) -> None:
+    tree(tmp_path, corpus___train__txt="a\n", corpus___valid__txt="b\n")
+    name = tmp_path / "corpus" / "valid.txt"
+    if link:
+        name = tmp_path / "link.txt"
+        name.symlink_to(tmp_path / "corpus" / "valid.txt")
+    source = configuration({"train": [str(tmp_path / "corpus")], "validation": [str(name)]}).source
+    with pytest.raises(DataError) as failure:
+        resolve(source, tmp_path)
+    assert str(failure.value) == (
+        f"{name} is in two splits: `source.train` finds it by '{tmp_path}/corpus' and `source.validation` by '{name}'. "
+        "Name the files of each split one by one, or by patterns that share none."
+    )
 
 
 def test_training_rows_give_up_the_validation_rows_by_their_hash(tmp_path: Path) -> None:

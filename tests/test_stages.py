@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from seqapps.commands import _sources
-from seqapps.commands.stages import Inputs, Record, Records
+from seqapps.applications import config_from
+from seqapps.commands import _sources, promote, train, tune
+from seqapps.commands._journey import Journey
+from seqapps.commands.stages import Inputs, Record, Records, mark_of
+from seqapps.manifest import Manifest, write_manifest
+from seqapps.schema import Feature, Schema
 from seqapps.workspace import Workspace
 
 DIGEST = "0" * 64
@@ -116,6 +121,25 @@ def test_missing_output_runs_again(workspace: Workspace) -> None:
     assert do.times == 2
 
 
+def test_a_folder_that_other_inputs_overwrote_is_made_again(workspace: Workspace) -> None:
+    made = list[str]()
+
+    def do(stage_inputs: Inputs) -> None:
+        def work() -> Record:
+            made.append(stage_inputs.code)
+            folder = workspace.run("x", "shared") / "evaluation"
+            folder.mkdir(parents=True, exist_ok=True)
+            mark = mark_of(folder, stage_inputs)
+            mark.touch()
+            return Record(stage_inputs, (folder, mark), {})
+
+        Records(workspace, "x").perform(stage_inputs, work, lambda _: None)
+
+    for code in ("a", "a", "b", "a", "a"):
+        do(inputs(code=code))
+    assert made == ["a", "b", "a"]
+
+
 def test_work_that_fails_leaves_no_record(workspace: Workspace) -> None:
     def fail() -> Record:
         raise RuntimeError("no")
@@ -134,6 +158,39 @@ def test_workspace_can_be_moved(workspace: Workspace, tmp_path: Path) -> None:
     found = Records(moved, "x").find(inputs())
     assert found is not None
     assert found.outputs[0].is_relative_to(moved.root)
+
+
+@pytest.mark.parametrize(
+    ("field", "again"),
+    [
+        ({"class_weights": "balanced"}, True),
+        ({"max_length": 9}, True),
+        ({"truncate": "tail"}, True),
+        ({"shard_bytes": 5_000}, False),
+        ({"max_row_bytes": 5_000}, False),
+    ],
+)
+def test_a_field_of_data_that_training_may_read_trains_again(
+    tmp_path: Path, workspace: Workspace, field: dict[str, Any], again: bool
+) -> None:
+    schema = Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning="ids"),))
+    empty: dict[str, Any] = {"splits": {}, "rejected": {}, "lengths": {}, "vocabularies": {}, "tables": {}}
+    made_by: dict[str, Any] = {"sources": (), "fingerprint": "f", "code_version": "1", "settings": {}}
+    write_manifest(tmp_path, Manifest(application="text_classification", schema_=schema, **empty, **made_by))
+    tables = {"application": "text_classification", "source": {"format": "tsv", "files": ["x.tsv"]}}
+
+    def journey(data: dict[str, Any]) -> Journey:
+        return Journey(config_from({**tables, "data": data}, "test"), workspace, Console(quiet=True), "x.toml")
+
+    def digests(of: Journey) -> dict[str, str]:
+        trained = Record(train.inputs(of, tmp_path), (tmp_path / "model",), {})
+        served = promote.package_inputs(of, tmp_path, trained)
+        return {"tune": tune.inputs(of, tmp_path).fingerprint, "train": trained.inputs.fingerprint} | {
+            "saved_model": served.fingerprint
+        }
+
+    before, after = digests(journey({})), digests(journey(field))
+    assert {stage: before[stage] != after[stage] for stage in before} == dict.fromkeys(before, again)
 
 
 @pytest.fixture

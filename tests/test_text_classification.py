@@ -87,13 +87,22 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(seed: int, rows: in
     found = metrics(multi_statistics(p, truth, np.zeros(rows)).sum(axis=0), calibrated=False)
     given_labels = p > 0.5
     assert_allclose(found["accuracy"], accuracy_score(truth, given_labels))
-    if (truth | given_labels).any():
-        assert_allclose(found["micro_f1"], f1_score(truth, given_labels, average="micro", zero_division=0))
-        present = np.flatnonzero((truth | given_labels).any(axis=0))
-        macro = f1_score(truth, given_labels, labels=present, average="macro", zero_division=0)
-        assert_allclose(found["macro_f1"], macro)
+    for average in ("micro", "macro"):
+        expected = f1_score(truth, given_labels, average=average, zero_division=0)
+        assert_allclose(found[f"{average}_f1"], expected, atol=1e-12)
     each = [log_loss(truth[:, k], p[:, k].astype(np.float64), labels=[0, 1]) for k in range(classes)]
     assert_allclose(found["log_loss"], np.mean(each))
+
+
+def test_silent_labels_count_as_zero() -> None:
+    """Of three labels the last is neither true nor given: its F1 is 0 / 0, which is 0."""
+    p, truth = np.array([[0.9, 0.1, 0.1], [0.9, 0.8, 0.1]], np.float32), np.array([[1, 0, 0], [1, 1, 0]])
+    found = metrics(multi_statistics(p, truth, np.zeros(2)).sum(axis=0), calibrated=False)
+    assert (found["macro_f1"], found["micro_f1"]) == (2 / 3, 1.0)
+    with_unseen = metrics(multi_statistics(p, truth, np.array([0, 1])).sum(axis=0), calibrated=False)
+    assert with_unseen["macro_f1"] == 2 / 4
+    nothing = metrics(multi_statistics(0.1 * p, 0 * truth, np.zeros(2)).sum(axis=0), calibrated=False)
+    assert (nothing["macro_f1"], nothing["micro_f1"], nothing["accuracy"]) == (0.0, 0.0, 1.0)
 
 
 def test_sums_of_resampled_rows_give_their_metrics() -> None:
@@ -464,6 +473,7 @@ def test_another_vectors_file_is_another_input(several: Prepared) -> None:
         ({"data": {"multi_label": True, "class_weights": "balanced"}}, "class_weights"),
         ({"data": {"tokens": {"unit": "character"}, "pretrained": {"path": "x"}}}, "vectors of words"),
         ({"model": {"train_embedding": False}}, "random vectors"),
+        ({"training": {"batching": "stream"}}, '`training.batching` must be "length"'),
     ],
 )
 def test_what_cannot_work_is_refused(sections: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ from seqapps.errors import DataError
 from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_tokenizer, pack, unpack
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
-from seqapps.preprocessing.vocabulary import END, UNKNOWN
+from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 
 CHARACTER = TokenizerConfig(unit="character")
 WORD = TokenizerConfig(unit="word", normalization="NFKC", lowercase=True)
@@ -119,6 +119,14 @@ def test_subwords_spell_what_training_did_not_see() -> None:
     tokenizer = learned(PROSE * 5, SUBWORD, 600)
     unseen = ["Ω → 🎉 <s> </s> <unk> \r\n", "", " ", "\n", "   \n   x   "]
     assert decoded(through_beam(unseen, tokenizer), tokenizer) == unseen
+
+
+def test_subwords_are_written_with_their_spaces_and_special_ones_by_name() -> None:
+    tokenizer = learned(PROSE * 5, SUBWORD, 60)
+    ids = tokenizer.encode(tf.constant(["a a"]))[0]
+    written = [unit.decode() for unit in tokenizer.written(tf.concat([ids, [PAD, UNKNOWN, BEGIN, END]], 0)).numpy()]
+    assert "".join(written[:-4]) == "a a"
+    assert written[-4:] == ["<pad>", "<unk>", "<bos>", "<eos>"]
 
 
 def test_beam_and_graph_agree_on_subwords_also_over_many_lines() -> None:

@@ -27,6 +27,7 @@ from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
 from seqapps.errors import ConfigError, UsageError
+from seqapps.graphs import translator as translator_graph
 from seqapps.graphs.translator import Search, Translator, golden_calls, reference_nats, translate_rows
 from seqapps.manifest import Manifest, VocabularyFile
 from seqapps.metrics import translation as translation_metrics
@@ -69,7 +70,7 @@ def application(**sections: Any) -> TranslationTask:
         "training": {"batch_size": 4},
     }
     for name, values in sections.items():
-        tables[name] = {**tables[name], **values}
+        tables[name] = {**tables.get(name, {}), **values}
     return TranslationTask(config_from(tables, "test"))
 
 
@@ -94,7 +95,9 @@ def prepared(**sections: Any) -> Prepared:
         name: VocabularyFile(folder=name, size=tokenizer.size, sha256="", coverage=1.0)
         for name, tokenizer in resources.items()
     }
-    manifest = Manifest.model_construct(vocabularies=vocabularies, schema_=task.schema(), splits={})
+    manifest = Manifest.model_construct(
+        vocabularies=vocabularies, schema_=task.schema(), splits={}, lengths={"train": {"8": 1, "32": 7}}
+    )
     return Prepared(
         TranslationTask(task.config, resources), resources, task.encode(analysis.arrays, resources), manifest
     )
@@ -453,6 +456,22 @@ def test_lengths_and_repeats_are_limited_in_the_saved_model(served: Exported) ->
                 assert len(set(grams)) == len(grams)
 
 
+def test_without_a_limit_a_translation_may_be_as_long_as_the_data(served: Exported) -> None:
+    """32 units hold every target, and a quarter more is 40; the last one is `<eos>`."""
+    assert served.model.longest == 40
+    given, free = (answers(served, SOURCES, no_repeat_ngram=0, max_length=most) for most in (40, 0))
+    assert free == given
+    longest = answers(served, SOURCES, min_length=39)
+    assert {answer.units for answer in longest} == {40}
+    longer = answers(served, SOURCES[:1], min_length=50)
+    assert longer[0].units == 51
+    drawn = answers(served, SOURCES, temperature=1.0, min_length=39)
+    assert {answer.units for answer in drawn} == {40}
+    task = served.prepared.application
+    assert task._search(served.model).max_length == 40
+    assert application(evaluation={"max_length": 7})._search(served.model).max_length == 7
+
+
 def test_the_score_of_a_translation_is_what_the_search_said(served: Exported) -> None:
     found = answers(served, SOURCES, beam=3, max_length=20)
     pairs = [f"{answer.source}\t{answer.text}" for answer in found]
@@ -476,6 +495,47 @@ def test_many_rows_are_translated_and_scored_as_the_saved_model_does(served: Exp
     nats = reference_nats(translator, examples["source_ids"], examples["target_ids"])
     scores = answers(served, ["\t".join(pair) for pair in PAIRS], score=True)
     assert_allclose(nats, [-score.total for score in scores], rtol=1e-4)
+
+
+def test_scores_are_the_same_by_parts(served: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizers: list[Tokenizer] = [served.prepared.resources[side] for side in ("source", "target")]
+    examples = served.prepared.examples
+    source, target = examples["source_ids"], examples["target_ids"]
+    whole = reference_nats(Translator(served.model, *tokenizers), source, target)
+    calls = list[int]()
+    model = served.model
+
+    class Counted(Translator):
+        def __init__(self) -> None:
+            super().__init__(model, *tokenizers)
+            self.model = self._counted
+
+        def _counted(self, x: Any, training: bool) -> Any:
+            tf.py_function(lambda rows: calls.append(int(rows)), [tf.shape(x["source"])[0]], [])
+            return model(x, training=training)
+
+    monkeypatch.setattr(translator_graph, "_CELLS", 3 * int(target.lengths.max()) * tokenizers[1].size)
+    assert_allclose(reference_nats(Counted(), source, target), whole, rtol=1e-5)
+    assert calls == [3, 3, 2]
+
+
+def test_a_sample_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = prepared()
+    monkeypatch.setattr(TranslationTask, "examples", lambda *_: found.examples)
+    model, traced = found.application.build(found.manifest), list[int]()
+    write = Translator.write
+
+    def counted(self: Translator, *arguments: Any) -> Any:
+        traced.append(1)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(Translator, "write", counted)
+    sample = found.application.sampler(model, found.resources, Path(), found.manifest)
+    assert sample is not None
+    first = sample(1)
+    model.set_weights([3.0 + weight for weight in model.get_weights()])
+    assert sample(2) != first  # the weights of today
+    assert traced == [1]
 
 
 def test_draws(served: Exported) -> None:
@@ -518,6 +578,13 @@ def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:
         ({"score": True, "attention": "x.png"}, "`--score` and `--attention` exclude each other"),
         ({"temperature": 1.0, "n_best": 2}, "`--temperature` and `--n-best` exclude each other"),
         ({"seed": 1 << 31}, "--seed"),
+        ({"temperature": 1.0, "beam": 2}, "`--temperature` and `--beam` exclude each other"),
+        ({"temperature": 1.0, "length_penalty": 1.0}, "`--temperature` and `--length-penalty` exclude each other"),
+        ({"score": True, "temperature": 1.0}, "`--score` and `--temperature` exclude each other"),
+        ({"score": True, "beam": 2}, "`--score` and `--beam` exclude each other"),
+        ({"score": True, "max_length": 9}, "`--score` and `--max-length` exclude each other"),
+        ({"top_k": 3}, "`--top-k` is for `--temperature` above 0"),
+        ({"seed": 3}, "`--seed` is for `--temperature` above 0"),
     ],
 )
 def test_options_that_cannot_be_answered(options: dict[str, Any], message: str) -> None:

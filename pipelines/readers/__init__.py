@@ -13,14 +13,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipelines.pieces import Piece, open_raw
+from pipelines.pieces import WHOLE, Piece, open_raw
 from pipelines.readers import aligned, groups, rows, tables, wholes
-from pipelines.readers.lines import SHOWN_BYTES, invalid_utf8
+from pipelines.readers.lines import SHOWN_BYTES, check_encoding, no_texts
 from pipelines.readers.parts import Column, Part, Parts, Reject, Request
 from pipelines.readers.wholes import BLOCK_BYTES
-from pipelines.sources import columns_of_path
+from pipelines.sources import Source, columns_of_path
 from seqapps.config import RunConfig, SourceConfig
-from seqapps.errors import ConfigError, DataError, unknown_name
+from seqapps.errors import ConfigError, DataError, nearest, unknown_name
 from seqapps.preprocessing.blocks import RawBlock
 
 __all__ = ["BLOCK_BYTES", "Read", "Reject", "RowReader"]
@@ -35,6 +35,12 @@ _FORMATS: Mapping[str, Callable[[Request, Piece, BinaryIO], Parts]] = {
     "conllu": groups.conllu,
     "aligned": aligned.aligned,
 }
+
+_KEYS: Mapping[str, Callable[[Request, Piece, BinaryIO], Iterator[set[str]]]] = {
+    "jsonl": rows.keys_of_jsonl,
+    "conllu": groups.keys_of_conllu,
+}
+"""The names that each row of a format without header knows."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,39 @@ class RowReader:
         request = Request(source, tuple(found), config.data.max_row_bytes)
         return cls(request, tuple(asked), bool(getattr(config.data, "keep_empty_lines", False)))
 
+    def check_names(self, sources: Sequence[Source]) -> None:
+        """Raises for a column that no row of a split has: its name is wrong. Files are read up to a row that has it.
+
+        Raises:
+            DataError: names the nearest among the columns of the first row.
+        """
+        if self._rows != "line" or self.request.source.format not in _KEYS:
+            return
+        for split in dict.fromkeys(source.split for source in sources):
+            missing = {column.key: column.name for column in self.request.columns if not column.optional}
+            first: tuple[str, set[str]] | None = None
+            for name, keys in self._keys([source for source in sources if source.split == split]):
+                first = first or (name, keys)
+                missing = {key: column for key, column in missing.items() if key not in keys}
+                if not missing:
+                    break
+            if missing and first:
+                key, column = next(iter(missing.items()))
+                told = unknown_name("column", key, first[1])
+                close = nearest(key, sorted(first[1]))
+                example = f' Example: {column} = "{close}".' if close else ""
+                raise DataError(f"{first[0]}: {told} No row has it. Remedy: `source.fields`.{example}")
+
+    def _keys(self, sources: Sequence[Source]) -> Iterator[tuple[str, set[str]]]:
+        for source in sources:
+            piece = Piece(0, source.name, source.path, 0, WHOLE, begins=True, ends=True)
+            try:
+                with open_raw(source.path) as file:
+                    for keys in _KEYS[self.request.source.format](self.request, piece, file):
+                        yield source.name, keys
+            except (EOFError, OSError, zlib.error) as error:
+                raise DataError(f"{source.name} cannot be read: {error}.") from None
+
     def read(self, piece: Piece) -> Iterator[Read]:
         """Yields the parts of a piece, in file order.
 
@@ -107,6 +146,7 @@ class RowReader:
         """
         try:
             with open_raw(piece.path) as file:
+                check_encoding(file, piece.name)
                 yield from self._documents(piece, file) if self._rows == "document" else self._rows_of(piece, file)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{piece.name} cannot be read: {error}.") from None
@@ -157,8 +197,8 @@ class RowReader:
             if max(map(len, values), default=0) > longest:
                 reasons |= {row: "over-long" for row, value in enumerate(values) if len(value) > longest}
         for values in columns:
-            for row in invalid_utf8(values):
-                reasons.setdefault(row, "not-utf-8")
+            for row, why in no_texts(values).items():
+                reasons.setdefault(row, why)
         for values, column in zip(columns, self.request.columns, strict=False):
             if not (self.keep_empty or column.may_be_empty or all(map(bytes.strip, values))):
                 for row in (row for row, value in enumerate(values) if not value.strip()):

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import BinaryIO
 
 from pipelines.pieces import Beside, Piece, open_raw
-from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, count_lines, line_chunks
+from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, check_encoding, count_lines, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, without_return
 from seqapps.errors import DataError
 
@@ -24,6 +24,8 @@ def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     places = [columns.index(column.key) if column.key in columns else 0 for column in request.columns]
     with ExitStack() as stack:
         others = [stack.enter_context(open_raw(beside.path)) for beside in piece.beside]
+        for beside, other in zip(piece.beside, others, strict=True):
+            check_encoding(other, beside.name)
         pieces = [piece, *(_piece_of(beside, piece) for beside in piece.beside)]
         sides = [_lines(f, part, request.longest) for f, part in zip([file, *others], pieces, strict=True)]
         rows = zip_longest(*sides)

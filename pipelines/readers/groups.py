@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 from pipelines.pieces import Piece
-from pipelines.readers.lines import invalid_utf8, is_gap, line_chunks
+from pipelines.readers.lines import is_gap, line_chunks, no_texts
 from pipelines.readers.parts import Column, Drafts, Parts, Request, without_return
 from pipelines.readers.rows import compact
 
@@ -72,7 +72,9 @@ def conll(request: Request, piece: Piece, file: BinaryIO) -> Parts:
         for index, cells in rows:
             if len(cells) != width:
                 raise _Refused("ragged-columns", index)
-        if width != len(names) if names else width < len(set(places)):
+        if names and width > len(names):
+            raise _Refused("extra-field", rows[0][0])
+        if width < (len(names) or len(set(places))):
             raise _Refused("missing-field", rows[0][0])
         return tuple(_listed([(index, cells[place]) for index, cells in rows]) for place in places)
 
@@ -86,7 +88,7 @@ def _place(column: Column, names: Sequence[str]) -> int:
 
 
 def _cells(line: str) -> list[str]:
-    return line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell]
+    return line.split("\t") if "\t" in line else [cell for cell in line.split(" ") if cell] or [""]
 
 
 def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
@@ -100,13 +102,12 @@ def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
         words: list[tuple[int, list[str]]] = []
         for index, line in enumerate(lines):
             if line.startswith("#"):
-                key, equals, value = line[1:].partition("=")
-                if equals:
-                    comments.setdefault(key.strip(), value.strip())
+                for key, value in _comment(line).items():
+                    comments.setdefault(key, value)
                 continue
             cells = line.split("\t")
             if len(cells) != len(CONLLU) or not all(cells):
-                raise _Refused("bad-line", index)
+                raise _Refused("extra-field" if len(cells) > len(CONLLU) else "bad-line", index)
             if _NOT_A_WORD.fullmatch(cells[0]):
                 continue
             words.append((index, cells))
@@ -117,6 +118,19 @@ def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
         return tuple(_value(column, words, comments) for column in request.columns)
 
     return _parsed(request, piece, file, parse)
+
+
+def keys_of_conllu(request: Request, piece: Piece, file: BinaryIO) -> Iterator[set[str]]:
+    """Yields the names that each sentence knows: the ten columns, and the keys of its comments."""
+    for found in _groups(request, piece, file):
+        if isinstance(found, Group):
+            lines = [line.decode("utf-8", "replace") for line in found.lines]
+            yield {*CONLLU, *(key for line in lines if line.startswith("#") for key in _comment(line))}
+
+
+def _comment(line: str) -> dict[str, str]:
+    key, equals, value = line[1:].partition("=")
+    return {key.strip(): value.strip()} if equals else {}
 
 
 def _value(column: Column, words: list[tuple[int, list[str]]], comments: dict[str, str]) -> bytes:
@@ -149,11 +163,12 @@ def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse) -> Par
 
 def _add(drafts: Drafts, group: Group, longest: int, parse: Parse) -> None:
     whole = b"\n".join(group.lines)
-    bad = min(invalid_utf8(group.lines), default=None)
+    bad = no_texts(group.lines)
     if not group.whole or len(whole) > longest:
         drafts.refuse("over-long", group.line, whole)
-    elif bad is not None:
-        drafts.refuse("not-utf-8", group.line + bad, group.lines[bad])
+    elif bad:
+        first = min(bad)
+        drafts.refuse(bad[first], group.line + first, group.lines[first])
     else:
         try:
             values = parse(whole.decode().split("\n"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from pipelines.pieces import Piece, open_raw
-from pipelines.readers.lines import BYTE_ORDER_MARK, CHUNK_BYTES, invalid_utf8, line_chunks
+from pipelines.readers.lines import BYTE_ORDER_MARK, CHUNK_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Drafts, Part, Parts, Request, chosen, without_return
 from seqapps.errors import DataError
 
@@ -55,6 +55,18 @@ def jsonl(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     return _parsed(request, piece, file, parse)
 
 
+def keys_of_jsonl(request: Request, piece: Piece, file: BinaryIO) -> Iterator[set[str]]:
+    """Yields the names of the fields of each object."""
+    for lines, _ in line_chunks(file, piece, request.longest):
+        for line in lines:
+            try:
+                found = json.loads(line.decode())
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                yield set(found)
+
+
 def _as_bytes(value: Any) -> bytes:
     if value is None:
         return b""
@@ -79,7 +91,7 @@ def tsv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     def parse(line: bytes) -> tuple[bytes, ...]:
         cells = line.split(b"\t")
         if len(cells) != width:
-            raise ValueError("missing-field")
+            raise ValueError("missing-field" if len(cells) < width else "extra-field")
         return chosen(cells, places)
 
     return _parsed(request, piece, file, parse, skipped=1 if piece.begins and not request.source.columns else 0)
@@ -103,10 +115,10 @@ def first_line(piece: Piece) -> str:
 def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse, skipped: int = 0) -> Parts:
     before = 0
     for raw, _ in line_chunks(file, piece, request.longest):
-        bad, drafts = invalid_utf8(raw), Drafts()
+        bad, drafts = no_texts(raw), Drafts()
         for index in range(max(skipped - before, 0), len(raw)):
             line, number = without_return(raw[index]), before + index + 1
-            reason = _reason(line, index in bad, request.longest)
+            reason = _reason(line, bad.get(index, ""), request.longest)
             try:
                 if not reason:
                     drafts.keep(number, parse(line), line)
@@ -118,10 +130,8 @@ def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse, skippe
         before += len(raw)
 
 
-def _reason(line: bytes, not_utf8: bool, longest: int) -> str:
+def _reason(line: bytes, no_text: str, longest: int) -> str:
     """Returns why a line is no row, or nothing."""
     if len(line) > longest:
         return "over-long"
-    if not_utf8:
-        return "not-utf-8"
-    return "" if line.strip() else "empty"
+    return no_text or ("" if line.strip() else "empty")

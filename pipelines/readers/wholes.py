@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from pipelines.pieces import Piece
-from pipelines.readers.lines import BYTE_ORDER_MARK, SHOWN_BYTES, invalid_utf8, line_chunks
+from pipelines.readers.lines import BYTE_ORDER_MARK, SHOWN_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Part, Parts, Reject, Request
 
 BLOCK_BYTES = 4 << 20
@@ -78,6 +78,6 @@ def _limited(chunks: Iterator[tuple[list[bytes], bool]], limit: int) -> Iterator
 def _reasons(lines: list[bytes], longest: int) -> dict[int, str]:
     """Returns the lines that are left out, by index. An empty line is a line of the text."""
     reasons = {index: "over-long" for index, line in enumerate(lines) if len(line) > longest}
-    for index in invalid_utf8(lines):
-        reasons.setdefault(index, "not-utf-8")
+    for index, why in no_texts(lines).items():
+        reasons.setdefault(index, why)
     return dict(sorted(reasons.items()))

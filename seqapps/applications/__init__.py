@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seqapps import architectures
-from seqapps.config import DataConfig, RunConfig, parse_config, read_toml
+from seqapps.config import BaselinesConfig, DataConfig, RunConfig, parse_config, read_toml
 from seqapps.errors import ConfigError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -144,6 +144,10 @@ class Application(ABC):
 
         return divide(raw, self.split_keys, split, self.config)
 
+    def left_out(self, raw: RawBlock, split: str) -> list[Refusal]:
+        """Returns what `divide`, asked the same, puts nowhere: parts of rows that make no example, none `whole`."""
+        return []
+
     @abstractmethod
     def vocabularies(self, raw: RawBlock) -> Analysis:
         """Tokenises once: what is counted for each vocabulary, and the arrays that `encode` needs."""
@@ -218,7 +222,8 @@ class Application(ABC):
 
     @abstractmethod
     def baselines(self) -> tuple[str, ...]:
-        """Returns the names of what it must beat: files in `seqapps/baselines/`."""
+        """Returns the names of what it must beat, files in `seqapps/baselines/`: `baselines.names`, or all that it has
+        where that is empty. What is not among all of them is refused with the configuration."""
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
         """Returns the features of all rows of a split, in reading order."""
@@ -398,9 +403,19 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
     config = parse_config(filled, data=application.data, models=models, where=where)
     try:
         application(config).check()
+        _check_baselines(application, config)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def _check_baselines(application: type[Application], config: RunConfig) -> None:
+    """Raises for a baseline that is none of those that the application has when nothing is chosen."""
+    chosen = config.baselines.names
+    allowed = application(config.model_copy(update={"baselines": BaselinesConfig()})).baselines() if chosen else ()
+    for name in chosen:
+        if name not in allowed:
+            raise ConfigError(unknown_name(f"`baselines.names`: baseline of {application.name}", name, allowed))
 
 
 def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

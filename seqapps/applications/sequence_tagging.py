@@ -21,7 +21,7 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.config import DataConfig, Section
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
-from seqapps.preprocessing.pretrained import PretrainedConfig
+from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
 from seqapps.preprocessing.spans import Scheme, TagSet, type_names
 from seqapps.schema import Feature, Schema
 
@@ -164,6 +164,7 @@ class SequenceTagging(Application):
             )
         if self.config.training.batching != "length":
             raise ConfigError("`training.batching` must be \"length\" for tagging. Received: 'stream'.")
+        check_embedding(self.config.model, data.pretrained)
 
     # ---- inside Beam
 

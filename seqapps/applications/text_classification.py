@@ -21,7 +21,7 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.config import DataConfig, Section
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
-from seqapps.preprocessing.pretrained import PretrainedConfig
+from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
 from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
@@ -146,10 +146,9 @@ class TextClassification(Application):
                 f"`data.pretrained` holds vectors of words. Received: `data.tokens.unit` = {data.tokens.unit!r}. "
                 'Allowed: "word".'
             )
-        if not getattr(self.config.model, "train_embedding", True) and not data.pretrained.path:
-            raise ConfigError(
-                "`model.train_embedding` = false keeps random vectors. Give `data.pretrained.path`, or train them."
-            )
+        if self.config.training.batching != "length":
+            raise ConfigError("`training.batching` must be \"length\" for classification. Received: 'stream'.")
+        check_embedding(self.config.model, data.pretrained)
 
     # ---- inside Beam
 

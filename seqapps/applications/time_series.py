@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -23,10 +25,19 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.series.config import SeriesData
-from seqapps.preprocessing.series.parts import Part, counts_of, irregular, joined, parted, sums_of, with_windows
+from seqapps.preprocessing.series.parts import (
+    Part,
+    counts_of,
+    irregular,
+    joined,
+    parted,
+    sums_of,
+    too_short,
+    with_windows,
+)
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, read_series
-from seqapps.preprocessing.series.recent import chosen, content_of, recent
+from seqapps.preprocessing.series.recent import chosen, content_of, recent, refused
 from seqapps.preprocessing.series.timeline import around, iso
 from seqapps.schema import Schema
 
@@ -100,6 +111,11 @@ class TimeSeries(Application):
         self._data.check(self.config.source)
         if self.config.training.batching != "length":
             raise ConfigError("A series needs `training.batching` = \"length\". Received: 'stream'.")
+        if "seasonal_naive" in self.config.baselines.names and self._data.season < 2:
+            raise ConfigError(
+                '`baselines.names`: "seasonal_naive" needs a `data.season` of at least 2. Received: '
+                f"{self._data.season}. Example: 12 for months."
+            )
         if self._model.anchor == "season" and not self._data.season:
             raise ConfigError('`model.anchor` = "season" needs `data.season`. Received: 0. Example: 12 for months.')
 
@@ -120,21 +136,28 @@ class TimeSeries(Application):
     def _plan(self) -> Plan:
         return self._data.plan(self.config.source)
 
+    @cached_property
+    def _several(self) -> bool:
+        """Whether there can be several files, so that a series without a name has that of its file."""
+        paths = self.config.source.files or self.config.source.train
+        return len(paths) > 1 or any(os.path.isdir(path) or re.search(r"[*?[]", path) for path in paths)
+
     # ---- inside Beam
 
     def reject(self, raw: RawBlock) -> list[Refusal]:
-        refused = []
-        for row in range(len(raw)):
-            parsed = self._parsed(raw, row)
-            refused += [
-                Refusal(row, fault.reason, fault.line, fault.text.encode(), whole=False) for fault in parsed.faults
-            ]
-            refused += [
-                Refusal(row, "too-short", 0, f"series {series.name!r}: {len(series)} steps".encode(), whole=False)
-                for series in parsed.series
-                if len(series) < self._plan.history + self._plan.horizon
-            ]
-        return refused
+        return [
+            Refusal(row, fault.reason, fault.line, fault.text.encode(), whole=False)
+            for row in range(len(raw))
+            for fault in self._parsed(raw, row).faults
+        ]
+
+    def left_out(self, raw: RawBlock, split: str) -> list[Refusal]:
+        return [
+            Refusal(row, "too-short", 0, told.encode(), whole=False)
+            for row in range(len(raw))
+            for parts in self._parts(raw, row, split)
+            for told in too_short(parts, self._plan)
+        ]
 
     def count(self, raw: RawBlock) -> int:
         return sum(self._parsed(raw, row).lines for row in range(len(raw)))
@@ -144,17 +167,10 @@ class TimeSeries(Application):
 
     def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
         """Returns split name to parts of series, one a row: the column `part` holds `Part.dump`."""
-        config, plan = self.config, self._plan
-        whole_file, how = split and (split != "train" or bool(config.source.validation)), self._data.cut(split)
         found: dict[str, list[tuple[int, bytes]]] = {}
         for row in range(len(raw)):
-            parsed = self._parsed(raw, row)
-            for series in parsed.series:
-                if whole_file:
-                    parts = with_windows({split: Part(series, 0, parsed.frequency)}, plan)
-                else:
-                    parts = how.parts(series, plan, parsed.frequency)
-                for name, part in parts.items():
+            for parts in self._parts(raw, row, split):
+                for name, part in with_windows(parts, self._plan).items():
                     found.setdefault(name, []).append((row, part.dump()))
         blocks = {}
         for name, rows in found.items():
@@ -162,6 +178,20 @@ class TimeSeries(Application):
             lines = raw.lines[[row for row, _ in rows]]
             blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, all_whole, all_whole)
         return blocks
+
+    def _parts(self, raw: RawBlock, row: int, split: str) -> Iterator[dict[str, Part]]:
+        """Yields the parts of every series of a file, also those without a window.
+
+        Raises:
+            DataError: the longest series has no window in the fold that is asked for.
+        """
+        parsed, how, given = self._parsed(raw, row), self._data.cut(split), self.config.source
+        if split and (split != "train" or given.validation):
+            yield from ({split: Part(series, 0, parsed.frequency)} for series in parsed.series)
+            return
+        if parsed.series:
+            how.check_fold(max(parsed.series, key=len), self._plan, raw.source)
+        yield from (how.parts(series, self._plan, parsed.frequency) for series in parsed.series)
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
         parts = [Part.load(data) for data in raw.columns["part"]]
@@ -248,18 +278,20 @@ class TimeSeries(Application):
         return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-        """Returns the prepared features, and of each window the scaling of its targets: `means`, `deviations`, `naive`
-        (what MASE divides by), `<float64>[N, V]`."""
+        """Returns the prepared features, and of each window the scaling of its targets: `means`, `deviations`, and
+        `naive`, what MASE divides the errors of its series by, `<float64>[N, V]`."""
         from seqapps.preprocessing.scaling import Scaling
 
         examples = super().examples(folder, manifest, split)
         targets = self._plan.columns.targets
         scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts).of(targets)
-        naive = [(scaling.naive or {}).get(name, np.nan) for name in targets]
-        rows = len(examples["target"])
-        for name, values in (("means", scaling.means), ("deviations", scaling.deviations), ("naive", naive)):
-            examples[name] = Ragged(np.tile(np.array(values, np.float64), (rows, 1)), np.arange(rows + 1))
-        return examples
+        rows, names = len(examples["target"]), examples["series"].values
+        scales = {
+            "means": np.tile(scaling.means, (rows, 1)),
+            "deviations": np.tile(scaling.deviations, (rows, 1)),
+            "naive": scaling.naive_errors_of([name.decode() for name in names]),
+        }
+        return {**examples, **{name: Ragged(values, np.arange(rows + 1)) for name, values in scales.items()}}
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns forecasts in original units, `<float64>[N, P, V, 1 or 1 + Q]`: the point forecast, the quantiles."""
@@ -407,7 +439,7 @@ class TimeSeries(Application):
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
-        line that holds a target; later lines give the known columns."""
+        line that holds a target; later lines give the known columns. Refused lines are named on standard error."""
         settings = json.loads(call("settings")["settings"][0])
         plan = Plan.from_facts(settings["plan"])
         columns = replace(plan.columns, frequency=settings["frequency"])
@@ -415,6 +447,8 @@ class TimeSeries(Application):
         for row in rows:
             text, where = content_of(row)
             parsed = read_series(text, columns, where)
+            if parsed.faults:
+                print(refused(parsed, where), file=sys.stderr)
             series = chosen(parsed, options.series, where)
             try:
                 inputs, times = recent(series, plan, settings["frequency"])
@@ -463,7 +497,8 @@ class TimeSeries(Application):
         """Returns what a row holds; refusing, counting and dividing ask for the same one after another."""
         text = raw.columns["text"][row]
         if self._memory is None or self._memory[0] is not text:
-            self._memory = (text, read_series(text, self._plan.columns, raw.source))
+            name = PurePath(raw.source).name.partition(".")[0] if self._several else ""
+            self._memory = (text, read_series(text, self._plan.columns, raw.source, name))
         return self._memory[1]
 
 

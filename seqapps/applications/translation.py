@@ -39,6 +39,8 @@ SIDES = ("source", "target")
 SHARED = "text"
 """The vocabulary of both sides, when they share one."""
 _SHOWN_ROWS, _SHOWN_UNITS = 4, 24
+_MOST_UNITS = 100
+"""Of a translation, where the manifest does not tell how long the targets are."""
 
 
 class Side(TokenizerConfig):
@@ -229,6 +231,7 @@ class TranslationTask(Application):
         architecture = architectures.load(self.config.model.architecture)
         sizes = {f"{side}_size": manifest.vocabularies[self._vocabulary(side)].size for side in SIDES}
         model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn)
+        model.longest = _longest(manifest)
         return model
 
     def criterion(self, manifest: Manifest) -> Objective:
@@ -244,7 +247,7 @@ class TranslationTask(Application):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        from seqapps.graphs.translator import translate_rows
+        from seqapps.graphs.translator import row_translator
 
         length = self.config.training.sample_length
         if not length:
@@ -254,11 +257,14 @@ class TranslationTask(Application):
         def some() -> tuple[Any, dict[str, Ragged]]:
             rows = self.examples(folder, manifest, "validation")
             chosen = np.unique(np.linspace(0, len(rows["source"]) - 1, num=_SHOWN_ROWS).astype(np.int64))
-            return self._translator(model, resources), {name: feature.take(chosen) for name, feature in rows.items()}
+            translate = row_translator(
+                self._translator(model, resources), self._search(model, beam=1, max_length=length)
+            )
+            return translate, {name: feature.take(chosen) for name, feature in rows.items()}
 
         def sample(epoch: int) -> str:
-            translator, rows = some()
-            texts = translate_rows(translator, rows["source_ids"], self._search(beam=1, max_length=length))
+            translate, rows = some()
+            texts = translate(rows["source_ids"])
             pairs = zip(rows["source"].values, texts, strict=True)
             return "\n".join(f"{answering.text_of(source)} -> {answering.text_of(text)}" for source, text in pairs)
 
@@ -281,7 +287,7 @@ class TranslationTask(Application):
         if not self.resources:
             raise DataError("A translation is measured as text: make the application with the model's resources.")
         translator, source = self._translator(model, self.resources), examples["source_ids"]
-        texts = translate_rows(translator, source, self._search())
+        texts = translate_rows(translator, source, self._search(model))
         found = predictions(texts, reference_nats(translator, source, examples["target_ids"]))
         if translator.attends:
             for row in _short_rows(source, _SHOWN_ROWS):
@@ -346,7 +352,9 @@ class TranslationTask(Application):
     def options(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--beam", type=int, default=4, metavar="N", help="hypotheses of the search; 1: greedy (4)")
         parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each text (1)")
-        parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units written (100)")
+        parser.add_argument(
+            "--max-length", type=int, default=0, metavar="N", help="most units written; 0: as the data is long"
+        )
         parser.add_argument("--min-length", type=int, default=0, metavar="N", help="fewest units written (0)")
         parser.add_argument("--length-penalty", type=float, default=0.6, help="0 prefers short translations (0.6)")
         parser.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N units twice; 0: any")
@@ -358,21 +366,30 @@ class TranslationTask(Application):
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        least = {"--beam": 1, "--n-best": 1, "--max-length": 1, "--min-length": 0, "--length-penalty": 0}
+        least = {"--beam": 1, "--n-best": 1, "--max-length": 0, "--min-length": 0, "--length-penalty": 0}
         answering.check_range(options, {**least, "--no-repeat-ngram": 0, "--temperature": 0, "--top-k": 0})
         answering.check_seed(options)
         if options.n_best > options.beam:
             raise UsageError(wrong_value("predict: `--n-best`", options.n_best, f"`--beam` is {options.beam}"))
-        if options.min_length >= options.max_length:
+        if 0 < options.max_length <= options.min_length:
             least_of = f"must be below `--max-length` {options.max_length}, whose last unit is `<eos>`"
             raise UsageError(wrong_value("predict: `--min-length`", options.min_length, least_of))
-        together = {
-            "`--score` and `--attention`": options.score and options.attention,
-            "`--score` and `--temperature`": options.score and options.temperature,
-            "`--temperature` and `--n-best`": options.temperature and options.n_best > 1,
-        }
-        for names in (names for names, both in together.items() if both):
-            raise UsageError(f"predict: {names} exclude each other. Received: both.")
+        for name in cls._not_read(options):
+            given = f"`--{name.replace('_', '-')}`"
+            mode = "`--score`" if options.score else "`--temperature`" if options.temperature else ""
+            if mode:
+                raise UsageError(f"predict: {mode} and {given} exclude each other. Received: both.")
+            raise UsageError(f"predict: {given} is for `--temperature` above 0. Received: 0, which searches.")
+
+    @classmethod
+    def _not_read(cls, options: argparse.Namespace) -> list[str]:
+        """Returns the options that are given, with another value than their default, and that no answer reads."""
+        search, draw = ("beam", "n_best", "length_penalty"), ("top_k", "seed")
+        both = ("max_length", "min_length", "no_repeat_ngram", "attention", "temperature")
+        parser = argparse.ArgumentParser(add_help=False)
+        cls.options(parser)
+        idle = (*search, *draw, *both) if options.score else search if options.temperature else draw
+        return [name for name in idle if getattr(options, name) != parser.get_default(name)]
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
@@ -430,14 +447,22 @@ class TranslationTask(Application):
     def _translator(self, model: keras.Model, resources: Resources) -> Translator:
         from seqapps.graphs.translator import Translator
 
-        return Translator(model, *(resources[self._vocabulary(side)] for side in SIDES))
+        tokenizers = [resources[self._vocabulary(side)] for side in SIDES]
+        return Translator(model, tokenizers[0], tokenizers[1], model.longest)
 
-    def _search(self, **changes: Any) -> Search:
+    def _search(self, model: keras.Model, **changes: Any) -> Search:
         from seqapps.graphs.translator import Search
 
         evaluation = self.config.evaluation
-        search = Search(evaluation.beam, 1, evaluation.max_length, 0, evaluation.length_penalty, 0)
+        most = evaluation.max_length or model.longest
+        search = Search(evaluation.beam, 1, most, 0, evaluation.length_penalty, 0)
         return search._replace(**changes)
+
+
+def _longest(manifest: Manifest) -> int:
+    """Returns most units of a translation: the power of two that holds all targets of training, and a quarter more."""
+    bounds = [int(bound) for bound in manifest.lengths.get("train", {})]
+    return max(bounds) * 5 // 4 if bounds else _MOST_UNITS
 
 
 def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:

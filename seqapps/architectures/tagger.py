@@ -90,7 +90,7 @@ def build(
     logits = keras.layers.Dense(len(allowed) - 1, name="logits", dtype="float32")(x)
     outputs = {"logits": logits}
     if config.head == "crf":
-        outputs |= {"transitions": Transitions(allowed, name="transitions")(logits), "mask": mask}
+        outputs |= {"transitions": Transitions(allowed, name="transitions", dtype="float32")(logits), "mask": mask}
     return keras.Model(inputs, outputs, name="tagger")
 
 

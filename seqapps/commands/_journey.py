@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqapps.commands._sources import code_digest
 from seqapps.commands.stages import Inputs, Record, Records
-from seqapps.config import RunConfig
+from seqapps.config import DataConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.workspace import Workspace
@@ -76,6 +76,12 @@ class Journey:
     def part(self, *names: str) -> dict[str, Any]:
         """Returns sections of the configuration as nested tables."""
         return self.config.model_dump(mode="json", include=set(names))
+
+    @property
+    def own_data(self) -> dict[str, Any]:
+        """The fields of `data` that are the application's own. Those that every application has only say how rows are
+        prepared, and the digest of what is prepared tells of them."""
+        return self.config.data.model_dump(mode="json", exclude=set(DataConfig.model_fields))
 
     def perform(self, inputs: Inputs, work: Callable[[], Record]) -> Record:
         """Does a stage when it is not done; says which."""

@@ -48,14 +48,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         )
     if arguments.folds < 2:
         raise UsageError(f"seqapps backtest: `--folds` must be at least 2. Received: {arguments.folds}.")
+    folds = [_fold(arguments, console, whole, number) for number in range(1, arguments.folds + 1)]
+    prepared = [_prepared(journey) for journey in folds]  # all of them, before the first is trained
     found, folders = [], {}
-    for number in range(1, arguments.folds + 1):
-        name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
-        own = [f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}", f"promotion.model={name}"]
-        overrides = [*arguments.overrides, *own]
-        fold = argparse.Namespace(**{**vars(arguments), "overrides": overrides})
+    for number, (journey, data) in enumerate(zip(folds, prepared, strict=True), 1):
         whole.say(f"backtest: fold {number} of {arguments.folds}")
-        evaluation, folders[f"fold {number}"] = _evaluated(journey_of(fold, console))
+        evaluation, folders[f"fold {number}"] = _evaluated(journey, data)
         found.append(evaluation)
     target = whole.workspace.root / "backtests" / f"{whole.config.name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,12 +92,39 @@ def table(evaluations: list[Evaluation]) -> Table:
     return made
 
 
-def _evaluated(journey: Journey) -> tuple[Evaluation, Path]:
+def _fold(arguments: argparse.Namespace, console: Console, whole: Journey, number: int) -> Journey:
+    """Returns the journey of one fold."""
+    from seqapps.commands._journey import journey_of
+
+    name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
+    own = [f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}", f"promotion.model={name}"]
+    return journey_of(argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *own]}), console)
+
+
+def _prepared(journey: Journey) -> Path:
+    """Returns the prepared folder of a fold.
+
+    Raises:
+        DataError: nothing in it can be measured.
+    """
+    from seqapps.commands import prepare
+    from seqapps.errors import DataError
+    from seqapps.manifest import read_manifest
+
+    folder = prepare.stage(journey).outputs[0]
+    if "test" not in read_manifest(folder).splits:
+        raise DataError(
+            f"{journey.config.name}: its test part holds no window with a target. Remedy: fewer `--folds`, or a larger "
+            "`data.split.test`."
+        )
+    return folder
+
+
+def _evaluated(journey: Journey, prepared: Path) -> tuple[Evaluation, Path]:
     """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is taken as it is."""
-    from seqapps.commands import evaluate, prepare, train
+    from seqapps.commands import evaluate, train
     from seqapps.evaluation import read_evaluation
 
-    prepared = prepare.stage(journey).outputs[0]
     trained = train.stage(journey, prepared)
     folder = evaluate.stage(journey, prepared, trained).outputs[0]
     return read_evaluation(folder), folder

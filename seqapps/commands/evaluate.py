@@ -62,16 +62,22 @@ def show(record: Record) -> None:
 
 
 def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Does the stage when it is not done. Its output is the folder `evaluation/` of the run."""
+    """Does the stage when it is not done. Its output is the folder `evaluation/` of the run.
+
+    A model has one such folder. A mark beside it tells which inputs it was made from, so that going back measures
+    again.
+    """
     from seqapps.commands import train
-    from seqapps.commands.stages import Record
+    from seqapps.commands.stages import Record, mark_of
 
     stage_inputs = inputs(journey, prepared, trained)
 
     def work() -> Record:
         folder = train.folder_of(trained) / "evaluation"
+        mark = mark_of(folder, stage_inputs)
         _evaluate(journey, prepared, trained, folder)
-        return Record(stage_inputs, (folder,), {})
+        mark.touch()
+        return Record(stage_inputs, (folder, mark), {})
 
     return journey.perform(stage_inputs, work)
 
@@ -164,6 +170,7 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
         folder,
         champion=_champion(journey, version),
         champion_version="" if version == NO_CHAMPION else version,
+        config=journey.config,
         console=journey.console,
     )
     tracker, run_id = journey.tracker, trained.result["run_id"]

@@ -107,7 +107,7 @@ def inputs(journey: Journey, served: Record, evaluated: Record, force: str) -> I
 def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
     """Makes the SavedModel in the run folder when it is not there."""
     from seqapps.commands import train
-    from seqapps.commands.stages import Record
+    from seqapps.commands.stages import Record, mark_of
 
     stage_inputs = package_inputs(journey, prepared, trained)
 
@@ -118,16 +118,18 @@ def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
         from seqapps import serving
 
         target = train.folder_of(trained) / "saved_model"
-        serving.export(trained.outputs[0], prepared, target, console=journey.console)
-        return Record(stage_inputs, (target,), {})
+        mark = mark_of(target, stage_inputs)
+        serving.export(trained.outputs[0], prepared, target, name=journey.config.model_name, console=journey.console)
+        mark.touch()
+        return Record(stage_inputs, (target, mark), {})
 
     return journey.perform(stage_inputs, work)
 
 
 def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
-    """Returns what a SavedModel depends on: the trained model, the data of its golden examples, the code."""
+    """Returns what a SavedModel depends on: its name, the trained model, the data of its golden examples, the code."""
     from seqapps.commands.stages import data_digest
     from seqapps.manifest import read_manifest
 
     upstream = {"model": trained.inputs.fingerprint, "data": data_digest(read_manifest(prepared))}
-    return journey.inputs("saved_model", {}, upstream)
+    return journey.inputs("saved_model", {"model_name": journey.config.model_name}, upstream)

@@ -150,6 +150,18 @@ class Records:
         return Record(Inputs(stored["stage"], **stored["components"]), outputs, stored["result"])
 
 
+def mark_of(folder: Path, inputs: Inputs) -> Path:
+    """Returns the file beside a folder that tells what it was made from, and removes those that told otherwise.
+
+    For a folder that other inputs overwrite: touched when the folder is complete, and an output of the stage, the mark
+    makes the stage run again when it goes back to earlier inputs.
+    """
+    beginning = f".{folder.name}-made-from-"
+    for old in folder.parent.glob(f"{beginning}*"):
+        old.unlink()
+    return folder.parent / f"{beginning}{inputs.fingerprint[:12]}"
+
+
 def data_digest(manifest: Manifest) -> str:
     """Returns the digest of what a prepared folder holds.
 

@@ -64,7 +64,7 @@ def inputs(journey: Journey, prepared: Path) -> Inputs:
     from seqapps.commands.stages import data_digest
     from seqapps.manifest import read_manifest
 
-    part = journey.part("application", "seed", "model", "training")
+    part = {**journey.part("application", "seed", "model", "training"), "data": journey.own_data}
     return journey.inputs("train", part, {"data": data_digest(read_manifest(prepared))})
 
 

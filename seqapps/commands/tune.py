@@ -71,10 +71,14 @@ def winner(journey: Journey, prepared: Path) -> Journey:
 
 
 def with_winner(journey: Journey, record: Record) -> Journey:
-    """Returns the journey with the winner of a search; a winner does not ask for a search again."""
+    """Returns the journey with the `model` and `training` of a search's winner, which does not ask for a search again.
+
+    The other sections are today's: what is measured and promoted may have changed since the search.
+    """
     from seqapps.applications import config_from
 
-    tables = {**record.result["config"], "tuning": {"algorithm": "none"}}
+    won = {name: record.result["config"][name] for name in ("model", "training")}
+    tables = {**journey.config.model_dump(mode="json"), **won, "tuning": {"algorithm": "none"}}
     return journey.with_config(config_from(tables, str(record.outputs[0])))
 
 
@@ -83,5 +87,5 @@ def inputs(journey: Journey, prepared: Path) -> Inputs:
     from seqapps.commands.stages import data_digest
     from seqapps.manifest import read_manifest
 
-    part = journey.part("application", "seed", "model", "training", "tuning")
+    part = {**journey.part("application", "seed", "model", "training", "tuning"), "data": journey.own_data}
     return journey.inputs("tune", part, {"data": data_digest(read_manifest(prepared))})

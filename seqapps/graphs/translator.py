@@ -6,6 +6,7 @@ the live model: nothing is copied.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -28,6 +29,8 @@ _INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
 
 _ROWS = 128
 """Rows of one call when many are translated."""
+_CELLS = 1 << 24
+"""Most logits of a call that scores (one row at least): 64 MiB."""
 
 
 class Search(NamedTuple):
@@ -47,11 +50,12 @@ class Translator(tf.Module):  # type: ignore[misc]
     Args:
         model: holds the models `encoder` and `decoder` (see `seqapps.architectures.encoder_decoder`).
         source, target: text to ids and back, of the two sides.
+        longest: most units of a translation where a call gives no limit.
     """
 
-    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer) -> None:
+    def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, longest: int = 100) -> None:
         super().__init__(name="translator")
-        self.model, self.source, self.target = model, source, target
+        self.model, self.source, self.target, self.longest = model, source, target, longest
         self.encoder, self.decoder = model.get_layer("encoder"), model.get_layer("decoder")
 
     @property
@@ -86,7 +90,8 @@ class Translator(tf.Module):  # type: ignore[misc]
             source: `<string>[B]`.
             beam: `<int32>[]`, hypotheses that the search keeps; 1 is greedy.
             n_best: `<int32>[]`, translations that are given, at most `beam`.
-            max_length: `<int32>[]`, most units that are written, `<eos>` included: it is the last one.
+            max_length: `<int32>[]`, most units that are written, `<eos>` included: it is the last one; 0 takes
+                `longest`.
             min_length: `<int32>[]`, units before `<eos>` may come.
             length_penalty: `<float32>[]`, alpha of Wu et al. 2016; 0 takes the probability alone.
             no_repeat_ngram: `<int32>[]`, no n-gram of units of this order twice; 0 allows all.
@@ -96,8 +101,8 @@ class Translator(tf.Module):  # type: ignore[misc]
             `length <int32>[B]` in units, `<eos>` included; `texts <string>[B, n]`, `scores` and `log_probabilities
             <float32>[B, n]`, the best first; `count <int32>[B]`, how many of them there are.
         """
-        search = Search(beam, n_best, max_length, min_length, length_penalty, no_repeat_ngram)
-        _check(beam=(beam, 1), n_best=(n_best, 1), max_length=(max_length, 1))
+        _check(beam=(beam, 1), n_best=(n_best, 1), max_length=(max_length, 0))
+        search = Search(beam, n_best, self._most(max_length, min_length), min_length, length_penalty, no_repeat_ngram)
         tf.debugging.assert_less_equal(n_best, beam, "`n_best` must be at most `beam`.")
         found = self.search(self._read(self.source, source), search)
         texts = self._texts(found.ids)
@@ -137,9 +142,10 @@ class Translator(tf.Module):  # type: ignore[misc]
         Returns:
             `text <string>[B]`, `log_probability <float32>[B]` under the model itself and `length <int32>[B]`.
         """
-        _check(max_length=(max_length, 1), temperature=(temperature, 0), top_k=(top_k, 0))
+        _check(max_length=(max_length, 0), temperature=(temperature, 0), top_k=(top_k, 0))
         ids = self._read(self.source, source)
-        limits = Limits(tf.fill([tf.shape(ids)[0]], max_length), min_length, no_repeat_ngram)
+        most = self._most(max_length, min_length)
+        limits = Limits(tf.fill([tf.shape(ids)[0]], most), min_length, no_repeat_ngram)
         found = self.write(ids, limits, Sampling(temperature, top_k, seed))
         text = self._texts(found.ids[:, None])[:, 0]
         return {"text": text, "log_probability": found.log_probabilities, "length": found.lengths}
@@ -212,9 +218,21 @@ class Translator(tf.Module):  # type: ignore[misc]
         return write(self._step(memory), states, tf.fill([tf.shape(source)[0]], BEGIN), limits, sampling)
 
     def nats(self, source: Any, target: Any) -> Any:
-        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`."""
-        logits = self.model({"source": source, "target": _shifted(target)}, training=False)["logits"]
-        return tf.where(target != PAD, cross_entropy(logits, target), 0.0)
+        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`.
+
+        Rows go through the model by parts when their logits are too many.
+        """
+        rows, length = tf.shape(target)[0], tf.shape(target)[1]
+        most = tf.maximum(_CELLS // (tf.maximum(length, 1) * self.target.size), 1)
+
+        def part(low: Any, found: Any) -> Any:
+            x, y = source[low : low + most], target[low : low + most]
+            logits = self.model({"source": x, "target": _shifted(y)}, training=False)["logits"]
+            return low + most, tf.concat([found, tf.where(y != PAD, cross_entropy(logits, y), 0.0)], axis=0)
+
+        shapes = (tf.TensorShape([]), tf.TensorShape([None, None]))
+        begin = (0, tf.zeros([0, length]))
+        return tf.while_loop(lambda low, _: low < rows, part, begin, shape_invariants=shapes)[1]
 
     def attention(self, source: Any, target: Any) -> Any:
         """Returns the weights of attention, `<float32>[B, T, S]`, when the target is given."""
@@ -247,6 +265,10 @@ class Translator(tf.Module):  # type: ignore[misc]
         )
         return Panel(across, down, found["attention"].numpy()[0])
 
+    def _most(self, max_length: Any, min_length: Any) -> Any:
+        """Returns the limit of a call: the given one, or `longest` where it gives none."""
+        return tf.where(max_length > 0, max_length, tf.maximum(self.longest, min_length + 1))
+
     def _read(self, tokenizer: Tokenizer, text: Any) -> Any:
         """Returns ids closed by `<eos>`, `<string>[B] -> <int32>[B, T]`."""
         ids = tokenizer.encode(text)
@@ -260,11 +282,17 @@ class Translator(tf.Module):  # type: ignore[misc]
 
 
 def translate_rows(translator: Translator, source: Ragged, search: Search) -> NDArray[np.object_]:
-    """Returns the best translation of each row as UTF-8, `<object>[rows]`. Rows of about one length go together.
+    """Returns the best translation of each row as UTF-8, `<object>[rows]`. See `row_translator`."""
+    return row_translator(translator, search)(source)
+
+
+def row_translator(translator: Translator, search: Search) -> Callable[[Ragged], NDArray[np.object_]]:
+    """Returns a function from ids, closed by `<eos>`, to the best translation of each row as UTF-8, `<object>[rows]`.
+
+    Rows of about one length go together. Its graph is traced once: keep it for a model that is asked again.
 
     Args:
         translator: the model.
-        source: ids, closed by `<eos>`.
         search: how; a beam of 1 takes the greedy loop, which gives the same and is faster.
     """
 
@@ -280,10 +308,13 @@ def translate_rows(translator: Translator, source: Ragged, search: Search) -> ND
         greedy = Sampling(tf.constant(0.0), tf.constant(0), tf.constant(0))
         return translator._texts(translator.write(ids, limits, greedy).ids[:, None])[:, 0]
 
-    texts = np.empty(len(source), np.object_)
-    for rows in _batches(source.lengths):
-        texts[rows] = translate(_dense(source.take(rows))).numpy()
-    return texts
+    def translate_all(source: Ragged) -> NDArray[np.object_]:
+        texts = np.empty(len(source), np.object_)
+        for rows in _batches(source.lengths):
+            texts[rows] = translate(_dense(source.take(rows))).numpy()
+        return texts
+
+    return translate_all
 
 
 def reference_nats(translator: Translator, source: Ragged, target: Ragged) -> NDArray[np.float64]:
@@ -307,7 +338,7 @@ def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> di
     calls: dict[str, list[dict[str, Any]]] = {
         "serving_default": [
             {**limits, "beam": 4, "n_best": 2, "length_penalty": 0.6},
-            {**limits, "beam": 1, "n_best": 1, "length_penalty": 0.0, "no_repeat_ngram": 2},
+            {**limits, "max_length": 0, "beam": 1, "n_best": 1, "length_penalty": 0.0, "no_repeat_ngram": 2},
         ],
         "sample": [{**limits, "temperature": 0.8, "top_k": 10, "seed": 1}],
         "score": [{"source": source, "target": target}],

@@ -89,9 +89,11 @@ def metrics(totals: Floats, *, calibrated: bool) -> dict[str, Floats]:
     """Returns metric name to value from summed statistics, `<float64>[..., K] -> <float64>[...]`.
 
     accuracy: share of the rows that are right (of several labels: exactly the true ones are given). macro_f1: mean of
-    F1 = 2 hits / (true + predicted) over the classes that are true or predicted at least once. micro_f1: the same of
-    the sums over all classes. log_loss: mean -log p of what is true, in nats. ece: expected calibration error, the mean
-    distance of confidence and accuracy in BINS bins, weighted by their rows.
+    F1 = 2 hits / (true + predicted) over the classes that are true or predicted at least once; of several labels over
+    all C, and the unseen one where it is true. micro_f1: the same of the sums over all classes. 0 / 0 is 0. These are
+    the means of scikit-learn's `f1_score`, with its default `zero_division`.
+    log_loss: mean -log p of what is true, in nats. ece: expected calibration error, the mean distance of confidence
+    and accuracy in BINS bins, weighted by their rows.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3 (ece).
 
@@ -102,12 +104,15 @@ def metrics(totals: Floats, *, calibrated: bool) -> dict[str, Floats]:
     rows = totals[..., 0]
     true, predicted, hits = class_sums(totals, calibrated=calibrated)
     both = true + predicted
-    f1 = 2.0 * hits / np.maximum(both, 1e-300)
+    f1 = 2.0 * hits / np.maximum(both, 1.0)
+    counted = both > 0
+    if not calibrated:
+        counted[..., :-1] = True
     with np.errstate(invalid="ignore", divide="ignore"):
         found = {
             "accuracy": totals[..., 1] / rows,
-            "macro_f1": f1.sum(axis=-1) / (both > 0).sum(axis=-1),
-            "micro_f1": 2.0 * hits.sum(axis=-1) / both.sum(axis=-1),
+            "macro_f1": f1.sum(axis=-1) / counted.sum(axis=-1),
+            "micro_f1": 2.0 * hits.sum(axis=-1) / np.maximum(both.sum(axis=-1), 1.0),
             "log_loss": totals[..., 2] / rows,
         }
     if calibrated:

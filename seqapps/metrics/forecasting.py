@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seqapps.preprocessing.blocks import Ragged
 
-SUMS = ("count", "absolute", "squared", "symmetric", "scaled", "pinball", "covered")
+SUMS = ("count", "absolute", "squared", "symmetric", "scalable", "scaled", "pinball", "covered")
 """What is added up for each step and target; see `error_sums`."""
 FIGURES = ("mae", "rmse", "mase", "smape")
 """Metrics of a point forecast."""
@@ -34,7 +34,8 @@ def error_sums(
     Args:
         forecast: `[N, P, V, 1 or 1 + Q]` in original units: the point forecast, then the quantiles.
         truth: `[N, P, V]`, not a number where it is missing: all sums are 0 there.
-        naive: `[N, V]`, the in-sample error of the seasonal naive forecast.
+        naive: `[N, V]`, the in-sample error of the seasonal naive forecast, of the series of each window; where it is 0
+            or not a number, there is no scaled error.
         levels: of the quantiles; a forecast without them has no pinball loss and no coverage: not a number.
     """
     point, found = forecast[..., 0], np.zeros((*truth.shape, len(SUMS)))
@@ -45,28 +46,31 @@ def error_sums(
     found[..., 2] = np.square(error)
     found[..., 3] = 200.0 * np.divide(error, size, out=np.zeros_like(error), where=size > 0)
     scale = np.broadcast_to(naive[:, None, :], error.shape)
-    found[..., 4] = np.divide(error, scale, out=np.full_like(error, np.nan), where=scale > 0)
-    found[..., 5:] = np.nan
+    found[..., 4] = scale > 0
+    found[..., 5] = np.divide(error, scale, out=np.zeros_like(error), where=scale > 0)
+    found[..., 6:] = np.nan
     if levels and forecast.shape[-1] > 1:
         q, apart = np.array(levels), truth[..., None] - forecast[..., 1:]
-        found[..., 5] = np.maximum(q * apart, (q - 1.0) * apart).mean(axis=-1)
-        found[..., 6] = (truth >= forecast[..., 1]) & (truth <= forecast[..., -1])
+        found[..., 6] = np.maximum(q * apart, (q - 1.0) * apart).mean(axis=-1)
+        found[..., 7] = (truth >= forecast[..., 1]) & (truth <= forecast[..., -1])
     return np.where(np.isfinite(truth)[..., None], found, 0.0)
 
 
 def figures(totals: NDArray[np.float64], *, quantiles: bool) -> dict[str, NDArray[np.float64]]:
     """Returns the metrics of summed `error_sums`, `<float64>[..., SUMS] -> <float64>[...]`.
 
-    mae = mean |e|; rmse = sqrt(mean e^2); mase = mean |e| / in-sample error of the seasonal naive forecast (Hyndman &
-    Koehler 2006); smape = mean 200 |e| / (|y| + |f|), in percent; pinball = mean pinball loss over the levels; coverage
-    = share of the truth between the lowest and the highest quantile.
+    mae = mean |e|; rmse = sqrt(mean e^2); mase = mean of |e| / in-sample error of the seasonal naive forecast, that of
+    the same series (Hyndman & Koehler 2006), over the series where it is above 0; smape = mean 200 |e| / (|y| + |f|),
+    in percent; pinball = mean pinball loss over the levels; coverage = share of the truth between the lowest and the
+    highest quantile.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = {name: totals[..., place] / totals[..., 0] for place, name in enumerate(SUMS)}
+        mase = totals[..., SUMS.index("scaled")] / totals[..., SUMS.index("scalable")]
     found = {
         "mae": mean["absolute"],
         "rmse": np.sqrt(mean["squared"]),
-        "mase": mean["scaled"],
+        "mase": mase,
         "smape": mean["symmetric"],
     }
     return {**found, "pinball": mean["pinball"], "coverage": mean["covered"]} if quantiles else found

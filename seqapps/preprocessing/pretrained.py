@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.config import Section
+from seqapps.config import ModelConfig, Section
 from seqapps.errors import ConfigError, DataError
 
 FILE_NAME = "vectors.json"
@@ -40,6 +40,18 @@ class PretrainedConfig(Section):
 
     path: str = ""
     any_case: bool = True
+
+
+def check_embedding(model: ModelConfig, pretrained: PretrainedConfig) -> None:
+    """Raises for an embedding that is neither trained nor given.
+
+    Raises:
+        ConfigError: `model.train_embedding` is false without vectors.
+    """
+    if not getattr(model, "train_embedding", True) and not pretrained.path:
+        raise ConfigError(
+            "`model.train_embedding` = false keeps random vectors. Give `data.pretrained.path`, or train them."
+        )
 
 
 @dataclass(frozen=True)

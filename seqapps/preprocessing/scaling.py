@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ class Scaling:
         means, deviations: of each variable over the training part; a variable that never changes has deviation 1.
         counts: values of each variable in the training part that were not missing.
         logged: variables whose logarithm is standardised.
-        naive: variable to the mean absolute error of the seasonal naive forecast inside the training part, in original
-            units: what MASE divides by. Source: Hyndman & Koehler 2006, "Another look at measures of forecast
-            accuracy", sec. 3.
+        naive: variable to the mean absolute error of the seasonal naive forecast inside the training part, over all
+            series, in original units.
+        naive_of: variable to the same error of each series: what MASE divides by. Source: Hyndman & Koehler 2006,
+            "Another look at measures of forecast accuracy", sec. 3.
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,7 @@ class Scaling:
     counts: tuple[int, ...] = ()
     logged: tuple[str, ...] = ()
     naive: Mapping[str, float] | None = None
+    naive_of: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def size(self) -> int:
@@ -52,6 +54,7 @@ class Scaling:
             "counts": list(self.counts),
             "logged": list(self.logged),
             "naive": dict(self.naive or {}),
+            "naive_of": {name: dict(errors) for name, errors in (self.naive_of or {}).items()},
         }
 
     @classmethod
@@ -64,6 +67,7 @@ class Scaling:
             counts=tuple(facts.get("counts", ())),
             logged=tuple(facts.get("logged", ())),
             naive=dict(facts.get("naive", {})),
+            naive_of={name: dict(errors) for name, errors in facts.get("naive_of", {}).items()},
         )
 
     def of(self, names: tuple[str, ...]) -> Scaling:
@@ -76,7 +80,20 @@ class Scaling:
             counts=tuple(self.counts[place] for place in places) if self.counts else (),
             logged=tuple(name for name in names if name in self.logged),
             naive={name: value for name, value in (self.naive or {}).items() if name in names},
+            naive_of={name: errors for name, errors in (self.naive_of or {}).items() if name in names},
         )
+
+    def naive_errors_of(self, series: Sequence[str]) -> NDArray[np.float64]:
+        """Returns what MASE divides the errors of each series by, `<float64>[series, variables]`.
+
+        That is the error of the seasonal naive forecast inside its training part; of a series that has none it is that
+        of all series, and not a number without any.
+        """
+        columns = []
+        for name in self.names:
+            own, pooled = (self.naive_of or {}).get(name, {}), (self.naive or {}).get(name, np.nan)
+            columns.append([own.get(one, pooled) for one in series])
+        return np.array(columns, np.float64).T.reshape(len(series), len(self.names))
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """`<float>[..., variables]` in original units to standard ones, `<float32>`; what is missing stays so."""
@@ -139,11 +156,11 @@ def moments(name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.floa
     return {f"moments/{name}@{reference.hex()}": np.array([len(values), apart.sum(), np.square(apart).sum()])}
 
 
-def naive_errors(name: str, values: NDArray[np.float64], season: int) -> dict[str, NDArray[np.float64]]:
-    """Returns `naive/<name>` to (count, sum) of |y_t - y_{t - season}| where both were seen."""
+def naive_errors(name: str, series: str, values: NDArray[np.float64], season: int) -> dict[str, NDArray[np.float64]]:
+    """Returns `naive/<name><tab><series>` to (count, sum) of |y_t - y_{t - season}| where both were seen."""
     errors = np.abs(values[season:] - values[:-season])
     seen = errors[np.isfinite(errors)]
-    return {f"naive/{name}": np.array([len(seen), seen.sum()])}
+    return {f"naive/{name}\t{series}": np.array([len(seen), seen.sum()])}
 
 
 def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], logged: tuple[str, ...]) -> Scaling:
@@ -173,9 +190,20 @@ def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], 
         means.append(mean)
         deviations.append(deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0)
         counts.append(int(count))
-    naive = {
-        key.removeprefix("naive/"): float(values[1] / values[0])
-        for key, values in sorted(sums.items())
-        if key.startswith("naive/") and values[0]
-    }
-    return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive)
+    naive, naive_of = _naive_of(sums, names)
+    return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of)
+
+
+def _naive_of(
+    sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Returns the mean of `naive_errors` of each variable, over all series and of each series."""
+    pooled, each = {}, {}
+    for name in names:
+        start = f"naive/{name}\t"
+        found = {key.removeprefix(start): sums[key] for key in sorted(sums) if key.startswith(start) and sums[key][0]}
+        if found:
+            count, total = np.sum(list(found.values()), axis=0).tolist()
+            pooled[name] = total / count
+            each[name] = {series: float(values[1] / values[0]) for series, values in found.items()}
+    return pooled, each

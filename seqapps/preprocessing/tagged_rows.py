@@ -69,7 +69,7 @@ class Annotation:
         if not all(word.strip() for word in words):
             return "empty-token"
         given = [name.decode() for name in names]
-        if not valid(given, self.scheme):
+        if any(_is_blank(name) for name in given) or not valid(given, self.scheme):
             return "bad-tag"
         return Sentence(b" ".join(words), words, converted(given, self.scheme, self.to))
 
@@ -100,9 +100,9 @@ def analyse(sentences: Sequence[Sentence], config: TokenizerConfig) -> Analysis:
     """
     tokens = np.array([token for sentence in sentences for token in sentence.tokens], dtype=object)
     distinct, index, numbers = np.unique(tokens, return_inverse=True, return_counts=True)
-    tags, tag_index, tag_numbers = np.unique(
-        [tag.encode() for sentence in sentences for tag in sentence.tags], return_inverse=True, return_counts=True
-    )
+    # As objects: arrays of bytes lose NULs at an end.
+    names = np.array([tag.encode() for sentence in sentences for tag in sentence.tags], dtype=object)
+    tags, tag_index, tag_numbers = np.unique(names, return_inverse=True, return_counts=True)
     words: Counter[bytes] = Counter()
     characters: Counter[bytes] = Counter()
     cased = config.model_copy(update={"lowercase": False})
@@ -175,11 +175,16 @@ def marked(tokens: Sequence[str], tags: Sequence[str], scheme: Scheme) -> str:
 def _list(cell: bytes) -> list[bytes]:
     try:
         found = json.loads(cell)
+        if isinstance(found, list) and all(isinstance(item, str) for item in found):
+            return [item.encode() for item in found]  # raises for a lone surrogate, written as an escape
     except (ValueError, RecursionError):
-        raise ValueError("unreadable-list") from None
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise ValueError("unreadable-list")
-    return [item.encode() for item in found]
+        pass
+    raise ValueError("unreadable-list")
+
+
+def _is_blank(tag: str) -> bool:
+    """Whether nothing can be seen of a tag, or of the type in `prefix-type`."""
+    return not tag.strip() or tag.partition("-")[2].isspace()
 
 
 def _spans(cell: bytes) -> list[Span]:
@@ -187,11 +192,12 @@ def _spans(cell: bytes) -> list[Span]:
     try:
         found = json.loads(cell)
         spans = [Span(start, end, label) for start, end, label in found]
+        "".join(span.label for span in spans).encode()  # raises for a lone surrogate, written as an escape
     except (TypeError, ValueError, RecursionError):
         raise ValueError("bad-span") from None
     for span in spans:
         whole = all(type(number) is int for number in span[:2])
-        if not whole or not isinstance(span.label, str) or not span.label.strip() or not 0 <= span.start < span.end:
+        if not whole or not span.label.strip() or not 0 <= span.start < span.end:
             raise ValueError("bad-span")
     return sorted(spans)
 

@@ -17,7 +17,7 @@ from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece
 
 from seqapps.errors import DataError
 from seqapps.preprocessing.units import TokenizerConfig
-from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
+from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 
 __all__ = ["FILE_NAME", "SUBWORD_FILE", "Tokenizer", "TokenizerConfig", "normalize", "split"]
 
@@ -119,9 +119,14 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         return text if self.config.words == "whitespace" else _attach_punctuation(text)
 
     def written(self, ids: Any) -> Any:
-        """Returns how each unit is written, `<int32>[...] -> <string>[...]`; special units by their names."""
+        """Returns how each unit is written, `<int32>[...] -> <string>[...]`; special units by their names (`SPECIALS`).
+
+        A subword's space is a space; one that spells a byte is written as its number, `<0x0A>`.
+        """
         if self.config.unit == "subword":
-            return self._pieces.id_to_string(ids)
+            pieces = tf.strings.regex_replace(self._pieces.id_to_string(ids), "\u2581", " ")
+            names = tf.gather(tf.constant(SPECIALS), tf.minimum(ids, len(SPECIALS) - 1))
+            return tf.where(ids < len(SPECIALS), names, pieces)
         assert self.vocabulary is not None
         return tf.gather(tf.constant(self.vocabulary.tokens), ids)
 

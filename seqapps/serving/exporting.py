@@ -78,7 +78,7 @@ class Verification:
     load_seconds: float
 
 
-def export(trained_folder: Path, prepared: Path, target: Path, *, console: Console) -> ExportReport:
+def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = "", console: Console) -> ExportReport:
     """Writes a trained model as a SavedModel, and proves that it answers alone what the trained model answers.
 
     Everything is built beside `target` and gets its name in one rename; a refusal or a kill leaves `target` as it was.
@@ -87,6 +87,7 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, console: Conso
         trained_folder: what `save_trained` wrote.
         prepared: the prepared data; golden calls are made of its rows.
         target: the folder to write; replaced when it exists.
+        name: of the model in the registry; empty takes the one that it was trained under.
         console: for messages.
 
     Raises:
@@ -100,6 +101,7 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, console: Conso
         with tf.device("CPU:0"):
             record = _save(trained_folder, building)
             golden = _golden(trained_folder, prepared)
+        record["name"] = name or record["name"]
         write_json(building / GOLDEN, golden)
         shutil.copyfile(check.__file__, building / CHECK)
         console.print("export: answering the golden calls in a process without seqapps")
@@ -179,7 +181,7 @@ def difference(expected: Any, received: Any) -> float:
 
 def _save(trained_folder: Path, folder: Path) -> dict[str, Any]:
     """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
-    trained = load_trained(trained_folder, use_cudnn=False)
+    trained = load_trained(trained_folder, use_cudnn=False, precision="float32")
     module, signatures = trained.application.signatures(trained.model, trained.resources)
     with tempfile.TemporaryDirectory() as names:
         module.assets = _assets(trained_folder, trained, Path(names))
@@ -219,7 +221,7 @@ def _assets(trained_folder: Path, trained: Trained, names: Path) -> list[Any]:
 
 def _golden(trained_folder: Path, prepared: Path) -> dict[str, list[dict[str, Any]]]:
     """Returns the golden calls with the answers of the trained model: another instance, which is never saved."""
-    trained = load_trained(trained_folder, use_cudnn=False)
+    trained = load_trained(trained_folder, use_cudnn=False, precision="float32")
     calls = trained.application.golden_inputs(prepared, trained.manifest, trained.resources)
     module, signatures = trained.application.signatures(trained.model, trained.resources)
     golden = {

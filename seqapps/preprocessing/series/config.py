@@ -21,24 +21,31 @@ _PLAIN_NAME = re.compile(r"[\w. -]+")
 class SeriesData(DataConfig):
     """The `data` section of a series. Its split is always by time: the last steps of every series are the test.
 
-    Lines that do not make a regular series are reported, and handled always in this way: lines out of order are sorted
-    and counted; of two lines with one time the first stands, the second is refused; a line whose time is not on the
-    grid is refused; a step without a line is inserted, all its values missing.
+    Lines that do not make a regular series are reported, and handled always in this way: a line with another number of
+    cells than the header is refused, and so is one whose static columns say something else than the lines before; lines
+    out of order are sorted and counted; of two lines with one time the first stands, the second is refused; a line
+    whose time is not on the grid is refused; a step without a line is inserted, all its values missing.
+
+    Several series are one data set: a column is standardised by one mean and one deviation, over all of them. MASE
+    divides the errors of a series by the naive error of that series.
 
     Args:
         fold: `[k, K]`: of K equal pieces of the test part the k-th is measured, all before it is trained and validated
             on, and what comes after it is left out. `seqapps backtest` takes one after another.
         time: the column of the time; of several, their texts are joined by a space.
-        time_format: of `datetime.strptime`; empty for ISO 8601.
+        time_format: of `datetime.strptime`; empty for ISO 8601: a year, a month, a date (also as eight digits), or a
+            date and a time. Seconds since 1970 are no time.
         time_prefix: put before the text of the time, such as "190" for a file whose years begin at 1.
-        frequency: the step, such as `15min`, `1h`, `1d`, `1M`; empty takes the median distance of two lines. Lines that
-            are not on the grid of this step are refused.
+        frequency: the step, such as `15min`, `1h`, `1d`, `1M` (months, the same day in each) or `1ME` (their last days;
+            `1M` becomes it where the times are that); empty takes the median distance of two lines. Lines that are not
+            on the grid of this step are refused.
         targets: columns that are forecast.
         covariates: columns that are known up to the present.
         known: columns whose future is known, such as holidays; they belong to the history as well.
         static: columns that are one for a whole series.
         categorical: which of the last three are categories; all others are numbers.
-        series: the column that names the series, where a file holds several.
+        series: the column that names the series, where a file holds several. Without it a file holds one; of several
+            files each is named by its file.
         calendar: features of the time of every step: `hour`, `weekday`, `day`, `month`, `yearday`, each as sine and
             cosine.
         history, horizon: steps of a window before and after the present.
@@ -141,12 +148,17 @@ class SeriesData(DataConfig):
                 'A series needs `source.format` csv or tsv and `source.rows` = "file". '
                 f"Received: {source.format!r} and {source.rows!r}."
             )
+        if source.fields:
+            raise ConfigError(
+                "`source.fields` is never read for a series: name its columns in `data` (`time`, `targets`, ..). "
+                f"Received: {', '.join(source.fields)}."
+            )
         if self.split.by != "time":
             raise ConfigError(f"A series is divided by time. Received: `data.split.by` = {self.split.by!r}.")
-        if self.fold[0] > self.fold[1] or (self.fold[1] > 1 and (source.test or not self.split.test)):
+        if self.fold[0] > self.fold[1] or (self.fold[1] > 1 and (source.train or not self.split.test)):
             raise ConfigError(
                 "`data.fold` = [k, K] is the k-th of K pieces of the test part that `data.split.test` cuts. Received: "
-                f"{list(self.fold)}, with {'`source.test`' if source.test else f'a share of {self.split.test:g}'}."
+                f"{list(self.fold)}, with {'`source.train`' if source.train else f'a share of {self.split.test:g}'}."
             )
         if self.keep:
             raise ConfigError("`data.keep` is for rows of text; a window has no raw row. Slice by `series` instead.")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.errors import DataError
 from seqapps.preprocessing.scaling import logarithm, moments, naive_errors
 from seqapps.preprocessing.series.plan import Plan, category
 from seqapps.preprocessing.series.reading import Series
@@ -75,18 +76,55 @@ class Cut:
         return 0, round(steps * (start - self.validation)), round(steps * start), round(steps * end)
 
     def parts(self, series: Series, plan: Plan, frequency: str) -> dict[str, Part]:
-        """Returns split name to the part of a series, left out where it holds no window."""
+        """Returns split name to the part of a series, with or without a window in it."""
         borders, found = self.borders(len(series)), {}
-        for place, name in enumerate(("train", "validation", "test")):
+        for place, (name, share) in enumerate((("train", 1.0), ("validation", self.validation), ("test", self.test))):
             context = min(borders[place], plan.lookback) if place else 0
             piece = _slice(series, borders[place] - context, borders[place + 1])
-            found[name] = Part(piece, context, frequency)
-        return with_windows(found, plan)
+            if share:
+                found[name] = Part(piece, context, frequency)
+        return found
+
+    def check_fold(self, series: Series, plan: Plan, where: str) -> None:
+        """Raises where the test part holds a window, and the fold of it holds none.
+
+        Raises:
+            DataError: says how many steps a fold has, how many it needs, and how many folds there can be.
+        """
+        whole = Cut(self.validation, self.test)
+        if self.fold[1] == 1 or not _testable(whole, series, plan) or _testable(self, series, plan):
+            return
+        borders = self.borders(len(series))
+        most = next(count for count in range(self.fold[1], 0, -1) if _every_fold(whole, count, series, plan))
+        raise DataError(
+            f"{where}: fold {self.fold[0]} of {self.fold[1]} of series {series.name!r} has {borders[3] - borders[2]} "
+            f"steps, and `data.horizon` needs {plan.horizon}. Allowed: up to {most} folds (`--folds`, `data.fold`)."
+        )
+
+
+def _testable(cut: Cut, series: Series, plan: Plan) -> bool:
+    return bool(len(cut.parts(series, plan, "")["test"].origins(plan)))
+
+
+def _every_fold(whole: Cut, count: int, series: Series, plan: Plan) -> bool:
+    """Returns whether all folds of so many hold a window."""
+    cuts = (Cut(whole.validation, whole.test, (number, count)) for number in range(1, count + 1))
+    return all(_testable(cut, series, plan) for cut in cuts)
 
 
 def with_windows(parts: Mapping[str, Part], plan: Plan) -> dict[str, Part]:
     """Returns the parts that hold a window."""
     return {name: part for name, part in parts.items() if len(part.origins(plan))}
+
+
+def too_short(parts: Mapping[str, Part], plan: Plan) -> list[str]:
+    """Returns a line for every part of a series that holds no window: how many steps it has, and how many one needs."""
+    return [
+        f"series {part.series.name!r}: the {name} part has {len(part.series) - part.context} steps, a window needs "
+        f"{max(plan.history - part.context, 0) + plan.horizon}"
+        for name, part in parts.items()
+        if not len(part.origins(plan))
+    ]
 
 
 def _slice(series: Series, low: int, high: int) -> Series:
@@ -153,8 +191,9 @@ def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
         values = logarithm(values[:, None], (name,), plan.logged)[:, 0]
         totals |= moments(name, values[np.isfinite(values)])
     for place, name in enumerate(columns.targets):
-        errors = [naive_errors(name, numbers[:, place], max(plan.season, 1)) for numbers in own]
-        totals[f"naive/{name}"] = np.sum([error[f"naive/{name}"] for error in errors], axis=0)
+        for part, numbers in zip(parts, own, strict=True):
+            for key, sums in naive_errors(name, part.series.name, numbers[:, place], max(plan.season, 1)).items():
+                totals[key] = totals.get(key, 0.0) + sums
     return totals
 
 

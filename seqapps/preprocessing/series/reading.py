@@ -1,15 +1,17 @@
 """The text of a CSV or TSV file to series on a regular grid of times, and the lines that are refused.
 
-The policy, once for training and for answers: lines out of order are sorted and counted; of two lines with one time
-the first stands; a line whose time is not on the grid is refused; a step without a line is inserted, all its values
-missing; a missing value is not a number from here on.
+The policy, once for training and for answers: a line holds as many cells as the header, and no cell goes over its end;
+lines out of order are sorted and counted; of two lines with one time the first stands; a line whose time is not on the
+grid is refused, and one whose static columns say something else than those before; a step without a line is inserted,
+all its values missing; a missing value is not a number from here on.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,11 +89,11 @@ class Series:
     """One series, a value for every step of its grid.
 
     Args:
-        name: what the `series` column says; empty without one.
+        name: what the `series` column says; without one the name of the file, empty for a single file.
         times: of the steps, `<int64>[steps]`.
         numbers: `<float64>[steps, columns.numbers]`, not a number where missing.
         labels: `<bytes>[steps, columns.labels]`, empty where missing.
-        static_numbers, static_labels: `[columns]`, those of the series' first line.
+        static_numbers, static_labels: `[columns]`, the first of the series' lines that is not missing.
         gaps: steps that no line had.
         unordered: lines that stood after a later one.
     """
@@ -131,19 +133,20 @@ class Parsed:
         return self.grid.frequency.name if self.grid else ""
 
 
-def read_series(text: bytes, columns: Columns, where: str) -> Parsed:
+def read_series(text: bytes, columns: Columns, where: str, name: str = "") -> Parsed:
     """Returns the series in a file.
 
     Args:
         text: the whole file.
         columns: which are what.
         where: the file's name, for messages.
+        name: of the series, where no column says it.
 
     Raises:
-        DataError: the header lacks a column, or the times reach too far.
+        DataError: the header lacks a column or has one twice, or the times reach too far.
     """
     lines = _Lines(text, columns, where)
-    groups = lines.groups()
+    groups = lines.groups(name)
     frequency = _frequency(columns, lines.times, groups)
     if frequency is None:
         return Parsed((), lines.faults(), lines.count, None)
@@ -151,7 +154,8 @@ def read_series(text: bytes, columns: Columns, where: str) -> Parsed:
     number, on_grid = grid.index(np.where(lines.good, lines.times, 0))
     lines.refuse(lines.good & ~on_grid, "off-grid")
     series = []
-    for name, all_rows in sorted(groups.items()):
+    for key, all_rows in sorted(groups.items()):
+        lines.refuse_other_static(all_rows[lines.good[all_rows]])
         rows = all_rows[lines.good[all_rows]]
         order = np.argsort(number[rows], kind="stable")
         again = np.zeros(len(rows), bool)
@@ -160,7 +164,7 @@ def read_series(text: bytes, columns: Columns, where: str) -> Parsed:
         kept = rows[order][~again[order]]
         if len(kept):
             late = int(np.count_nonzero(lines.times[rows] < np.maximum.accumulate(lines.times[rows])))
-            series.append(replace(lines.regular(name, kept, number[kept], grid), unordered=late))
+            series.append(replace(lines.regular(key, kept, number[kept], grid), unordered=late))
     return Parsed(tuple(series), lines.faults(), lines.count, grid)
 
 
@@ -168,33 +172,63 @@ class _Lines:
     """The lines of a file as columns of text, and which of them are still good."""
 
     def __init__(self, text: bytes, columns: Columns, where: str) -> None:
-        csv.field_size_limit(max(csv.field_size_limit(), 1 << 20))
-        content = io.StringIO(text.decode("utf-8-sig", "replace"), newline="")
-        quotes = columns.delimiter == ","
-        reader = (
-            csv.reader(content, dialect="excel")
-            if quotes
-            else csv.reader(content, delimiter=columns.delimiter, quoting=csv.QUOTE_NONE)
-        )
-        header = list(columns.header) or next(reader, [])
-        wanted = dict.fromkeys(
-            (*columns.time, *columns.numbers, *columns.labels, *columns.static, *filter(None, [columns.series]))
-        )
-        for name in wanted:
-            if name not in header:
-                raise DataError(f"{where}: " + unknown_name("column", name, header))
-        self._places = {name: header.index(name) for name in wanted}
         self.columns, self.where = columns, where
-        cells = [(reader.line_num, row) for row in reader if row]
-        self.count = len(cells)
-        longest = max(self._places.values()) + 1
-        self._faults = [Fault(line, "missing-field", _shown(row)) for line, row in cells if len(row) < longest]
-        self._cells = [(line, row) for line, row in cells if len(row) >= longest]
+        self._faults: list[Fault] = []
+        self._places: dict[str, int] = {}
+        rows = self._rows(text)
+        header = list(columns.header) or next((row for _, row in rows), [])
+        self._places = self._found(header)
+        self._cells: list[tuple[int, list[str]]] = []
+        self.count = 0
+        for line, row in rows:
+            self.count += 1
+            if len(row) == len(header):
+                self._cells.append((line, row))
+            elif row:
+                reason = "missing-field" if len(row) < len(header) else "extra-field"
+                self._faults.append(Fault(line, reason, _shown(row)))
         self.good = np.ones(len(self._cells), bool)
         moments = [columns.time_prefix + moment for moment in self.column(*columns.time)]
         self.times = parse_times(moments, columns.time_format)
         self.refuse(self.times == NO_TIME, "bad-time")
         self._numbers = {name: self._column_of_numbers(name) for name in (*columns.numbers, *columns.static_numbers)}
+        self._labels = {name: self._column_of_labels(name) for name in (*columns.labels, *columns.static_labels)}
+
+    def _rows(self, text: bytes) -> Iterator[tuple[int, list[str]]]:
+        """Yields the number and the cells of every line that is not empty; no cell goes over the end of its line.
+
+        A line that cannot be read is refused, and yielded without cells.
+        """
+        csv.field_size_limit(max(csv.field_size_limit(), 1 << 20))
+        options: dict[str, Any] = {"strict": True}
+        if self.columns.delimiter != ",":
+            options |= {"delimiter": self.columns.delimiter, "quoting": csv.QUOTE_NONE}
+        content = io.StringIO(text.decode("utf-8-sig", "replace"), newline=None)
+        for number, line in enumerate(content, 1):
+            if not line.strip("\n"):
+                continue
+            try:
+                yield number, next(csv.reader([line], **options))
+            except csv.Error as error:
+                if not self._places:
+                    told = f"{self.where}, line {number}: the header line cannot be read as CSV: {error}."
+                    raise DataError(told) from None
+                self._faults.append(Fault(number, "unreadable-csv", _shown([line.rstrip("\n")])))
+                yield number, []
+
+    def _found(self, header: Sequence[str]) -> dict[str, int]:
+        """Returns the place of every column that is read."""
+        columns = self.columns
+        if not header:
+            raise DataError(f"{self.where}: a header line and one line for each step are needed. Received: no line.")
+        twice = [name for name, count in Counter(header).items() if name and count > 1]
+        if twice:
+            raise DataError(f"{self.where}: the names of columns must be different. Received: {twice[0]!r} twice.")
+        wanted = (*columns.time, *columns.numbers, *columns.labels, *columns.static)
+        for name in filter(None, (*wanted, columns.series)):
+            if name not in header:
+                raise DataError(f"{self.where}: " + unknown_name("column", name, header))
+        return {name: place for place, name in enumerate(header)}
 
     def column(self, *names: str) -> list[str]:
         """Returns a column of text; several are joined by a space."""
@@ -210,7 +244,7 @@ class _Lines:
         self.refuse(np.isinf(found), "bad-number")
         return found
 
-    def _labels(self, name: str) -> NDArray[np.bytes_]:
+    def _column_of_labels(self, name: str) -> NDArray[np.bytes_]:
         """Returns a column of categories as UTF-8, empty where missing."""
         missing = set(self.columns.missing)
         texts = [b"" if text in missing else text.encode() for text in self.column(name)]
@@ -228,9 +262,9 @@ class _Lines:
         """Returns the refused lines, in order."""
         return tuple(sorted(self._faults, key=lambda fault: fault.line))
 
-    def groups(self) -> dict[str, NDArray[np.int64]]:
+    def groups(self, name: str) -> dict[str, NDArray[np.int64]]:
         """Returns name of a series to its rows that are good, in the file's order."""
-        names = self.column(self.columns.series) if self.columns.series else [""] * len(self.good)
+        names = self.column(self.columns.series) if self.columns.series else [name] * len(self.good)
         found: dict[str, list[int]] = {}
         for row in np.flatnonzero(self.good).tolist():
             found.setdefault(names[row], []).append(row)
@@ -250,7 +284,7 @@ class _Lines:
             numbers[place, column] = self._numbers[key][rows]
         labels = np.full((count, len(columns.labels)), b"", "S1")
         if columns.labels:
-            cells = np.stack([self._labels(key)[rows] for key in columns.labels], axis=1)
+            cells = np.stack([self._labels[key][rows] for key in columns.labels], axis=1)
             labels = labels.astype(cells.dtype)
             labels[place] = cells
         return Series(
@@ -258,10 +292,27 @@ class _Lines:
             times=grid.times(np.arange(number[0], number[-1] + 1)),
             numbers=numbers,
             labels=labels,
-            static_numbers=np.array([self._numbers[key][rows[0]] for key in columns.static_numbers], np.float64),
-            static_labels=np.array([self._labels(key)[rows[0]] for key in columns.static_labels], np.bytes_),
+            static_numbers=np.array([_first(self._numbers[key][rows]) for key in columns.static_numbers], np.float64),
+            static_labels=np.array([_first(self._labels[key][rows]) for key in columns.static_labels], np.bytes_),
             gaps=count - len(rows),
         )
+
+    def refuse_other_static(self, rows: NDArray[np.int64]) -> None:
+        """Takes out of the rows of one series those whose static columns say something else than the first."""
+        for key in self.columns.static if len(rows) else ():
+            values = (self._numbers[key] if key in self._numbers else self._labels[key])[rows]
+            self.refuse(rows[_seen(values) & (values != _first(values))], "static-changes")
+
+
+def _seen(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Returns which values of a column are not missing."""
+    seen: NDArray[np.bool_] = values != b"" if values.dtype.kind == "S" else ~np.isnan(values)
+    return seen
+
+
+def _first(values: NDArray[Any]) -> Any:
+    """Returns the first value that is not missing; a missing one where all are."""
+    return values[_seen(values).argmax()]
 
 
 def _shown(cells: Sequence[str]) -> str:
@@ -278,9 +329,9 @@ def _number(text: str) -> float:
 
 
 def _frequency(columns: Columns, times: NDArray[np.int64], groups: dict[str, NDArray[np.int64]]) -> Frequency | None:
-    if columns.frequency:
-        return Frequency.parse(columns.frequency) if groups else None
     if not groups:
         return None
-    steps = np.concatenate([np.diff(np.unique(times[rows])) for rows in groups.values()])
-    return infer(steps, np.concatenate([times[rows] for rows in groups.values()]))
+    everything = np.concatenate([times[rows] for rows in groups.values()])
+    if columns.frequency:
+        return Frequency.parse(columns.frequency).settled(everything)
+    return infer(np.concatenate([np.diff(np.unique(times[rows])) for rows in groups.values()]), everything)

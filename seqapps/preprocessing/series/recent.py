@@ -12,7 +12,10 @@ from seqapps import answering
 from seqapps.errors import DataError, UsageError, unknown_name
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, Series
-from seqapps.preprocessing.series.timeline import Frequency, Grid
+from seqapps.preprocessing.series.timeline import Frequency, Grid, iso
+
+_SHOWN = 5
+"""Refused lines that are named."""
 
 
 def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], list[int]]:
@@ -43,6 +46,15 @@ def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], 
     inside = (place >= 0) & (place < len(steps))
     numbers[place[inside]], labels[place[inside]] = series.numbers[inside], series.labels[inside]
     now = plan.lookback
+    if end < plan.history:
+        raise ValueError(f"the history has {end} of {plan.history} steps")
+    if plan.missing == "reject":
+        holes = np.argwhere(~np.isfinite(numbers[now - plan.history : now]))
+        for step, column in holes[:1].tolist():
+            raise ValueError(
+                f'`data.missing` is "reject", and the history has no {columns.numbers[column]} at '
+                f"{iso(int(times[now - plan.history + step]))}"
+            )
     if columns.known and end + plan.horizon > len(series):
         raise ValueError(
             f"`data.known` needs {plan.horizon} lines after the last target, with "
@@ -89,11 +101,25 @@ def chosen(parsed: Parsed, name: str, where: str) -> Series:
     """
     found = {series.name: series for series in parsed.series}
     if not found:
-        reasons = sorted({fault.reason for fault in parsed.faults})
-        raise DataError(f"{where} holds no series. Received: {parsed.lines} lines, refused as {', '.join(reasons)}.")
+        reasons = ", ".join(sorted({fault.reason for fault in parsed.faults}))
+        told = f"{parsed.lines} lines, refused as {reasons}" if reasons else "no line after the header"
+        raise DataError(f"{where} holds no series. Received: {told}.")
+    if name and not any(found):
+        raise UsageError(
+            f"predict: `--series` is for a model whose `data.series` names a column, and this one has none. Received: "
+            f"{name!r}. Remedy: leave it out, and give a file that holds one series."
+        )
     if name and name not in found:
         raise UsageError(unknown_name("predict: `--series`", name, found))
     if not name and len(found) > 1:
         allowed = ", ".join(found)
         raise UsageError(f"predict: {where} holds {len(found)} series: say which by `--series`. Allowed: {allowed}.")
     return found[name] if name else next(iter(found.values()))
+
+
+def refused(parsed: Parsed, where: str) -> str:
+    """Returns a line that names what was refused of a file; empty where nothing was."""
+    told = [f"line {fault.line} {fault.reason}" for fault in parsed.faults[:_SHOWN]]
+    if len(parsed.faults) > _SHOWN:
+        told.append(f"and {len(parsed.faults) - _SHOWN} more")
+    return f"predict: {where}: {len(parsed.faults)} of {parsed.lines} lines refused: {', '.join(told)}" if told else ""

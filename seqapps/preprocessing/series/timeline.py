@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,19 +22,23 @@ _DAY = 86_400
 _MONTH = 2_629_746
 """Mean length of a month of the Gregorian calendar in seconds."""
 _EPOCH = datetime(1970, 1, 1)
+_PLAIN = re.compile(r"(?!0000)[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?)?)?")
+"""What numpy reads as `_time` does, many at once."""
+_MONTHS = re.compile(r"[0-9]{4}(-[0-9]{1,2})?")
+_DATES = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})([T ][0-9].*)?")
 
 
 def parse_times(texts: Sequence[str], form: str = "") -> NDArray[np.int64]:
-    """Returns seconds since 1970 for each text, NO_TIME where it is none.
+    """Returns seconds since 1970 for each text, NO_TIME where it is none. How one is read depends on no other.
 
     Args:
-        texts: such as `1949-01`, `2010-01-01 05:00` (ISO 8601; an offset or `Z` is turned to UTC).
+        texts: a year, `1949-01`, `2010-01-01`, `20100101`, and the last two with a time such as `2010-01-01 05:00` (ISO
+            8601; an offset or `Z` is turned to UTC). Other numbers, such as seconds since 1970, are no times.
         form: of `datetime.strptime`; empty for ISO 8601.
     """
-    if not form:
-        found = _plain_iso(texts)
-        if found is not None:
-            return found
+    if not form and all(map(_PLAIN.fullmatch, texts)):
+        with suppress(ValueError):  # one of them is no date, such as 2010-13-01
+            return np.array(texts, dtype="datetime64[s]").astype(np.int64)
     return np.fromiter((_time(text.strip(), form) for text in texts), np.int64, len(texts))
 
 
@@ -45,24 +50,16 @@ def iso(seconds: int) -> str:
     return text.removesuffix(":00") if text.endswith(":00") else text
 
 
-def _plain_iso(texts: Sequence[str]) -> NDArray[np.int64] | None:
-    """All texts at once, where none has a zone and all are times."""
-    if not all(text[:1].isdigit() and "Z" not in text and "+" not in text for text in texts):
-        return None
-    try:
-        return np.array(texts, dtype="datetime64[s]").astype(np.int64)
-    except ValueError:
-        return None
-
-
 def _time(text: str, form: str) -> int:
     try:
         if form:
             moment = datetime.strptime(text, form)
-        elif re.fullmatch(r"\d{4}-\d\d?", text):
-            moment = datetime.strptime(text, "%Y-%m")
-        else:
+        elif _MONTHS.fullmatch(text):
+            moment = datetime.strptime(text, "%Y-%m" if "-" in text else "%Y")
+        elif _DATES.fullmatch(text):
             moment = datetime.fromisoformat(text)
+        else:
+            return int(NO_TIME)
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
@@ -76,7 +73,7 @@ class Frequency:
 
     Args:
         count: how many seconds, or calendar months.
-        unit: `s` or `M`.
+        unit: `s`, `M`, or `ME` for the last days of months.
     """
 
     count: int
@@ -84,9 +81,9 @@ class Frequency:
 
     @property
     def name(self) -> str:
-        """Such as `1h`, `15min`, `1d`, `1M`."""
-        if self.unit == "M":
-            return f"{self.count}M"
+        """Such as `1h`, `15min`, `1d`, `1M`, `1ME`."""
+        if self.unit != "s":
+            return f"{self.count}{self.unit}"
         name, size = max(
             ((name, size) for name, size in _SECONDS.items() if self.count % size == 0 and name != "w"),
             key=lambda item: item[1],
@@ -100,14 +97,23 @@ class Frequency:
         Raises:
             ConfigError: it names none.
         """
-        found = re.fullmatch(r"(\d+)(s|min|h|d|w|M)", text)
+        found = re.fullmatch(r"(\d+)(s|min|h|d|w|ME|M)", text)
         if not found or not int(found[1]):
             raise ConfigError(
-                f'`data.frequency` must be a number and one of s, min, h, d, w, M. Received: {text!r}. Example: "1h".'
+                "`data.frequency` must be a number and one of s, min, h, d, w, M, ME. "
+                f'Received: {text!r}. Example: "1h".'
             )
-        if found[2] == "M":
-            return cls(int(found[1]), "M")
+        if found[2] in ("M", "ME"):
+            return cls(int(found[1]), found[2])
         return cls(int(found[1]) * _SECONDS[found[2]])
+
+    def settled(self, times: NDArray[np.int64]) -> Frequency:
+        """Returns the step; `ME` instead of `M` where at least as many times end their month as keep their day."""
+        if self.unit != "M" or not len(times):
+            return self
+        ends = replace(self, unit="ME")
+        kept, ending = (np.count_nonzero(Grid.through(times, step).index(times)[1]) for step in (self, ends))
+        return ends if kept <= ending else self
 
 
 @dataclass(frozen=True)
@@ -132,9 +138,7 @@ class Grid:
         if frequency.unit == "s":
             return cls(frequency, _mode(times % frequency.count))
         months, days, seconds = _calendar(times)
-        day = _mode(days)
-        if np.count_nonzero(days == day) * 2 <= len(days):  # ends of months: 31, 28, 31, 30, ..
-            day = int(days.max())
+        day = 31 if frequency.unit == "ME" else _mode(days)
         return cls(frequency, _mode(months % frequency.count), day, _mode(seconds))
 
     def index(self, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -180,7 +184,7 @@ def infer(steps: NDArray[np.int64], times: NDArray[np.int64]) -> Frequency | Non
     middle = int(np.sort(steps)[(len(steps) - 1) // 2])
     months = round(middle / _MONTH)
     if months and abs(middle - months * _MONTH) <= 3 * _DAY * months:
-        frequency = Frequency(months, "M")
+        frequency = Frequency(months, "M").settled(times)
         if Grid.through(times, frequency).index(times)[1].mean() > 0.9:
             return frequency
     return Frequency(middle)
