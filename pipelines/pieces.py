@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 WHOLE = sys.maxsize
 """The end of a piece that is read to the end of its file."""
@@ -71,8 +70,3 @@ class Element:
     def stem(self) -> str:
         """Beginning of the names of its files."""
         return f"{self.index:05d}"
-
-
-def open_raw(path: str) -> BinaryIO:
-    """Opens a raw file for reading; `.gz` is unpacked on the way."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")

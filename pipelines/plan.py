@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from pipelines.pieces import WHOLE, Beside, Cut, Element, Piece, open_raw
+from pipelines.pieces import WHOLE, Beside, Cut, Element, Piece
 from pipelines.readers import RowReader
 from pipelines.readers.lines import lines_at, offsets_of
 from pipelines.sources import Source, columns_of_path
@@ -20,6 +20,7 @@ from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig, SourceConfig, SplitConfig
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.splits import SPLITS, places_of
+from seqapps.raw_files import open_raw
 
 _SHARES_OF_A_TRIAL = {"train": 0.8, "validation": 0.1, "test": 0.1}
 

@@ -214,8 +214,8 @@ def _matches(where: str, split: str, patterns: Sequence[str]) -> list[_Found]:
         for path in paths:
             if not os.path.exists(path):
                 raise DataError(
-                    f"`{where}`: {path} is a link to {os.readlink(path)}, which does not exist. Remove the link, or name "
-                    "the files one by one."
+                    f"`{where}`: {path} is a link to {os.readlink(path)}, which does not exist. Remove the link, or "
+                    "name the files one by one."
                 )
             short = Path(path).relative_to(root).as_posix()
             found.setdefault(os.path.realpath(path), _Found(split, short, path, pattern))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from seqapps.errors import UsageError, wrong_value
+from seqapps.errors import DataError, UsageError, wrong_value
+from seqapps.raw_files import BYTE_ORDER_MARK, check_encoding, open_raw
 
 BATCH = 64
 """Rows of one call of a signature."""
@@ -67,10 +70,28 @@ def score_line(score: Score, one_line: bool, heading: str = "") -> str:
 
 
 def lines_of(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file without their ends; `-` is standard input."""
-    with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
-        for line in file:
-            yield line.removesuffix(b"\n").removesuffix(b"\r")
+    """Yields the lines of a file without their ends, as they are read for a training; `-` is standard input.
+
+    Empty lines at the end of the file are left out; those before them are texts.
+
+    Raises:
+        DataError: the file cannot be read, or is no UTF-8.
+    """
+    empty = 0
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open_raw(path) as file:
+            first = file.readline()
+            check_encoding(first, path)
+            for line in chain([first.removeprefix(BYTE_ORDER_MARK)], file):
+                text = line.removesuffix(b"\n").removesuffix(b"\r")
+                if not text:
+                    empty += 1
+                    continue
+                yield from [b""] * empty
+                yield text
+                empty = 0
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
 
 
 def raw(text: str | bytes) -> bytes:
@@ -110,8 +131,10 @@ def check_range(options: argparse.Namespace, least: Mapping[str, float]) -> None
     """
     for option, low in least.items():
         value = getattr(options, option.strip("-").replace("-", "_"))
-        if not low <= value < _INT32:
+        if not value >= low:
             raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be at least {low}"))
+        if value >= _INT32:
+            raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be below {_INT32}"))
 
 
 def check_seed(options: argparse.Namespace) -> None:

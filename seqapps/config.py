@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
-from seqapps.errors import ConfigError, unknown_name
+from seqapps.errors import ConfigError, unknown_name, wrong_value
 
 
 class Section(BaseModel):
@@ -411,7 +411,11 @@ def parse_config(
         ConfigError: unknown key (with the nearest), wrong type, impossible combination.
     """
     values = dict(tables)
-    section = dict(values.get("model") or {})
+    given = values.get("model") or {}
+    if not isinstance(given, Mapping):
+        example = f'[model] architecture = "{next(iter(models))}"'
+        raise ConfigError(f"{where}: " + wrong_value("`model`", given, "must be a section", example))
+    section = dict(given)
     architecture = section.setdefault("architecture", next(iter(models)))
     if architecture not in models:
         raise ConfigError(f"{where}: " + unknown_name("`model.architecture`", str(architecture), models))
@@ -450,6 +454,9 @@ def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> s
             return f"{where} is required."
         case "value_error":
             return f"{where}: {item['ctx']['error']}."
+    if item["type"] == "tuple_type":
+        example = f"{location[-1]} = {_toml_value([received])}" if isinstance(received, str | int | float) else ""
+        return wrong_value(where, received, "must be a list", example)
     text = item["msg"].replace("Input should be ", "must be ").replace("'", '"')
     return f"{where} {text}. Received: {received!r}."
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 
+from pipelines.builtin.number_words import number_in_words
 from pipelines.builtin.python_names import names_in
 from pipelines.prepare import prepare
 from seqapps.applications import Call, config_from, options_of
@@ -531,3 +532,19 @@ def make(*parts): LOCAL = 1
         ("function", "make"),
     }  # fmt: skip
     assert list(names_in("def (")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "zero"),
+        (7, "seven"),
+        (40, "forty"),
+        (105, "one hundred and five"),
+        (900, "nine hundred"),
+        (42_017, "forty-two thousand and seventeen"),
+        (99_999, "ninety-nine thousand nine hundred and ninety-nine"),
+    ],
+)
+def test_number_words(number: int, words: str) -> None:
+    assert number_in_words(number) == words

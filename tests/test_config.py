@@ -149,6 +149,21 @@ def test_file_that_is_not_there_names_its_neighbours(file: Path) -> None:
     assert str(caught.value) == f"{missing} does not exist. Nearby: {file}."
 
 
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ('source.files="x.txt"', "`source.files` must be a list. Received: 'x.txt'. Example: files = [\"x.txt\"]."),
+        ("data.keep=3", "`data.keep` must be a list. Received: 3. Example: keep = [3]."),
+        (
+            'model="forecaster"',
+            "`model` must be a section. Received: 'forecaster'. Example: [model] architecture = \"stacked\".",
+        ),
+    ],
+)
+def test_a_value_where_a_list_or_a_section_stands(file: Path, override: str, text: str) -> None:
+    assert message(file, override) == text
+
+
 def test_environment_variable_that_is_not_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOWHERE", raising=False)
     assert message(file, 'source.files=["${NOWHERE}/a.txt"]') == (

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import gzip
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import keras
 import pytest
@@ -14,8 +19,12 @@ from tiny import make_prepared
 
 from seqapps import serving
 from seqapps.__main__ import main
-from seqapps.applications import application_of
-from seqapps.errors import UsageError
+from seqapps.answering import raw, text_of
+from seqapps.applications import Call, application_of, options_of
+from seqapps.applications.conditional_generation import ConditionalGeneration
+from seqapps.applications.language_model import LanguageModel
+from seqapps.applications.masked_word import MaskedWord
+from seqapps.errors import DataError, UsageError
 from seqapps.trained import save_trained
 
 
@@ -136,6 +145,72 @@ def test_a_conversation_ends_with_the_input(capsys: Captured, model: str, monkey
     assert "perplexity" in capsys.readouterr().out
 
 
+class Picky(LanguageModel):
+    """Answers with the text, unless it is empty or `bad`."""
+
+    @classmethod
+    def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
+        if {b"", b"bad"} & set(map(raw, rows)):
+            raise DataError("no such text.")
+        return list(map(text_of, rows))
+
+    @classmethod
+    def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
+        return str(answer)
+
+    @classmethod
+    def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
+        return str(cls.answer(call, [row], options, turn)[0])
+
+
+@pytest.fixture
+def picky(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "load", lambda folder: SimpleNamespace(application=Picky, call=None))
+
+
+@pytest.mark.usefixtures("picky")
+def test_a_conversation_goes_on_after_a_mistake(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("bad\ngood\n\n"))
+    assert main(["predict", model, "--interactive"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith("good\n")
+    assert "no such text.\n" in captured.err
+
+
+@pytest.mark.usefixtures("picky")
+@pytest.mark.parametrize("name", ["in.txt", "in.txt.gz"])
+def test_a_file_is_read_as_for_a_training(capsys: Captured, model: str, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+
+    def write(content: bytes) -> None:
+        file.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+
+    for content, lines in (b"\xef\xbb\xbfa\r\nb\n\n\n", ["a", "b"]), (b"\n", []), (b"", []):
+        write(content)
+        assert predict(capsys, model, "--input", str(file)).splitlines() == lines
+    write(b"a\n" * 70 + b"\nb\n")
+    capsys.readouterr()
+    assert main(["predict", model, "--input", str(file)]) == 1
+    assert f"{file}, line 71: no such text.\n" in capsys.readouterr().err
+    write("\ufeffa\n".encode("utf-16-le"))
+    assert "a text must be UTF-8. Received: UTF-16." in refused(capsys, model, "--input", str(file))
+
+
+def test_a_packed_file_that_is_cut_off(capsys: Captured, model: str, tmp_path: Path) -> None:
+    (tmp_path / "in.gz").write_bytes(gzip.compress(b"a\n" * 9)[:-9])
+    assert f"{tmp_path}/in.gz cannot be read: " in refused(capsys, model, "--input", str(tmp_path / "in.gz"))
+
+
+def test_rows_that_are_no_texts_are_refused_from_python(model: str) -> None:
+    served = serving.load(Path(model))
+    for rows, received in ([[1.0, 2.0]], "[1.0, 2.0]"), ("a text", "'a text'"):
+        with pytest.raises(UsageError) as failure:
+            served.predict(rows)
+        assert str(failure.value) == (
+            f'predict: `rows` must be a list of str or bytes. Received: {received}. Example: ["a text"].'
+        )
+
+
 def test_a_version_in_the_workspace_is_found_without_the_registry(
     capsys: Captured, workspace: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +236,8 @@ def test_an_unknown_model_is_refused(capsys: Captured, workspace: Path) -> None:
         ([], "predict needs exactly one of TEXT, `--input FILE`, `--interactive`. Received: none of them."),
         (["a", "--input", "-"], "Received: more than one."),
         (["--input", "no-such-file"], "predict: `--input` no-such-file does not exist or is no file."),
+        (["a", "--output", "no-folder/x"], "predict: `--output` no-folder/x cannot be written: there is no folder"),
+        (["a", "--output", "."], "predict: `--output` . cannot be written: it is a folder."),
         (["--interactive", "--json"], "`--output` and `--json` do not go with it."),
     ],
 )
@@ -175,9 +252,13 @@ def test_a_wrong_call_is_refused_before_anything_is_loaded(
     [
         (["--temperature", "-1"], "predict: `--temperature` must be at least 0. Received: -1.0."),
         (["--temperature", "nan"], "predict: `--temperature` must be at least 0. Received: nan."),
+        (["--temperature", "inf"], "predict: `--temperature` must be below 2147483648. Received: inf."),
         (["--max-length", "0"], "predict: `--max-length` must be at least 1. Received: 0."),
         (["-k", "0"], "predict: `-k` must be at least 1. Received: 0."),
         (["--seed", "3000000000"], "predict: `--seed` must fit 32 bits. Received: 3000000000."),
+        (["-k", "3"], "predict: `-k` does nothing without `--complete`. Remedy: leave it out."),
+        (["--score", "--top-k", "3"], "predict: `--top-k` does nothing beside `--score`. Remedy: leave it out."),
+        (["--complete", "--seed", "3"], "predict: `--seed` does nothing beside `--complete`. Remedy: leave it out."),
         (["--complete", "--score"], "predict: `--complete` and `--score` exclude each other. Received: both."),
     ],
 )
@@ -186,6 +267,16 @@ def test_a_wrong_option_is_refused_before_the_graph_is_loaded(
 ) -> None:
     monkeypatch.setattr(serving, "load", None)
     assert message in refused(capsys, model, "a", *arguments)
+
+
+def test_options_that_go_together() -> None:
+    assert options_of(LanguageModel, {"k": 3}, interactive=True).k == 3  # a conversation also suggests
+    assert options_of(LanguageModel, {"k": 3, "complete": True}).k == 3
+    assert options_of(LanguageModel, {"top_k": 3, "score": False}).top_k == 3
+    with pytest.raises(UsageError, match="`--count` does nothing beside `--score`"):
+        options_of(ConditionalGeneration, {"count": 1, "score": True})
+    with pytest.raises(UsageError, match="`-k` does nothing beside `--score`"):
+        options_of(MaskedWord, {"k": 5, "score": True})
 
 
 def test_an_option_of_another_name_is_refused_from_python(model: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from tiny import make_config
 
+from seqapps.__main__ import main
 from seqapps.applications import Breakdown
+from seqapps.commands.report import sparkline
 from seqapps.details import Details, Shown
 from seqapps.evaluation import ChampionScore, Evaluation, Score
 from seqapps.history import EpochLog, History
@@ -21,6 +24,7 @@ from seqapps.ledger import Entry
 from seqapps.manifest import Manifest, Split, VocabularyFile
 from seqapps.report import Run, write_report
 from seqapps.report.html import Html, element, table, text
+from seqapps.report.results import comparison
 from seqapps.schema import Feature, Schema
 from seqapps.slices import Slice, SliceTable, Value
 
@@ -247,6 +251,30 @@ def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
         write_report(replace(run), tmp_path / name)
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_the_best_system_is_marked_also_where_a_baseline_wins(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    assert run.evaluation is not None
+    for perplexity, direction, best in ((3.0, "min", "unigram"), (9.0, "min", "model"), (9.0, "max", "unigram")):
+        score = Score(description="", metrics={"perplexity": perplexity}, seconds=1.0)
+        found = run.evaluation.model_copy(update={"baselines": {"unigram": score}, "direction": direction})
+        page = comparison(replace(run, evaluation=found))
+        assert re.findall(r'<tr class="best">\s*<td[^>]*>([^<]*)<', page) == [best]
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        write_report(Run(tmp_path, make_config(), manifest(), code_version="0"), tmp_path)
+    assert [path.name for path in tmp_path.parent.iterdir() if path.name.endswith(".tmp")] == []
+    assert main(["report", "any", "--output", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "bars"), [([3.0, math.nan, 2.0, 1.0], "█x▄▁"), ([math.inf, math.nan], "xx"), ([1.0], "▁"), ([], "")]
+)
+def test_losses_as_bars(values: list[float], bars: str) -> None:
+    assert sparkline(values) == bars
 
 
 def test_text_is_escaped_once_and_cut() -> None:

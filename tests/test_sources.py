@@ -132,8 +132,8 @@ def test_a_link_to_nothing(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(DataError) as failure:
         resolve(configuration({"files": [str(tmp_path / pattern)]}).source, tmp_path)
     assert str(failure.value) == (
-        f"`source.files`: {tmp_path}/corpus/b.txt is a link to gone.txt, which does not exist. Remove the link, or name "
-        "the files one by one."
+        f"`source.files`: {tmp_path}/corpus/b.txt is a link to gone.txt, which does not exist. Remove the link, or "
+        "name the files one by one."
     )
 
 

@@ -13,15 +13,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipelines.pieces import WHOLE, Piece, open_raw
+from pipelines.pieces import WHOLE, Piece
 from pipelines.readers import aligned, groups, rows, tables, wholes
-from pipelines.readers.lines import SHOWN_BYTES, check_encoding, no_texts
+from pipelines.readers.lines import SHOWN_BYTES, no_texts
 from pipelines.readers.parts import Column, Part, Parts, Reject, Request
 from pipelines.readers.wholes import BLOCK_BYTES
 from pipelines.sources import Source, columns_of_path
 from seqapps.config import RunConfig, SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest, unknown_name
 from seqapps.preprocessing.blocks import RawBlock
+from seqapps.raw_files import check_encoding, open_raw
 
 __all__ = ["BLOCK_BYTES", "Read", "Reject", "RowReader"]
 
@@ -146,7 +147,8 @@ class RowReader:
         """
         try:
             with open_raw(piece.path) as file:
-                check_encoding(file, piece.name)
+                check_encoding(file.read(4), piece.name)
+                file.seek(0)
                 yield from self._documents(piece, file) if self._rows == "document" else self._rows_of(piece, file)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{piece.name} cannot be read: {error}.") from None

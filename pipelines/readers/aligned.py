@@ -8,10 +8,11 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import BinaryIO
 
-from pipelines.pieces import Beside, Piece, open_raw
-from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, check_encoding, count_lines, line_chunks
+from pipelines.pieces import Beside, Piece
+from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, count_lines, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, without_return
 from seqapps.errors import DataError
+from seqapps.raw_files import check_encoding, open_raw
 
 
 def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
@@ -25,7 +26,7 @@ def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     with ExitStack() as stack:
         others = [stack.enter_context(open_raw(beside.path)) for beside in piece.beside]
         for beside, other in zip(piece.beside, others, strict=True):
-            check_encoding(other, beside.name)
+            check_encoding(other.read(4), beside.name)  # lines are read from where they begin
         pieces = [piece, *(_piece_of(beside, piece) for beside in piece.beside)]
         sides = [_lines(f, part, request.longest) for f, part in zip([file, *others], pieces, strict=True)]
         rows = zip_longest(*sides)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pieces import WHOLE, Piece, open_raw
-from seqapps.errors import DataError
+from pipelines.pieces import WHOLE, Piece
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
 
 CHUNK_BYTES = 1 << 20
 SHOWN_BYTES = 800
 """Of a refused row: enough for the 200 characters that are kept."""
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_OTHER_MARKS = {
-    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
-    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
-}
-"""In this order: the one of UTF-32 begins with that of UTF-16."""
 
 Chunk = tuple[list[bytes], bool]
 """Lines without their line feeds, and whether the last of them has one."""
@@ -177,22 +170,6 @@ def no_texts(rows: Sequence[bytes]) -> dict[int, str]:
     if b"\0" in joined:
         found |= {index: "nul-character" for index, row in enumerate(rows) if b"\0" in row and index not in found}
     return found
-
-
-def check_encoding(file: BinaryIO, name: str) -> None:
-    """Raises where a file begins with the byte order mark of UTF-16 or UTF-32.
-
-    Raises:
-        DataError: names the file and the command that makes it UTF-8.
-    """
-    mark = file.read(4)
-    file.seek(0)
-    for encoding, marks in _OTHER_MARKS.items():
-        if mark.startswith(marks):
-            raise DataError(
-                f"{name}: a text must be UTF-8. Received: {encoding}. Remedy: "
-                f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
-            )
 
 
 def _decodes(row: bytes) -> bool:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from pipelines.pieces import Piece, open_raw
-from pipelines.readers.lines import BYTE_ORDER_MARK, CHUNK_BYTES, line_chunks, no_texts
+from pipelines.pieces import Piece
+from pipelines.readers.lines import CHUNK_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Drafts, Part, Parts, Request, chosen, without_return
 from seqapps.errors import DataError
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
 
 Parse = Callable[[bytes], tuple[bytes, ...]]
 """A line to the values of its row; raises ValueError with the reason when it has none."""

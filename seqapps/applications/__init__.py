@@ -98,6 +98,9 @@ class Application(ABC):
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""
+    idle: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Option of `seqapps predict` to those that do nothing beside it, such as `{"--score": ("--count",)}`; under `""`
+    those that do nothing where none of the others is given, except in a conversation."""
     judged: ClassVar[bool] = False
     """Whether an epoch is judged by `predict`, `statistics` and `metrics` on the validation split, and its best
     weights kept by the objective itself. Otherwise by the mean loss, as `criterion().figure` says."""
@@ -358,15 +361,18 @@ def load(name: str) -> type[Application]:
     return application
 
 
-def options_of(application: type[Application], given: Mapping[str, Any]) -> argparse.Namespace:
+def options_of(
+    application: type[Application], given: Mapping[str, Any], *, interactive: bool = False
+) -> argparse.Namespace:
     """Returns an application's options of `seqapps predict`, checked, with their defaults.
 
     Args:
         application: whose options they are.
         given: option name, with underscores, to value.
+        interactive: whether they are those of a conversation.
 
     Raises:
-        UsageError: an option that the application does not have, or one out of range.
+        UsageError: an option that the application does not have, one out of range, or one that would do nothing.
     """
     parser = argparse.ArgumentParser(add_help=False)
     application.options(parser)
@@ -378,7 +384,24 @@ def options_of(application: type[Application], given: Mapping[str, Any]) -> argp
             raise UsageError(f"predict ({application.name}): " + unknown_name(f"option `{option}`", option, known))
         setattr(chosen, name, value)
     application.check_options(chosen)
+    _check_idle(application, chosen, given, interactive)
     return chosen
+
+
+def _check_idle(
+    application: type[Application], chosen: argparse.Namespace, given: Mapping[str, Any], interactive: bool
+) -> None:
+    modes = [mode for mode in application.idle if mode and getattr(chosen, _field(mode))]
+    for mode in modes or ([] if interactive else [""]):
+        for option in application.idle.get(mode, ()):
+            if _field(option) in given:
+                others = [f"`{other}`" for other, idle in application.idle.items() if other and option not in idle]
+                why = f"beside `{mode}`" if mode else f"without {' or '.join(others)}"
+                raise UsageError(f"predict: `{option}` does nothing {why}. Remedy: leave it out.")
+
+
+def _field(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:

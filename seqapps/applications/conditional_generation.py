@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,9 @@ class ConditionalGeneration(Application):
     name = "conditional_generation"
     data = Data
     architectures = ("conditional",)
+    idle: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "--score": ("--count", "--max-length", "--temperature", "--top-k", "--seed")
+    }
     objective = "nats"
     direction: Literal["min", "max"] = "min"
 

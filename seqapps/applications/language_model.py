@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from seqapps.manifest import Manifest
 
 _UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
+_DRAWING = ("--max-length", "--temperature", "--top-k", "--seed")
 
 
 class Data(DataConfig):
@@ -98,6 +99,7 @@ class LanguageModel(Application):
     direction: Literal["min", "max"] = "min"
     columns = ("text",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"batching": "stream"}}
+    idle: ClassVar[Mapping[str, tuple[str, ...]]] = {"--score": ("-k", *_DRAWING), "--complete": _DRAWING, "": ("-k",)}
 
     @property
     def _data(self) -> Data:

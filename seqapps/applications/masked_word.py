@@ -88,6 +88,7 @@ class MaskedWord(Application):
     direction: Literal["min", "max"] = "min"
     columns = ("text",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"sample_length": 3}}
+    idle: ClassVar[Mapping[str, tuple[str, ...]]] = {"--score": ("-k",)}
 
     @property
     def _data(self) -> Data:

@@ -13,7 +13,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from seqapps.errors import UsageError
+from seqapps.errors import SeqappsError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     }
     kind = _application_of(folder)
     if kind:
-        applications.options_of(applications.load(kind), given)
+        applications.options_of(applications.load(kind), given, interactive=arguments.interactive)
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
@@ -69,12 +69,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     with console.status(f"loading {folder}"):
         model = serving.load(folder)
-    options = applications.options_of(model.application, given)
+    options = applications.options_of(model.application, given, interactive=arguments.interactive)
     if arguments.interactive:
         return talk(model, options, console)
     with _output(arguments.output) as out:
         for first, rows in _rows(arguments, model, serving.BATCH):
-            for answer in model.application.answer(model.call, rows, options, first):
+            for answer in _answers(model, rows, options, first, arguments.input):
                 out.write(_line(model, answer, options, arguments) + "\n")
             out.flush()
     return 0
@@ -84,7 +84,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises for a call that cannot be answered, before anything is loaded.
 
     Raises:
-        UsageError: no text, or two sources of text.
+        UsageError: no text, two sources of text, or a file that cannot be read or written.
     """
     given = bool(arguments.texts) + bool(arguments.input) + arguments.interactive
     if given != 1:
@@ -97,6 +97,10 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError("predict: `--interactive` talks to the terminal; `--output` and `--json` do not go with it.")
     if arguments.input not in ("", "-") and not Path(arguments.input).is_file():
         raise UsageError(f"predict: `--input` {arguments.input} does not exist or is no file.")
+    target = Path(arguments.output)
+    if arguments.output and (target.is_dir() or not target.parent.is_dir()):
+        why = "it is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise UsageError(f"predict: `--output` {target} cannot be written: {why}.")
 
 
 def find(arguments: argparse.Namespace) -> Path:
@@ -134,7 +138,10 @@ def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
             break
         if not text:
             break
-        print(model.application.reply(model.call, text, options, turn))
+        try:
+            print(model.application.reply(model.call, text, options, turn))
+        except SeqappsError as error:  # a mistake in one text is told, and the next one is asked for
+            print(error, file=sys.stderr)
     return 0
 
 
@@ -168,6 +175,32 @@ def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterato
     while block := list(islice(stream, at_once)):
         yield first, block
         first += len(block)
+
+
+def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first: int, path: str) -> list[Any]:
+    """Returns the answers to a block of rows.
+
+    Raises:
+        SeqappsError: one cannot be answered; names its line where the rows are lines of a file.
+    """
+    answer = model.application.answer
+    try:
+        return answer(model.call, rows, options, first)
+    except SeqappsError:
+        if not path or not _reads_lines(model):
+            raise
+        for place, row in enumerate(rows, first):
+            try:
+                answer(model.call, [row], options, place)
+            except SeqappsError as error:
+                raise type(error)(f"{path}, line {place + 1}: {error}") from None
+        raise
+
+
+def _reads_lines(model: Served) -> bool:
+    from seqapps.applications import Application
+
+    return model.application.read_rows.__func__ is Application.read_rows.__func__  # type: ignore[attr-defined]
 
 
 @contextmanager

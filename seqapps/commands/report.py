@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.report import FILE_NAME, write_report
     from seqapps.workspace import Workspace
 
+    if arguments.output and arguments.output.is_dir():
+        from seqapps.errors import UsageError
+
+        raise UsageError(
+            f"report: `--output` {arguments.output} is a folder. Example: --output {arguments.output / FILE_NAME}."
+        )
     workspace = Workspace(arguments.workspace)
     found = collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
     target = arguments.output or found.folder / FILE_NAME
@@ -216,11 +223,13 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def sparkline(values: list[float]) -> str:
-    """Returns numbers as a line of bars, the largest the highest.
+    """Returns numbers as a line of bars, the largest the highest; `x` where one is not finite.
 
-    >>> sparkline([3.0, 2.0, 1.0])
-    '█▄▁'
+    >>> sparkline([3.0, float("nan"), 2.0, 1.0])
+    '█x▄▁'
     """
-    low, high = min(values), max(values)
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
     span = (high - low) or 1.0
-    return "".join(_BARS[int((value - low) / span * (len(_BARS) - 1))] for value in values)
+    bars = (int((value - low) / span * (len(_BARS) - 1)) if math.isfinite(value) else None for value in values)
+    return "".join("x" if bar is None else _BARS[bar] for bar in bars)

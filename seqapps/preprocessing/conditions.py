@@ -160,9 +160,10 @@ class VectorCondition:
         return examples[self.name].values.reshape(-1, self.size).astype(np.float32)
 
     def typical(self, examples: Mapping[str, Ragged], resource: Scaling) -> list[Any]:
-        """Returns the numbers of the first rows, in original units."""
-        rows: list[Any] = resource.undo(self.given(examples)[:_VECTORS_SHOWN]).astype(np.float32).tolist()
-        return rows
+        """Returns the numbers of the first rows, in original units, without what rounding adds to them."""
+        numbers = resource.undo(self.given(examples)[:_VECTORS_SHOWN])
+        decimals = 5 - int(np.ceil(np.log10(np.abs(numbers).max(initial=1e-30))))
+        return [[round(number, decimals) for number in row] for row in numbers.tolist()]
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqapps import scoreboard
 from seqapps.bootstrap import Comparison
 from seqapps.details import Shown
+from seqapps.evaluation import Evaluation
 from seqapps.report import charts
 from seqapps.report.html import Html, details, element, figure, joined, picture, table, text
 from seqapps.report.sources import Run
@@ -44,7 +46,7 @@ def comparison(run: Run) -> Html:
     parts = [
         *note,
         figure(picture(drawn, "objective of every system"), f"{caption}{evaluation.sequences:,} sequences."),
-        table(columns, rows, numbers=columns[1:], best=len(rows) - 1),
+        table(columns, rows, numbers=columns[1:], best=_best(evaluation, systems)),
         _differences(run),
         details(
             "what the baselines are",
@@ -58,6 +60,14 @@ def comparison(run: Run) -> Html:
     if evaluation.champion is not None and evaluation.champion.not_comparable:
         parts.append(element("p", f"The champion cannot be compared: {evaluation.champion.not_comparable}."))
     return joined(parts)
+
+
+def _best(evaluation: Evaluation, systems: Sequence[tuple[str, Mapping[str, float]]]) -> int:
+    """Returns the place of the system with the best objective; -1 when no one has it."""
+    sign = 1.0 if evaluation.direction == "min" else -1.0
+    costs = {place: sign * metrics.get(evaluation.objective, math.nan) for place, (_, metrics) in enumerate(systems)}
+    known = {place: cost for place, cost in costs.items() if not math.isnan(cost)}
+    return min(known, key=known.__getitem__, default=-1)
 
 
 def pictures(run: Run) -> Html:

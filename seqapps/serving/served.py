@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from seqapps import applications
 from seqapps.answering import BATCH
-from seqapps.errors import DataError
+from seqapps.errors import DataError, UsageError, wrong_value
 from seqapps.serving import check
 from seqapps.trained import WEIGHTS
 
@@ -35,13 +35,16 @@ class Served:
         """Returns an answer for each row: the application's frozen dataclass.
 
         Args:
-            rows: texts, as `str` or as UTF-8; numbers for a series.
+            rows: texts, as `str` or as UTF-8; the content of a CSV file, or its path, for a series.
             options: as `seqapps predict` takes them, with underscores: `max_length=20`, `complete=True`. Equal calls
                 give equal answers, and rows that are appended change nothing before them.
 
         Raises:
-            UsageError: an option that the application does not have, or one out of range.
+            UsageError: an option that the application does not have, or one out of range; rows that are no texts.
         """
+        wrong = [rows] if isinstance(rows, (str, bytes)) else [r for r in rows if not isinstance(r, (str, bytes))]
+        if wrong:
+            raise UsageError(wrong_value("predict: `rows`", wrong[0], "must be a list of str or bytes", '["a text"]'))
         chosen = applications.options_of(self.application, options)
         answers: list[Any] = []
         for low in range(0, len(rows), BATCH):

@@ -1,0 +1,40 @@
+"""Raw text files: opened in one way, wherever they are read."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from typing import BinaryIO, cast
+
+from seqapps.errors import DataError
+
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+
+_OTHER_MARKS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+"""In this order: the one of UTF-32 begins with that of UTF-16."""
+
+
+def open_raw(path: str) -> BinaryIO:
+    """Opens a raw file for reading; `.gz` is unpacked on the way."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
+
+
+def check_encoding(beginning: bytes, name: str) -> None:
+    """Raises for the byte order mark of UTF-16 or UTF-32.
+
+    Args:
+        beginning: at least the first 4 bytes of a file.
+        name: of the file.
+
+    Raises:
+        DataError: names the file and the command that makes it UTF-8.
+    """
+    for encoding, marks in _OTHER_MARKS.items():
+        if beginning.startswith(marks):
+            raise DataError(
+                f"{name}: a text must be UTF-8. Received: {encoding}. Remedy: "
+                f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
+            )
