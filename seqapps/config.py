@@ -131,11 +131,13 @@ class SplitConfig(Section):
             `position` (the first part of the text is train, the next validation, the last test, cut at a line's end)
             or `time` (the same for the steps of a series).
         validation, test: shares of the rows (of the bytes for `position`).
+        seed: of the hash; none takes the configuration's. With one, runs of several seeds share their splits.
     """
 
     by: Literal["row", "file", "position", "time"] = "row"
     validation: float = Field(0.1, ge=0.0, lt=1.0)
     test: float = Field(0.1, ge=0.0, lt=1.0)
+    seed: int | None = Field(None, ge=0)
 
     @model_validator(mode="after")
     def _some_training(self) -> Self:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ _MOST_SLICES = 20
 _BINS = 5
 _RESAMPLES = 1_000
 _LONGEST_NAME = 60
+_OTHER = "(other)"
 
 
 class _Record(BaseModel):
@@ -223,28 +226,43 @@ def _by_length(lengths: NDArray[np.int64]) -> NDArray[np.object_]:
 
 def _grouped(values: NDArray[np.object_]) -> NDArray[np.object_]:
     """Returns values as few enough slices."""
-    distinct, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
-    if len(distinct) <= _MOST_SLICES:
-        return _named(distinct)[index]
-    numbers = _numbers(distinct)
+    given = values.tolist()
+    counts = Counter(given)
+    if len(counts) <= _MOST_SLICES:
+        return _replaced(given, _names(sorted(counts)))
+    numbers = _numbers(counts)
     if numbers is not None:
-        return _by_quantile(numbers[index])
-    kept = set(np.argsort(-counts, kind="stable")[: _MOST_SLICES - 1].tolist())
-    names = [name if place in kept else "(other)" for place, name in enumerate(_named(distinct))]
-    return np.array(names, object)[index]
+        return _by_quantile(np.fromiter(map(numbers.__getitem__, given), np.float64, len(given)))
+    kept = sorted(counts, key=lambda value: (-counts[value], value))[: _MOST_SLICES - 1]
+    return _replaced(given, _names(sorted(kept)))
 
 
-def _named(values: NDArray[np.str_]) -> NDArray[np.object_]:
-    names = [" ".join(value.split()) or "(empty)" for value in values.tolist()]
-    return np.array([name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in names], object)
+def _replaced(values: Sequence[str], names: Mapping[str, str]) -> NDArray[np.object_]:
+    return np.array([names.get(value, _OTHER) for value in values], object)
 
 
-def _numbers(distinct: NDArray[np.str_]) -> NDArray[np.float64] | None:
+def _names(values: Iterable[str]) -> dict[str, str]:
+    """Returns what different values are called: in one line, cut when it is long, and with a number where another one
+    is called so already."""
+    names: dict[str, str] = {}
+    taken = {_OTHER}
+    for value in values:
+        name = " ".join(value.split()) or "(empty)"
+        name = cut = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+        numbers = count(2)
+        while name in taken:
+            name = f"{cut} ({next(numbers)})"
+        taken.add(name)
+        names[value] = name
+    return names
+
+
+def _numbers(values: Iterable[str]) -> dict[str, float] | None:
     try:
-        numbers = distinct.astype(np.float64)
+        numbers = {value: float(value) for value in values}
     except ValueError:
         return None
-    return numbers if np.isfinite(numbers).all() else None
+    return numbers if all(map(math.isfinite, numbers.values())) else None
 
 
 def _by_quantile(numbers: NDArray[np.float64]) -> NDArray[np.object_]:
@@ -257,13 +275,13 @@ def _by_quantile(numbers: NDArray[np.float64]) -> NDArray[np.object_]:
 
 def _ordered(names: NDArray[np.object_]) -> list[str]:
     """Returns the slices: numbers and lengths by size, other names by how many examples they have."""
-    distinct, counts = np.unique(names.astype(str), return_counts=True)
-    found = distinct.tolist()
+    counts = Counter(names.tolist())
+    found = sorted(counts)
     sizes = [_first_number(name) for name in found]
     known = [size for size in sizes if size is not None]
     if len(known) == len(sizes):
         return [name for _, name in sorted(zip(known, found, strict=True))]
-    order = sorted(range(len(found)), key=lambda place: (found[place] == "(other)", -counts[place], found[place]))
+    order = sorted(range(len(found)), key=lambda place: (found[place] == _OTHER, -counts[found[place]], found[place]))
     return [found[place] for place in order]
 
 

@@ -510,3 +510,14 @@ def test_beam_options_get_defaults_that_work_everywhere() -> None:
     ]
     given = ["--runner=FlinkRunner", "--direct_num_workers", "2", "--direct_running_mode=multi_threading"]
     assert beam_options(given) == given
+
+
+def test_a_split_with_a_seed_of_its_own_is_the_same_for_every_run() -> None:
+    keys = [f"row {number}".encode() for number in range(200)]
+
+    def places(of_run: int, **fields: Any) -> list[int]:
+        found: list[int] = places_of(keys, of_run, SplitConfig(**fields)).tolist()
+        return found
+
+    assert places(1) != places(2)
+    assert places(1, seed=7) == places(2, seed=7) == places(7)

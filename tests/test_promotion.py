@@ -207,8 +207,9 @@ def test_promoting_twice_changes_nothing(house: House) -> None:
 def test_a_gate_without_a_condition_refuses(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     from seqapps.applications.language_model import LanguageModel
 
+    run = house.run("nothing", 10.0)
     monkeypatch.setattr(LanguageModel, "baselines", lambda self: ())
-    decision = house.promote(house.run("nothing", 10.0))
+    decision = house.promote(run)
     assert (decision.action, decision.after) == ("refuse", "")
     assert decision.reason.startswith("not better than any baseline: there is none, and no champion")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,6 +171,27 @@ def test_many_values_keep_the_most_frequent() -> None:
     distinct = set(names.tolist())
     assert len(distinct) == 20
     assert {"name 0", "name 18", "(other)"} <= distinct and "name 19" not in distinct
+
+
+def test_slices_have_different_names() -> None:
+    application: Any = Counting()
+    values = ["x" * 60 + "a", "x" * 60 + "b", "a  b", "a b", "(other)", "", " "]
+    given = {"ids": of_lengths(*[1] * len(values)), "raw.who": strings(*values)}
+    assert slices.slices_of(application, "who", given).tolist() == [
+        "x" * 60 + "...", "x" * 60 + "... (2)", "a b", "a b (2)", "(other) (2)", "(empty)", "(empty) (2)",
+    ]  # fmt: skip
+
+
+def test_a_long_value_costs_its_own_memory_and_not_that_of_all_rows() -> None:
+    application: Any = Counting()
+    values = ["x" * 2_000_000, *("short" for _ in range(20_000))]
+    given = {"ids": of_lengths(*[1] * len(values)), "raw.who": strings(*values)}
+    tracemalloc.start()
+    names = slices.slices_of(application, "who", given)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(names.tolist()) == {"x" * 60 + "...", "short"}
+    assert most < 50_000_000
 
 
 # ---- intervals

@@ -193,6 +193,15 @@ def test_a_field_of_data_that_training_may_read_trains_again(
     assert {stage: before[stage] != after[stage] for stage in before} == dict.fromkeys(before, again)
 
 
+def test_the_winner_of_a_search_is_measured_as_todays_configuration_says(workspace: Workspace) -> None:
+    tables: dict[str, Any] = {"application": "translation", "source": {"format": "tsv", "files": ["x.tsv"]}}
+    at_the_search = config_from({**tables, "model": {"units": [7]}, "evaluation": {"beam": 4}}, "test")
+    today = config_from({**tables, "evaluation": {"beam": 1}, "tuning": {"algorithm": "random"}}, "test")
+    record = Record(Inputs("tune", {}), (workspace.root,), {"config": at_the_search.model_dump(mode="json")})
+    won = tune.with_winner(Journey(today, workspace, Console(quiet=True), "x.toml"), record).config
+    assert (won.model.model_dump()["units"], won.evaluation.beam, won.tuning.algorithm) == ((7,), 1, "none")
+
+
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of three modules: `app` imports `low` in a function; nobody imports `other`."""

@@ -17,9 +17,11 @@ SPLITS = ("train", "validation", "test")
 def places_of(keys: Iterable[bytes], seed: int, split: SplitConfig) -> NDArray[np.int64]:
     """Returns the split of every key, as index in SPLITS: a hash with the seed, so that equal keys stay together.
 
-    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train.
+    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train. A seed of the split's own
+    goes before that of the run.
     """
-    empty = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"))
+    key_of_hash = seed if split.seed is None else split.seed
+    empty = hashlib.blake2b(digest_size=8, key=key_of_hash.to_bytes(8, "little"))
     digests = []
     for key in keys:
         digest = empty.copy()
