@@ -509,8 +509,9 @@ def _expand(value: Any, where: str) -> Any:
 
 
 def to_toml(value: Mapping[str, Any], prefix: str = "") -> str:
-    """Returns nested tables as TOML text (strings, numbers, booleans, lists of them, tables)."""
-    lines = [f"{key} = {_toml_value(item)}" for key, item in value.items() if not isinstance(item, Mapping)]
+    """Returns nested tables as TOML text (strings, numbers, booleans, lists of them, tables); None is left out."""
+    given = {key: item for key, item in value.items() if item is not None}
+    lines = [f"{key} = {_toml_value(item)}" for key, item in given.items() if not isinstance(item, Mapping)]
     text = "\n".join(lines) + ("\n" if lines else "")
     for key, item in value.items():
         if isinstance(item, Mapping):

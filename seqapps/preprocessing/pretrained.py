@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from seqapps.config import ModelConfig, Section
 from seqapps.errors import ConfigError, DataError
@@ -40,6 +42,11 @@ class PretrainedConfig(Section):
 
     path: str = ""
     any_case: bool = True
+
+    @field_validator("path")
+    @classmethod
+    def _in_the_home_folder(cls, path: str) -> str:
+        return os.path.expanduser(path)
 
 
 def check_embedding(model: ModelConfig, pretrained: PretrainedConfig) -> None:
