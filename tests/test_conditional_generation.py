@@ -351,7 +351,7 @@ call = called(SIGNATURES)
 
 
 def options(**chosen: Any) -> argparse.Namespace:
-    return options_of(ConditionalGeneration, {"max_length": 10, **chosen})
+    return options_of(ConditionalGeneration, chosen if chosen.get("score") else {"max_length": 10, **chosen})
 
 
 def test_answers_hold_as_many_texts_as_are_asked_for() -> None:
