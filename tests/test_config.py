@@ -164,10 +164,10 @@ def test_a_value_where_a_list_or_a_section_stands(file: Path, override: str, tex
     assert message(file, override) == text
 
 
-def test_vectors_in_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/someone")
+def test_vectors_in_the_home_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     overrides = ['application="text_classification"', 'data.pretrained.path="~/glove.txt"']
-    assert load_config(file, overrides).data.further_files == ("/home/someone/glove.txt",)
+    assert load_config(file, overrides).data.further_files == (str(tmp_path / "glove.txt"),)
 
 
 def test_environment_variable_that_is_not_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,3 +295,21 @@ def test_the_table_fits_eighty_columns_and_cuts_nothing() -> None:
 def test_the_picture_is_drawn(tmp_path: Path) -> None:
     picture(_records(), "perplexity", "min", tmp_path / "a" / "trials.png")
     assert (tmp_path / "a" / "trials.png").read_bytes().startswith(b"\x89PNG")
+
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*/*.toml"))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_value_of_a_space_is_a_configuration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQAPPS_DATA", "/data")
+    config = load_config(file, [])
+    declare = spaces.load(config.model.architecture)
+    first = keras_tuner.HyperParameters()
+    names = set(declare(first, config))
+    for seed in range(5):
+        drawn = keras_tuner.HyperParameters()
+        drawn.values = {each.name: each.random_sample(seed) for each in first.space}
+        overrides = declare(drawn, config)
+        assert set(overrides) == names
+        load_config(file, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])

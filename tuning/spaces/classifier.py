@@ -9,12 +9,12 @@ from typing import Any
 
 from seqapps.architectures.classifier import Config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError
+from tuning.spaces._shared import model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm")
 POOLINGS = ("attention", "last", "max", "mean")
 MOST_LAYERS = 2
-_SIZES = (0.5, 1.0, 2.0)
+SIZES = (0.5, 1.0, 2.0)
 
 
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
@@ -27,34 +27,16 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the configuration's architecture is another one.
     """
-    model, training = config.model, config.training
-    if not isinstance(model, Config):
-        raise ConfigError(
-            f'`tuning.space` = "classifier" is for `model.architecture` "classifier". Received: {model.architecture!r}.'
-        )
-    depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
-    width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
-    overrides = {
+    model = model_of(config, Config)
+    overrides: dict[str, Any] = {
+        "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
         "model.cell": hp.Choice("cell", sorted({*CELLS, model.cell}), default=model.cell),
-        "model.units": [width] * depth,
         "model.pooling": hp.Choice("pooling", list(POOLINGS), default=model.pooling),
-        "model.dropout": round(hp.Float("dropout", 0.0, 0.6, step=0.1), 3),
-        "model.embedding_dropout": round(hp.Float("embedding_dropout", 0.0, 0.6, step=0.1), 3),
-        "model.word_dropout": round(hp.Float("word_dropout", 0.0, 0.4, step=0.1), 3),
-        "training.learning_rate": _rate(hp, "learning_rate", training.learning_rate, 8.0),
+        "model.dropout": share(hp, "dropout", 0.6),
+        "model.embedding_dropout": share(hp, "embedding_dropout", 0.6),
+        "model.word_dropout": share(hp, "word_dropout", 0.4),
+        **training(hp, config),
     }
     if not config.data.further_files:  # pretrained vectors have their own size
-        overrides["model.embedding"] = hp.Choice("embedding", _around(model.embedding), default=model.embedding)
-    if training.clip != "none":
-        overrides["training.clip_threshold"] = _rate(hp, "clip_threshold", training.clip_threshold, 5.0)
+        overrides["model.embedding"] = hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding)
     return overrides
-
-
-def _around(size: int) -> list[int]:
-    return sorted({max(1, round(size * share)) for share in _SIZES})
-
-
-def _rate(hp: Any, name: str, middle: float, factor: float) -> float:
-    """Returns a number between middle / factor and middle * factor, even on a logarithmic scale, to three digits."""
-    value = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
-    return float(f"{value:.3g}")

@@ -9,8 +9,8 @@ from typing import Any
 
 from seqapps.architectures.forecaster import Config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError
 from tuning.spaces._forecast import around
+from tuning.spaces._shared import model_of
 
 
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
@@ -23,9 +23,4 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the configuration's architecture is another one.
     """
-    if not isinstance(config.model, Config):
-        raise ConfigError(
-            f'`tuning.space` = "forecaster" is for `model.architecture` "forecaster". '
-            f"Received: {config.model.architecture!r}."
-        )
-    return around(hp, config, config.model)
+    return around(hp, config, model_of(config, Config))

@@ -10,11 +10,11 @@ from typing import Any
 
 from seqapps.architectures.stacked import Config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError
+from tuning.spaces._shared import model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm", "simple_rnn")
 MOST_LAYERS = 3
-_SIZES = (0.5, 1.0, 1.5, 2.0)
+SIZES = (0.5, 1.0, 1.5, 2.0)
 
 
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
@@ -27,30 +27,11 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the configuration's architecture is another one.
     """
-    model, training = config.model, config.training
-    if not isinstance(model, Config):
-        raise ConfigError(
-            f'`tuning.space` = "stacked" is for `model.architecture` "stacked". Received: {model.architecture!r}.'
-        )
-    depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
-    width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
-    overrides = {
+    model = model_of(config, Config)
+    return {
+        "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
         "model.cell": hp.Choice("cell", list(CELLS), default=model.cell),
-        "model.units": [width] * depth,
-        "model.embedding": hp.Choice("embedding", _around(model.embedding), default=model.embedding),
-        "model.dropout": round(hp.Float("dropout", 0.0, 0.6, step=0.1), 3),
-        "training.learning_rate": _rate(hp, "learning_rate", training.learning_rate, 8.0),
+        "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
+        "model.dropout": share(hp, "dropout", 0.6),
+        **training(hp, config),
     }
-    if training.clip != "none":
-        overrides["training.clip_threshold"] = _rate(hp, "clip_threshold", training.clip_threshold, 5.0)
-    return overrides
-
-
-def _around(size: int) -> list[int]:
-    return sorted({max(1, round(size * share)) for share in _SIZES} | {size})
-
-
-def _rate(hp: Any, name: str, middle: float, factor: float) -> float:
-    """Returns a number between middle / factor and middle * factor, even on a logarithmic scale, to three digits."""
-    value = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
-    return float(f"{value:.3g}")

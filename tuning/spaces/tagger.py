@@ -9,10 +9,11 @@ from typing import Any
 
 from seqapps.architectures.tagger import Config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError
+from tuning.spaces._shared import model_of, share, sizes, training, units
 
+CELLS = ("gru", "lstm")
 MOST_LAYERS = 2
-_SIZES = (0.5, 1.0, 1.5)
+SIZES = (0.5, 1.0, 1.5)
 
 
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
@@ -25,33 +26,16 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the configuration's architecture is another one.
     """
-    model, training = config.model, config.training
-    if not isinstance(model, Config):
-        raise ConfigError(
-            f'`tuning.space` = "tagger" is for `model.architecture` "tagger". Received: {model.architecture!r}.'
-        )
-    depth = hp.Int("depth", 1, MOST_LAYERS, default=min(len(model.units), MOST_LAYERS))
-    width = hp.Choice("width", _around(model.units[0]), default=model.units[0])
-    rate = hp.Float(
-        "learning_rate",
-        training.learning_rate / 8,
-        training.learning_rate * 8,
-        sampling="log",
-        default=training.learning_rate,
-    )
+    model = model_of(config, Config)
     overrides: dict[str, Any] = {
-        "model.cell": hp.Choice("cell", ["gru", "lstm"], default="gru" if model.cell == "gru" else "lstm"),
-        "model.units": [width] * depth,
+        "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
+        "model.cell": hp.Choice("cell", sorted({*CELLS, model.cell}), default=model.cell),
         "model.characters": hp.Choice("characters", ["none", "cnn", "lstm"], default=model.characters),
         "model.head": hp.Choice("head", ["softmax", "crf"], default=model.head),
-        "model.dropout": round(hp.Float("dropout", 0.0, 0.6, step=0.1), 3),
-        "model.word_dropout": round(hp.Float("word_dropout", 0.0, 0.2, step=0.05), 3),
-        "training.learning_rate": float(f"{rate:.3g}"),
+        "model.dropout": share(hp, "dropout", 0.6),
+        "model.word_dropout": share(hp, "word_dropout", 0.2, 0.05),
+        **training(hp, config),
     }
-    if not getattr(getattr(config.data, "pretrained", None), "path", ""):  # vectors from a file have their own size
-        overrides["model.embedding"] = hp.Choice("embedding", _around(model.embedding), default=model.embedding)
+    if not config.data.further_files:  # pretrained vectors have their own size
+        overrides["model.embedding"] = hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding)
     return overrides
-
-
-def _around(size: int) -> list[int]:
-    return sorted({max(1, round(size * share)) for share in _SIZES})

@@ -1,0 +1,57 @@
+"""What the spaces have in common: sizes and rates around those of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from seqapps.config import ModelConfig, RunConfig
+from seqapps.errors import ConfigError
+
+Model = TypeVar("Model", bound=ModelConfig)
+
+
+def model_of(config: RunConfig, kind: type[Model]) -> Model:
+    """Returns the `model` section as one of the space's architecture.
+
+    Raises:
+        ConfigError: the configuration's architecture is another one.
+    """
+    if not isinstance(config.model, kind):
+        name = kind.model_fields["architecture"].default
+        raise ConfigError(
+            f'`tuning.space` = "{name}" is for `model.architecture` "{name}". Received: {config.model.architecture!r}.'
+        )
+    return config.model
+
+
+def sizes(size: int, shares: Sequence[float]) -> list[int]:
+    """Returns the size and its shares, each once, in order."""
+    return sorted({max(1, round(size * share)) for share in shares} | {size})
+
+
+def rate(hp: Any, name: str, middle: float, factor: float) -> float:
+    """Returns a number between middle / factor and middle * factor, even on a logarithmic scale, to three digits."""
+    value = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
+    return float(f"{value:.3g}")
+
+
+def share(hp: Any, name: str, most: float, step: float = 0.1) -> float:
+    """Returns a share from 0 to `most` in steps, such as that of a dropout."""
+    return round(float(hp.Float(name, 0.0, most, step=step)), 3)
+
+
+def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: int) -> list[int]:
+    """Returns the sizes of a stack of equal layers, at most so many, around the first of the given ones."""
+    depth = hp.Int("depth", 1, most_layers, default=min(len(given), most_layers))
+    width = hp.Choice("width", sizes(given[0], shares), default=given[0])
+    return [width] * depth
+
+
+def training(hp: Any, config: RunConfig) -> dict[str, Any]:
+    """Returns a learning rate and, where gradients are clipped, a threshold."""
+    section = config.training
+    overrides = {"training.learning_rate": rate(hp, "learning_rate", section.learning_rate, 8.0)}
+    if section.clip != "none":
+        overrides["training.clip_threshold"] = rate(hp, "clip_threshold", section.clip_threshold, 5.0)
+    return overrides
