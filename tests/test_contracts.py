@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
+from warm import answer_alone
 
 from pipelines.plan import make_plan
 from pipelines.prepare import prepare
@@ -33,6 +34,7 @@ from seqapps.modeling.optimizers import make_optimizer
 from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.steps import TrainingStep, ValidationStep
 from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.serving import exporting
 from seqapps.serving.exporting import operations
 from seqapps.trained import load_resources, save_trained
 from seqapps.workspace import Workspace
@@ -225,7 +227,9 @@ def test_one_batch_is_learned(subject: Subject) -> None:
 def exported(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
     folder = tmp_path_factory.mktemp("exported")
     save_trained(folder / "model", subject.application, subject.manifest, subject.model(), subject.folder)
-    return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_alone", answer_alone)
+        return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
 
 
 def test_fresh_process_without_our_package_answers_the_same(exported: serving.ExportReport) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 from seqapps.manifest import read_manifest
 from seqapps.tracking import Tracker
@@ -58,21 +59,23 @@ class User:
 
     def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
         """Returns (stdout, stderr) of `seqapps ...`."""
-        with self.start(*words) as process:
-            out, err = process.communicate()
-        assert process.returncode == code, f"{words}\n{out}\n{err}"
-        return out, err
+        done = self.start(*words).finish()
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> Warm:
         """Starts `seqapps ...`."""
-        return subprocess.Popen(
+        return Warm("seqapps", *words, "--workspace", "ws", cwd=self.folder)
+
+    def cold(self, *words: str) -> tuple[str, str]:
+        """Returns (stdout, stderr) of `seqapps ...` in an interpreter that begins with nothing imported."""
+        done = subprocess.run(
             [sys.executable, "-m", "seqapps", *words, "--workspace", "ws"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
+            capture_output=True, text=True, cwd=self.folder, check=False,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        )
+        )  # fmt: skip
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout, done.stderr
 
     def stages(self, stderr: str) -> dict[str, str]:
         """Returns stage to what was said of it, without paths and without what it says while it works."""
@@ -91,7 +94,7 @@ def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
     user = User(tmp_path)
 
     # The first time everything runs.
-    out, err = user("run", "little.toml")
+    out, err = user.cold("run", "little.toml")
     assert user.stages(err) == dict.fromkeys(STAGES, "runs for the first time")
     assert "version 1 is the champion now" in out
     assert "uniform" in out and "writes on (serving_default)" in out and "suggests next (complete)" in out
@@ -165,11 +168,11 @@ def test_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     user("prepare", "little.toml")
     words = ("train", "little.toml", "--set", "training.checkpoint_steps=3", "--set", "training.early_stopping=0")
     words = (*words, "--set", "training.epochs=30")
-    with user.start(*words) as process:
-        until = time.monotonic() + 300
-        while not list(user.workspace.glob("runs/*/checkpoint.npz")) and time.monotonic() < until:
-            time.sleep(0.05)
-        process.kill()
+    process = user.start(*words)
+    until = time.monotonic() + 300
+    while not list(user.workspace.glob("runs/*/checkpoint.npz")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
     (folder,) = user.workspace.glob("runs/*")
     before = json.loads((folder / "run.json").read_text())
     assert not (folder / "model").exists()

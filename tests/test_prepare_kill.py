@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 from seqapps.errors import DataError
 from seqapps.manifest import read_manifest
@@ -33,29 +31,25 @@ def bytes_of(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def start(folder: Path, workspace: Path, *beam: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines.prepare", str(folder / "tiny.toml"), "--workspace", str(workspace)]
-    return subprocess.Popen(
-        [*command, "--", *beam], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
+def start(folder: Path, workspace: Path, *beam: str) -> Warm:
+    words = [str(folder / "tiny.toml"), "--workspace", str(workspace), "--", *beam]
+    return Warm("pipelines.prepare", *words, cwd=folder, environment=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
-def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> bool:
+def kill_when(process: Warm, ready: Callable[[], bool]) -> bool:
     """Kills the process at the moment; returns False when it was done before."""
     while process.poll() is None:
         if ready():
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
             return True
         time.sleep(0.001)
     return False
 
 
-def finish(process: subprocess.Popen[str]) -> Path:
-    output, _ = process.communicate(timeout=180)
-    assert process.returncode == 0
-    return Path(output.strip())
+def finish(process: Warm) -> Path:
+    done = process.finish()
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,21 +13,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from tiny import make_config, make_prepared
+from warm import Warm
 
 from seqapps.tracking import Tracker
 from seqapps.workspace import Workspace
 from tuning.search import SearchResult, search
 
-ROOT = Path(__file__).parent.parent
 TUNING = {"algorithm": "random", "trials": 4, "epochs": 2}
 THIRD = "0002"
-
-_CHILD = """
-import sys
-from pathlib import Path
-from test_tuning_kill import run_search
-run_search(Path(sys.argv[1]))
-"""
 
 
 def run_search(root: Path) -> SearchResult:
@@ -41,18 +33,16 @@ def run_search(root: Path) -> SearchResult:
 
 def kill_inside(root: Path, trial: str) -> None:
     """Starts a search in a process of its own and kills it when `trial` has a checkpoint."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with open(root / "stderr.txt", "w") as errors:
-        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(root)], env=environment, stderr=errors)
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    child = Warm(__file__, str(root), cwd=root, environment=environment)
     mark = root / "search" / "work" / trial / "checkpoint.npz"
     try:
         while not mark.exists():
-            assert child.poll() is None, f"the search ended before trial {trial}: {(root / 'stderr.txt').read_text()}"
+            assert child.poll() is None, f"the search ended before trial {trial}: {child.finish().stderr}"
             time.sleep(0.01)
     finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    assert child.returncode == -signal.SIGKILL
+        child.kill()
+    assert child.poll() == -signal.SIGKILL
 
 
 def test_a_killed_search_loses_no_trial_and_ends_alike(tmp_path: Path) -> None:
@@ -88,3 +78,7 @@ def test_a_killed_search_loses_no_trial_and_ends_alike(tmp_path: Path) -> None:
     ]
     assert json.loads((killed / "search" / "run.json").read_text())["run_id"] == result.run_id
     assert not (killed / "search" / "work").exists()
+
+
+if __name__ == "__main__":
+    run_search(Path(sys.argv[1]))

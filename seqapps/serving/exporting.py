@@ -131,6 +131,15 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
     )
 
 
+def _alone(words: list[str], cwd: str) -> subprocess.CompletedProcess[str]:
+    """Runs `check.py words...` in an interpreter of its own, which reads nothing of the user's Python settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        [sys.executable, "-I", check.__file__, *words],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False,
+    )  # fmt: skip
+
+
 def verify(folder: Path) -> Verification:
     """Returns how a fresh CPU process that cannot import seqapps answers the golden calls of an exported folder.
 
@@ -140,11 +149,7 @@ def verify(folder: Path) -> Verification:
     golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as elsewhere:
         answers = Path(elsewhere) / "answers.json"
-        command = [sys.executable, "-I", check.__file__, str(folder.resolve()), str(answers)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        done = subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
+        done = _alone([str(folder.resolve()), str(answers)], elsewhere)
         if done.returncode or not answers.exists():
             last = "\n".join(done.stderr.strip().splitlines()[-6:])
             raise RunError(f"export: a process without seqapps cannot answer with {folder}:\n{last}")
