@@ -31,6 +31,7 @@ VERBS = (
     "backtest",
     "rollback",
     "report",
+    "diagnose",
     "doctor",
 )
 """The files of `seqapps/commands/`, in the order of the journey."""

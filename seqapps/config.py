@@ -202,6 +202,10 @@ class ScheduleConfig(Section):
     hold_epochs: int = Field(4, ge=1)
 
 
+_NONMONOTONE = 5
+_PERCENTILE = 10.0
+
+
 class TrainingConfig(Section):
     """How the model is trained.
 
@@ -214,12 +218,17 @@ class TrainingConfig(Section):
         window: of a language model: time steps of a `stream` batch (T), and the longest row under `length` (longer
             ones are cut into parts).
         epochs: passes over the training split.
-        optimizer: `adam`, `adamw` or `sgd` (with `momentum`).
-        learning_rate, momentum, weight_decay: of the optimizer; weight decay is for `adamw`.
+        optimizer: `adam`, `adamw`, `sgd` (with `momentum`) or `nt_asgd` (gradient descent that averages its weights as
+            soon as validation does not get better; Merity et al. 2017, algorithm 1).
+        nonmonotone: of `nt_asgd`: averaging begins after an epoch that is worse than the best of all before the last
+            so many.
+        learning_rate, momentum, weight_decay: of the optimizer; weight decay is for `adamw` and `nt_asgd`.
         schedule: the learning rate over time.
         clip: `global_norm` (scale all gradients by threshold / norm over all parameters; Pascanu et al. 2013, the
-            default), `norm` (each variable by itself) or `none`.
-        clip_threshold: the norm above which gradients are scaled.
+            default), `norm` (each variable by itself), `auto` (as `global_norm`, under a threshold that follows from
+            the norms so far: AutoClip, Seetharaman et al. 2020) or `none`.
+        clip_threshold: of `global_norm` and `norm`: the norm above which gradients are scaled.
+        clip_percentile: of `auto`: the threshold is this percentile of the gradient norms of the last 1,000 steps.
         reduction: what is minimised: `token` (mean over the batch's tokens) or `sequence` (sum over time, mean over
             rows; Zaremba et al. 2014). The reported loss is always per token.
         early_stopping: epochs without improvement before training stops; 0 never stops early.
@@ -235,13 +244,15 @@ class TrainingConfig(Section):
     token_budget: int = Field(0, ge=0)
     window: int = Field(64, ge=1)
     epochs: int = Field(10, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "nt_asgd"] = "adam"
+    nonmonotone: int = Field(_NONMONOTONE, ge=1)
     learning_rate: float = Field(2e-3, gt=0.0)
     momentum: float = Field(0.0, ge=0.0, lt=1.0)
     weight_decay: float = Field(0.0, ge=0.0)
     schedule: ScheduleConfig = ScheduleConfig()
-    clip: Literal["global_norm", "norm", "none"] = "global_norm"
+    clip: Literal["global_norm", "norm", "auto", "none"] = "global_norm"
     clip_threshold: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    clip_percentile: float = Field(_PERCENTILE, gt=0.0, le=100.0)
     reduction: Literal["token", "sequence"] = "token"
     early_stopping: int = Field(3, ge=0)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -254,10 +265,26 @@ class TrainingConfig(Section):
     def _no_idle_options(self) -> Self:
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f'`momentum` is for optimizer "sgd". Received optimizer: {self.optimizer!r}')
+        if self.optimizer == "nt_asgd" and 0 < self.early_stopping <= self.nonmonotone:
+            raise ValueError(
+                '`early_stopping` would end training before optimizer "nt_asgd" averages. Received: '
+                f"{self.early_stopping} and `nonmonotone` {self.nonmonotone}. Remedy: early_stopping = 0, or more than "
+                f"{self.nonmonotone}"
+            )
+        if self.optimizer != "nt_asgd" and self.nonmonotone != _NONMONOTONE:
+            raise ValueError(f'`nonmonotone` is for optimizer "nt_asgd". Received optimizer: {self.optimizer!r}')
         if self.token_budget and self.batching == "stream":
             raise ValueError("`token_budget` is for batching \"length\". Received batching: 'stream'")
-        if self.weight_decay and self.optimizer != "adamw":
-            raise ValueError(f'`weight_decay` is for optimizer "adamw". Received optimizer: {self.optimizer!r}')
+        if self.weight_decay and self.optimizer not in ("adamw", "nt_asgd"):
+            raise ValueError(
+                f'`weight_decay` is for optimizer "adamw" and "nt_asgd". Received optimizer: {self.optimizer!r}'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _percentile_of_auto(self) -> Self:
+        if self.clip_percentile != _PERCENTILE and self.clip != "auto":
+            raise ValueError(f'`clip_percentile` is for clip "auto". Received clip: {self.clip!r}')
         return self
 
 

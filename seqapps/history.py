@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -29,6 +29,11 @@ class EpochLog:
         tokens_per_second: of training, without validation and without the first step's tracing.
         seconds: of the whole epoch.
         sample: what the model wrote after it.
+        clip_threshold: norm above which its last step was clipped, where that moves (`clip` "auto"); else None.
+        non_finite_first: its first step that was skipped, counted from 1; 0 when none was.
+        gradient_norms: layer to the mean norm of its gradients before clipping.
+        spectral_radii: recurrent layer to the spectral radius of its recurrent matrix (the largest of its gates), at
+            the epoch's end.
     """
 
     epoch: int
@@ -47,6 +52,10 @@ class EpochLog:
     tokens_per_second: float
     seconds: float
     sample: str = ""
+    clip_threshold: float | None = None
+    non_finite_first: int = 0
+    gradient_norms: Mapping[str, float] = field(default_factory=dict)
+    spectral_radii: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -9,6 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seqapps.history import History
+
+_WIDE_RANGE = 10.0
+"""A norm above it would press the share of clipped steps, at most 1, to the axis."""
 
 
 def learning_curves(history: History, path: Path) -> None:
@@ -30,8 +34,11 @@ def learning_curves(history: History, path: Path) -> None:
     _label(objective, history.objective)
     norms.plot(epochs, [log.gradient_norm for log in history.epochs], ".-", label="mean")
     norms.plot(epochs, [log.gradient_norm_max for log in history.epochs], ".:", label="largest")
+    if any(log.clip_threshold is not None for log in history.epochs):
+        norms.plot(epochs, [log.clip_threshold or math.nan for log in history.epochs], ".-.", label="threshold")
     norms.plot(epochs, [log.clip_share for log in history.epochs], ".--", label="share of steps clipped")
-    norms.set_yscale("symlog", linthresh=1.0)
+    if max(log.gradient_norm_max for log in history.epochs) > _WIDE_RANGE:
+        norms.set_yscale("symlog", linthresh=1.0)
     _label(norms, "gradient norm before clipping")
     rates.plot(epochs, [log.learning_rate for log in history.epochs], ".-", label="at the epoch's end")
     _label(rates, "learning rate")
@@ -45,8 +52,9 @@ def loss_title(history: History) -> str:
 
 
 def _label(axes: Axes, title: str) -> None:
-    axes.set_title(title)
+    axes.set_title(title, loc="left", pad=24)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
+    # Between the title and the lines, where it lies on neither.
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=3, frameon=False)

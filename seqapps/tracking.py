@@ -336,7 +336,8 @@ class TrackingListener:
 
     def on_epoch(self, log: Any) -> None:
         """Logs every number of the epoch, and its sample."""
-        numbers = {key: value for key, value in vars(log).items() if type(value) in (int, float) and key != "epoch"}
+        values = flatten(vars(log))
+        numbers = {key: value for key, value in values.items() if type(value) in (int, float) and key != "epoch"}
         self._tracker.log_metrics(self._run_id, numbers, step=log.epoch)
         if getattr(log, "sample", ""):
             self._tracker.log_text(self._run_id, log.sample + "\n", f"samples/epoch-{log.epoch:03d}.txt")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ from seqapps.errors import RunError, UsageError
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
-from seqapps.modeling.optimizers import make_optimizer
+from seqapps.modeling.optimizers import AveragedDescent, make_optimizer, no_longer_better
 from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.schedules import Schedule
+from seqapps.modeling.spectra import recurrent_radii
 from seqapps.modeling.steps import Sums, TrainingStep, ValidationStep
 
 __all__ = [
@@ -210,17 +212,24 @@ class _Run:
 
     def _close_epoch(self, sample: Sample | None) -> EpochLog:
         """Validates, keeps the best weights, has a sample written, and stands at the next epoch's beginning."""
-        loss = self.judge.mean_loss(self.validation)
-        value = self._value(loss)
-        improved = self.objective.better(value, self.best)
-        if improved:
-            self.best, self.best_epoch, self.waited = value, self.epoch + 1, 0
-            self.best_weights = [np.array(variable) for variable in self.model.weights]
-        else:
-            self.waited += 1
-        log = self._epoch_log(loss, value, improved, self._sample(sample))
+        averaging = self.optimizer if isinstance(self.optimizer, AveragedDescent) else None
+        with averaging.averaged() if averaging else nullcontext():
+            loss = self.judge.mean_loss(self.validation)
+            value = self._value(loss)
+            improved = self.objective.better(value, self.best)
+            if improved:
+                self.best, self.best_epoch, self.waited = value, self.epoch + 1, 0
+                self.best_weights = [np.array(variable) for variable in self.model.weights]
+            else:
+                self.waited += 1
+            log = self._epoch_log(loss, value, improved, self._sample(sample))
         self.schedule.end_epoch(improved)
         self.logs.append(log)
+        if averaging and not averaging.averages:
+            values = [log.objective for log in self.logs]
+            if no_longer_better(values, self.settings.nonmonotone, self.objective.direction):
+                averaging.start()
+                self.waited = 0
         self.epoch, self.step, self.states = self.epoch + 1, 0, self.zeros
         self.mover.clear()
         self.clock = _Clock()
@@ -333,6 +342,10 @@ class _Run:
             tokens_per_second=self.clock.tokens_per_second,
             seconds=self.clock.seconds,
             sample=sample,
+            clip_threshold=self.mover.automatic_threshold,
+            non_finite_first=sums.first_skipped,
+            gradient_norms=sums.mean_layer_norms,
+            spectral_radii=recurrent_radii(self.model),
         )
 
     def _perplexity(self, loss: float) -> float | None:

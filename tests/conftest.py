@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# XLA compiles a recurrence for every shape that a test brings: half the time without optimisation.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 _FIRST = ("test_journey", "test_tuning_kill", "test_contracts", "test_prepare_kill", "test_serving", "test_promotion")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from seqapps import __main__ as door
+from seqapps.commands import doctor
 from seqapps.errors import RunError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -73,8 +74,8 @@ def test_help_answers_in_half_a_second() -> None:
     [
         (
             ["trian", "x.toml"],
-            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: backtest, config, doctor, evaluate, "
-            "export, predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
+            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: backtest, config, diagnose, doctor, "
+            "evaluate, export, predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
         ),
         (
             ["--workspace", "ws", "run"],
@@ -195,6 +196,45 @@ def test_report_of_nothing_says_what_there_is(tmp_path: Path) -> None:
         f"run `nothing` was not found in {tmp_path / 'ws'}. Allowed: a configuration file, a run folder, the id of an "
         "MLflow run. Runs: none."
     )
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The modules that each process of `doctor` imports; the last step, the devices, is left out."""
+    began: list[tuple[str, ...]] = []
+    real = doctor._python
+
+    def python(program: str, *words: str) -> tuple[str, str]:
+        began.append(words)
+        return real(program, *words)
+
+    monkeypatch.setattr(doctor, "_python", python)
+    monkeypatch.setattr(doctor, "_GPUS", "print([])")
+    return began
+
+
+def test_packages_that_import_share_one_process(processes: list[tuple[str, ...]]) -> None:
+    found = list(doctor.imports({"rich": "rich", "psutil": "psutil"}))
+    assert [(finding.name, finding.good) for finding in found] == [("rich", True), ("psutil", True), ("device", True)]
+    assert processes == [("rich", "psutil")]
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [("raise OSError('libx.so is missing')", "does not import: OSError: libx.so is missing"),
+     ("import os; os.abort()", "does not import: no message")],
+)  # fmt: skip
+def test_a_broken_package_is_named_and_none_is_blamed_for_it(
+    program: str, told: str, processes: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(program)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    stack = {"rich": "rich", "psutil": "broken", "no-such-package": "x", "pydantic": "pydantic"}
+    found = {finding.name: finding for finding in doctor.imports(stack)}
+    assert [name for name, finding in found.items() if not finding.good] == ["psutil", "no-such-package"]
+    assert found["psutil"].seen.endswith(told)
+    assert found["no-such-package"].seen == "not installed. Remedy: pip install no-such-package"
+    assert processes[0] == ("rich", "broken", "pydantic")
 
 
 def test_list_of_fields_is_up_to_date() -> None:

@@ -364,6 +364,7 @@ def test_answers_hold_as_many_texts_as_are_asked_for() -> None:
     assert (first.condition, len(first.texts), len(first.units)) == ("fruit", 3, 3)
     assert ConditionalGeneration.line(first, options(), one_line=True).count("\t") == 2
     assert ConditionalGeneration.line(first, options(), one_line=False) == "\n".join(first.texts)
+    assert [ConditionalGeneration.heading(answer) for answer in found] == ["fruit", "metal"]
 
 
 def test_a_text_is_scored_given_its_condition() -> None:
@@ -373,6 +374,7 @@ def test_a_text_is_scored_given_its_condition() -> None:
     assert fruit.total == pytest.approx(sum(fruit.log_probabilities), rel=1e-5)
     assert fruit.total != metal.total
     assert ConditionalGeneration.line(fruit, options(score=True), one_line=False).startswith("fruit: abc\n")
+    assert ConditionalGeneration.heading(fruit) == ""
 
 
 def test_a_new_label_is_refused_with_the_nearest_one() -> None:

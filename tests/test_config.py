@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from seqapps import applications
 from seqapps.applications import config_from, load_config
-from seqapps.config import RunConfig, read_toml, to_toml
+from seqapps.config import EvaluationConfig, RunConfig, read_toml, to_toml
 from seqapps.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -56,10 +57,9 @@ def test_unknown_section(file: Path) -> None:
 
 
 def test_unknown_key_of_the_architecture(file: Path) -> None:
-    assert message(file, 'model.cells="gru"') == (
-        "`model.cells` does not exist. Received: 'cells'. Allowed: architecture, bidirectional, cell, dropout, "
-        "embedding, tie_embeddings, units. Nearest: cell."
-    )
+    text = message(file, 'model.cells="gru"')
+    assert text.startswith("`model.cells` does not exist. Received: 'cells'. Allowed: activation_penalty, ")
+    assert text.endswith(", word_dropout. Nearest: cell.")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,43 @@ def test_a_baseline_that_the_application_does_not_have(file: Path, name: str, ne
     assert message(file, f'baselines.names=["uniform", "{name}"]') == (
         f"`baselines.names`: baseline of language_model does not exist. Received: '{name}'. Allowed: fixed_window, "
         f"kneser_ney, uniform, unigram.{nearest}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("application", "field", "text"),
+    [
+        (
+            "language_model",
+            "bleu_tokenizer=char",
+            "`evaluation.bleu_tokenizer` belongs to translation, and language_model does not read it. "
+            "Received: 'char'. Allowed: streams, window. Remedy: leave it out.",
+        ),
+        (
+            "masked_word",
+            "window=9",
+            "`evaluation.window` belongs to language_model, and masked_word does not read it. "
+            "Received: 9. Allowed: none of the section. Remedy: leave it out.",
+        ),
+    ],
+)
+def test_how_another_application_is_scored(file: Path, application: str, field: str, text: str) -> None:
+    assert message(file, f"application={application}", f"evaluation.{field}") == text
+
+
+def test_every_field_of_the_evaluation_belongs_to_an_application() -> None:
+    read = [name for application in applications.names() for name in applications.load(application).evaluation]
+    assert sorted(read) == sorted(EvaluationConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("option", "received"), [('columns=["text", "label"]', "['text', 'label']"), ('fields={text="body"}', "['text']")]
+)
+def test_names_of_columns_where_a_file_is_one_text(file: Path, option: str, received: str) -> None:
+    found = message(file, "source.format=csv", "source.rows=file", f"source.{option}")
+    assert found == (
+        f'`source.{option.partition("=")[0]}` names columns of a file, and with `source.rows` = "file" a whole file is '
+        f'one text. Received: {received}. Remedy: leave it out, or `source.rows` = "line", where a line is a row.'
     )
 
 

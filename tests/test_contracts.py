@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ from pipelines.sources import resolve
 from seqapps import applications, architectures, serving, training
 from seqapps.applications import Application, application_of, load_config
 from seqapps.audit import append_padding, audit
+from seqapps.diagnosis.capture import capture
+from seqapps.diagnosis.examining import examine_layer
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.modeling.losses import Objective
 from seqapps.modeling.optimizers import make_optimizer
@@ -254,7 +257,8 @@ def test_ids_of_beam_are_the_ids_of_the_saved_model(
     subject: Subject, raw: RawBlock, exported: serving.ExportReport, rows: list[str]
 ) -> None:
     signature = _loaded(exported.folder).signatures.get("score")
-    told = _ids_of(signature.structured_outputs) if signature is not None else {}
+    features = subject.application.schema().names
+    told = _ids_of(signature.structured_outputs, features) if signature is not None else {}
     if not told:
         pytest.skip(f"{subject.application.name} has no signature that tells its ids")
     text = [row.encode() for row in rows]
@@ -266,17 +270,24 @@ def test_ids_of_beam_are_the_ids_of_the_saved_model(
     golden = json.loads((exported.folder / "golden.json").read_text(encoding="utf-8"))["score"][0]["inputs"]
     given = {name: tf.constant(text if name in told else [value[0]] * len(rows)) for name, value in golden.items()}
     answer = signature(**given)
-    for name in told.values():
-        for row, ids in enumerate(answer[name].numpy()):
-            expected = beam[name].row(row)
+    for output, feature in told.values():
+        for row, ids in enumerate(answer[output].numpy()):
+            expected = beam[feature].row(row)
             assert_array_equal(ids[: len(expected)], expected)
             assert not ids[len(expected) :].any()
 
 
-def _ids_of(outputs: Iterable[str]) -> dict[str, str]:
-    """Raw column to the output, and feature, of its ids: `text` to `ids`, `source` to `source_ids`."""
-    names = [name for name in outputs if name == "ids" or name.endswith("_ids")]
-    return {name.removesuffix("ids").rstrip("_") or "text": name for name in names}
+def _ids_of(outputs: Container[str], features: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Raw column to the output and the feature of its ids: `source` to both `source_ids`.
+
+    The ids of what is scored are `ids` in every application, whether it is a `text` or the `target` of a source.
+    """
+    found = {}
+    for feature in features:
+        output = feature if feature in outputs else "ids"
+        if (feature == "ids" or feature.endswith("_ids")) and output in outputs:
+            found[feature.removesuffix("ids").rstrip("_") or "text"] = (output, feature)
+    return found
 
 
 _LOADED: dict[Path, Any] = {}
@@ -286,3 +297,16 @@ def _loaded(folder: Path) -> Any:
     if folder not in _LOADED:
         _LOADED[folder] = tf.saved_model.load(str(folder))
     return _LOADED[folder]
+
+
+# ---- diagnosis
+
+
+def test_every_recurrent_layer_can_be_diagnosed(subject: Subject) -> None:
+    layers = [examine_layer(call) for call in capture(subject.model(), subject.batch(), subject.objective()).calls]
+    assert layers
+    for layer in layers:
+        assert layer.seed == "loss", layer.notes
+        assert layer.gradient[0] == 1.0
+        assert all(math.isfinite(share) for share in layer.gradient)
+        assert all(matrix.radius is not None for matrix in layer.matrices)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gzip
+import io
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +31,7 @@ from seqapps.modeling.feedback import FeedbackCell
 from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.series.parts import Part
+from seqapps.preprocessing.series.recent import content_of
 from seqapps.serving import check
 from seqapps.trained import load_resources
 from seqapps.workspace import Workspace
@@ -269,10 +274,37 @@ def test_a_file_is_answered_as_its_window_is_evaluated(subject: Subject, model: 
     north = np.flatnonzero(test["series"].values == b"north")[0]
     origin = str(np.datetime64(int(test["origin"].values[north]), "s").astype("datetime64[D]"))
     (found,) = TimeSeries.answer(call, [file_until(origin, 3)], NORTH, 0)
+    assert found.file == ""
     assert (found.series, found.origin, found.targets) == ("north", origin, ("sales", "price"))
     assert found.times == tuple(str(np.datetime64(origin) + day) for day in (1, 2, 3))
     assert_allclose(found.values, expected[north, ..., 0], rtol=1e-4)
     assert_allclose(found.quantiles, expected[north, ..., 1:], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["north.csv", "north.csv.gz"])
+def test_files_are_read_as_for_a_training_and_named(call: Call, tmp_path: Path, name: str) -> None:
+    path, text = tmp_path / name, file_until("2024-02-20", 3)
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    first, second = TimeSeries.answer(call, [str(path), text], NORTH, 0)
+    assert (first.file, second.file) == (str(path), "")
+    assert replace(first, file="") == second
+    assert [TimeSeries.heading(answer) for answer in (first, second)] == [f"{path} (north)", "(north)"]
+    (row,) = TimeSeries.read_rows(str(path))
+    assert TimeSeries.answer(call, [row], NORTH, 0) == [first]
+
+
+def test_a_packed_file_that_is_cut_off_or_no_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"t,y\n" * 9)[:-9])
+    with pytest.raises(DataError, match=r"a\.csv\.gz cannot be read: Compressed file ended"):
+        content_of(str(tmp_path / "a.csv.gz"))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress("\ufefft,y\n".encode("utf-16-le")))
+    with pytest.raises(DataError, match=r"b\.csv\.gz: a text must be UTF-8\. Received: UTF-16"):
+        content_of(str(tmp_path / "b.csv.gz"))
+
+
+def test_standard_input_is_never_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"t,y")))
+    assert [content_of(row) for row in TimeSeries.read_rows("-")] == [(b"t,y\n", "")]
 
 
 @pytest.mark.parametrize(
@@ -308,11 +340,18 @@ def test_refused_lines_of_an_answer_are_named(subject: Subject, call: Call, caps
 
 def test_an_answer_for_people() -> None:
     answer = Forecast("", "2000-01-31", ("2000-02-29",), ("y",), ((1.5,),), (0.1, 0.5, 0.9), (((1.0, 1.5, 2.25),),))
-    assert TimeSeries.line(answer, NORTH, one_line=True) == "2000-02-29\t1.5\t1\t1.5\t2.25"
+    # The forecast is the median, which is told once.
+    assert TimeSeries.line(answer, NORTH, one_line=True) == "2000-02-29\t1.5\t1\t2.25"
     assert TimeSeries.line(answer, NORTH, one_line=False).splitlines() == [
-        "time          y  0.1  0.5   0.9",
-        "2000-02-29  1.5    1  1.5  2.25",
+        "time          y  0.1   0.9",
+        "2000-02-29  1.5    1  2.25",
     ]
+
+
+def test_golden_windows_for_people_say_what_is_missing() -> None:
+    inputs = {"history": [[[NAN], [2.0], [3.25]], [[1.0], [2.0], [NAN]]]}
+    golden = {"serving_default": [{"inputs": inputs, "outputs": {"forecast": [[[4.0]], [[5.5]]]}}]}
+    assert TimeSeries.showcase(golden) == ["  .. missing 2 3.25 -> 4", "  .. 1 2 missing -> 5.5"]
 
 
 def test_windows_that_are_drawn_do_not_overlap() -> None:
@@ -375,6 +414,11 @@ def test_parts_without_a_window_are_reported() -> None:
         ({"frequency": "hourly"}, "a number and one of s, min, h, d, w, M, ME"),
         ({"split": {"by": "row"}}, "divided by time"),
         ({"source": {"fields": {"y": "z"}}}, "`source.fields` is never read for a series"),
+        (
+            {"source": {"from_path": {"series": "stem"}}},
+            r"`source.from_path` is never read for a series: each of several files is a series that has the file's "
+            r"name. Received: series. Remedy: leave it out; .* by `data.series`",
+        ),
         ({"baselines": {"names": ["seasonal_naive"]}}, '"seasonal_naive" needs a `data.season` of at least 2'),
     ],
 )

@@ -159,6 +159,10 @@ class Picky(LanguageModel):
         return str(answer)
 
     @classmethod
+    def heading(cls, answer: Any) -> str:
+        return f"about {answer}" if answer.isupper() else ""
+
+    @classmethod
     def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
         return str(cls.answer(call, [row], options, turn)[0])
 
@@ -175,6 +179,12 @@ def test_a_conversation_goes_on_after_a_mistake(capsys: Captured, model: str, mo
     captured = capsys.readouterr()
     assert captured.out.endswith("good\n")
     assert "no such text.\n" in captured.err
+
+
+@pytest.mark.usefixtures("picky")
+def test_answers_to_several_texts_say_to_which(capsys: Captured, model: str) -> None:
+    assert predict(capsys, model, "A", "b") == "about A:\nA\nb\n"
+    assert predict(capsys, model, "A") == "A\n"
 
 
 @pytest.mark.usefixtures("picky")
@@ -267,6 +277,16 @@ def test_a_wrong_option_is_refused_before_the_graph_is_loaded(
 ) -> None:
     monkeypatch.setattr(serving, "load", None)
     assert message in refused(capsys, model, "a", *arguments)
+
+
+def test_an_option_that_the_model_cannot_answer_is_refused_before_the_graph_is_loaded(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = {"application": "text_classification", "signatures": {"serving_default": {}}}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    monkeypatch.setattr(serving, "load", None)
+    message = refused(capsys, str(tmp_path), "a", "--weights")
+    assert 'predict: `--weights` is for a model that was trained with `model.pooling` = "attention"' in message
 
 
 def test_options_that_go_together() -> None:

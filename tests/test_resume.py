@@ -16,7 +16,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["seqapps.training"])
 
 CASES = {
-    "stream, dropout, plateau": {"batching": "stream", "schedule": {"name": "plateau"}},
+    "stream, dropout, plateau, clip auto": {"batching": "stream", "schedule": {"name": "plateau"}, "clip": "auto"},
     "document, sgd, cosine": {
         "batching": "length",
         "optimizer": "sgd",

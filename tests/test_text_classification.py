@@ -23,7 +23,7 @@ from seqapps import baselines, training
 from seqapps.applications import Application, application_of, config_from, options_of
 from seqapps.applications.text_classification import Classification, TextClassification
 from seqapps.baselines import Ground
-from seqapps.errors import ConfigError, DataError
+from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.metrics.classification import (
     class_table,
@@ -479,6 +479,28 @@ def test_another_vectors_file_is_another_input(several: Prepared) -> None:
 def test_what_cannot_work_is_refused(sections: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config_of({"files": ["x.tsv"], "format": "tsv"}, **sections)
+
+
+def test_running_text_has_no_label() -> None:
+    told = r'`source.rows` = "document" is running text .* Received: document\. Allowed: line, paragraph, file'
+    with pytest.raises(ConfigError, match=told):
+        config_of({"files": ["x.txt"], "rows": "document", "from_path": {"label": "folder"}})
+
+
+def test_how_text_becomes_units_by_default() -> None:
+    tokens = config_of({"files": ["x.tsv"], "format": "tsv"}, data={"tokens": {}}).data.tokens
+    assert tokens.model_dump() == {"unit": "word", "words": "unicode", "normalization": "NFKC", "lowercase": True}
+
+
+def test_weights_need_attention_pooling() -> None:
+    with pytest.raises(UsageError) as failure:
+        options_of(TextClassification, {"weights": True}, signatures=["serving_default"])
+    assert str(failure.value) == (
+        'predict: `--weights` is for a model that was trained with `model.pooling` = "attention", and this one was '
+        "not. Remedy: leave it out, or train and export such a model."
+    )
+    assert options_of(TextClassification, {"weights": True}, signatures=["serving_default", "attention"]).weights
+    assert not options_of(TextClassification, {}, signatures=["serving_default"]).weights
 
 
 def test_one_label_alone_is_no_classification() -> None:

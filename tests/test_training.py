@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from rich.console import Console
 
 from seqapps import checkpoints
@@ -21,6 +23,7 @@ from seqapps.data.documents import DocumentBatches
 from seqapps.data.streams import StreamBatches
 from seqapps.errors import RunError
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
+from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity
 from seqapps.modeling.optimizers import clipping, make_optimizer
 from seqapps.modeling.schedules import Schedule
@@ -74,6 +77,28 @@ def test_clipping_of_norms_5_and_12(how: Any, threshold: float, factors: list[fl
     if how == "global_norm" and clipped:
         after = [gradient * factor for gradient, factor in zip(gradients, found.factors, strict=True)]
         assert float(tf.linalg.global_norm(after)) == pytest.approx(threshold)
+
+
+def test_the_automatic_threshold_is_the_percentile_of_the_norms_so_far() -> None:
+    take = tf.function(AutoThreshold(25.0, length=4))
+    told = [float(take(tf.constant(norm))) for norm in (8.0, 4.0, 6.0, math.inf, 2.0)]
+    # 8; 4 + 1/4 of 4; 4 + 1/2 of 2; infinity is left out; 2 + 3/4 of 2.
+    assert told == pytest.approx([8.0, 5.0, 5.0, 5.0, 3.5])
+    # The ring holds the last four: 10, 4, 6, 2.
+    assert float(take(tf.constant(10.0))) == pytest.approx(3.5)
+    assert float(take(tf.constant(10.0))) == pytest.approx(np.percentile([10.0, 10.0, 6.0, 2.0], 25.0))
+
+
+def test_a_training_under_automatic_clipping_tells_its_threshold(tmp_path: Path) -> None:
+    run = config(clip="auto", clip_percentile=50.0, epochs=2)
+    history = train(model_of(run), stream(), stream(90), run, tmp_path)
+    for log in history.epochs:
+        assert log.clip_threshold is not None
+        assert 0.0 < log.clip_threshold < log.gradient_norm_max
+        assert 0.0 < log.clip_share < 1.0
+    picture = tmp_path / "curves.png"
+    learning_curves(history, picture)
+    assert picture.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -285,6 +310,7 @@ def test_a_step_that_is_not_finite_moves_nothing_and_is_counted(tmp_path: Path) 
     model = model_of(run)
     history = train(model, batches, clean, run, tmp_path, objective=objective)
     assert [log.non_finite_steps for log in history.epochs] == [2, 2]
+    assert [log.non_finite_first for log in history.epochs] == [3, 3]
     assert all(np.isfinite(np.array(weight)).all() for weight in model.weights)
     assert all(math.isfinite(log.loss) and math.isfinite(log.gradient_norm) for log in history.epochs)
 
@@ -389,3 +415,15 @@ def test_perplexity_is_shown_and_logged_only_where_it_is_the_figure(tmp_path: Pa
 def test_learning_curves_are_a_picture(tmp_path: Path) -> None:
     learning_curves(a_history(), tmp_path / "pictures" / "curves.png")
     assert (tmp_path / "pictures" / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_legends_lie_on_no_line_and_on_no_title(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    learning_curves(a_history(), tmp_path / "curves.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        (title,) = [text for text in axes.findobj(Text) if text.get_text() == axes.get_title("left")]
+        legend, lines = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert lines.y1 <= legend.y0 and legend.y1 <= title.get_window_extent().y0

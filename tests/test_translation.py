@@ -546,9 +546,12 @@ def test_draws(served: Exported) -> None:
     assert all(len(answer.alternatives) == 1 for answer in first)
 
 
-def test_attention_is_drawn_for_every_row(served: Exported, tmp_path: Path) -> None:
+def test_attention_is_drawn_for_every_row(served: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = answers(served, SOURCES[:2], attention=str(tmp_path / "look.png"), max_length=9)
     assert [Path(answer.picture).name for answer in found] == ["look.png", "look-2.png"]
+    assert capsys.readouterr().err.splitlines() == [
+        f'predict: {answer.picture} shows where the model looked in "{answer.source}"' for answer in found
+    ]
     assert all(Path(answer.picture).read_bytes().startswith(b"\x89PNG") for answer in found)
     looked = served.call("attend", source=SOURCES[:2], target=["Le", "Je vois"])
     for row, (length, width) in enumerate(zip(looked["length"], looked["source_length"], strict=True)):
@@ -566,6 +569,8 @@ def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:
     assert not Translator(model, found.resources["source"], found.resources["target"]).attends
     calls = golden_calls(["a"], ["b"], attends=False)
     assert sorted(calls) == ["sample", "score", "serving_default"]
+    with pytest.raises(UsageError, match=r'`--attention` is for .* `model\.attention` other than "none", .* Remedy'):
+        options_of(TranslationTask, {"attention": "x.png"}, signatures=calls)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras_tuner
@@ -21,6 +22,7 @@ from seqapps.tracking import Tracker
 from seqapps.workspace import Workspace
 from tuning import spaces
 from tuning.oracles import make_oracle
+from tuning.progress import SearchDisplay
 from tuning.report import picture, ranked, trials_table
 from tuning.search import SearchResult, search
 from tuning.spaces import stacked
@@ -48,7 +50,7 @@ class Bench:
     def search(self, **tuning: Any) -> SearchResult:
         tables = {**self.config.model_dump(mode="json"), "tuning": {"epochs": 1, "max_rows_fraction": 0.5, **tuning}}
         config = config_from(tables, "bench")
-        console = Console(file=self.text, width=200)
+        console = Console(file=self.text, width=80, soft_wrap=True)  # as the command's own
         return search(config, self.prepared, self.root / "search", tracker=self.tracker, console=console)
 
     def children(self, result: SearchResult) -> list[tuple[str, str]]:
@@ -90,7 +92,10 @@ def test_a_search_writes_a_winner_that_loads(bench: Bench) -> None:
     assert more.trials[:2] == result.trials
     assert len(more.trials) == 3
     assert more.run_id == result.run_id
-    assert "about" in bench.text.getvalue()
+    said = bench.text.getvalue()
+    assert "about" in said and "\u2026" not in said
+    table = [line for line in said.splitlines() if line[:1] in ("\u250f", "\u2502", "\u2503")]
+    assert table and max(map(len, table)) <= 80
 
 
 def test_a_trial_that_fails_says_why_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +295,19 @@ def test_the_table_fits_eighty_columns_and_cuts_nothing() -> None:
     assert "what was tried" in shown and "10.0000" in shown and "out of memory" in " ".join(shown.split())
     said = " ".join(shown.split("the same in all:")[1].split())
     assert "some long field b bbbbbb" in said and "some long field a" not in said
+
+
+def test_what_a_search_shows_fits_eighty_columns_and_cuts_nothing() -> None:
+    text, best = io.StringIO(), replace(_records()[0], objective=2188.1234)
+    console = Console(file=text, width=80, force_terminal=True, color_system=None, soft_wrap=True)
+    with SearchDisplay(console, "expected_calibration_error") as display:
+        display.begin("0003", "14 of 20", best, 700.0)
+        display.on_start(SimpleNamespace(epochs=3, steps=100, epoch=0, step=0))
+        display.on_epoch(SimpleNamespace(epoch=1, steps=100, objective=2199.5678))
+        display._progress.refresh()
+    words = text.getvalue().split()
+    assert {"2188.1234", "2199.5678", "expected_calibration_error"} <= set(words)
+    assert "\u2026" not in text.getvalue()
 
 
 def test_the_picture_is_drawn(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from tuning.trials import TrialRecord
 
 
 class SearchDisplay:
-    """One line that a terminal keeps up to date; a listener of every trial's training.
+    """One line that a terminal keeps up to date, or a few where it is narrow; a listener of every trial's training.
 
     Args:
         console: where it is shown.
@@ -21,7 +22,12 @@ class SearchDisplay:
 
     def __init__(self, console: Console, objective: str) -> None:
         self._console, self._objective = console, objective
-        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[now]}"))
+        # Broken into lines where the terminal is narrow: what is cut would be the figures.
+        columns = (
+            TextColumn("{task.description}", table_column=Column(no_wrap=False)),
+            BarColumn(12),
+            TextColumn("{task.fields[now]}", table_column=Column(no_wrap=False)),
+        )
         self._progress = Progress(*columns, console=console, transient=True)
         self._task = self._progress.add_task("tune", total=None, now="")
         self._epochs = 1

@@ -171,7 +171,7 @@ class _Search:
         )
         self._log(result)
         shutil.rmtree(self.folder / "work", ignore_errors=True)
-        self.console.print(result.table())
+        self.console.print(result.table(), soft_wrap=False)  # a soft wrap would leave its caption one long line
         self.console.print(f"tune: the winner is {path}", soft_wrap=True, highlight=False)
         return result
 

@@ -10,13 +10,13 @@ import argparse
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seqapps import architectures
-from seqapps.config import BaselinesConfig, DataConfig, RunConfig, parse_config, read_toml
+from seqapps.config import BaselinesConfig, DataConfig, EvaluationConfig, RunConfig, parse_config, read_toml
 from seqapps.errors import ConfigError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -98,6 +98,13 @@ class Application(ABC):
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""
+    reads_tables: ClassVar[bool] = False
+    """Whether it reads the columns of a `csv` or `tsv` file that is one row (`source.rows` = "file")."""
+    evaluation: ClassVar[tuple[str, ...]] = ()
+    """Fields of the `evaluation` section that it reads; the others must stay at their defaults."""
+    needs: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """Option of `seqapps predict` to the signature that answers it, which only some models have, and the setting of
+    those models, such as `{"--weights": ("attention", '`model.pooling` = "attention"')}`."""
     idle: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Option of `seqapps predict` to those that do nothing beside it, such as `{"--score": ("--count",)}`; under `""`
     those that do nothing where none of the others is given, except in a conversation."""
@@ -330,6 +337,12 @@ class Application(ABC):
         return "  ".join(f"{name} {value}" for name, value in asdict(answer).items())
 
     @classmethod
+    def heading(cls, answer: Any) -> str:
+        """Returns what an answer is the answer to, in a line, for people who asked about several rows; empty where
+        `line` tells it."""
+        return ""
+
+    @classmethod
     def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
         """Returns what `--interactive` shows for one row; `turn` counts the rows from 0."""
         from seqapps.answering import BATCH
@@ -362,7 +375,11 @@ def load(name: str) -> type[Application]:
 
 
 def options_of(
-    application: type[Application], given: Mapping[str, Any], *, interactive: bool = False
+    application: type[Application],
+    given: Mapping[str, Any],
+    *,
+    interactive: bool = False,
+    signatures: Container[str] | None = None,
 ) -> argparse.Namespace:
     """Returns an application's options of `seqapps predict`, checked, with their defaults.
 
@@ -370,9 +387,11 @@ def options_of(
         application: whose options they are.
         given: option name, with underscores, to value.
         interactive: whether they are those of a conversation.
+        signatures: names of those that the model has; None where they are not known.
 
     Raises:
-        UsageError: an option that the application does not have, one out of range, or one that would do nothing.
+        UsageError: an option that the application does not have, one out of range, one that would do nothing, or one
+            that this model cannot answer.
     """
     parser = argparse.ArgumentParser(add_help=False)
     application.options(parser)
@@ -385,6 +404,12 @@ def options_of(
         setattr(chosen, name, value)
     application.check_options(chosen)
     _check_idle(application, chosen, given, interactive)
+    for option, (signature, setting) in application.needs.items():
+        if getattr(chosen, _field(option)) and signatures is not None and signature not in signatures:
+            raise UsageError(
+                f"predict: `{option}` is for a model that was trained with {setting}, and this one was not. Remedy: "
+                "leave it out, or train and export such a model."
+            )
     return chosen
 
 
@@ -425,11 +450,38 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
     filled = {**tables, **_with_defaults(tables, application.defaults)}
     config = parse_config(filled, data=application.data, models=models, where=where)
     try:
+        _check_source(application, config)
         application(config).check()
+        _check_evaluation(application, config)
         _check_baselines(application, config)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def _check_source(application: type[Application], config: RunConfig) -> None:
+    """Raises for names of columns where a file is one row, unless the application reads its columns."""
+    source = config.source
+    for option in ("columns", "fields"):
+        names_given = list(getattr(source, option))
+        if names_given and source.rows == "file" and not application.reads_tables:
+            raise ConfigError(
+                f'`source.{option}` names columns of a file, and with `source.rows` = "file" a whole file is one text. '
+                f'Received: {names_given}. Remedy: leave it out, or `source.rows` = "line", where a line is a row.'
+            )
+
+
+def _check_evaluation(application: type[Application], config: RunConfig) -> None:
+    """Raises for a field of `evaluation` that another application reads, and this one does not."""
+    usual, allowed = EvaluationConfig(), ", ".join(application.evaluation) or "none of the section"
+    for name in EvaluationConfig.model_fields:
+        received = getattr(config.evaluation, name)
+        if name not in application.evaluation and received != getattr(usual, name):
+            readers = " and ".join(other for other in names() if name in load(other).evaluation)
+            raise ConfigError(
+                f"`evaluation.{name}` belongs to {readers}, and {application.name} does not read it. Received: "
+                f"{received!r}. Allowed: {allowed}. Remedy: leave it out."
+            )
 
 
 def _check_baselines(application: type[Application], config: RunConfig) -> None:

@@ -408,6 +408,11 @@ class ConditionalGeneration(Application):
         return [Generation(*values) for values in zip(asked, *columns, strict=True)]
 
     @classmethod
+    def heading(cls, answer: Any) -> str:
+        """Returns the condition; the line of a score begins with it."""
+        return "" if isinstance(answer, ConditionalScore) else str(answer.condition)
+
+    @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
         if isinstance(answer, ConditionalScore):
             return answering.score_line(answer, one_line, heading=f"{answer.condition}: {answer.text}")

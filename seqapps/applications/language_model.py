@@ -99,6 +99,7 @@ class LanguageModel(Application):
     direction: Literal["min", "max"] = "min"
     columns = ("text",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"batching": "stream"}}
+    evaluation = ("streams", "window")
     idle: ClassVar[Mapping[str, tuple[str, ...]]] = {"--score": ("-k", *_DRAWING), "--complete": _DRAWING, "": ("-k",)}
 
     @property

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,11 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
-from seqapps.config import DataConfig, Section
+from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
+from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
@@ -37,18 +38,9 @@ _LONGEST_SHOWN = 300
 _GOLDEN_ROWS = 4
 
 
-class Tokens(Section):
-    """How text becomes units; see `seqapps.preprocessing.tokenizers.TokenizerConfig`.
+class Tokens(TokenizerConfig):
+    """How text becomes units; `NFKC` and lower case by default."""
 
-    Args:
-        unit: `character` (Unicode code points), `word` or `subword` (SentencePiece, learned from the training split).
-        words: `unicode` (runs of letters, marks and digits; other visible characters alone) or `whitespace`.
-        normalization: Unicode form before anything else.
-        lowercase: Unicode case folding.
-    """
-
-    unit: Literal["character", "word", "subword"] = "word"
-    words: Literal["unicode", "whitespace"] = "unicode"
     normalization: Literal["none", "NFC", "NFKC"] = "NFKC"
     lowercase: bool = True
 
@@ -114,6 +106,7 @@ class TextClassification(Application):
     architectures = ("classifier",)
     direction: Literal["min", "max"] = "max"
     judged = True
+    needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--weights": ("attention", '`model.pooling` = "attention"')}
     _scorer: tuple[Any, Any] | None = None
 
     @property
@@ -133,6 +126,11 @@ class TextClassification(Application):
 
     def check(self) -> None:
         data = self._data
+        if self.config.source.rows == "document":
+            raise ConfigError(
+                '`source.rows` = "document" is running text that may be cut anywhere, and a label is that of a whole '
+                'text. Received: document. Allowed: line, paragraph, file ("file" makes one text of each file).'
+            )
         if data.tokens.unit == "subword" and not data.vocabulary_size:
             raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")
         if data.label_separator and not data.multi_label:
@@ -172,7 +170,7 @@ class TextClassification(Application):
         from seqapps.preprocessing.labelling import analyse_labels
 
         texts = raw.columns["text"]
-        counts, arrays = analyse_text(texts, self._tokenizer_config())
+        counts, arrays = analyse_text(texts, self._data.tokens)
         labels, label_arrays = analyse_labels([self._labels_of(text) for text in raw.columns["label"]])
         return Analysis(
             counts={"text": counts, "label": labels},
@@ -185,7 +183,7 @@ class TextClassification(Application):
         from seqapps.preprocessing.pretrained import vectors_of
 
         data = self._data
-        tokenizer = learn_tokenizer(counts["text"], self._tokenizer_config(), data.vocabulary_size, data.min_count)
+        tokenizer = learn_tokenizer(counts["text"], data.tokens, data.vocabulary_size, data.min_count)
         labels = Labels.from_counts(counts.get("label", {}))
         if labels.size < 2 and not data.multi_label:
             raise DataError(f"The training split must hold two labels or more. Received: {list(labels.names)}.")
@@ -413,6 +411,11 @@ class TextClassification(Application):
         return [_classification(found, row, text) for row, text in enumerate(texts)]
 
     @classmethod
+    def heading(cls, answer: Any) -> str:
+        """Returns the text."""
+        return answering.quoted(answer.text)
+
+    @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
         labels = ", ".join(answer.labels)
         best = list(answer.probabilities.items())[: options.k]
@@ -452,11 +455,6 @@ class TextClassification(Application):
 
         data = self._data
         return labels_of(text, several=data.multi_label, separator=data.label_separator, until=data.label_until)
-
-    def _tokenizer_config(self) -> Any:
-        from seqapps.preprocessing.tokenizers import TokenizerConfig
-
-        return TokenizerConfig(**self._data.tokens.model_dump())
 
 
 def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classification:

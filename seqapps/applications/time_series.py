@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -37,7 +38,7 @@ from seqapps.preprocessing.series.parts import (
 )
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, read_series
-from seqapps.preprocessing.series.recent import chosen, content_of, recent, refused
+from seqapps.preprocessing.series.recent import chosen, content_of, read_content, recent, refused
 from seqapps.preprocessing.series.timeline import around, iso
 from seqapps.schema import Schema
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes", "seasonal")
 _GOLDEN = 3
+_MEDIAN = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Forecast:
         values: for each step the forecast of each target.
         levels: of the quantiles; empty for none.
         quantiles: for each step and target the quantiles.
+        file: that was asked about, as it was named; empty where its content was given.
     """
 
     series: str
@@ -75,16 +78,24 @@ class Forecast:
     values: tuple[tuple[float, ...], ...]
     levels: tuple[float, ...]
     quantiles: tuple[tuple[tuple[float, ...], ...], ...]
+    file: str = ""
 
     def rows(self) -> list[list[str]]:
-        """Returns a line for each step: its time, and for each target the forecast and the quantiles."""
+        """Returns a line for each step: its time, and for each target the forecast and the quantiles of `bands`."""
         found = []
         for step, time in enumerate(self.times):
             cells = [time]
             for target, value in enumerate(self.values[step]):
-                cells += [f"{value:.6g}", *(f"{q:.6g}" for q in (self.quantiles[step][target] if self.levels else ()))]
+                quantiles = self.quantiles[step][target] if self.levels else ()
+                shown = (quantile for level, quantile in zip(self.levels, quantiles, strict=True) if level != _MEDIAN)
+                cells += [f"{number:.6g}" for number in (value, *shown)]
             found.append(cells)
         return found
+
+    @property
+    def bands(self) -> list[float]:
+        """The levels of the quantiles beside the forecast: without the median, which is the forecast itself."""
+        return [level for level in self.levels if level != _MEDIAN]
 
 
 class TimeSeries(Application):
@@ -98,6 +109,7 @@ class TimeSeries(Application):
         "training": {"epochs": 100, "early_stopping": 15, "sample_length": 0},
     }
     columns = ("text",)
+    reads_tables = True
     direction = "min"
     judged = True
     _memory: tuple[bytes, Parsed] | None = None
@@ -433,8 +445,8 @@ class TimeSeries(Application):
 
     @classmethod
     def read_rows(cls, path: str) -> Iterator[Any]:
-        """Yields the whole file: it is one row."""
-        yield sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        """Yields the file: as a whole it is one row. Of standard input it is what stands there, never a path."""
+        yield read_content(path) + b"\n" if path == "-" else path
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
@@ -445,7 +457,8 @@ class TimeSeries(Application):
         columns = replace(plan.columns, frequency=settings["frequency"])
         answers = []
         for row in rows:
-            text, where = content_of(row)
+            text, file = content_of(row)
+            where = file or "the text"
             parsed = read_series(text, columns, where)
             if parsed.faults:
                 print(refused(parsed, where), file=sys.stderr)
@@ -466,16 +479,22 @@ class TimeSeries(Application):
                     values=tuple(tuple(step) for step in found["forecast"][0]),
                     levels=levels,
                     quantiles=tuple(tuple(map(tuple, step)) for step in found["quantiles"][0]) if levels else (),
+                    file=file,
                 )
             )
         return answers
+
+    @classmethod
+    def heading(cls, answer: Any) -> str:
+        """Returns the file and, where it holds several, the series."""
+        return " ".join(filter(None, (answer.file, answer.series and f"({answer.series})")))
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
         rows = answer.rows()
         if one_line:
             return "\n".join("\t".join(cells) for cells in rows)
-        bands = [f"{level:.3g}" for level in answer.levels]
+        bands = [f"{level:.3g}" for level in answer.bands]
         header = ["time", *(cell for target in answer.targets for cell in (target, *bands))]
         widths = [max(len(cells[place]) for cells in (header, *rows)) for place in range(len(header))]
         return "\n".join(
@@ -485,10 +504,14 @@ class TimeSeries(Application):
 
     @classmethod
     def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-        """Returns the last values and the forecast of the first target, one line for each window."""
+        """Returns the last values and the forecast of the first target, one line for each window.
+
+        The golden windows lack some values on purpose: those are told as missing.
+        """
         call, lines = golden["serving_default"][0], []
         for history, forecast in zip(call["inputs"]["history"], call["outputs"]["forecast"], strict=True):
-            before = " ".join(f"{step[0]:.5g}" for step in history[-6:])
+            values = [float(step[0]) for step in history[-6:]]
+            before = " ".join("missing" if math.isnan(value) else f"{value:.5g}" for value in values)
             after = " ".join(f"{step[0]:.5g}" for step in forecast[:6])
             lines.append(f"  .. {before} -> {after}" + (" .." if len(forecast) > 6 else ""))
         return lines

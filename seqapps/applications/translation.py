@@ -6,6 +6,7 @@ Many to many, encoder and decoder: log p(y | x) is maximised over pairs, y = y_1
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -122,6 +123,8 @@ class TranslationTask(Application):
     direction: Literal["min", "max"] = "max"
     columns = SIDES
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"source": {"format": "tsv"}}
+    evaluation = ("beam", "length_penalty", "max_length", "bleu_tokenizer")
+    needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--attention": ("attend", '`model.attention` other than "none"')}
 
     @property
     def _data(self) -> Data:
@@ -413,6 +416,9 @@ class TranslationTask(Application):
 
             attended = call("attend", source=texts, target=[text.encode() for text in found["text"]])
             pictures = draw_rows(attended, options.attention, first)
+            for text, picture in zip(texts, pictures, strict=True):
+                told = answering.quoted(answering.text_of(text))
+                print(f"predict: {picture} shows where the model looked in {told}", file=sys.stderr)
         return [
             _translation(answering.text_of(text), found, row, picture)
             for row, (text, picture) in enumerate(zip(texts, pictures, strict=True))

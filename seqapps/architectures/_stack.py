@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from seqapps.config import ModelConfig
+
+if TYPE_CHECKING:
+    from seqapps.modeling.cells import CellOptions
+
+Size = Annotated[int, Field(ge=1)]
+
+OF_A_CELL = ("cell", "reset", "leak", "learn_leak", "transition_depth", "transition_skip", "skip_steps")
+"""Fields that say what a cell is, wherever it runs; `layer_norm` = "cell" is one more."""
+OF_OUTPUTS = ("merge", "layer_skip", "output_layers", "activation_penalty", "temporal_penalty")
+"""Fields that change what a stack gives at every step, and not its states; `layer_norm` = "output" is one more."""
 
 
 class StackConfig(ModelConfig):
@@ -15,21 +27,140 @@ class StackConfig(ModelConfig):
     Args:
         cell: `simple_rnn`, `lstm` (Hochreiter & Schmidhuber 1997, forget bias 1) or `gru` (Cho et al. 2014).
         units: size of each layer (of each direction), the first layer first.
-        bidirectional: both directions, their outputs side by side (Schuster & Paliwal 1997).
+        bidirectional: both directions (Schuster & Paliwal 1997).
+        merge: of both directions: their outputs side by side (`concat`), their `sum`, `average` or `product`.
         dropout: share dropped before each layer and after the last; one mask for all time steps of a row
             (variational; Gal & Ghahramani 2016).
+        input_dropout, output_dropout: instead of `dropout` before the first layer, and after the last; none takes it.
+        recurrent_dropout: share of the state dropped at every step, the same units at all of them (Gal & Ghahramani
+            2016). It leaves the fast path: every step is run by itself.
+        reset: of a GRU: the reset gate acts `after` the product with the recurrent matrix (the form of cuDNN) or
+            `before` it (Cho et al. 2014).
+        leak: of `simple_rnn`: share l of the state that stays, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units (Jaeger
+            et al. 2007). 0 is the ordinary cell; any other runs step by step, on no fast path.
+        learn_leak: every unit learns its own share, from `leak` on.
+        transition_depth: hidden layers between the state and the next one (Pascanu et al. 2014); 0 for none. Step by
+            step.
+        transition_skip: the state also goes past those layers (Goodfellow et al. 2016, fig. 10.13 c).
+        skip_steps: d: the state of t - d enters step t beside that of t - 1 (El Hihi & Bengio 1996); 0 for none. Step
+            by step.
+        layer_norm: layer normalisation (Ba et al. 2016) of every layer's `output`, or inside the `cell`, as published
+            (step by step).
+        layer_skip: what each layer reads goes past it, too: `residual` (added; He et al. 2016) or `highway` (mixed by a
+            gate; Srivastava et al. 2015). Where the sizes differ, a matrix comes between.
+        input_layers: sizes of dense layers (ReLU) before the first recurrent layer, each step by itself.
+        output_layers: sizes of dense layers (ReLU) after the last one: a deep head without horizontal links.
+        activation_penalty: times the mean square of the last layer's dropped output, is added to what training
+            minimises (AR; Merity et al. 2017).
+        temporal_penalty: the same for the change of that output from step to step, before dropout (TAR).
     """
 
+    both_ways: ClassVar[str] = ""
+    """Why a stack of this architecture cannot read both ways; empty where it can."""
+
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    units: tuple[Annotated[int, Field(ge=1)], ...] = (128,)
+    units: tuple[Size, ...] = (128,)
     bidirectional: bool = True
+    merge: Literal["concat", "sum", "average", "product"] = "concat"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    input_dropout: float | None = Field(None, ge=0.0, lt=1.0)
+    output_dropout: float | None = Field(None, ge=0.0, lt=1.0)
+    recurrent_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    reset: Literal["after", "before"] = "after"
+    leak: float = Field(0.0, ge=0.0, lt=1.0)
+    learn_leak: bool = False
+    transition_depth: int = Field(0, ge=0)
+    transition_skip: bool = False
+    skip_steps: int = Field(0, ge=0)
+    layer_norm: Literal["none", "output", "cell"] = "none"
+    layer_skip: Literal["none", "residual", "highway"] = "none"
+    input_layers: tuple[Size, ...] = ()
+    output_layers: tuple[Size, ...] = ()
+    activation_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    temporal_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _has_layers(self) -> Self:
         if not self.units:
             raise ValueError("`model.units` must name at least one layer. Received: []. Example: [256, 256]")
+        if self.bidirectional and self.both_ways:
+            raise ValueError(f"`model.bidirectional` = true {self.both_ways}. Received: true. Allowed: false")
+        if self.merge != "concat" and not self.bidirectional:
+            raise ValueError(f"`model.merge` is for `model.bidirectional` = true. Received: {self.merge!r} and false")
         return self
+
+    @model_validator(mode="after")
+    def _cell_has_these_parts(self) -> Self:
+        if self.reset == "before" and self.cell != "gru":
+            raise ValueError(f'`model.reset` is for cell "gru". Received: {self.cell!r}')
+        if (self.leak or self.learn_leak) and self.cell != "simple_rnn":
+            raise ValueError(
+                f'`model.leak` is for cell "simple_rnn": the gates of the others learn what stays. Received: '
+                f"{self.cell!r}"
+            )
+        if self.learn_leak and not self.leak:
+            raise ValueError("`model.learn_leak` begins at `model.leak`, which is 0. Example: leak = 0.9")
+        if self.transition_skip and not self.transition_depth:
+            raise ValueError("`model.transition_skip` goes past the layers of `model.transition_depth`, which is 0")
+        if self.skip_steps == 1:
+            raise ValueError("`model.skip_steps` = 1 is what every recurrent layer has. Received: 1. Allowed: 0, 2, ..")
+        if self.recurrent_dropout and not self.cell_options.plain:
+            raise ValueError(
+                "`model.recurrent_dropout` is for cells without `leak`, `transition_depth`, `skip_steps` and "
+                f'`layer_norm` = "cell". Received: {self.recurrent_dropout:g}. Remedy: `dropout`'
+            )
+        return self
+
+    @property
+    def cell_options(self) -> CellOptions:
+        """What a cell is made of beside its kind and its size."""
+        from seqapps.modeling.cells import CellOptions
+
+        return CellOptions(
+            reset=self.reset,
+            leak=self.leak,
+            learn_leak=self.learn_leak,
+            normalise=self.layer_norm == "cell",
+            transition_depth=self.transition_depth,
+            transition_skip=self.transition_skip,
+            skip_steps=self.skip_steps,
+        )
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """Shares dropped before each layer, and after the last."""
+        first = self.dropout if self.input_dropout is None else self.input_dropout
+        last = self.dropout if self.output_dropout is None else self.output_dropout
+        return (first, *[self.dropout] * (len(self.units) - 1), last)
+
+    @property
+    def outputs(self) -> int:
+        """Size of what the stack gives at every step."""
+        if self.output_layers:
+            return self.output_layers[-1]
+        return self.units[-1] * (2 if self.bidirectional and self.merge == "concat" else 1)
+
+    def fields_of(self, names: Iterable[str]) -> dict[str, Any]:
+        """Returns some of the fields."""
+        return {name: getattr(self, name) for name in names}
+
+    def refuse(self, names: Iterable[str], why: str) -> None:
+        """Refuses fields that are not as they are by default, such as those that nothing here would use.
+
+        Raises:
+            ValueError: one of them is set; `why` ends the sentence that begins with its name.
+        """
+        for name in names:
+            received, usual = getattr(self, name), type(self).model_fields[name].default
+            if received != usual:
+                received = list(received) if isinstance(received, tuple) else received
+                raise ValueError(f"`model.{name}` {why}. Received: {received!r}")
+
+    def states_alone(self, why: str) -> None:
+        """Refuses what changes a stack's outputs, where its states alone are used."""
+        self.refuse(OF_OUTPUTS, why)
+        if self.layer_norm == "output":
+            raise ValueError(f'`model.layer_norm` = "output" {why}. Allowed: none, cell')
 
 
 def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
@@ -39,12 +170,14 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     *,
     name: str = "",
     initial: list[list[Any]] | None = None,
+    real: Any = None,
     use_cudnn: bool | Literal["auto"] = "auto",
+    layers: Mapping[str, Any] | None = None,
 ) -> tuple[Any, list[list[Any]]]:
-    """Returns the last layer's sequence and every layer's last states.
+    """Returns the sequence after the last layer and every layer's last states.
 
     Args:
-        config: cell, units, directions and dropout.
+        config: what the stack is made of.
         x: `<float>[B, T, D]`.
         mask: `<bool>[B, T]`, True on what is real: right-padded rows. It is passed explicitly; a row of padding alone
             is run for one step, since cuDNN takes no empty row.
@@ -52,32 +185,124 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
         name: begins the layers' names.
         initial: the layers' states before the first step (per layer those of the forward direction, then of the
             backward one); None starts from zero.
+        real: `<bool>[B, T]` for the penalties, where `mask` is None; None counts every step.
         use_cudnn: False builds layers that run on any machine, with the same weights.
+        layers: layers by name, which are taken instead of new ones.
 
     Returns:
-        `<float>[B, T, D or 2 D]`, 0 where the mask is False, and for every layer the states after the last real step,
-        `<float>[B, D]` each (h, and c of an LSTM; forward, then backward).
+        `<float>[B, T, config.outputs]`, 0 where the mask is False, and for every layer the states after the last real
+        step (h, of an LSTM c, with skips in time past; forward, then backward).
     """
     import keras
 
-    from seqapps.modeling.recurrent import recurrent_layer
-
-    prefix = f"{name}_" if name else ""
+    made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn)
     steps = mask
     if mask is not None:
         # The first step of every row counts, so that no row is empty.
         steps = keras.ops.logical_or(mask, keras.ops.cumsum(keras.ops.ones_like(mask, dtype="int32"), axis=1) == 1)
+    for index in range(len(config.input_layers)):
+        x = made.dense("input", index)(x)
     states = []
-    for index, units in enumerate(config.units):
-        x = spatial_dropout(x, config.dropout, f"{prefix}dropout_{index}")
-        layer = recurrent_layer(config.cell, units, name=f"{prefix}{config.cell}_{index}", use_cudnn=use_cudnn)
-        if config.bidirectional:
-            layer = keras.layers.Bidirectional(layer, name=f"{prefix}bi_{config.cell}_{index}")
-        x, *last = layer(x, mask=steps, initial_state=initial[index] if initial else None)
-        if mask is not None:
-            x = x * keras.ops.cast(mask, x.dtype)[:, :, None]
+    for index in range(len(config.units)):
+        read, x = x, made.dropped(x, config.dropouts[index], f"dropout_{index}")
+        x, *last = made.recurrent(index)(x, mask=steps, initial_state=initial[index] if initial else None)
+        if config.layer_norm == "output":
+            x = made.get(f"norm_{index}", keras.layers.LayerNormalization)(x)
+        if config.layer_skip != "none":
+            x = made.skip(index)(x, read)
+        x = _real_alone(x, mask)
         states.append(last)
-    return spatial_dropout(x, config.dropout, f"{prefix}dropout_out"), states
+    outputs, x = x, made.dropped(x, config.dropouts[-1], "dropout_out")
+    if config.activation_penalty or config.temporal_penalty:
+        x = made.penalty()(x, outputs, real=real if mask is None else mask)
+    for index in range(len(config.output_layers)):
+        x = _real_alone(made.dense("output", index)(x), mask)
+    return x, states
+
+
+class _Layers:
+    """Makes the layers of a stack, or takes those that there are already."""
+
+    def __init__(
+        self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"]
+    ) -> None:
+        self._config, self._prefix, self._known, self._use_cudnn = config, prefix, known, use_cudnn
+
+    def get(self, name: str, make: Callable[..., Any]) -> Any:
+        name = f"{self._prefix}{name}"
+        return self._known[name] if name in self._known else make(name=name)
+
+    def recurrent(self, index: int) -> Any:
+        import keras
+
+        from seqapps.modeling.recurrent import recurrent_layer
+
+        config, units = self._config, self._config.units[index]
+
+        def one_way(name: str) -> Any:
+            if config.recurrent_dropout:
+                warnings.warn(
+                    f"`model.recurrent_dropout` = {config.recurrent_dropout:g} leaves the fast path of layer {name}: "
+                    "every step is run by itself, several times as slow on a CPU and about 25 times on a GPU. "
+                    "`model.dropout` costs nothing.",
+                    stacklevel=2,
+                )
+            return recurrent_layer(
+                config.cell,
+                units,
+                name=name,
+                use_cudnn=self._use_cudnn,
+                options=config.cell_options,
+                recurrent_dropout=config.recurrent_dropout,
+            )
+
+        if not config.bidirectional:
+            return self.get(f"{config.cell}_{index}", one_way)
+        mode = {"concat": "concat", "sum": "sum", "average": "ave", "product": "mul"}[config.merge]
+
+        def two_ways(name: str) -> Any:
+            inner = one_way(f"{self._prefix}{config.cell}_{index}")
+            return keras.layers.Bidirectional(inner, merge_mode=mode, name=name)
+
+        return self.get(f"bi_{config.cell}_{index}", two_ways)
+
+    def dense(self, where: Literal["input", "output"], index: int) -> Any:
+        import keras
+
+        sizes = {"input": self._config.input_layers, "output": self._config.output_layers}[where]
+        return self.get(f"{where}_{index}", lambda name: keras.layers.Dense(sizes[index], "relu", name=name))
+
+    def skip(self, index: int) -> Any:
+        from seqapps.modeling.skips import LayerSkip
+
+        kind: Any = self._config.layer_skip
+        return self.get(f"skip_{index}", lambda name: LayerSkip(kind, name=name))
+
+    def penalty(self) -> Any:
+        from seqapps.modeling.penalties import ActivationPenalty
+
+        config = self._config
+        return self.get(
+            "penalty", lambda name: ActivationPenalty(config.activation_penalty, config.temporal_penalty, name=name)
+        )
+
+    def dropped(self, x: Any, rate: float, name: str) -> Any:
+        import keras
+
+        return self.get(name, lambda name: keras.layers.SpatialDropout1D(rate, name=name))(x) if rate else x
+
+
+def _real_alone(x: Any, mask: Any) -> Any:
+    import keras
+
+    return x if mask is None else x * keras.ops.cast(mask, x.dtype)[:, :, None]
+
+
+def state_inputs_of(config: StackConfig) -> list[dict[str, Any]]:
+    """Returns the inputs for the initial states of every layer, name to input: a stack of one direction."""
+    from seqapps.modeling.recurrent import state_inputs
+
+    return [state_inputs(config.cell, units, index, config.cell_options) for index, units in enumerate(config.units)]
 
 
 def spatial_dropout(x: Any, rate: float, name: str) -> Any:

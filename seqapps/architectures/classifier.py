@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
 
@@ -30,6 +30,12 @@ class Config(StackConfig):
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     embedding_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     pooling: Literal["last", "mean", "max", "attention"] = "max"
+
+    @model_validator(mode="after")
+    def _last_states(self) -> Self:
+        if self.pooling == "last":
+            self.states_alone('changes outputs, and `model.pooling` = "last" takes the last states')
+        return self
 
 
 def build(
@@ -71,13 +77,13 @@ def _pool(config: Config, x: Any, mask: Any, states: list[Any]) -> tuple[Any, di
     import keras
 
     from seqapps.modeling.pooling import AttentionPooling, last_state, masked_max, masked_mean
-    from seqapps.modeling.recurrent import CELLS
 
     match config.pooling:
         case "last":
             # The stack drops features of its sequence; its states come as they are.
-            state = last_state(states, len(CELLS[config.cell][1]))
-            return keras.layers.Dropout(config.dropout, name="dropout_state")(state) if config.dropout else state, {}
+            rate = config.dropouts[-1]
+            state = last_state(states, len(states) // (2 if config.bidirectional else 1))
+            return keras.layers.Dropout(rate, name="dropout_state")(state) if rate else state, {}
         case "mean":
             return masked_mean(x, mask), {}
         case "max":

@@ -11,11 +11,12 @@ step, or both).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from seqapps.architectures._stack import StackConfig
+from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
     import keras
@@ -30,14 +31,19 @@ class Config(StackConfig):
         embedding: size of the embedding of units.
         condition: size of the condition's vector c.
         every_step: the condition enters every step beside the unit, not the initial states alone.
+        word_dropout: share of the units that become `<unk>`, in training alone: the condition has to tell them (Bowman
+            et al. 2016, "Generating Sentences from a Continuous Space", sec. 3.1).
         tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
     """
 
+    both_ways: ClassVar[str] = "would show the model the rest of the text that it is to write"
+
     architecture: Literal["conditional"] = "conditional"
-    bidirectional: Literal[False] = False
+    bidirectional: bool = False
     embedding: int = Field(64, ge=1)
     condition: int = Field(32, ge=1)
     every_step: bool = False
+    word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     tie_embeddings: bool = False
 
 
@@ -74,11 +80,11 @@ def build(
     """
     import keras
 
-    layers = _layers(config, vocabulary_size, labels, use_cudnn)
+    layers = _layers(config, vocabulary_size, labels)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     condition = _condition_input(features)
     code = layers["code"](condition)
-    logits, _ = _decode(config, layers, tokens, _initial(config, layers, code), code)
+    logits, _ = _decode(config, layers, tokens, _initial(config, layers, code), code, use_cudnn=use_cudnn)
     return keras.Model({"tokens": tokens, condition.name: condition}, {"logits": logits}, name="conditional")
 
 
@@ -91,7 +97,7 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     """
     import keras
 
-    from seqapps.modeling.recurrent import STATE, state_inputs
+    from seqapps.modeling.recurrent import STATE
 
     layers = {layer.name: layer for layer in model.layers}
     vector = next((tensor for tensor in model.inputs if tensor.name == "vector"), None)
@@ -99,7 +105,7 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     code = layers["code"](condition)
     through = {f"{STATE}condition": code} if config.every_step else {}
     first = (state for states in _initial(config, layers, code) for state in states)
-    inputs = [state_inputs(config.cell, units, index) for index, units in enumerate(config.units)]
+    inputs = state_inputs_of(config)
     names = [name for states in inputs for name in states]
     begin = keras.Model({condition.name: condition}, _float32({**dict(zip(names, first, strict=True)), **through}))
 
@@ -114,13 +120,14 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     return Decoder(begin, step)
 
 
-def _layers(config: Config, vocabulary_size: int, labels: int, use_cudnn: bool | Literal["auto"]) -> dict[str, Any]:
-    """Returns every layer by its name."""
+def _layers(config: Config, vocabulary_size: int, labels: int) -> dict[str, Any]:
+    """Returns every layer but the stack's by its name."""
     import keras
 
+    from seqapps.modeling.cells import STATES
     from seqapps.modeling.conditions import LabelCode
     from seqapps.modeling.heads import TiedLogits
-    from seqapps.modeling.recurrent import CELLS, recurrent_layer
+    from seqapps.modeling.word_dropout import WordDropout
 
     embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
     code = (
@@ -130,13 +137,11 @@ def _layers(config: Config, vocabulary_size: int, labels: int, use_cudnn: bool |
     )
     layers = [embedding, code]
     for index, units in enumerate(config.units):
-        _, states = CELLS[config.cell]
-        layers += [keras.layers.Dense(units, activation="tanh", name=f"begin_{index}_{state}") for state in states]
-        layers.append(recurrent_layer(config.cell, units, name=f"layer_{index}", use_cudnn=use_cudnn))
-    if config.dropout:
-        names = [*map(str, range(len(config.units))), "out"]
-        layers += [keras.layers.SpatialDropout1D(config.dropout, name=f"dropout_{name}") for name in names]
-    if config.tie_embeddings and config.units[-1] != config.embedding:
+        names = [f"begin_{index}_{state}" for state in STATES[config.cell]]
+        layers += [keras.layers.Dense(units, activation="tanh", name=name) for name in names]
+    if config.word_dropout:
+        layers.append(WordDropout(config.word_dropout, name="word_dropout"))
+    if config.tie_embeddings and config.outputs != config.embedding:
         layers.append(keras.layers.Dense(config.embedding, use_bias=False, name="projection"))
     tied = config.tie_embeddings
     layers.append(TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits"))
@@ -153,29 +158,35 @@ def _condition_input(features: int) -> Any:
 
 def _initial(config: Config, layers: dict[str, Any], code: Any) -> list[list[Any]]:
     """Returns the states of every layer before the first step."""
-    from seqapps.modeling.recurrent import CELLS
+    from seqapps.modeling.cells import STATES, repeated_past
 
-    _, names = CELLS[config.cell]
-    return [[layers[f"begin_{index}_{name}"](code) for name in names] for index in range(len(config.units))]
+    initial = [
+        [layers[f"begin_{index}_{name}"](code) for name in STATES[config.cell]] for index in range(len(config.units))
+    ]
+    if config.skip_steps:
+        initial = [[*states, repeated_past(states[0], config.skip_steps)] for states in initial]
+    return initial
 
 
-def _decode(
-    config: Config, layers: dict[str, Any], tokens: Any, states: list[list[Any]], code: Any
+def _decode(  # noqa: PLR0913 - what a decoder reads
+    config: Config,
+    layers: dict[str, Any],
+    tokens: Any,
+    states: list[list[Any]],
+    code: Any,
+    *,
+    use_cudnn: bool | Literal["auto"] = "auto",
 ) -> tuple[Any, list[list[Any]]]:
     """Returns the logits of every step, and every layer's states after the last one."""
+    import keras
+
     from seqapps.modeling.conditions import beside_every_step
 
-    def dropped(x: Any, name: str) -> Any:
-        return layers[f"dropout_{name}"](x) if config.dropout else x
-
-    x = layers["embedding"](tokens)
+    x = layers["embedding"](layers["word_dropout"](tokens) if config.word_dropout else tokens)
     if config.every_step:
         x = beside_every_step(x, code)
-    after = []
-    for index, initial in enumerate(states):
-        x, *last = layers[f"layer_{index}"](dropped(x, str(index)), initial_state=initial)
-        after.append(last)
-    x = dropped(x, "out")
+    real = keras.ops.not_equal(tokens, PAD)
+    x, after = recurrent_stack(config, x, None, initial=states, real=real, use_cudnn=use_cudnn, layers=layers)
     if "projection" in layers:
         x = layers["projection"](x)
     return layers["logits"](x), after

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout
+from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout, state_inputs_of
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ FEED = "state_feed"
 
 
 class Config(StackConfig):
-    """The `model` section of an encoder-decoder. `units` and `bidirectional` are the encoder's.
+    """The `model` section of an encoder-decoder. `units`, `bidirectional` and `merge` are the encoder's.
+
+    The penalties are the decoder's; without attention the encoder hands over its states alone, and `layer_skip` and
+    `layer_norm` = "output" are the decoder's, too.
 
     Args:
         decoder_units: size of each layer of the decoder, the first layer first; empty takes `units`.
@@ -56,18 +59,27 @@ class Config(StackConfig):
     @property
     def decoder(self) -> StackConfig:
         """The decoder's layers: one direction."""
-        return StackConfig(
-            architecture=self.architecture,
-            cell=self.cell,
-            units=self.decoder_units or self.units,
-            bidirectional=False,
-            dropout=self.dropout,
-        )
+        return self._side(units=self.decoder_units or self.units, bidirectional=False, merge="concat")
+
+    @property
+    def encoder(self) -> StackConfig:
+        """The encoder's layers."""
+        without = {name: 0.0 for name in ("activation_penalty", "temporal_penalty")}
+        if self.attention == "none":
+            return self._side(**without, layer_skip="none", layer_norm=self._norm_inside)
+        return self._side(**without)
 
     @property
     def memory(self) -> int:
         """Size of the encoder's output."""
-        return self.units[-1] * (2 if self.bidirectional else 1)
+        return self.encoder.outputs
+
+    @property
+    def _norm_inside(self) -> str:
+        return "cell" if self.layer_norm == "cell" else "none"
+
+    def _side(self, **fields: Any) -> StackConfig:
+        return StackConfig(**{**self.fields_of(StackConfig.model_fields), **fields})
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -81,6 +93,14 @@ class Config(StackConfig):
             raise ValueError(f'`model.attention_units` is for "additive". Received: attention {self.attention!r}')
         if self.input_feeding and self.attention == "none":
             raise ValueError("`model.input_feeding` feeds what attention gave. Received: attention 'none'")
+        self.refuse(["output_layers"], "is not for an encoder-decoder, whose `embedding` is the size of such a layer")
+        if self.attention == "none":
+            self.refuse(["merge"], "joins the encoder's outputs, and without attention its states alone are used")
+        if self.input_feeding:
+            names = ("layer_skip", "input_layers", "recurrent_dropout", "activation_penalty", "temporal_penalty")
+            self.refuse(names, "is not for `model.input_feeding`, whose decoder runs its cells one after the other")
+            if self.layer_norm == "output":
+                raise ValueError('`model.layer_norm` = "output" is not for `model.input_feeding`. Allowed: none, cell')
         if self.scheduled_sampling_steps and not self.scheduled_sampling:
             raise ValueError("`model.scheduled_sampling_steps` needs `model.scheduled_sampling` above 0")
         return self
@@ -136,7 +156,7 @@ def _embedding(config: Config, size: int, name: str) -> Any:
 def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
     """Returns what reads: `<int32>[B, S]` to the decoder's first states and, for attention, its memory.
 
-    Out: `state_<layer>_h`, `state_<layer>_c` and FEED `<float>[B, D]`; `memory <float>[B, S, M]`, `keys
+    Out: `state_<layer>_h`, `_c`, `_past` and FEED `<float>[B, D]`; `memory <float>[B, S, M]`, `keys
     <float>[B, S, K]` and `mask <bool>[B, S]`.
     """
     import keras
@@ -145,7 +165,7 @@ def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
 
     source = keras.Input((None,), dtype="int32", name="source")
     mask = keras.ops.not_equal(source, PAD)
-    x, states = recurrent_stack(config, embedding(source), mask, name=ENCODER, use_cudnn=use_cudnn)
+    x, states = recurrent_stack(config.encoder, embedding(source), mask, name=ENCODER, use_cudnn=use_cudnn)
     outputs = _bridge(config, states)
     if config.attention != "none":
         keys = attention_keys(config.attention, x, _key_units(config), "attention_keys")
@@ -160,16 +180,20 @@ def _bridge(config: Config, states: list[list[Any]]) -> dict[str, Any]:
     """Returns the decoder's states before its first step: tanh(W s), s all last states of one kind (h, or c)."""
     import keras
 
-    from seqapps.modeling.recurrent import CELLS, STATE
+    from seqapps.modeling.cells import PAST, STATES, repeated_past
+    from seqapps.modeling.recurrent import STATE
 
-    _, kinds = CELLS[config.cell]
     bridged = {}
-    for place, kind in enumerate(kinds):
-        last = [state for layer in states for state in layer[place :: len(kinds)]]
+    held = len(states[0]) // (2 if config.bidirectional else 1)
+    for place, kind in enumerate(STATES[config.cell]):
+        last = [state for layer in states for state in layer[place::held]]
         together = keras.layers.Concatenate(name=f"last_{kind}")(last) if len(last) > 1 else last[0]
         for layer, units in enumerate(config.decoder.units):
             dense = keras.layers.Dense(units, activation="tanh", name=f"bridge_{layer}_{kind}")
             bridged[f"{STATE}{layer}_{kind}"] = dense(together)
+    if config.skip_steps:
+        for layer in range(len(config.decoder.units)):
+            bridged[f"{STATE}{layer}_{PAST}"] = repeated_past(bridged[f"{STATE}{layer}_h"], config.skip_steps)
     return dict(sorted(bridged.items()))
 
 
@@ -182,13 +206,13 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
     import keras
 
     from seqapps.modeling.attention import Attention
+    from seqapps.modeling.cells import make_cell
     from seqapps.modeling.heads import TiedLogits
     from seqapps.modeling.input_feeding import FeedingDecoder
-    from seqapps.modeling.recurrent import state_inputs
 
     decoder = config.decoder
     target = keras.Input((None,), dtype="int32", name="target")
-    states = [state_inputs(config.cell, units, layer) for layer, units in enumerate(decoder.units)]
+    states = state_inputs_of(decoder)
     inputs = {"target": target, **{name: state for layer in states for name, state in layer.items()}}
     memory = {}
     if config.attention != "none":
@@ -206,16 +230,21 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
     initial = [list(layer.values()) for layer in states]
     if config.input_feeding:
         inputs[FEED] = keras.Input((config.embedding,), name=FEED)
-        feeding = FeedingDecoder(decoder.cell, decoder.units, decoder.dropout, attention, readout, name=DECODER)
+        cells = [
+            make_cell(decoder.cell, units, decoder.cell_options, name=f"{decoder.cell}_{layer}")
+            for layer, units in enumerate(decoder.units)
+        ]
+        feeding = FeedingDecoder(cells, decoder.dropouts, attention, readout, name=DECODER)
         x, outputs["attention"], last, outputs[FEED] = feeding(x, initial, inputs[FEED], memory)
     else:
         # Padding comes after what is real, and no step sees a later one: it needs no mask.
-        x, last = recurrent_stack(decoder, x, None, name=DECODER, initial=initial, use_cudnn=use_cudnn)
+        real = keras.ops.not_equal(target, PAD)
+        x, last = recurrent_stack(decoder, x, None, name=DECODER, initial=initial, real=real, use_cudnn=use_cudnn)
         if attention is not None:
             context, outputs["attention"] = attention(x, **memory)
             x = keras.layers.Concatenate(name="attended")([context, x])
         x = readout(x)
-    x = spatial_dropout(x, config.dropout, "dropout_readout")
+    x = spatial_dropout(x, config.dropouts[-1], "dropout_readout")
     if config.tie_embeddings == "none":
         outputs["logits"] = keras.layers.Dense(embedding.input_dim, name="logits")(x)
     else:

@@ -7,7 +7,10 @@ served, without the true values of the horizon.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
 
 from seqapps.architectures._forecast import ForecastConfig, Sizes, answer, window
 from seqapps.architectures._stack import recurrent_stack
@@ -17,9 +20,16 @@ if TYPE_CHECKING:
 
 
 class Config(ForecastConfig):
-    """The `model` section of an encoder and decoder of numbers; dropout is the encoder's."""
+    """The `model` section of an encoder and decoder of numbers; dropout and `input_layers` are the encoder's."""
 
     architecture: Literal["forecast_decoder"] = "forecast_decoder"
+
+    @model_validator(mode="after")
+    def _states_alone(self) -> Self:
+        why = "changes outputs, and this decoder begins with the states of its encoder"
+        self.states_alone(why)
+        self.refuse(["output_dropout"], why)
+        return self
 
 
 def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -52,6 +62,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
         answers=config.answers,
         point=config.point,
         cumulative=config.anchor == "last",
+        options=asdict(config.cell_options),
         name="step",
     )
     initial = [state for layer, last in enumerate(states) for state in _bridge(config, layer, last)]
@@ -64,11 +75,14 @@ def _bridge(config: Config, layer: int, states: list[Any]) -> list[Any]:
     """Returns the decoder's first states of a layer: the encoder's last; of two directions, a dense map of both."""
     import keras
 
+    from seqapps.modeling.cells import STATES, repeated_past
+
     if not config.bidirectional:
         return states
     half = len(states) // 2
     both = [keras.ops.concatenate(pair, axis=-1) for pair in zip(states[:half], states[half:], strict=True)]
-    return [
+    first = [
         keras.layers.Dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}")(state)
-        for place, state in enumerate(both)
+        for place, state in enumerate(both[: len(STATES[config.cell])])
     ]
+    return [*first, repeated_past(first[0], config.skip_steps)] if config.skip_steps else first

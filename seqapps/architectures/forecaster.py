@@ -41,7 +41,9 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
     given = window(config, sizes)
     x, _ = recurrent_stack(config, given.past, given.mask, use_cudnn=use_cudnn)
     # A backward layer ends at the first step.
-    if config.bidirectional:
+    if config.bidirectional and (config.merge != "concat" or config.output_layers):
+        x = keras.ops.concatenate([x[:, -1], x[:, 0]], axis=-1)
+    elif config.bidirectional:
         x = keras.ops.concatenate([x[:, -1, : config.units[-1]], x[:, 0, config.units[-1] :]], axis=-1)
     else:
         x = x[:, -1]

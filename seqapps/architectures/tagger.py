@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from seqapps.architectures._stack import StackConfig
+from seqapps.architectures._stack import OF_A_CELL, StackConfig
 
 if TYPE_CHECKING:
     import keras
@@ -99,7 +99,6 @@ def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudn
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling.recurrent import CELLS
     from seqapps.modeling.word_axes import RowsAsWords, WordsAsRows
 
     rows = WordsAsRows(name="words_as_rows")(characters)
@@ -113,8 +112,9 @@ def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudn
         x = keras.ops.where(real[:, :, None], convolution(x), LEAST)
         vectors = keras.ops.max(x, axis=1)
     else:
-        stack = StackConfig(architecture="stack", cell=config.cell, units=(config.character_units,))
+        inside: Any = config.layer_norm if config.layer_norm == "cell" else "none"
+        given = {**config.fields_of(OF_A_CELL), "units": (config.character_units,), "layer_norm": inside}
+        stack = StackConfig(architecture="stack", **given)
         _, states = recurrent_stack(stack, x, real, name="character", use_cudnn=use_cudnn)
-        step = len(CELLS[config.cell][1])
-        vectors = keras.layers.Concatenate(name="character_states")(states[0][::step])
+        vectors = keras.layers.Concatenate(name="character_states")(states[0][:: len(states[0]) // 2])
     return RowsAsWords(name="rows_as_words")(vectors, mask)

@@ -13,7 +13,7 @@ Melamud et al. 2016, "context2vec: Learning Generic Context Embedding with Bidir
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,8 +36,10 @@ class Config(StackConfig):
             are nothing new. The hidden words are still to be told.
     """
 
+    both_ways: ClassVar[str] = "would show each of the two stacks the word that it is to tell"
+
     architecture: Literal["two_sided"] = "two_sided"
-    bidirectional: Literal[False] = False
+    bidirectional: bool = False
     embedding: int = Field(128, ge=1)
     hidden: int = Field(256, ge=1)
     tie_embeddings: bool = True
@@ -75,9 +77,10 @@ def build(
     real = tokens != PAD
     turn = ReverseWords(name="reverse_words")
     # Padding stands after the words for both stacks, so that neither needs a mask.
-    left, _ = recurrent_stack(config, embedding(after_marker(words, BEGIN)), None, name="forward", use_cudnn=use_cudnn)
+    begun = embedding(after_marker(words, BEGIN))
+    left, _ = recurrent_stack(config, begun, None, name="forward", real=real, use_cudnn=use_cudnn)
     turned = embedding(after_marker(turn(words, real), END))
-    right, _ = recurrent_stack(config, turned, None, name="backward", use_cudnn=use_cudnn)
+    right, _ = recurrent_stack(config, turned, None, name="backward", real=real, use_cudnn=use_cudnn)
     x: Any = keras.layers.Concatenate(name="sides")([left, turn(right, real)])
     if config.tie_embeddings:
         x = keras.layers.Dense(config.hidden, activation="relu", name="hidden")(x)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,20 @@ FREE_GIGABYTES = 2.0
 """A demo needs less; below this, checkpoints and shards soon fail."""
 
 _IMPORT_SECONDS = 120
+_SHOWN_SECONDS = 0.05
+
+_GPUS = "import tensorflow as tf; print([d.name for d in tf.config.list_physical_devices('GPU')])"
+_IMPORTS = """
+import importlib, json, sys, time
+for name in sys.argv[1:]:
+    began = time.perf_counter()
+    try:
+        importlib.import_module(name)
+    except Exception:
+        continue
+    print(json.dumps([name, time.perf_counter() - began]), flush=True)
+"""
+"""Imports all modules in one process, as a run does: most of the time goes into what they share."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +76,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.commands._page import page
 
     findings = []
-    with console.status("") as status:
+    with console.status("importing the stack") as status:
         for finding in examine(arguments.workspace, arguments.tracking_uri):
             findings.append(finding)
             status.update(finding.name)
@@ -78,33 +93,60 @@ def examine(root: Path, uri: str) -> Iterator[Finding]:
     """Yields the findings one by one, because imports take seconds."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", (3, 11) <= sys.version_info[:2] < (3, 14), f"{version} ({sys.executable})")
-    for distribution, module in STACK.items():
-        yield _import(distribution, module)
-    yield _devices()
+    yield from imports(STACK)
     yield _disk(root)
     yield _store(root, uri)
 
 
-def _import(distribution: str, module: str) -> Finding:
-    """Imports a module in a process of its own, so that the time is that of a cold start."""
+def imports(stack: Mapping[str, str]) -> Iterator[Finding]:
+    """Yields how each module of a stack imports, and the devices.
+
+    All are imported in one process. Those that fail there are imported again, each in a process of its own, so that
+    every broken package is named and none is blamed for another.
+
+    Args:
+        stack: distribution to the module that is imported.
+    """
+    installed = {distribution: module for distribution, module in stack.items() if _version(distribution)}
+    output, error = _python(_IMPORTS + _GPUS, *installed.values())
+    seconds: dict[str, float] = dict(json.loads(line) for line in output.splitlines() if line.startswith('["'))
+    for distribution, module in stack.items():
+        if distribution not in installed:
+            yield Finding(distribution, False, f"not installed. Remedy: pip install {distribution}")
+        elif module in seconds:
+            yield _imported(distribution, seconds[module])
+        else:
+            yield _import(distribution, module)
+    yield _devices(*(_python(_GPUS) if error else (output, "")))
+
+
+def _version(distribution: str) -> str:
+    """Returns the installed version; empty where there is none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        number = version(distribution)
+        return version(distribution)
     except PackageNotFoundError:
-        return Finding(distribution, False, f"not installed. Remedy: pip install {distribution}")
+        return ""
+
+
+def _imported(distribution: str, seconds: float) -> Finding:
+    told = f"in {seconds:.1f} s" if seconds >= _SHOWN_SECONDS else "with those above"
+    return Finding(distribution, True, f"{_version(distribution)}, imported {told}")
+
+
+def _import(distribution: str, module: str) -> Finding:
+    """Imports a module in a process of its own."""
     program = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
     output, error = _python(program)
     if error:
-        return Finding(distribution, False, f"{number} does not import: {error}")
-    return Finding(distribution, True, f"{number}, imported in {float(output.split()[-1]):.1f} s")
+        return Finding(distribution, False, f"{_version(distribution)} does not import: {error}")
+    return Finding(distribution, True, f"{_version(distribution)}, imported alone in {float(output.split()[-1]):.1f} s")
 
 
-def _devices() -> Finding:
+def _devices(output: str, error: str) -> Finding:
     import os
 
-    program = "import tensorflow as tf; print([d.name for d in tf.config.list_physical_devices('GPU')])"
-    output, error = _python(program)
     if error:
         return Finding("device", False, error)
     gpus = output.strip().splitlines()[-1].strip("[]")
@@ -135,12 +177,11 @@ def _store(root: Path, uri: str) -> Finding:
     return Finding("store", True, tracker.uri)
 
 
-def _python(program: str) -> tuple[str, str]:
+def _python(program: str, *words: str) -> tuple[str, str]:
     """Returns the output of a program in a fresh process, and the last line of its error when it failed."""
+    command = [sys.executable, "-c", program, *words]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return "", f"no answer in {_IMPORT_SECONDS} s"
     lines = done.stderr.strip().splitlines() or ["no message"]

@@ -59,9 +59,10 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         for action in _options_of(name)
         if hasattr(arguments, action.dest)
     }
-    kind = _application_of(folder)
-    if kind:
-        applications.options_of(applications.load(kind), given, interactive=arguments.interactive)
+    record = _record_of(folder)
+    known: dict[str, Any] = {"interactive": arguments.interactive, "signatures": record.get("signatures")}
+    if record:
+        applications.options_of(applications.load(str(record["application"])), given, **known)
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     with console.status(f"loading {folder}"):
         model = serving.load(folder)
-    options = applications.options_of(model.application, given, interactive=arguments.interactive)
+    options = applications.options_of(model.application, given, **known)
     if arguments.interactive:
         return talk(model, options, console)
     with _output(arguments.output) as out:
@@ -153,19 +154,22 @@ def _options_of(name: str) -> list[argparse.Action]:
     return parser._actions
 
 
-def _application_of(folder: Path) -> str:
-    """Returns the application of an exported folder; nothing where only `serving.load` can say what is wrong."""
+def _record_of(folder: Path) -> dict[str, Any]:
+    """Returns `model.json` of an exported folder; nothing where only `serving.load` can say what is wrong."""
     try:
-        return str(json.loads((folder / "model.json").read_text(encoding="utf-8")).get("application", ""))
+        found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
-        return ""
+        return {}
+    return found if "application" in found else {}
 
 
 def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:
     """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for."""
     if arguments.json:
         return json.dumps(asdict(answer), ensure_ascii=False)
-    return model.application.line(answer, options, one_line=bool(arguments.input))
+    line = model.application.line(answer, options, one_line=bool(arguments.input))
+    heading = model.application.heading(answer) if len(arguments.texts) > 1 else ""
+    return f"{heading}:\n{line}" if heading else line
 
 
 def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterator[tuple[int, list[Any]]]:

@@ -90,7 +90,7 @@ def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
     from seqapps.report import read_run
 
     run = read_run(folder)
-    further: dict[str, Any] = {"prepared": _prepared(run, workspace)}
+    further: dict[str, Any] = {"prepared": prepared_of(run.manifest, workspace)}
     store = uri or run.uri
     if store:
         from seqapps.errors import UsageError
@@ -104,9 +104,9 @@ def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
     return replace(run, **further)
 
 
-def _prepared(run: Run, workspace: Workspace) -> Path | None:
+def prepared_of(manifest: Manifest, workspace: Workspace) -> Path | None:
     """Returns the prepared folder of a run's data when it is still there."""
-    found = workspace.root.glob(f"prepared/*-{run.manifest.fingerprint[:12]}")
+    found = workspace.root.glob(f"prepared/*-{manifest.fingerprint[:12]}")
     return next((folder for folder in found if (folder / "manifest.json").exists()), None)
 
 

@@ -159,7 +159,7 @@ class Translator(tf.Module):  # type: ignore[misc]
 
         Returns:
             `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their
-            `target_ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of
+            `ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of
             the target; `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
         """
         source_ids, ids = self._read(self.source, source), self._read(self.target, target)
@@ -167,7 +167,7 @@ class Translator(tf.Module):  # type: ignore[misc]
         total, length = -tf.reduce_sum(nats, axis=1), _lengths(ids)
         return {
             "units": _written(self.target, ids),
-            "target_ids": ids,
+            "ids": ids,
             "source_units": _written(self.source, source_ids),
             "source_ids": source_ids,
             "log_probabilities": -nats,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import keras
 
-CELLS = {"simple_rnn": keras.layers.SimpleRNNCell, "lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
+from seqapps.modeling.cells import CellOptions, make_cell, state_sizes_of
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -21,6 +23,7 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         targets, answers: V and Q: numbers of a step.
         point: which of the Q answers is fed back.
         cumulative: whether a step forecasts the change from the step before it.
+        options: what the cells are made of: the fields of `CellOptions`.
     """
 
     def __init__(  # noqa: PLR0913 - what a step is made of
@@ -32,14 +35,16 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         answers: int,
         point: int,
         cumulative: bool,
-        **options: Any,
+        options: Mapping[str, Any] | None = None,
+        **arguments: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**arguments)
+        self.options = CellOptions(**(options or {}))
         self.cell, self.units = cell, tuple(units)
         self.targets, self.answers, self.point, self.cumulative = targets, answers, point, cumulative
-        self.cells = [CELLS[cell](size, name=f"{cell}_{index}") for index, size in enumerate(units)]
+        self.cells = [make_cell(cell, size, self.options, name=f"{cell}_{index}") for index, size in enumerate(units)]
         self.dense = keras.layers.Dense(targets * answers, name="answer")
-        sizes = [size for size in units for _ in range(2 if cell == "lstm" else 1)]
+        sizes = [size for each in units for size in state_sizes_of(cell, each, self.options).values()]
         self.state_size = [*sizes, targets]
         self.output_size = targets * answers
 
@@ -52,15 +57,15 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         self.dense.build((None, size))
         self.built = True
 
-    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, list[Any]]:
+    def call(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
         """Returns y_t `<float>[B, V * Q]` and the states after it, of which the last is its point forecast."""
         *before, last = states
         known, base = inputs[:, : -self.output_size], inputs[:, -self.output_size :]
         x = keras.ops.concatenate([known, last], axis=-1)
-        width = 2 if self.cell == "lstm" else 1
+        width = len(state_sizes_of(self.cell, 1, self.options))
         after = []
         for index, cell in enumerate(self.cells):
-            x, new = cell(x, list(before[width * index : width * (index + 1)]), training=training)
+            x, new = cell(x, list(before[width * index : width * (index + 1)]))
             after += list(new) if isinstance(new, list | tuple) else [new]
         values = base + self.dense(x)
         shaped = keras.ops.reshape(values, (-1, self.targets, self.answers))
@@ -71,4 +76,4 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
         own = {name: getattr(self, name) for name in ("cell", "units", "targets", "answers", "point", "cumulative")}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "options": asdict(self.options)}

@@ -5,11 +5,10 @@ Source: Luong et al. 2015, section 3.3 (input feeding).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-
-_CELLS = {"simple_rnn": keras.layers.SimpleRNNCell, "lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -17,19 +16,18 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
     """x_t and the hidden vector before -> cells -> attention -> readout: the hidden vector of step t.
 
     Args:
-        cell: `simple_rnn`, `lstm` or `gru`.
-        units: size of each layer, the first layer first.
-        dropout: share dropped before each layer; one mask for all time steps of a row.
+        cells: of each layer, the first layer first.
+        dropouts: shares dropped before each layer and after the last; one mask for all time steps of a row.
         attention: asked by the last layer's output at every step.
         readout: from the context and that output to the hidden vector.
     """
 
     def __init__(
-        self, cell: str, units: tuple[int, ...], dropout: float, attention: Any, readout: Any, **options: Any
+        self, cells: Sequence[Any], dropouts: Sequence[float], attention: Any, readout: Any, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.cells = [_CELLS[cell](size, name=f"{cell}_{index}") for index, size in enumerate(units)]
-        self.drops = [keras.layers.Dropout(dropout, name=f"dropout_{index}") for index in range(len(units) + 1)]
+        self.cells = list(cells)
+        self.drops = [keras.layers.Dropout(rate, name=f"dropout_{index}") for index, rate in enumerate(dropouts)]
         self.attention, self.readout = attention, readout
 
     def build(self, x_shape: Any, states_shape: Any, feed_shape: Any, memory_shape: Any) -> None:

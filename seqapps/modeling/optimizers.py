@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,39 +20,48 @@ class Clipping:
         norm: over all parameters, before clipping, `<float32>[]`.
         factors: what each gradient is multiplied by, `<float32>[]` each.
         clipped: whether any factor is below one, `<bool>[]`.
+        squares: of each gradient's own norm, times the square of the loss scale, `<float32>[]` each.
     """
 
     norm: Any
     factors: list[Any]
     clipped: Any
+    squares: list[Any]
 
 
 def clipping(
-    gradients: Sequence[Any], how: Literal["global_norm", "norm", "none"], threshold: float, scale: Any = 1.0
+    gradients: Sequence[Any],
+    how: Literal["global_norm", "norm", "auto", "none"],
+    threshold: float | Callable[[Any], Any],
+    scale: Any = 1.0,
 ) -> Clipping:
     """Returns the norm of the gradients and the factors that bring them below the threshold.
 
     `global_norm`: g * threshold / max(||g||, threshold), ||g|| over all parameters. Source: Pascanu et al. 2013,
-    "On the difficulty of training recurrent neural networks", algorithm 1. `norm`: the same, each variable by itself.
+    "On the difficulty of training recurrent neural networks", algorithm 1. `auto`: the same, under a threshold that the
+    norm itself moves. `norm`: each variable by itself.
 
     Args:
         gradients: dense `<float32>` tensors, of `scale` times the loss.
         how: which norm counts.
-        threshold: the largest norm after clipping.
+        threshold: the largest norm after clipping; for `auto`, what gives it from the norm before clipping.
         scale: the loss scale; factors divide it away.
     """
     squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in gradients]
     norm = tf.sqrt(tf.add_n(squares)) / scale
+    if callable(threshold):
+        # The first norms may be 0, and nothing is divided by a threshold that is.
+        threshold = tf.maximum(threshold(norm), 1e-30)
     if how == "norm":
         norms = [tf.sqrt(square) / scale for square in squares]
         factors = [threshold / tf.maximum(each, threshold) for each in norms]
         clipped = tf.reduce_max(tf.stack(norms)) > threshold
-    elif how == "global_norm":
+    elif how in ("global_norm", "auto"):
         factors = [threshold / tf.maximum(norm, threshold)] * len(squares)
         clipped = norm > threshold
     else:
         factors, clipped = [tf.constant(1.0)] * len(squares), tf.constant(False)
-    return Clipping(norm, [factor / scale for factor in factors], clipped)
+    return Clipping(norm, [factor / scale for factor in factors], clipped, squares)
 
 
 class Optimizer(Protocol):
@@ -137,8 +147,76 @@ class GradientDescent:
                 tf.raw_ops.ResourceApplyGradientDescent(var=target.handle, alpha=rate * factor, delta=gradient)
 
 
+class AveragedDescent:
+    """Stochastic gradient descent that, once told to, keeps the mean of the weights after every step (ASGD).
+
+    w <- w - rate (g + decay w);  mean <- mean + (w - mean) / k,  k steps since `start`. Training goes on from w.
+
+    Source: Polyak & Juditsky 1992; Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models", sec. 3.
+    """
+
+    def __init__(self, targets: Sequence[Any], *, weight_decay: float = 0.0) -> None:
+        self._targets, self._decay = [_resource(target) for target in targets], weight_decay
+        self._descent = GradientDescent(targets)
+        self._on = tf.Variable(False, trainable=False)
+        self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._means = _slots(self._targets)
+        self.variables = [self._on, self._steps, *self._means]
+
+    @property
+    def averages(self) -> bool:
+        """Whether averaging has begun."""
+        return bool(self._on.numpy())
+
+    def start(self) -> None:
+        """Averages from the next step on."""
+        self._on.assign(True)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Puts the means into the variables, as soon as there are any, and the weights back at the end."""
+        if not self._steps.numpy():
+            yield
+            return
+        kept = [target.numpy() for target in self._targets]
+        for target, mean in zip(self._targets, self._means, strict=True):
+            target.assign(mean)
+        try:
+            yield
+        finally:
+            for target, value in zip(self._targets, kept, strict=True):
+                target.assign(value)
+
+    def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
+        if self._decay:
+            for target in self._targets:
+                target.assign_sub(target * (self._decay * rate))
+        self._descent.apply(gradients, factors, rate)
+
+        def average() -> Any:
+            steps = tf.cast(self._steps.assign_add(1), tf.float32)
+            for target, mean in zip(self._targets, self._means, strict=True):
+                mean.assign_add((target - mean) / tf.cast(steps, mean.dtype))
+            return tf.constant(True)
+
+        tf.cond(self._on, average, lambda: tf.constant(False))
+
+
+def no_longer_better(values: Sequence[float], nonmonotone: int, direction: Literal["min", "max"]) -> bool:
+    """Returns whether the last value is worse than the best of those before the `nonmonotone` last ones before it.
+
+    Source: Merity et al. 2017, algorithm 1: v > min over l of logs[l], l up to t - n.
+    """
+    earlier = values[: -1 - nonmonotone]
+    if not earlier:
+        return False
+    return values[-1] > min(earlier) if direction == "min" else values[-1] < max(earlier)
+
+
 def make_optimizer(config: TrainingConfig, targets: Sequence[Any]) -> Optimizer:
     """Returns the configured optimizer of some variables."""
+    if config.optimizer == "nt_asgd":
+        return AveragedDescent(targets, weight_decay=config.weight_decay)
     if config.optimizer == "sgd":
         return GradientDescent(targets, momentum=config.momentum)
     return Adam(targets, weight_decay=config.weight_decay)

@@ -8,30 +8,53 @@ from typing import Any, Literal
 
 import keras
 
+from seqapps.modeling import layers
+from seqapps.modeling.cells import PLAIN, CellOptions, make_cell, state_sizes_of
+
 CELLS: dict[str, tuple[type[keras.layers.Layer], tuple[str, ...]]] = {
-    "simple_rnn": (keras.layers.SimpleRNN, ("h",)),
-    "lstm": (keras.layers.LSTM, ("h", "c")),
-    "gru": (keras.layers.GRU, ("h",)),
+    "simple_rnn": (layers.SimpleRNN, ("h",)),
+    "lstm": (layers.LSTM, ("h", "c")),
+    "gru": (layers.GRU, ("h",)),
 }
-"""Cell name to Keras layer and the names of its states."""
+"""Cell name to layer and the names of its states."""
 
 STATE = "state_"
 
 
-def recurrent_layer(cell: str, units: int, *, name: str, use_cudnn: bool | Literal["auto"] = "auto") -> Any:
+def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
+    cell: str,
+    units: int,
+    *,
+    name: str,
+    use_cudnn: bool | Literal["auto"] = "auto",
+    options: CellOptions = PLAIN,
+    recurrent_dropout: float = 0.0,
+) -> Any:
     """Returns a recurrent layer that gives its sequence `<float32>[B, T, D]` and its last states `<float32>[B, D]`.
 
-    `use_cudnn` = False makes a layer that runs on any machine, with the same weights.
+    Args:
+        cell: `simple_rnn`, `lstm` or `gru`.
+        units: D.
+        name: of the layer.
+        use_cudnn: False makes a layer that runs on any machine, with the same weights.
+        options: what the cell is made of; with a part that Keras' own cells lack, it runs step by step.
+        recurrent_dropout: share of the state dropped at every step, one mask for all of them; step by step, too.
     """
+    given: dict[str, Any] = {"return_sequences": True, "return_state": True, "name": name}
+    if not options.plain:
+        return keras.layers.RNN(make_cell(cell, units, options, name="cell"), **given)
     layer, _ = CELLS[cell]
-    options = {} if cell == "simple_rnn" else {"use_cudnn": use_cudnn}
-    return layer(units, return_sequences=True, return_state=True, name=name, **options)
+    given["use_cudnn"] = use_cudnn
+    if cell == "gru":
+        given["reset_after"] = options.reset == "after"
+    return layer(units, recurrent_dropout=recurrent_dropout, **given)
 
 
-def state_inputs(cell: str, units: int, layer: int) -> dict[str, Any]:
-    """Returns the inputs for a layer's initial states: `state_<layer>_h` and, for an LSTM, `state_<layer>_c`."""
-    _, names = CELLS[cell]
-    return {f"{STATE}{layer}_{name}": keras.Input((units,), name=f"{STATE}{layer}_{name}") for name in names}
+def state_inputs(cell: str, units: int, layer: int, options: CellOptions = PLAIN) -> dict[str, Any]:
+    """Returns the inputs for a layer's initial states: `state_<layer>_h`, for an LSTM `state_<layer>_c`, and for skips
+    in time `state_<layer>_past`."""
+    names = {f"{STATE}{layer}_{name}": size for name, size in state_sizes_of(cell, units, options).items()}
+    return {name: keras.Input((size,), name=name) for name, size in names.items()}
 
 
 def state_sizes(model: keras.Model) -> dict[str, int]:
@@ -47,12 +70,12 @@ def zero_states(model: keras.Model, rows: int) -> dict[str, Any]:
 @contextmanager
 def unrolled(model: keras.Model) -> Iterator[None]:
     """Makes recurrent layers call their cell directly while a single step is traced, instead of building a loop."""
-    layers = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
-    usual = [layer.unroll for layer in layers]
-    for layer in layers:
+    found = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
+    usual = [layer.unroll for layer in found]
+    for layer in found:
         layer.unroll = True
     try:
         yield
     finally:
-        for layer, unroll in zip(layers, usual, strict=True):
+        for layer, unroll in zip(found, usual, strict=True):
             layer.unroll = unroll

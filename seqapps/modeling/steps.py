@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from seqapps.config import TrainingConfig
+from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import Objective
-from seqapps.modeling.optimizers import Optimizer, clipping
+from seqapps.modeling.optimizers import Clipping, Optimizer, clipping
 from seqapps.modeling.recurrent import state_sizes, zero_states
+from seqapps.modeling.spectra import layer_of
 
 # A float16 gradient below 6e-8 is lost: losses are multiplied by a power of two that grows until something overflows.
 _FIRST_SCALE = 2.0**15
@@ -30,6 +32,8 @@ class Sums:
         norm: sum of the gradient norms before clipping; `norm_max` the largest.
         taken, clipped, skipped: steps that moved the weights, were clipped, had a gradient that is not finite.
         skipped_in_a_row: how many of the last steps were skipped.
+        first_skipped: the first step that was skipped, counted from 1 since `clear`; 0 when none was.
+        layer_norms: layer to the sum of the norms of its gradients before clipping, since `clear`.
     """
 
     loss: float
@@ -40,6 +44,8 @@ class Sums:
     skipped: int
     norm_max: float
     skipped_in_a_row: int
+    first_skipped: int = 0
+    layer_norms: Mapping[str, float] = field(default_factory=dict)
 
     def since(self, before: Sums) -> Sums:
         """Returns the sums of the steps after `before`; maxima and runs are as they are now."""
@@ -52,12 +58,19 @@ class Sums:
             self.skipped - before.skipped,
             self.norm_max,
             self.skipped_in_a_row,
+            self.first_skipped,
+            self.layer_norms,
         )
 
     @property
     def mean_loss(self) -> float:
         """Loss of a position; not a number when nothing was added up."""
         return self.loss / self.tokens if self.tokens else float("nan")
+
+    @property
+    def mean_layer_norms(self) -> dict[str, float]:
+        """Layer to the norm of its gradients in a step; nothing when no step was taken."""
+        return {name: norm / self.taken for name, norm in self.layer_norms.items()} if self.taken else {}
 
     @property
     def mean_norm(self) -> float:
@@ -89,7 +102,18 @@ class TrainingStep:
         self._scaled = config.precision == "mixed_float16"
         self._scale = tf.Variable(_FIRST_SCALE if self._scaled else 1.0, trainable=False)
         self._grown = tf.Variable(0, trainable=False)
-        self.variables = [self._sums, self._norm_max, self._run, self._scale, self._grown]
+        self._first_skipped = tf.Variable(0, trainable=False)
+        self._layers: dict[str, list[int]] = {}
+        for index, variable in enumerate(model.trainable_variables):
+            self._layers.setdefault(layer_of(variable), []).append(index)
+        self._layer_norms = tf.Variable(tf.zeros(len(self._layers), tf.float64), trainable=False)
+        self.variables = [
+            self._sums, self._norm_max, self._run, self._scale, self._grown, self._first_skipped, self._layer_norms,
+        ]  # fmt: skip
+        self._threshold: float | AutoThreshold = config.clip_threshold
+        if config.clip == "auto":
+            self._threshold = AutoThreshold(config.clip_percentile)
+            self.variables += self._threshold.variables
         rate = tf.TensorSpec((), tf.float32)
         states = state_signature(model, signature)
         self._graph = tf.function(self._step, input_signature=(*signature, states, rate), autograph=False)
@@ -102,12 +126,21 @@ class TrainingStep:
         """Reads the sums since `clear`; waits for the last step."""
         loss, tokens, norm, taken, clipped, skipped = (float(value) for value in self._sums.numpy())
         largest, run = float(self._norm_max.numpy()), int(self._run.numpy())
-        return Sums(loss, tokens, norm, int(taken), int(clipped), int(skipped), largest, run)
+        first = int(self._first_skipped.numpy())
+        layers = dict(zip(self._layers, (float(norm) for norm in self._layer_norms.numpy()), strict=True))
+        return Sums(loss, tokens, norm, int(taken), int(clipped), int(skipped), largest, run, first, layers)
+
+    @property
+    def automatic_threshold(self) -> float | None:
+        """The norm above which the last step was clipped, for clip "auto"; None for the others."""
+        return self._threshold.value if isinstance(self._threshold, AutoThreshold) else None
 
     def clear(self) -> None:
         """Starts an epoch's sums; steps skipped in a row are counted on."""
         self._sums.assign(tf.zeros_like(self._sums))
         self._norm_max.assign(0.0)
+        self._first_skipped.assign(0)
+        self._layer_norms.assign(tf.zeros_like(self._layer_norms))
 
     def _step(self, x: Any, y: Any, weights: Any, states: Any, rate: Any) -> Any:
         variables = [variable.value for variable in self._model.trainable_variables]
@@ -115,11 +148,12 @@ class TrainingStep:
             outputs = self._model({**x, **states}, training=True)
             losses = self._objective.training_loss or self._objective.loss
             total = tf.reduce_sum(losses(outputs, y) * weights)
-            loss = total / self._divisor(weights) * self._scale
+            added = tf.add_n([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
+            loss = (total / self._divisor(weights) + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # The optimizers' kernels are dense: an embedding's gradient is summed into its matrix here.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        found = clipping(gradients, self._config.clip, self._config.clip_threshold, self._scale)
+        found = clipping(gradients, self._config.clip, self._threshold, self._scale)
         finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
 
         def move() -> Any:
@@ -127,7 +161,7 @@ class TrainingStep:
             return tf.constant(True)
 
         tf.cond(finite, move, lambda: tf.constant(False))
-        self._count(finite, total, tf.reduce_sum(weights), found.norm, found.clipped)
+        self._count(finite, total, tf.reduce_sum(weights), found)
         if self._scaled:
             self._rescale(finite)
         good = tf.math.is_finite(total)
@@ -140,10 +174,16 @@ class TrainingStep:
         rows = tf.reduce_max(tf.reshape(weights, (tf.shape(weights)[0], -1)), axis=1)
         return tf.maximum(tf.reduce_sum(tf.cast(rows > 0.0, tf.float32)), 1.0)
 
-    def _count(self, finite: Any, total: Any, tokens: Any, norm: Any, clipped: Any) -> None:
-        taken = tf.stack([total, tokens, norm, 1.0, tf.cast(clipped, tf.float32), 0.0])
+    def _count(self, finite: Any, total: Any, tokens: Any, found: Clipping) -> None:
+        norm = found.norm
+        taken = tf.stack([total, tokens, norm, 1.0, tf.cast(found.clipped, tf.float32), 0.0])
         skipped = tf.constant([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-        self._sums.assign_add(tf.cast(tf.where(finite, taken, skipped), tf.float64))
+        sums = self._sums.assign_add(tf.cast(tf.where(finite, taken, skipped), tf.float64))
+        first = tf.where(self._first_skipped > 0, self._first_skipped, tf.cast(sums[3] + sums[5], tf.int32))
+        self._first_skipped.assign(tf.where(finite, self._first_skipped, first))
+        squares = tf.stack([tf.add_n([found.squares[index] for index in indices]) for indices in self._layers.values()])
+        norms = tf.cast(tf.sqrt(squares) / self._scale, tf.float64)
+        self._layer_norms.assign_add(tf.where(finite, norms, tf.zeros_like(norms)))
         self._norm_max.assign(tf.where(finite, tf.maximum(self._norm_max, norm), self._norm_max))
         self._run.assign(tf.where(finite, 0, self._run + 1))
 

@@ -40,3 +40,41 @@ class WordDropout(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class VocabularyDropout(keras.layers.Layer):  # type: ignore[misc]
+    """Zeroes the vectors of some units wherever they stand in a batch, in training alone, and scales up the others.
+
+    Source: Gal & Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
+    sec. 4.2; Merity et al. 2017, sec. 4.3.
+
+    Args:
+        rate: share of the vocabulary.
+        size: V, the number of units.
+    """
+
+    def __init__(self, rate: float, size: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate, self.size = rate, size
+        self.supports_masking = True
+        self.generator = keras.random.SeedGenerator()
+
+    def call(self, x: Any, ids: Any, training: bool = False) -> Any:
+        """`<float>[B, T, D]`, the vectors of `ids <int32>[B, T]` -> `<float>[B, T, D]`."""
+        if not training:
+            return x
+        kept = keras.random.uniform((self.size,), seed=self.generator) >= self.rate
+        scale = keras.ops.cast(kept, x.dtype) / (1.0 - self.rate)
+        return x * keras.ops.take(scale, ids)[:, :, None]
+
+    def compute_output_shape(self, x_shape: Any, ids_shape: Any) -> Any:
+        """Returns the shape of the vectors."""
+        return x_shape
+
+    def compute_mask(self, *_: Any) -> None:
+        """Hands on no implicit mask: masks are passed."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments."""
+        return {**super().get_config(), "rate": self.rate, "size": self.size}

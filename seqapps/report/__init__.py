@@ -5,6 +5,8 @@ style.py       how it looks
 charts.py      charts as SVG
 sources.py     what a run left
 sections.py    the parts of the page
+results.py     those of an evaluation
+gradients.py   that of a diagnosis
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ _STYLE: Any = {
     "svg.hashsalt": "seqapps",  # equal charts have equal ids
 }
 _WIDTH, _WIDER = 4.8, 5.6
+_FAR = 20
 Ends = tuple[float, float] | None
 
 
@@ -55,18 +57,48 @@ def objective(history: History) -> str:
 
 
 def norms(history: History) -> str:
-    """Gradient norms before clipping over the epochs."""
+    """Gradient norms before clipping over the epochs, and the threshold where it moves."""
     series = {
         "largest": [log.gradient_norm_max for log in history.epochs],
         "mean": [log.gradient_norm for log in history.epochs],
     }
+    thresholds = [log.clip_threshold for log in history.epochs if log.clip_threshold is not None]
+    if len(thresholds) == len(history.epochs):
+        series["threshold"] = thresholds
     largest, least = max(series["largest"]), min(series["mean"])
 
     def scale(axes: Axes) -> None:
-        if least > 0 and largest > 20 * least:
+        if least > 0 and largest > _FAR * least:
             axes.set_yscale("log")
 
     return _over_epochs(history, "gradient norm before clipping", series, scale)
+
+
+def by_layer(history: History, title: str, series: Sequence[Mapping[str, float]]) -> str:
+    """One line a layer over the epochs, on a logarithmic axis where they lie far apart; empty without any layer.
+
+    Args:
+        history: of the training.
+        title: of the chart.
+        series: of each epoch, layer to figure.
+    """
+    names = list(series[0]) if series else []
+    if not names:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        drawing, axes = _axes(2.4 + 0.17 * len(names))
+        epochs = [log.epoch for log in history.epochs]
+        for name in names:
+            axes.plot(epochs, [values.get(name, math.nan) for values in series], ".-", label=_short(name))
+        found = [value for values in series for value in values.values() if value > 0]
+        if found and max(found) > _FAR * min(found):
+            axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y", alpha=0.3)
+        drawing.legend(frameon=False, loc="outside lower left", fontsize=8, ncols=2)
+        return _svg(drawing)
 
 
 def clipping(history: History) -> str:
@@ -147,14 +179,15 @@ def _over_epochs(history: History, title: str, series: Mapping[str, Sequence[flo
     with matplotlib.rc_context(_STYLE):
         drawing, axes = _axes(2.7)
         epochs = [log.epoch for log in history.epochs]
-        for colour, (name, values) in zip((BLUE, ORANGE), series.items(), strict=False):
+        for colour, (name, values) in zip((BLUE, ORANGE, GREY), series.items(), strict=False):
             axes.plot(epochs, values, ".-", color=colour, label=name)
-        axes.set_title(title, loc="left", fontsize=11)
+        several = len(series) > 1
+        axes.set_title(title, loc="left", fontsize=11, pad=22 if several else None)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", alpha=0.3)
-        if len(series) > 1:
-            axes.legend(frameon=False)
+        if several:  # between the title and the lines, where it lies on neither
+            axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=3)
         if more is not None:
             more(axes)
         return _svg(drawing)

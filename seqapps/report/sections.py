@@ -6,9 +6,11 @@ from pathlib import Path
 
 from seqapps import scoreboard
 from seqapps.config import to_toml
+from seqapps.history import History
 from seqapps.pictures import loss_title
 from seqapps.progress import duration
 from seqapps.report import charts
+from seqapps.report.gradients import gradients
 from seqapps.report.html import Html, Section, details, element, facts, figure, grid, joined, picture, table, text
 from seqapps.report.results import breakdowns, comparison, examples, pictures, slices, span
 from seqapps.report.sources import Run
@@ -47,6 +49,7 @@ def sections(run: Run) -> list[Section]:
     found = [
         Section("data", "Data", _data(run)),
         Section("training", "Training", _training(run)),
+        Section("gradients", "Gradients", gradients(run)),
         Section("comparison", "Against baselines and champion", comparison(run)),
         Section("pictures", "Pictures", pictures(run)),
         Section("slices", "Slices", joined([slices(found) for found in run.slices])),
@@ -106,6 +109,8 @@ def _training(run: Run) -> Html:
         (charts.objective(history), "validation figure over the epochs"),
         (charts.norms(history), "gradient norm over the epochs"),
         (charts.clipping(history), "share of clipped steps over the epochs"),
+        (_by_layer(history, "gradient norm by layer", "gradient_norms"), "gradient norm of each layer over the epochs"),
+        (_by_layer(history, "spectral radius", "spectral_radii"), "spectral radius of recurrent matrices"),
     ]
     ended = "no improvement since" if history.stopped == "early" else "all epochs done"
     epochs = history.epochs
@@ -122,7 +127,7 @@ def _training(run: Run) -> Html:
         largest, outputs = float(run.audit["largest"]), run.audit["outputs"]
         rows.append(("padding audit", f"passed; largest difference {largest:.0e} in {outputs} outputs"))
     whole = _epochs(run)
-    parts = [grid(picture(svg, name) for svg, name in drawn), facts(rows)]
+    parts = [grid(picture(svg, name) for svg, name in drawn if svg), facts(rows)]
     parts.append(whole if len(epochs) <= _FEW_EPOCHS else details(f"all {len(epochs)} epochs", whole))
     written = [log for log in epochs if log.sample.strip()]
     if written:
@@ -133,6 +138,10 @@ def _training(run: Run) -> Html:
         ]
         parts.append(details("what it wrote while it learned", *samples))
     return joined(parts)
+
+
+def _by_layer(history: History, title: str, field: str) -> str:
+    return charts.by_layer(history, title, [getattr(log, field) for log in history.epochs])
 
 
 def _epochs(run: Run) -> Html:

@@ -18,6 +18,7 @@ from seqapps.applications import Application, application_of, config_from
 from seqapps.bootstrap import Comparison, interval, paired_bootstrap
 from seqapps.config import RunConfig
 from seqapps.details import Details, read_details
+from seqapps.diagnosis.results import Diagnosis, read_diagnosis
 from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_statistics
 from seqapps.history import History
 from seqapps.ledger import Entry
@@ -51,6 +52,7 @@ class Run:
         code_version: of seqapps, when it was trained.
         history: the training.
         audit: the padding audit; empty for none.
+        diagnosis: of its gradients; None when there is none. Its pictures lie in `diagnosis/`.
         prepared: the prepared folder; None when it is gone.
         evaluation, statistics, details, slices: of `evaluation/`, when it is done.
         ledger: the model's decisions, the oldest first.
@@ -64,6 +66,7 @@ class Run:
     code_version: str
     history: History | None = None
     audit: Mapping[str, Any] = field(default_factory=dict)
+    diagnosis: Diagnosis | None = None
     prepared: Path | None = None
     evaluation: Evaluation | None = None
     statistics: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -164,6 +167,7 @@ def read_run(folder: Path, **further: Any) -> Run:
         code_version=stored["code_version"],
         history=History.from_dict(history) if history else None,
         audit=_read(folder / "audit.json"),
+        diagnosis=read_diagnosis(folder / "diagnosis"),
         run_id=str(named.get("run_id", "")),
         uri=str(named.get("uri", "")),
         **done,

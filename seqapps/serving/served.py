@@ -45,7 +45,7 @@ class Served:
         wrong = [rows] if isinstance(rows, (str, bytes)) else [r for r in rows if not isinstance(r, (str, bytes))]
         if wrong:
             raise UsageError(wrong_value("predict: `rows`", wrong[0], "must be a list of str or bytes", '["a text"]'))
-        chosen = applications.options_of(self.application, options)
+        chosen = applications.options_of(self.application, options, signatures=set(self._model.signatures))
         answers: list[Any] = []
         for low in range(0, len(rows), BATCH):
             answers += self.application.answer(self.call, rows[low : low + BATCH], chosen, low)

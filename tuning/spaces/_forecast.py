@@ -6,7 +6,7 @@ from typing import Any
 
 from seqapps.architectures._forecast import ForecastConfig
 from seqapps.config import RunConfig
-from tuning.spaces._shared import share, training, units
+from tuning.spaces._shared import cell, share, training, units
 
 CELLS = ("gru", "lstm", "simple_rnn")
 MOST_LAYERS = 2
@@ -18,7 +18,7 @@ def around(hp: Any, config: RunConfig, model: ForecastConfig) -> dict[str, Any]:
     anchors = ["none", "last", *(["season"] if getattr(config.data, "season", 0) else [])]
     return {
         "model.units": units(hp, model.units, _SIZES, MOST_LAYERS),
-        "model.cell": hp.Choice("cell", list(CELLS), default=model.cell),
+        **cell(hp, model, CELLS),
         "model.anchor": hp.Choice("anchor", anchors, default=model.anchor),
         "model.highway": hp.Boolean("highway", default=model.highway),
         "model.dropout": share(hp, "dropout", 0.4),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from seqapps.architectures._stack import StackConfig
 from seqapps.config import ModelConfig, RunConfig
 from seqapps.errors import ConfigError
 
@@ -41,6 +42,18 @@ def share(hp: Any, name: str, most: float, step: float = 0.1) -> float:
     return round(float(hp.Float(name, 0.0, most, step=step)), 3)
 
 
+def cell(hp: Any, model: StackConfig, cells: Sequence[str]) -> dict[str, Any]:
+    """Returns the cell; what only the configuration's own cell has is left out with another one."""
+    name = hp.Choice("cell", sorted({*cells, model.cell}), default=model.cell)
+    overrides: dict[str, Any] = {"model.cell": name}
+    if model.reset != "after":
+        overrides["model.reset"] = model.reset if name == "gru" else "after"
+    if model.leak:
+        leaks = name == "simple_rnn"
+        overrides |= {"model.leak": model.leak if leaks else 0.0, "model.learn_leak": model.learn_leak and leaks}
+    return overrides
+
+
 def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: int) -> list[int]:
     """Returns the sizes of a stack of equal layers, at most so many, around the first of the given ones."""
     depth = hp.Int("depth", 1, most_layers, default=min(len(given), most_layers))
@@ -49,9 +62,9 @@ def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: i
 
 
 def training(hp: Any, config: RunConfig) -> dict[str, Any]:
-    """Returns a learning rate and, where gradients are clipped, a threshold."""
+    """Returns a learning rate and, where gradients are clipped at a fixed one, a threshold."""
     section = config.training
     overrides = {"training.learning_rate": rate(hp, "learning_rate", section.learning_rate, 8.0)}
-    if section.clip != "none":
+    if section.clip in ("global_norm", "norm"):
         overrides["training.clip_threshold"] = rate(hp, "clip_threshold", section.clip_threshold, 5.0)
     return overrides

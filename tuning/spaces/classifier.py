@@ -9,7 +9,7 @@ from typing import Any
 
 from seqapps.architectures.classifier import Config
 from seqapps.config import RunConfig
-from tuning.spaces._shared import model_of, share, sizes, training, units
+from tuning.spaces._shared import cell, model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm")
 POOLINGS = ("attention", "last", "max", "mean")
@@ -30,7 +30,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model = model_of(config, Config)
     overrides: dict[str, Any] = {
         "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
-        "model.cell": hp.Choice("cell", sorted({*CELLS, model.cell}), default=model.cell),
+        **cell(hp, model, CELLS),
         "model.pooling": hp.Choice("pooling", list(POOLINGS), default=model.pooling),
         "model.dropout": share(hp, "dropout", 0.6),
         "model.embedding_dropout": share(hp, "embedding_dropout", 0.6),

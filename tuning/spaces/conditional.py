@@ -9,7 +9,7 @@ from typing import Any
 
 from seqapps.architectures.conditional import Config
 from seqapps.config import RunConfig
-from tuning.spaces._shared import model_of, share, sizes, training, units
+from tuning.spaces._shared import cell, model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm", "simple_rnn")
 MOST_LAYERS = 3
@@ -29,7 +29,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model = model_of(config, Config)
     return {
         "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
-        "model.cell": hp.Choice("cell", list(CELLS), default=model.cell),
+        **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
         "model.condition": hp.Choice("condition", sizes(model.condition, SIZES), default=model.condition),
         "model.every_step": hp.Boolean("every_step", default=model.every_step),

@@ -9,7 +9,7 @@ from typing import Any
 
 from seqapps.architectures.encoder_decoder import Config
 from seqapps.config import RunConfig
-from tuning.spaces._shared import model_of, share, sizes, training, units
+from tuning.spaces._shared import cell, model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm")
 ATTENTION = ("general", "additive")
@@ -33,7 +33,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     both = units(hp, model.units, SIZES, MOST_LAYERS)
     overrides: dict[str, Any] = {
         "model.units": both,
-        "model.cell": hp.Choice("cell", sorted({*CELLS, model.cell}), default=model.cell),
+        **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
         "model.dropout": share(hp, "dropout", 0.5),
         **training(hp, config),

@@ -10,7 +10,7 @@ from typing import Any
 
 from seqapps.architectures.stacked import Config
 from seqapps.config import RunConfig
-from tuning.spaces._shared import model_of, share, sizes, training, units
+from tuning.spaces._shared import cell, model_of, share, sizes, training, units
 
 CELLS = ("gru", "lstm", "simple_rnn")
 MOST_LAYERS = 3
@@ -30,7 +30,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     model = model_of(config, Config)
     return {
         "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
-        "model.cell": hp.Choice("cell", list(CELLS), default=model.cell),
+        **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
         "model.dropout": share(hp, "dropout", 0.6),
         **training(hp, config),

@@ -143,16 +143,7 @@ class SeriesData(DataConfig):
         Raises:
             ConfigError: says which, and why.
         """
-        if source.format not in ("csv", "tsv") or source.rows != "file":
-            raise ConfigError(
-                'A series needs `source.format` csv or tsv and `source.rows` = "file". '
-                f"Received: {source.format!r} and {source.rows!r}."
-            )
-        if source.fields:
-            raise ConfigError(
-                "`source.fields` is never read for a series: name its columns in `data` (`time`, `targets`, ..). "
-                f"Received: {', '.join(source.fields)}."
-            )
+        self._check_source(source)
         if self.split.by != "time":
             raise ConfigError(f"A series is divided by time. Received: `data.split.by` = {self.split.by!r}.")
         if self.fold[0] > self.fold[1] or (self.fold[1] > 1 and (source.train or not self.split.test)):
@@ -180,3 +171,22 @@ class SeriesData(DataConfig):
                     raise ConfigError(unknown_name(f"`data.{field}`: column", name, allowed))
                 if not _PLAIN_NAME.fullmatch(name) and field == "categorical":
                     raise ConfigError(f"`data.categorical`: {name!r} must be letters, digits, `_`, `.`, `-`, space.")
+
+    @staticmethod
+    def _check_source(source: SourceConfig) -> None:
+        if source.format not in ("csv", "tsv") or source.rows != "file":
+            raise ConfigError(
+                'A series needs `source.format` csv or tsv and `source.rows` = "file". '
+                f"Received: {source.format!r} and {source.rows!r}."
+            )
+        if source.fields:
+            raise ConfigError(
+                "`source.fields` is never read for a series: name its columns in `data` (`time`, `targets`, ..). "
+                f"Received: {', '.join(source.fields)}."
+            )
+        if source.from_path:
+            raise ConfigError(
+                "`source.from_path` is never read for a series: each of several files is a series that has the file's "
+                f"name. Received: {', '.join(source.from_path)}. Remedy: leave it out; where a file holds several "
+                "series, name the column that tells them apart by `data.series`."
+            )

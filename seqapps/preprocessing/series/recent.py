@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import sys
+import zlib
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from seqapps.errors import DataError, UsageError, unknown_name
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, Series
 from seqapps.preprocessing.series.timeline import Frequency, Grid, iso
+from seqapps.raw_files import check_encoding, open_raw
 
 _SHOWN = 5
 """Refused lines that are named."""
@@ -76,20 +79,36 @@ def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], 
     return inputs, times[now - 1 :].tolist()
 
 
+def read_content(path: str) -> bytes:
+    """Returns what stands in a file, read as for a training: `.gz` is unpacked. `-` is standard input.
+
+    Raises:
+        DataError: the file cannot be read, or is no UTF-8.
+    """
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else open_raw(path) as file:
+            content = file.read()
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
+    check_encoding(content[:4], path)
+    return content
+
+
 def content_of(row: str | bytes) -> tuple[bytes, str]:
-    """Returns a text, or what stands in the file that it names, and a name for it.
+    """Returns a text and an empty path, or what stands in the file that it names and the path.
 
     Raises:
         UsageError: a text of one line that names no file.
+        DataError: the file cannot be read, or is no UTF-8.
     """
     raw = answering.raw(row)
     if b"\n" in raw:
-        return raw, "the text"
+        return raw, ""
     if not os.path.isfile(raw):
-        raise UsageError(
-            f"predict: TEXT is the path of a CSV file, or its content. Received: {answering.quoted(raw.decode())}."
-        )
-    return Path(os.fsdecode(raw)).read_bytes(), os.fsdecode(raw)
+        text = answering.quoted(answering.text_of(row))
+        raise UsageError(f"predict: TEXT is the path of a CSV file, or its content. Received: {text}.")
+    path = os.fsdecode(raw)
+    return read_content(path), path
 
 
 def chosen(parsed: Parsed, name: str, where: str) -> Series:

@@ -1,0 +1,115 @@
+"""One pass of a whole model: what each recurrent layer was given, and what the loss asks of what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seqapps.modeling.losses import Objective
+from seqapps.modeling.recurrent import zero_states
+
+Batch = tuple[Mapping[str, Any], Any, Any]
+"""(x, y, weights), as `Batches.dataset` gives them."""
+
+
+@dataclass
+class Call:
+    """One call of a recurrent layer.
+
+    Args:
+        layer: of class `keras.layers.RNN` or below.
+        sequences: `<float>[B, T, D]`.
+        initial: its states before the first step, `<float>[B, D]` each; None where it begins with its own.
+        mask: `<bool>[B, T]`, or None.
+        outputs: what it gave: its sequence (or last output), and its last states where it returns them.
+        asked: the gradient of the mean loss with respect to each of `outputs`; None where the loss does not depend on
+            it.
+    """
+
+    layer: Any
+    sequences: Any
+    initial: list[Any] | None
+    mask: Any
+    outputs: list[Any]
+    asked: list[Any]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward and a backward pass in inference mode.
+
+    Args:
+        loss: weighted mean loss.
+        gradients: of the trainable variables; None where the loss does not depend on one.
+        calls: of recurrent layers, in the order in which they ran; of a layer that ran several times, the last.
+    """
+
+    loss: float
+    gradients: list[Any]
+    calls: list[Call]
+
+
+def capture(model: keras.Model, batch: Batch, objective: Objective) -> Pass:
+    """Runs a model on a batch eagerly, without dropout, states from zero, with its recurrent layers watched.
+
+    Args:
+        model: inputs named as in x, and carried states.
+        batch: a few rows of a split.
+        objective: its loss.
+    """
+    x, y, weights = batch
+    variables = [variable.value for variable in model.trainable_variables]
+    with watched(model) as calls, tf.GradientTape(persistent=True) as tape:
+        outputs = model({**x, **zero_states(model, int(weights.shape[0]))}, training=False)
+        losses = tf.cast(objective.loss(outputs, y), tf.float32)
+        weights = tf.cast(weights, tf.float32)
+        loss = tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1e-9)
+    gradients = tape.gradient(loss, variables)
+    for call in calls.values():
+        call.asked = tape.gradient(loss, call.outputs)
+    return Pass(float(loss), [_dense(gradient) for gradient in gradients], list(calls.values()))
+
+
+@contextmanager
+def watched(model: keras.Model) -> Iterator[dict[int, Call]]:
+    """Notes the calls of a model's recurrent layers; they are as before at the end."""
+    found: dict[int, Call] = {}
+    layers = recurrent_layers(model)
+    for layer in layers:
+        object.__setattr__(layer, "call", _noting(layer, found))
+    try:
+        yield found
+    finally:
+        for layer in layers:
+            object.__delattr__(layer, "call")
+
+
+def recurrent_layers(model: keras.Model) -> list[Any]:
+    """Returns all layers below `keras.layers.RNN`, those in wrappers and inner models included."""
+    found = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
+    return list({id(layer): layer for layer in found}.values())
+
+
+def _noting(layer: Any, found: dict[int, Call]) -> Any:
+    usual = layer.call
+
+    def call(
+        sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False, **options: Any
+    ) -> Any:
+        given = usual(sequences, initial_state=initial_state, mask=mask, training=training, **options)
+        initial = None if initial_state is None else keras.tree.flatten(initial_state)
+        outputs = list(given) if isinstance(given, list | tuple) else [given]
+        found.pop(id(layer), None)
+        found[id(layer)] = Call(layer, sequences, initial, mask, outputs, [])
+        return given
+
+    return call
+
+
+def _dense(gradient: Any) -> Any:
+    return None if gradient is None else tf.convert_to_tensor(gradient)

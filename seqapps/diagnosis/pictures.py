@@ -1,0 +1,24 @@
+"""The pictures of a diagnosis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqapps.diagnosis.results import Diagnosis
+from seqapps.drawing.gradients import Bar, draw_gates, draw_gradients
+
+GRADIENTS, GATES = "gradients.png", "gates.png"
+
+
+def draw(found: Diagnosis, folder: Path) -> dict[str, Path]:
+    """Draws what there is to draw into `folder`; returns title to file. Pictures of an earlier diagnosis go."""
+    for name in (GRADIENTS, GATES):
+        (folder / name).unlink(missing_ok=True)
+    drawn = {}
+    curves = {layer.name: layer.gradient for layer in found.layers if any(layer.gradient)}
+    if curves:
+        drawn["gradients over time"] = draw_gradients(curves, folder / GRADIENTS)
+    bars = [Bar(f"{layer.name} {gate.name}", gate.low, gate.high) for layer in found.layers for gate in layer.gates]
+    if bars:
+        drawn["gates"] = draw_gates(bars, folder / GATES)
+    return drawn

@@ -1,0 +1,187 @@
+"""Recurrence on a CPU with TensorFlow: three cells, each forward and backward, compiled by XLA.
+
+    x W of all time steps is one matrix product before the loop; the loop holds one product and the gates; the
+    gradients of the weights are one product each after it; the rows of a batch are split into as many loops as there
+    are cores.
+
+Functions take time-major sequences, `x <float32>[T, B, D]` and `mask <bool>[T, B, 1]` or None, and the weights in the
+layout of Keras. They return the output of every step `<float32>[T, B, u]` and the last states `<float32>[B, u]`. A
+masked step hands on the states as they are. `reverse` begins at the last step; outputs stand where their inputs stand.
+`keep` says that gradients will be asked for: without it they can be had too, at the price of a second forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from seqapps.modeling.kernels import gru as _gru
+from seqapps.modeling.kernels import lstm as _lstm
+from seqapps.modeling.kernels import simple_rnn as _simple_rnn
+from seqapps.modeling.kernels._loops import QUANTUM, Steps, before, column_sums, outer, project, streams
+
+Result = tuple[Any, list[Any]]
+
+
+def _with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function that returns (outputs, their gradient) an operation with that gradient.
+
+    There is no second derivative; a persistent tape around a graph would ask for it.
+    """
+
+    def unwatched(*arguments: Any) -> Any:
+        # A tape that records eagerly would differentiate the compiled loops, too.
+        return function(*[tf.stop_gradient(argument) for argument in arguments])
+
+    return tf.custom_gradient(unwatched)  # type: ignore[no-any-return]
+
+
+def lstm(x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, keep: bool) -> Result:
+    """LSTM; states h and c; weights W `[D, 4u]`, U `[u, 4u]`, b `[4u]`. See the module."""
+
+    def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
+        @_with_gradient
+        def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any, c: Any) -> Any:
+            def run(keep: bool) -> Any:
+                return _lstm.forward(project(x, kernel, bias), recurrent, h, c, steps, keep)
+
+            outputs, h_last, c_last, *kept = run(keep)
+
+            def gradient(d_out: Any, d_h: Any, d_c: Any) -> Any:
+                cells, z = kept or run(True)[3:]
+                d_z, d_h, d_c = _lstm.backward(z, cells, c, recurrent, steps, d_out, d_h, d_c)
+                x_, d_z, outputs_ = _real(steps, x, d_z, outputs)
+                d_u = outer(before(outputs_, h, steps), d_z)
+                return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_u, column_sums(d_z), d_h, d_c
+
+            return (outputs, h_last, c_last), gradient
+
+        return op(x, *weights, *states)
+
+    return _streamed(one, x, states, mask, reverse)
+
+
+def gru(
+    x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, keep: bool, reset_after: bool
+) -> Result:
+    """GRU; state h; weights W `[D, 3u]`, U `[u, 3u]`, b `[2, 3u]` (`reset_after`) or `[3u]`. See the module."""
+    one = _gru_after if reset_after else _gru_before
+
+    def of(x: Any, states: Sequence[Any], steps: Steps) -> Any:
+        return one(x, *weights, *states, steps=steps, keep=keep)
+
+    return _streamed(of, x, states, mask, reverse)
+
+
+def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
+    @_with_gradient
+    def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+        def run(keep: bool) -> Any:
+            return _gru.forward_after(project(x, kernel, bias[0]), recurrent, bias[1], h, steps, keep)
+
+        outputs, last, *kept = run(keep)
+
+        def gradient(d_out: Any, d_h: Any) -> Any:
+            sums, products = kept or run(True)[2:]
+            d_all, d_h = _gru.backward_after(
+                sums, products, outputs, h, recurrent, steps, d_out, d_h
+            )  # fmt: skip
+            x_, d_all, outputs_ = _real(steps, x, d_all, outputs)
+            units = h.shape[-1]
+            d_u, d_x = d_all[..., : 3 * units], tf.concat([d_all[..., : 2 * units], d_all[..., 3 * units :]], -1)
+            d_bias = tf.stack([column_sums(d_x), column_sums(d_u)])
+            d_recurrent = outer(before(outputs_, h, steps), d_u)
+            return _like(x, project(d_x, tf.transpose(kernel))), outer(x_, d_x), d_recurrent, d_bias, d_h
+
+        return (outputs, last), gradient
+
+    return op(x, *weights)
+
+
+def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
+    @_with_gradient
+    def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+        def run(keep: bool) -> Any:
+            return _gru.forward_before(project(x, kernel, bias), recurrent, h, steps, keep)
+
+        outputs, last, *kept = run(keep)
+
+        def gradient(d_out: Any, d_h: Any) -> Any:
+            sums = kept[0] if kept else run(True)[2]
+            d_z, d_h = _gru.backward_before(sums, outputs, h, recurrent, steps, d_out, d_h)
+            x_, d_z, outputs_, sums = _real(steps, x, d_z, outputs, sums)
+            units = h.shape[-1]
+            earlier = before(outputs_, h, steps)
+            reset = tf.sigmoid(sums[..., units : 2 * units]) * earlier
+            d_recurrent = tf.concat([outer(earlier, d_z[..., : 2 * units]), outer(reset, d_z[..., 2 * units :])], -1)
+            return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_recurrent, column_sums(d_z), d_h
+
+        return (outputs, last), gradient
+
+    return op(x, *weights)
+
+
+def simple_rnn(
+    x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, rectified: bool
+) -> Result:
+    """Simple recurrent network; state h; weights W `[D, u]`, U `[u, u]`, b `[u]`; relu where `rectified`, else tanh."""
+
+    def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
+        @_with_gradient
+        def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+            z = project(x, kernel, bias)
+            outputs, last = _simple_rnn.forward(z, recurrent, h, steps, rectified)
+
+            def gradient(d_out: Any, d_h: Any) -> Any:
+                d_z, d_h = _simple_rnn.backward(outputs, recurrent, steps, d_out, d_h, rectified)
+                x_, d_z, outputs_ = _real(steps, x, d_z, outputs)
+                d_u = outer(before(outputs_, h, steps), d_z)
+                return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_u, column_sums(d_z), d_h
+
+            return (outputs, last), gradient
+
+        return op(x, *weights, *states)
+
+    return _streamed(one, x, states, mask, reverse)
+
+
+def _streamed(one: Callable[..., Any], x: Any, states: Sequence[Any], mask: Any, reverse: bool) -> Result:
+    """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
+    steps, rows = x.shape[0], x.shape[1]
+    length = steps if steps is not None else tf.shape(x)[0]
+    if steps is None:
+        missing = -length % QUANTUM
+        x = tf.pad(x, [[0, missing], [0, 0], [0, 0]])
+        mask = None if mask is None else tf.pad(mask, [[0, missing], [0, 0], [0, 0]])
+    count = streams(rows)
+    parts = zip(
+        _split(x, count, 1), zip(*[_split(state, count, 0) for state in states], strict=True),
+        _split(mask, count, 1) if mask is not None else [None] * count, strict=True,
+    )  # fmt: skip
+    found = [one(part, own, Steps(length, reverse, real)) for part, own, real in parts]
+    outputs, *last = [_joined([item[k] for item in found], 0 if k else 1) for k in range(len(found[0]))]
+    if steps is None:
+        outputs = outputs[:length]
+    outputs = tf.ensure_shape(outputs, (steps, rows, states[0].shape[-1]))
+    return outputs, [tf.ensure_shape(state, (rows, state.shape[-1])) for state in last]
+
+
+def _split(x: Any, count: int, axis: int) -> list[Any]:
+    return [x] if count == 1 else tf.split(x, count, axis)
+
+
+def _joined(parts: list[Any], axis: int) -> Any:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis)
+
+
+def _real(steps: Steps, *sequences: Any) -> list[Any]:
+    """Returns the steps that were run: what stands after them in a padded array is no gradient."""
+    return list(sequences) if isinstance(steps.length, int) else [sequence[: steps.length] for sequence in sequences]
+
+
+def _like(x: Any, gradient: Any) -> Any:
+    """Returns the gradient of x with zeros for its padded steps."""
+    missing = tf.shape(x)[0] - tf.shape(gradient)[0]
+    return gradient if x.shape[0] is not None else tf.pad(gradient, [[0, missing], [0, 0], [0, 0]])

@@ -1,0 +1,111 @@
+"""What the recurrences share: loops that XLA compiles well, products over all time steps, and streams.
+
+Tensors are time-major, `[T, B, D]`. A loop runs `length` steps of arrays that hold at least as many: XLA compiles a
+function anew for every shape, and not for every length.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+QUANTUM = 16
+"""Arrays whose number of steps differs from batch to batch are padded to a multiple of it before XLA sees them."""
+
+_ROWS_PER_STREAM = 8
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function compiled by XLA: once for all layers that call it with the same shapes."""
+    return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+
+class Steps(NamedTuple):
+    """Which steps a loop runs, and in which order.
+
+    Args:
+        length: how many, `<int32>[]` or a number; the arrays may hold more.
+        reverse: the last one first.
+        mask: `<bool>[T, B, 1]`, False where the states pass through a step unchanged; None where nowhere.
+    """
+
+    length: Any
+    reverse: bool
+    mask: Any = None
+
+    def place(self, n: Any) -> Any:
+        """Returns the place in time of the n-th step that the loop runs."""
+        return self.length - 1 - n if self.reverse else n
+
+    def following(self, n: Any) -> Any:
+        """Returns the place of the step after the n-th; of the last one, its own."""
+        return self.place(tf.minimum(n + 1, self.length - 1))
+
+    def back(self) -> Steps:
+        """Returns the same steps in the other order."""
+        return self._replace(reverse=not self.reverse)
+
+
+def loop(length: Any, body: Callable[..., Any], state: Sequence[Any]) -> Any:
+    """Runs `body(n, *state)`, which returns `[n + 1, *state]`, for n below `length`."""
+    return tf.while_loop(lambda n, *_: n < length, body, [tf.constant(0), *state], parallel_iterations=1)
+
+
+def array(x: Any) -> Any:
+    """Returns a TensorArray of the steps of x `[T, ...]`; XLA writes into it in place."""
+    steps = tf.TensorArray(x.dtype, size=tf.shape(x)[0], element_shape=x.shape[1:], clear_after_read=False)
+    return steps.unstack(x)
+
+
+def after(n: Any, x: Any) -> Any:
+    """Returns n, made to depend on x: what is read at it is read after x is known, so that XLA copies no buffer."""
+    return n + tf.cast(tf.reshape(x, (-1,))[0] * 0.0, tf.int32)
+
+
+def empty(like: Any, units: int) -> Any:
+    """Returns zeros `[T, B, units]` with the steps and rows of `like`."""
+    zeros = tf.zeros(tf.concat([tf.shape(like)[:2], [units]], 0), like.dtype)
+    return tf.ensure_shape(zeros, [*like.shape[:2], units])
+
+
+def before(h: Any, first: Any, steps: Steps) -> Any:
+    """Returns the state before each step: `h` moved by one step, `first` before the first one."""
+    if not steps.reverse:
+        return tf.concat([first[None], h[:-1]], 0)
+    moved = tf.concat([h[1:], first[None]], 0)
+    if isinstance(steps.length, int):
+        return moved
+    last = tf.reshape(tf.range(tf.shape(h)[0]) == steps.length - 1, (-1, 1, 1))
+    return tf.where(last, first[None], moved)
+
+
+def project(x: Any, kernel: Any, bias: Any = None) -> Any:
+    """Returns x W + b of all steps as one product, `[T, B, n]`."""
+    flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), kernel)
+    if bias is not None:
+        flat = tf.nn.bias_add(flat, bias)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [kernel.shape[-1]]], 0))
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Returns the sum over all steps and rows of a^T b, `[T, B, m]` and `[T, B, n]` to `[m, n]`, as one product."""
+    return tf.matmul(tf.reshape(a, (-1, a.shape[-1])), tf.reshape(b, (-1, b.shape[-1])), transpose_a=True)
+
+
+def column_sums(a: Any) -> Any:
+    """Returns the sum over all but the last axis: as a product, several times as fast as a reduction over rows."""
+    flat = tf.reshape(a, (-1, a.shape[-1]))
+    return tf.matmul(tf.ones((1, tf.shape(flat)[0]), a.dtype), flat)[0]
+
+
+def streams(rows: int | None) -> int:
+    """Returns into how many independent loops a batch is split; the executor runs them on as many cores."""
+    if rows is None:
+        return 1
+    count = max(1, min(len(os.sched_getaffinity(0)), rows // _ROWS_PER_STREAM))
+    while rows % count:
+        count -= 1
+    return count

@@ -1,0 +1,54 @@
+"""From the arguments of a Keras layer to the kernels and back: batch-major, with Keras' meaning of a masked step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seqapps.modeling import kernels
+
+
+def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: bool) -> Any:
+    """Returns what `keras.layers.RNN.inner_loop` returns: the last output, the outputs, the last states.
+
+    Args:
+        layer: SimpleRNN, LSTM or GRU whose `obstacle()` is empty.
+        x: `<float32>[B, T, D]`.
+        states: `<float32>[B, u]` each.
+        mask: `<bool>[B, T]` or None. A masked step repeats the output before it, or gives zeros with
+            `zero_output_for_mask`; before the first real step there are zeros.
+        training: whether dropout is drawn and gradients will be asked for.
+    """
+    cell = layer.cell
+    if training and cell.dropout:
+        x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
+    x = tf.transpose(x, (1, 0, 2))
+    real = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
+    outputs, last = _kernel(layer, x, states, real, training)
+    back = layer.go_backwards
+    final = last[0]
+    if real is not None:
+        seen = tf.cumsum(tf.cast(real, tf.int32), 0, reverse=back) > 0
+        end = 0 if back else -1
+        final = tf.where((real if layer.zero_output_for_mask else seen)[end], final, 0.0)
+        if layer.return_sequences:
+            outputs = tf.where(real if layer.zero_output_for_mask else seen, outputs, 0.0)
+    if not layer.return_sequences:
+        return final, final[:, None, :], last
+    if back:
+        outputs = tf.reverse(outputs, [0])
+    return final, tf.transpose(outputs, (1, 0, 2)), last
+
+
+def _kernel(layer: Any, x: Any, states: list[Any], mask: Any, keep: bool) -> Any:
+    cell = layer.cell
+    weights = [tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+    options = {"reverse": layer.go_backwards}
+    if isinstance(layer, keras.layers.LSTM):
+        return kernels.lstm(x, states, weights, mask, keep=keep, **options)
+    if isinstance(layer, keras.layers.GRU):
+        return kernels.gru(x, states, weights, mask, keep=keep, reset_after=cell.reset_after, **options)
+    rectified = cell.activation is keras.activations.relu
+    return kernels.simple_rnn(x, states, weights, mask, rectified=rectified, **options)

@@ -1,0 +1,124 @@
+"""Keras' recurrent layers with the same weights, configuration and results, and a faster way through time on a CPU.
+
+    layer = LSTM(256, return_sequences=True)        # wherever keras.layers.LSTM(256, return_sequences=True) stood
+
+On a GPU they are Keras' layers, which take cuDNN where it is valid. On a CPU with TensorFlow they run the kernels of
+`seqapps.modeling.kernels`. With `use_cudnn=False` they run Keras' own loop of core operations, which any TensorFlow can
+load: for SavedModels. `layer.obstacle()` tells why a layer does not run the kernels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+
+class _Recurrent:
+    """What the three layers add to Keras'.
+
+    Args:
+        weight_drop: share of the recurrent matrix that is set to 0, the rest being scaled up, drawn once for a batch
+            (DropConnect; Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models", section 2).
+    """
+
+    def __init__(self, units: int, *, weight_drop: float = 0.0, **options: Any) -> None:
+        if not 0.0 <= weight_drop < 1.0:
+            raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")
+        super().__init__(units, **options)  # type: ignore[call-arg]
+        self.weight_drop = weight_drop
+        self._drawn = keras.random.SeedGenerator(options.get("seed")) if weight_drop else None
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        return {**config, "weight_drop": self.weight_drop} if self.weight_drop else config
+
+    @contextmanager
+    def _dropped(self, training: bool) -> Iterator[None]:
+        """Gives the cell a recurrent matrix with holes while a training step is traced."""
+        if not (training and self.weight_drop):
+            yield
+            return
+        cell: Any = self.cell  # type: ignore[attr-defined]
+        whole = cell.recurrent_kernel
+        cell.recurrent_kernel = keras.random.dropout(whole, self.weight_drop, seed=self._drawn)
+        try:
+            yield
+        finally:
+            cell.recurrent_kernel = whole
+
+    def obstacle(self) -> str:
+        """Returns why the layer cannot run the CPU kernels; empty when it can."""
+        layer: Any = self
+        reasons = (
+            (keras.backend.backend() != "tensorflow", f"the Keras backend is {keras.backend.backend()}"),
+            (layer.use_cudnn is False, "use_cudnn is False"),
+            (layer.unroll, "unroll is True"),
+            (not layer.cell.use_bias, "use_bias is False"),
+            (layer.cell.recurrent_dropout, "recurrent_dropout draws another mask for every step"),
+            (layer.compute_dtype != "float32", f"the layer computes in {layer.compute_dtype}"),
+        )
+        found = next((reason for holds, reason in reasons if holds), "") or self._activations()
+        return found or ("there is a GPU" if _gpus() else "")
+
+    def _activations(self) -> str:
+        cell: Any = self.cell  # type: ignore[attr-defined]
+        if cell.activation is not keras.activations.tanh:
+            return f"the activation is {cell.activation.__name__}, not tanh"
+        if cell.recurrent_activation is not keras.activations.sigmoid:
+            return f"the recurrent activation is {cell.recurrent_activation.__name__}, not sigmoid"
+        return ""
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+        """See `keras.layers.RNN.inner_loop`: `(last output, outputs, states)`, batch-major."""
+        with self._dropped(training):
+            if self.obstacle():
+                return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc]
+            from seqapps.modeling.kernels.layered import run_layer
+
+            states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+            mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+            return run_layer(self, sequences, states, mask, training=bool(training))
+
+
+@keras.saving.register_keras_serializable(package="seqapps")
+class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
+    """`keras.layers.SimpleRNN`; see the module.
+
+    Args:
+        units: size of the state.
+        use_cudnn: False for Keras' own loop everywhere.
+        options: those of `keras.layers.SimpleRNN`, and `weight_drop`.
+    """
+
+    def __init__(self, units: int, *, use_cudnn: bool | str = "auto", **options: Any) -> None:
+        super().__init__(units, **options)
+        self.use_cudnn = use_cudnn
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "use_cudnn": self.use_cudnn}
+
+    def _activations(self) -> str:
+        activation = self.cell.activation
+        known = (keras.activations.tanh, keras.activations.relu)
+        return "" if activation in known else f"the activation is {activation.__name__}, not tanh or relu"
+
+
+@keras.saving.register_keras_serializable(package="seqapps")
+class LSTM(_Recurrent, keras.layers.LSTM):  # type: ignore[misc]
+    """`keras.layers.LSTM`; see the module."""
+
+
+@keras.saving.register_keras_serializable(package="seqapps")
+class GRU(_Recurrent, keras.layers.GRU):  # type: ignore[misc]
+    """`keras.layers.GRU`; see the module. `reset_after` True (cuDNN's) and False (Cho et al. 2014) are both fast."""
+
+
+@functools.cache
+def _gpus() -> bool:
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))

@@ -1,0 +1,265 @@
+"""The fast recurrent layers are Keras' layers: outputs, states and gradients, for every mask, state and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from seqapps.modeling import kernels, layers
+
+ROWS, INPUTS, UNITS = 16, 3, 5
+CELLS: dict[str, tuple[type[keras.layers.Layer], type[keras.layers.Layer], dict[str, Any]]] = {
+    "simple_rnn": (keras.layers.SimpleRNN, layers.SimpleRNN, {}),
+    "lstm": (keras.layers.LSTM, layers.LSTM, {}),
+    "gru_after": (keras.layers.GRU, layers.GRU, {}),
+    "gru_before": (keras.layers.GRU, layers.GRU, {"reset_after": False}),
+}
+
+
+def pair(cell: str, both: bool, **options: Any) -> tuple[Any, Any]:
+    """Keras' layer and ours, of the same weights, in both directions if asked."""
+    theirs, ours, own = CELLS[cell]
+    made = [kind(UNITS, return_state=True, **{"return_sequences": True, **own, **options}) for kind in (theirs, ours)]
+    if both:
+        made = [keras.layers.Bidirectional(layer) for layer in made]
+    for layer in made:
+        layer.build((ROWS, None, INPUTS))
+    random = np.random.default_rng(1)
+    made[0].set_weights([random.normal(0.0, 0.4, weight.shape) for weight in made[0].weights])
+    made[1].set_weights(made[0].get_weights())
+    return made[0], made[1]
+
+
+def graph(layer: Any, masked: bool, states: int) -> Callable[..., Any]:
+    """(x, mask, upstream, states) to the outputs and all gradients, as one graph for sequences of any length."""
+    one_state = tf.TensorSpec((ROWS, UNITS))
+
+    def run(x: Any, mask: Any, upstream: Any, *initial: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x, *initial])
+            found = layer(x, mask=mask if masked else None, initial_state=list(initial), training=True)
+            loss = tf.reduce_sum(found[0] * upstream) + tf.add_n([tf.reduce_sum(tf.square(s)) for s in found[1:]])
+        watched = [x, *initial, *[weight.value for weight in layer.trainable_weights]]
+        return list(found), tape.gradient(loss, watched)
+
+    width = UNITS * (2 if isinstance(layer, keras.layers.Bidirectional) else 1)
+    signature = [
+        tf.TensorSpec((ROWS, None, INPUTS)), tf.TensorSpec((ROWS, None), tf.bool), tf.TensorSpec((ROWS, None, width)),
+    ]  # fmt: skip
+    return tf.function(run, autograph=False, input_signature=[*signature, *[one_state] * states])
+
+
+@st.composite
+def masks(draw: Any) -> np.ndarray[Any, Any]:
+    """`<bool>[ROWS, T]`: rows padded on the right, on the left or with holes; the first one is empty."""
+    steps = draw(st.integers(1, 20))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lengths = random.integers(0, steps + 1, (ROWS, 1))
+    kinds = {
+        "right": np.arange(steps) < lengths,
+        "left": np.arange(steps) >= steps - lengths,
+        "holes": random.random((ROWS, steps)) < 0.6,
+        "full": np.ones((ROWS, steps), bool),
+    }
+    mask = kinds[draw(st.sampled_from(sorted(kinds)))].copy()
+    mask[0] = False
+    return mask
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all_steps", "masked_both_directions"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_states_and_gradients_are_those_of_keras(cell: str, masked: bool) -> None:
+    # One direction runs without a mask and both with one: fewer graphs to compile, and the kernels see all four.
+    theirs, ours = pair(cell, both=masked)
+    states = (2 if cell == "lstm" else 1) * (2 if masked else 1)
+    expected, found = graph(theirs, masked, states), graph(ours, masked, states)
+
+    @settings(max_examples=25, deadline=None)
+    @given(mask=masks(), seed=st.integers(0, 2**32 - 1))
+    def law(mask: np.ndarray[Any, Any], seed: int) -> None:
+        random = np.random.default_rng(seed)
+
+        def draw(*shape: int) -> Any:
+            return tf.constant(random.normal(0.0, 1.0, shape), tf.float32)
+
+        x, upstream = draw(*mask.shape, INPUTS), draw(*mask.shape, UNITS * (2 if masked else 1))
+        given_states = [draw(ROWS, UNITS) * (seed % 2) for _ in range(states)]
+        arguments = (x, tf.constant(mask), upstream, *given_states)
+        _same(found(*arguments), expected(*arguments))
+
+    law()
+
+
+def _same(found: Any, expected: Any) -> None:
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        scale = max(1.0, float(tf.reduce_max(tf.abs(other))))
+        assert_allclose(one / scale, other / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"return_sequences": False}, {"zero_output_for_mask": True}], ids=str)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_is_returned_of_a_masked_sequence(options: dict[str, Any], backwards: bool) -> None:
+    theirs, ours = pair("gru_after", both=False, go_backwards=backwards, **options)
+    x = np.random.default_rng(0).normal(size=(ROWS, 7, INPUTS)).astype(np.float32)
+    mask = np.arange(7) < np.arange(ROWS)[:, None] % 8
+    for one, other in zip(ours(x, mask=mask), theirs(x, mask=mask), strict=True):
+        assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_gradient_can_be_asked_of_a_layer_that_does_not_train() -> None:
+    theirs, ours = pair("lstm", both=False)
+    x = tf.constant(np.random.default_rng(0).normal(size=(ROWS, 6, INPUTS)), tf.float32)
+
+    def gradient(layer: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.square(layer(x, training=False)[0]))
+        return tape.gradient(loss, x)
+
+    assert_allclose(gradient(ours), gradient(theirs), atol=1e-5)
+
+
+def _kernel_cases() -> dict[str, tuple[Callable[..., Any], int, tuple[int, ...]]]:
+    """Kernel, number of states, and the shape of its bias."""
+    return {
+        "lstm": (lambda *a, reverse: kernels.lstm(*a, reverse=reverse, keep=True), 2, (8,)),
+        "gru_after": (lambda *a, reverse: kernels.gru(*a, reverse=reverse, keep=True, reset_after=True), 1, (2, 6)),
+        "gru_before": (lambda *a, reverse: kernels.gru(*a, reverse=reverse, keep=True, reset_after=False), 1, (6,)),
+        "tanh": (lambda *a, reverse: kernels.simple_rnn(*a, reverse=reverse, rectified=False), 1, (2,)),
+        "relu": (lambda *a, reverse: kernels.simple_rnn(*a, reverse=reverse, rectified=True), 1, (2,)),
+    }
+
+
+@pytest.mark.parametrize("name", _kernel_cases())
+def test_gradients_in_float64_are_the_numerical_ones(name: str) -> None:
+    kernel, count, bias = _kernel_cases()[name]
+    random = np.random.default_rng(3)
+    width = bias[-1]
+    shapes = [(4, 2, 3), *[(2, 2)] * count, (3, width), (2, width), bias]
+    arguments = [tf.constant(random.normal(0.0, 0.7, shape)) for shape in shapes]
+    mask = tf.constant([[True, True], [True, False], [False, True], [True, True]])[:, :, None]
+
+    def loss(x: Any, *rest: Any) -> Any:
+        outputs, last = kernel(x, rest[:count], rest[count:], mask, reverse=True)
+        return tf.reduce_sum(tf.sin(outputs)) + tf.add_n([tf.reduce_sum(tf.square(state)) for state in last])
+
+    def gradients(*values: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            total = loss(*values)
+        return total, tape.gradient(total, values)
+
+    graph = tf.function(gradients, autograph=False)
+    _, analytic = graph(*arguments)
+    step = 1e-5
+    for place, value in enumerate(arguments):
+        for index in np.ndindex(*value.shape):
+            moved = np.zeros(value.shape)
+            moved[index] = step
+            up, down = ([*arguments[:place], value + sign * moved, *arguments[place + 1 :]] for sign in (1, -1))
+            numerical = (graph(*up)[0] - graph(*down)[0]) / (2 * step)
+            assert_allclose(analytic[place][index], numerical, atol=1e-8)
+
+
+def test_gradients_are_those_of_the_textbook_on_three_steps() -> None:
+    """dL/dU = sum_t sum_k<=t (dh_k/dU at fixed h_k-1) (prod of diag(1 - h_j^2) U^T) dL/dh_t (Goodfellow 10.2.2)."""
+    random = np.random.default_rng(4)
+    x, h0 = random.normal(size=(3, 1, 2)), random.normal(size=(1, 2))
+    w, u, b = random.normal(size=(2, 2)), random.normal(size=(2, 2)), random.normal(size=(2,))
+    upstream = random.normal(size=(3, 2))
+    h = [h0[0]]
+    for step in range(3):
+        h.append(np.tanh(x[step, 0] @ w + h[-1] @ u + b))
+    d_w, d_u = np.zeros((2, 2)), np.zeros((2, 2))
+    for t in range(1, 4):
+        reached = upstream[t - 1]
+        for k in range(t, 0, -1):
+            d_z = (1 - h[k] ** 2) * reached
+            d_u += np.outer(h[k - 1], d_z)
+            d_w += np.outer(x[k - 1, 0], d_z)
+            reached = u @ d_z
+    weights = [tf.constant(value) for value in (w, u, b)]
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        outputs, _ = kernels.simple_rnn(
+            tf.constant(x), [tf.constant(h0)], weights, None, reverse=False, rectified=False
+        )
+        loss = tf.reduce_sum(outputs[:, 0] * upstream)
+    found = tape.gradient(loss, weights)
+    assert_allclose(found[0], d_w, atol=1e-12)
+    assert_allclose(found[1], d_u, atol=1e-12)
+
+
+def test_a_stateful_layer_goes_on_where_it_stopped() -> None:
+    x = np.random.default_rng(5).normal(size=(ROWS, 8, INPUTS)).astype(np.float32)
+    whole = layers.LSTM(UNITS, return_sequences=True)
+    expected = whole(x)
+    parts = layers.LSTM(UNITS, return_sequences=True, stateful=True)
+    parts(x[:, :4])
+    parts.reset_states()
+    parts.set_weights(whole.get_weights())
+    assert_allclose(np.concatenate([parts(x[:, :4]), parts(x[:, 4:])], 1), expected, atol=1e-6)
+
+
+def test_a_saved_model_has_the_same_layers_and_answers(tmp_path: Path) -> None:
+    inputs = keras.Input((None, INPUTS))
+    x = keras.layers.Bidirectional(layers.LSTM(UNITS, return_sequences=True))(inputs)
+    x = layers.GRU(UNITS, return_sequences=True, reset_after=False)(x)
+    model = keras.Model(inputs, layers.SimpleRNN(UNITS, activation="relu")(x))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
+    sample = np.random.default_rng(6).normal(size=(4, 5, INPUTS)).astype(np.float32)
+    assert_allclose(loaded(sample), model(sample), atol=1e-6)
+
+
+REASONS: Sequence[tuple[dict[str, Any], str]] = [
+    ({}, ""),
+    ({"use_cudnn": False}, "use_cudnn is False"),
+    ({"recurrent_dropout": 0.2}, "recurrent_dropout draws another mask for every step"),
+    ({"activation": "relu"}, "the activation is relu, not tanh"),
+    ({"recurrent_activation": "hard_sigmoid"}, "the recurrent activation is hard_sigmoid, not sigmoid"),
+    ({"use_bias": False}, "use_bias is False"),
+    ({"unroll": True}, "unroll is True"),
+    ({"dtype": "mixed_bfloat16"}, "the layer computes in bfloat16"),
+]
+
+
+@pytest.mark.parametrize(("options", "reason"), REASONS, ids=str)
+def test_a_layer_says_why_it_is_not_fast_and_answers_all_the_same(options: dict[str, Any], reason: str) -> None:
+    layer = layers.LSTM(4, **options)
+    assert layer.obstacle() == reason
+    assert layer(np.zeros((2, 3, INPUTS), np.float32)).shape == (2, 4)
+
+
+def test_dropout_is_one_mask_for_all_steps() -> None:
+    layer = layers.SimpleRNN(4, dropout=0.5, recurrent_initializer="zeros", return_sequences=True, seed=1)
+    steps = np.array(layer(np.ones((8, 6, INPUTS), np.float32), training=True))
+    assert_allclose(steps, np.repeat(steps[:, :1], 6, 1), atol=1e-6)
+    assert len(np.unique(steps[:, 0].round(5), axis=0)) > 1
+
+
+@pytest.mark.parametrize("use_cudnn", ["auto", False])
+def test_weight_drop_makes_holes_in_the_recurrent_matrix_while_it_trains(use_cudnn: Any) -> None:
+    layer = layers.SimpleRNN(64, weight_drop=0.25, use_cudnn=use_cudnn, seed=3, kernel_initializer="zeros")
+    state = tf.eye(64)  # one step from the k-th unit vector gives the k-th row of the matrix
+    whole = np.array(layer(np.zeros((64, 1, 2), np.float32), initial_state=state))
+    assert_allclose(whole, np.tanh(layer.cell.recurrent_kernel), atol=1e-6)
+    rows = np.array(layer(np.zeros((64, 1, 2), np.float32), initial_state=state, training=True))
+    matrix = np.array(layer.cell.recurrent_kernel)
+    kept = rows != 0.0
+    assert abs(kept.mean() - 0.75) < 0.03
+    assert_allclose(rows[kept], np.tanh(matrix / 0.75)[kept], atol=1e-5)
+    again = np.array(layer(np.zeros((64, 1, 2), np.float32), initial_state=state, training=True))
+    assert (again != rows).any()
+    assert isinstance(layer.cell.recurrent_kernel, keras.Variable)
+    assert layers.SimpleRNN.from_config(layer.get_config()).weight_drop == 0.25

@@ -1,0 +1,104 @@
+"""The space of what a stack of recurrent layers is made of, for every architecture that has one.
+
+Sizes stay as they are. Cell; a GRU's reset; leak; depth of the transition; skips in time and between layers; layer
+normalisation; how two directions are joined; dense layers before and after; penalties; dropout; learning rate. What the
+architecture refuses is left out. Cells with parts that Keras' own lack run step by step: a trial takes longer.
+
+    tuning.space = "recurrence"
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from seqapps.architectures._stack import StackConfig
+from seqapps.config import RunConfig
+from seqapps.errors import ConfigError
+from tuning.spaces._shared import share, training
+
+CELLS = ("gru", "lstm", "simple_rnn")
+PLAIN: dict[str, Any] = {
+    "reset": "after",
+    "leak": 0.0,
+    "learn_leak": False,
+    "recurrent_dropout": 0.0,
+    "transition_depth": 0,
+    "transition_skip": False,
+    "skip_steps": 0,
+}
+"""What every trial begins with: every combination of the rest goes together."""
+
+
+def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
+    """Returns the overrides of one trial.
+
+    Args:
+        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
+        config: the configuration that the space lies around.
+
+    Raises:
+        ConfigError: the configuration's architecture has no stack of recurrent layers.
+    """
+    model = config.model
+    if not isinstance(model, StackConfig):
+        raise ConfigError(
+            '`tuning.space` = "recurrence" is for an architecture with a stack of recurrent layers. Received: '
+            f"{model.architecture!r}."
+        )
+    fields = {**PLAIN, **_cell(hp, model), **_between(hp, model)}
+    overrides = {f"model.{name}": value for name, value in fields.items()}
+    return {**overrides, "model.dropout": share(hp, "dropout", 0.6), **training(hp, config)}
+
+
+def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:
+    """Returns what a cell is made of."""
+    kind = hp.Choice("cell", list(CELLS), default=model.cell)
+    fields: dict[str, Any] = {"cell": kind}
+    with hp.conditional_scope("cell", ["gru"]):
+        reset = hp.Choice("reset", ["after", "before"], default=model.reset)
+    with hp.conditional_scope("cell", ["simple_rnn"]):
+        leak = hp.Choice("leak", sorted({0.0, 0.5, 0.9, 0.99, model.leak}), default=model.leak)
+        learned = hp.Boolean("learn_leak", default=model.learn_leak)
+    if kind == "gru":
+        fields["reset"] = reset
+    if kind == "simple_rnn":
+        fields |= {"leak": leak, "learn_leak": bool(learned and leak)}
+    depth = hp.Choice("transition_depth", sorted({0, 1, 2, model.transition_depth}), default=model.transition_depth)
+    skip = hp.Boolean("transition_skip", default=model.transition_skip)
+    back = hp.Choice("skip_steps", sorted({0, 2, 5, 10, model.skip_steps}), default=model.skip_steps)
+    return {**fields, "transition_depth": depth, "transition_skip": bool(depth and skip), "skip_steps": back}
+
+
+def _between(hp: Any, model: StackConfig) -> dict[str, Any]:
+    """Returns what stands around and between the layers."""
+    choices: dict[str, list[Any]] = {
+        "layer_norm": ["none", "output", "cell"],
+        "layer_skip": ["none", "residual", "highway"],
+        "merge": ["concat", "sum", "average", "product"],
+        "activation_penalty": [0.0, 1.0, 2.0],
+        "temporal_penalty": [0.0, 1.0, 2.0],
+    }
+    fields = {}
+    for name, values in choices.items():
+        given = getattr(model, name)
+        allowed = [value for value in values if value == given or _takes(model, name, value)]
+        if len(allowed) > 1:
+            fields[name] = hp.Choice(name, allowed, default=given if given in allowed else allowed[0])
+    for name in ("input_layers", "output_layers"):
+        size = model.units[0 if name == "input_layers" else -1]
+        if _takes(model, name, [size]):
+            given = getattr(model, name)
+            more = hp.Int(name, 0, max(1, len(given)), default=len(given))
+            fields[name] = [*given[:more], *[size] * (more - len(given))]
+    return fields
+
+
+def _takes(model: StackConfig, name: str, value: Any) -> bool:
+    """Returns whether the architecture allows a value, beside the fields that it has now."""
+    try:
+        type(model).model_validate({**model.model_dump(), **PLAIN, name: value})
+    except ValidationError:
+        return False
+    return True
