@@ -8,9 +8,14 @@ Each variant is a process of its own with two threads, stopped while another one
 every variant, A B C A B C ..; a variant's figure is the median of the rounds, a ratio the median of the ratios within
 the rounds. All variants begin with the same weights: where their first losses differ, nothing is measured.
 
-PyTorch is no requirement of seqapps: pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu, here
-(`pip install -e .[bench]` takes whatever build the index has) or elsewhere, and then --torch-python PATH.
-torch.compile needs a C++ compiler and Python's headers.
+PyTorch is no requirement of seqapps: `pip install -e .[bench]` brings it, or it lies in an environment of its own
+(`pip install torch==2.13.0 numpy`) that --torch-python names. Without it the table says so.
+torch.compile needs a C++ compiler and Python's headers; it leaves nn.LSTM and nn.GRU as they are, so that it compiles
+what is around them.
+
+Peak memory is that of the process, in brackets what it grew by after its imports; the first step begins when imports
+are done and includes the building of the model. The limit is the rate of a product of 2,048 x 2,048 matrices, the best
+that any of the engines reached, over the arithmetic of a token's matrix products.
 """
 
 from __future__ import annotations
@@ -109,10 +114,11 @@ def measure(workload: str, mode: str, variants: tuple[str, ...], plan: Plan) -> 
             figures[variant] = {"missing": str(reason)}
     try:
         _agree({variant: worker.started["figure"] for variant, worker in workers.items()}, f"{workload} {mode}")
-        rate = max((worker.ask("rate")["rate"] for worker in workers.values()), default=math.nan)
+        rates = [worker.ask("rate")["rate"] for worker in workers.values()]
         load_of_others = OtherLoad(workers.values())
         times = _rounds(workers, load, plan)
         other_cores = load_of_others.cores()
+        rates += [worker.ask("rate")["rate"] for worker in workers.values()]
         for variant, worker in workers.items():
             figures[variant] = {
                 "seconds": times[variant],
@@ -132,7 +138,7 @@ def measure(workload: str, mode: str, variants: tuple[str, ...], plan: Plan) -> 
         "mode": mode,
         "tokens": tokens,
         "operations": operations * (3 if mode == "training" else 1),
-        "product_rate": rate,
+        "product_rate": max(rates, default=0.0),
         "other_cores": other_cores,
         "variants": {variant: figures[variant] for variant in variants},
     }

@@ -95,6 +95,7 @@ class TrainingPlan:
         past: epochs that an earlier process has done.
         note: what was found in the folder, for people; empty for a fresh start.
         padding: share of an epoch's positions that are padding.
+        recurrence: how each recurrent layer goes through time on this machine; empty when there is none.
     """
 
     epochs: int
@@ -108,6 +109,7 @@ class TrainingPlan:
     past: tuple[EpochLog, ...] = ()
     note: str = ""
     padding: float = 0.0
+    recurrence: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ class TrainingDisplay:
             f"{plan.parameters:,} parameters, {plan.tokens:,} units in {plan.steps:,} steps an epoch, "
             f"{plan.epochs} epochs, {plan.padding:.0%} padding"
         )
+        if plan.recurrence:
+            self._console.print(escape(plan.recurrence))
         self._line(_HEADER.format(plan.objective, self._width))
         for log in plan.past:
             self._row(log)

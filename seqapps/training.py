@@ -28,7 +28,7 @@ from seqapps.history import Closable, EpochLog, History, Listener, StepLog, Trai
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
 from seqapps.modeling.optimizers import AveragedDescent, make_optimizer, no_longer_better
-from seqapps.modeling.recurrent import zero_states
+from seqapps.modeling.recurrent import paths, zero_states
 from seqapps.modeling.schedules import Schedule
 from seqapps.modeling.spectra import recurrent_radii
 from seqapps.modeling.steps import Sums, TrainingStep, ValidationStep
@@ -307,6 +307,7 @@ class _Run:
             past=tuple(self.logs),
             note=note,
             padding=self.batches.padding,
+            recurrence=paths(self.model),
         )
 
     def _step_log(self, recent: Sums) -> StepLog:

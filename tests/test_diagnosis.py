@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,13 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
+from tiny import make_config
 
+from seqapps.applications import config_from
+from seqapps.architectures import stacked
+from seqapps.data.streams import StreamBatches
 from seqapps.diagnosis import gates, matrices, unrolling
 from seqapps.diagnosis.capture import Call, capture, recurrent_layers
-from seqapps.diagnosis.examining import examine_layer
-from seqapps.diagnosis.results import Layer
-from seqapps.diagnosis.verdicts import over_time
-from seqapps.modeling.losses import Objective
+from seqapps.diagnosis.examining import examine, examine_layer
+from seqapps.diagnosis.pictures import draw
+from seqapps.diagnosis.results import Clipping, Diagnosis, Gate, Layer, read_diagnosis, write_diagnosis
+from seqapps.diagnosis.verdicts import judge, over_time
+from seqapps.modeling.losses import PERPLEXITY, Objective
 from seqapps.modeling.spectra import radius
 
 ROWS, TIME, FEATURES, UNITS = 4, 30, 3, 8
@@ -173,6 +180,7 @@ def test_capture_leaves_the_model_as_it_was() -> None:
     before = np.asarray(model(batch[0])["out"])
     capture(model, batch, objective())
     assert "call" not in vars(layer)
+    assert layer.use_cudnn == "auto"
     np.testing.assert_array_equal(np.asarray(model(batch[0])["out"]), before)
 
 
@@ -246,3 +254,105 @@ def test_a_layer_that_does_more_than_its_cell_says_so() -> None:
     (found,) = examined(Doubled(UNITS, return_sequences=True))
     assert "does more than its cell" in found.notes[0]
     assert list(over_time(found)) == []
+
+
+# ---- verdicts and the record
+
+
+def layer_with(**fields: Any) -> Layer:
+    """A layer of 10 units whose gradient halves every step, over 20 steps."""
+    shares = tuple(0.5**step for step in range(21))
+    known = {"name": "rnn_0", "cell": "SimpleRNNCell", "units": 10, "backwards": False, "seed": "loss"}
+    return Layer(**{**known, "gradient": shares, "states": {"h": shares}, "lengths": (4,) * 21, **fields})
+
+
+def diagnosis_with(*layers: Layer, **fields: Any) -> Diagnosis:
+    known = {"model": "trained", "batch": (1, 3), "rows": 4, "loss": 1.5, "finite": True, "clipping": None}
+    return Diagnosis(**{**known, "layers": layers, "variables": (), **fields})
+
+
+def test_a_vanishing_layer_is_told_with_its_figures_and_lines_of_the_configuration() -> None:
+    config = make_config(model={"cell": "simple_rnn"})
+    (verdict,) = judge(diagnosis_with(layer_with()), config)
+    assert (verdict.kind, verdict.where, verdict.good) == ("vanishes", "rnn_0", False)
+    assert verdict.text == "the gradient falls to 9.5e-07 over 20 steps (to 0.50 a step) and is below 0.001 after 10"
+    assert verdict.remedies[0] == 'model.cell = "lstm"'
+    # Every remedy is a line that the configuration takes.
+    for line in verdict.remedies:
+        field, _, value = line.removeprefix("model.").partition(" = ")
+        make_config(model={"cell": "simple_rnn", field: json.loads(value)})
+
+
+def test_only_the_length_that_half_of_the_rows_have_counts() -> None:
+    (verdict,) = over_time(layer_with(lengths=(4,) * 6 + (1,) * 15))
+    assert verdict.text == "the gradient neither vanishes nor explodes: 0.0312 of it is left after 5 steps"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "text"),
+    [
+        (
+            {"gates": (Gate(name="input", mean=0.02, low=0.95, high=0.0),)},
+            "saturated",
+            "the input is saturated: 95% low and 0% high, mean 0.02",
+        ),
+        ({"dead": 4}, "dead", "4 of 10 units give the same at every step"),
+        ({"gradient": (1.0, float("nan")), "lengths": (4, 4)}, "explodes", "the gradient is not finite within 1 steps"),
+    ],
+)
+def test_what_is_wrong_with_a_layer(fields: dict[str, Any], kind: str, text: str) -> None:
+    steady = {"gradient": (1.0,) * 21, **fields}
+    bad = [verdict for verdict in judge(diagnosis_with(layer_with(**steady)), make_config()) if not verdict.good]
+    assert [(verdict.kind, verdict.text) for verdict in bad] == [(kind, text)]
+
+
+def test_clipping_that_always_acts_is_told() -> None:
+    clipping = Clipping(
+        how="global_norm", threshold=1.0, share=0.8, last=0.9, mean=3.14, largest=20.0, hardest=0.05, skipped=2,
+        skipped_at=((2, 7),),
+    )  # fmt: skip
+    verdicts = judge(diagnosis_with(clipping=clipping), make_config())
+    assert [verdict.text for verdict in verdicts] == [
+        "2 steps had a gradient that is not finite, and moved nothing; the first ones: --epoch 2 --step 7",
+        "clipping acted on 80% of the steps (threshold 1, mean norm 3.14, hardest factor 0.05): the threshold, more "
+        "than the learning rate, decides how far a step goes",
+    ]
+    assert verdicts[1].remedies == ('training.clip = "auto"', "training.clip_threshold = 3.1")
+
+
+def test_the_record_is_read_back_with_what_is_not_finite(tmp_path: Path) -> None:
+    found = diagnosis_with(layer_with(gradient=(1.0, float("inf")), lengths=(4, 4)), loss=float("nan"))
+    write_diagnosis(found, tmp_path)
+    again = read_diagnosis(tmp_path)
+    assert again is not None
+    assert math.isnan(again.loss)
+    assert again.layers == found.layers
+    assert draw(again, tmp_path)["gradients over time"].stat().st_size > 5_000
+    assert read_diagnosis(tmp_path / "nowhere") is None
+
+
+# ---- a whole model
+
+
+def test_a_whole_model_is_examined_and_left_as_it_was() -> None:
+    config = config_from(
+        {
+            "application": "language_model",
+            "source": {"builtin": "python-docs"},
+            "model": {"units": [12], "embedding": 8, "cell": "gru", "dropout": 0.2},
+            "training": {"batch_size": 4, "window": 8, "clip": "auto"},
+        },
+        "test",
+    )
+    model = stacked.build(config.model, vocabulary_size=12, carry=True)  # type: ignore[arg-type]
+    before = [np.array(variable) for variable in model.variables]
+    batches = StreamBatches(np.tile(np.arange(4, 12), 25), batch_size=4, window=8, start=3)
+    found = examine(model, batches, PERPLEXITY, config, at=(1, 2))
+    for value, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(value, np.array(variable))
+    assert (found.model, found.batch, found.rows, found.finite) == ("initial", (1, 2), 4, True)
+    assert [(layer.name, layer.cell, layer.steps) for layer in found.layers] == [("gru_0", "GRUCell", 7)]
+    assert all(variable.gradient > 0.0 and variable.update > 0.0 for variable in found.variables)
+    assert [verdict.kind for verdict in found.verdicts] == ["steady"]
+    with pytest.raises(IndexError, match="epoch 1 has no step 99: its steps are 1 to 7"):
+        examine(model, batches, PERPLEXITY, config, at=(1, 99))

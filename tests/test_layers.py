@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from seqapps.modeling import kernels, layers
+from seqapps.modeling.recurrent import paths, recurrent_layer
 
 ROWS, INPUTS, UNITS = 16, 3, 5
 CELLS: dict[str, tuple[type[keras.layers.Layer], type[keras.layers.Layer], dict[str, Any]]] = {
@@ -40,8 +41,12 @@ def pair(cell: str, both: bool, **options: Any) -> tuple[Any, Any]:
 
 
 def graph(layer: Any, masked: bool, states: int) -> Callable[..., Any]:
-    """(x, mask, upstream, states) to the outputs and all gradients, as one graph for sequences of any length."""
-    one_state = tf.TensorSpec((ROWS, UNITS))
+    """(x, mask, upstream, states) to the outputs and all gradients: one graph for sequences of any length.
+
+    With masks it takes any number of rows, too.
+    """
+    rows = None if masked else ROWS
+    one_state = tf.TensorSpec((rows, UNITS))
 
     def run(x: Any, mask: Any, upstream: Any, *initial: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -53,22 +58,23 @@ def graph(layer: Any, masked: bool, states: int) -> Callable[..., Any]:
 
     width = UNITS * (2 if isinstance(layer, keras.layers.Bidirectional) else 1)
     signature = [
-        tf.TensorSpec((ROWS, None, INPUTS)), tf.TensorSpec((ROWS, None), tf.bool), tf.TensorSpec((ROWS, None, width)),
+        tf.TensorSpec((rows, None, INPUTS)), tf.TensorSpec((rows, None), tf.bool), tf.TensorSpec((rows, None, width)),
     ]  # fmt: skip
     return tf.function(run, autograph=False, input_signature=[*signature, *[one_state] * states])
 
 
 @st.composite
-def masks(draw: Any) -> np.ndarray[Any, Any]:
-    """`<bool>[ROWS, T]`: rows padded on the right, on the left or with holes; the first one is empty."""
+def masks(draw: Any, most_rows: int) -> np.ndarray[Any, Any]:
+    """`<bool>[B, T]`: rows padded on the right, on the left or with holes; the first one is empty."""
+    rows = draw(st.integers(1, most_rows)) if most_rows else ROWS
     steps = draw(st.integers(1, 20))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    lengths = random.integers(0, steps + 1, (ROWS, 1))
+    lengths = random.integers(0, steps + 1, (rows, 1))
     kinds = {
         "right": np.arange(steps) < lengths,
         "left": np.arange(steps) >= steps - lengths,
-        "holes": random.random((ROWS, steps)) < 0.6,
-        "full": np.ones((ROWS, steps), bool),
+        "holes": random.random((rows, steps)) < 0.6,
+        "full": np.ones((rows, steps), bool),
     }
     mask = kinds[draw(st.sampled_from(sorted(kinds)))].copy()
     mask[0] = False
@@ -78,13 +84,13 @@ def masks(draw: Any) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("masked", [False, True], ids=["all_steps", "masked_both_directions"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_outputs_states_and_gradients_are_those_of_keras(cell: str, masked: bool) -> None:
-    # One direction runs without a mask and both with one: fewer graphs to compile, and the kernels see all four.
+    # One direction runs without a mask, both run with one, and then the number of rows differs, too.
     theirs, ours = pair(cell, both=masked)
     states = (2 if cell == "lstm" else 1) * (2 if masked else 1)
     expected, found = graph(theirs, masked, states), graph(ours, masked, states)
 
     @settings(max_examples=25, deadline=None)
-    @given(mask=masks(), seed=st.integers(0, 2**32 - 1))
+    @given(mask=masks(20 if masked else 0), seed=st.integers(0, 2**32 - 1))
     def law(mask: np.ndarray[Any, Any], seed: int) -> None:
         random = np.random.default_rng(seed)
 
@@ -92,7 +98,7 @@ def test_outputs_states_and_gradients_are_those_of_keras(cell: str, masked: bool
             return tf.constant(random.normal(0.0, 1.0, shape), tf.float32)
 
         x, upstream = draw(*mask.shape, INPUTS), draw(*mask.shape, UNITS * (2 if masked else 1))
-        given_states = [draw(ROWS, UNITS) * (seed % 2) for _ in range(states)]
+        given_states = [draw(len(mask), UNITS) * (seed % 2) for _ in range(states)]
         arguments = (x, tf.constant(mask), upstream, *given_states)
         _same(found(*arguments), expected(*arguments))
 
@@ -263,3 +269,18 @@ def test_weight_drop_makes_holes_in_the_recurrent_matrix_while_it_trains(use_cud
     assert (again != rows).any()
     assert isinstance(layer.cell.recurrent_kernel, keras.Variable)
     assert layers.SimpleRNN.from_config(layer.get_config()).weight_drop == 0.25
+
+
+def test_a_training_says_which_way_each_layer_goes_through_time() -> None:
+    inputs = keras.Input((None, 3))
+    x = keras.layers.Bidirectional(layers.LSTM(4, return_sequences=True), name="bi")(inputs)
+    x = recurrent_layer("gru", 4, name="fast")(x)[0]
+    x = recurrent_layer("gru", 4, name="portable", use_cudnn=False)(x)[0]
+    x = keras.layers.RNN(keras.layers.SimpleRNNCell(4), name="cell")(x)
+    inner = keras.Model(inputs, x)
+    first = inner.get_layer("bi").forward_layer.name
+    assert paths(inner) == (
+        f"{first.removeprefix('forward_')}, fast: compiled for this CPU; "
+        "portable: step by step, Keras' loop: use_cudnn is False; "
+        "cell: step by step, Keras' loop: its cell has no kernel"
+    )

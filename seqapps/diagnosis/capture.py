@@ -16,6 +16,9 @@ from seqapps.modeling.recurrent import zero_states
 Batch = tuple[Mapping[str, Any], Any, Any]
 """(x, y, weights), as `Batches.dataset` gives them."""
 
+_FAST = "use_cudnn"
+"""The attribute by which a layer is told to do without kernels, ours or cuDNN's."""
+
 
 @dataclass
 class Call:
@@ -77,16 +80,24 @@ def capture(model: keras.Model, batch: Batch, objective: Objective) -> Pass:
 
 @contextmanager
 def watched(model: keras.Model) -> Iterator[dict[int, Call]]:
-    """Notes the calls of a model's recurrent layers; they are as before at the end."""
+    """Notes the calls of a model's recurrent layers; they are as before at the end.
+
+    They take Keras' own loop: a fast kernel would be compiled for this one batch.
+    """
     found: dict[int, Call] = {}
     layers = recurrent_layers(model)
-    for layer in layers:
+    usual = [getattr(layer, _FAST, None) for layer in layers]
+    for layer, fast in zip(layers, usual, strict=True):
         object.__setattr__(layer, "call", _noting(layer, found))
+        if fast is not None:
+            setattr(layer, _FAST, False)
     try:
         yield found
     finally:
-        for layer in layers:
+        for layer, fast in zip(layers, usual, strict=True):
             object.__delattr__(layer, "call")
+            if fast is not None:
+                setattr(layer, _FAST, fast)
 
 
 def recurrent_layers(model: keras.Model) -> list[Any]:

@@ -17,6 +17,9 @@ from typing import Any
 import keras
 
 
+_GPU = "there is a GPU"
+
+
 class _Recurrent:
     """What the three layers add to Keras'.
 
@@ -62,7 +65,7 @@ class _Recurrent:
             (layer.compute_dtype != "float32", f"the layer computes in {layer.compute_dtype}"),
         )
         found = next((reason for holds, reason in reasons if holds), "") or self._activations()
-        return found or ("there is a GPU" if _gpus() else "")
+        return found or (_GPU if _gpus() else "")
 
     def _activations(self) -> str:
         cell: Any = self.cell  # type: ignore[attr-defined]
@@ -115,6 +118,22 @@ class LSTM(_Recurrent, keras.layers.LSTM):  # type: ignore[misc]
 @keras.saving.register_keras_serializable(package="seqapps")
 class GRU(_Recurrent, keras.layers.GRU):  # type: ignore[misc]
     """`keras.layers.GRU`; see the module. `reset_after` True (cuDNN's) and False (Cho et al. 2014) are both fast."""
+
+
+def path(layer: Any) -> str:
+    """Returns in words how a recurrent layer goes through time on this machine."""
+    if not isinstance(layer, _Recurrent):
+        return "step by step, Keras' loop: its cell has no kernel"
+    obstacle = layer.obstacle()
+    if not obstacle:
+        return "compiled for this CPU"
+    if obstacle != _GPU:
+        return f"step by step, Keras' loop: {obstacle}"
+    if isinstance(layer, keras.layers.SimpleRNN):
+        return "step by step, Keras' loop: cuDNN is taken for LSTM and GRU alone"
+    if isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after:
+        return "step by step, Keras' loop: cuDNN resets after the product alone"
+    return "cuDNN"
 
 
 @functools.cache

@@ -67,10 +67,24 @@ def zero_states(model: keras.Model, rows: int) -> dict[str, Any]:
     return {name: keras.ops.zeros((rows, size), "float32") for name, size in state_sizes(model).items()}
 
 
+def paths(model: keras.Model) -> str:
+    """Returns how each recurrent layer goes through time, in one line: `lstm_0, lstm_1: compiled for this CPU`."""
+    found: dict[str, list[str]] = {}
+    for layer in _recurrent_layers(model):
+        name = layer.name.removeprefix("forward_")
+        if not name.startswith("backward_") and name not in found.setdefault(layers.path(layer), []):
+            found[layers.path(layer)].append(name)
+    return "; ".join(f"{', '.join(names)}: {how}" for how, names in found.items() if names)
+
+
+def _recurrent_layers(model: keras.Model) -> list[Any]:
+    return [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
+
+
 @contextmanager
 def unrolled(model: keras.Model) -> Iterator[None]:
     """Makes recurrent layers call their cell directly while a single step is traced, instead of building a loop."""
-    found = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
+    found = _recurrent_layers(model)
     usual = [layer.unroll for layer in found]
     for layer in found:
         layer.unroll = True

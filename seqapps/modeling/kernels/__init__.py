@@ -20,7 +20,7 @@ import tensorflow as tf
 from seqapps.modeling.kernels import gru as _gru
 from seqapps.modeling.kernels import lstm as _lstm
 from seqapps.modeling.kernels import simple_rnn as _simple_rnn
-from seqapps.modeling.kernels._loops import QUANTUM, Steps, before, column_sums, outer, project, streams
+from seqapps.modeling.kernels._loops import Steps, before, column_sums, outer, pad, project, rows_of_streams, streams
 
 Result = tuple[Any, list[Any]]
 
@@ -45,18 +45,18 @@ def lstm(x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, re
         @_with_gradient
         def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any, c: Any) -> Any:
             def run(keep: bool) -> Any:
-                return _lstm.forward(project(x, kernel, bias), recurrent, h, c, steps, keep)
+                return _lstm.forward(steps.fill(project(x, kernel, bias)), recurrent, h, c, steps, keep)
 
             outputs, h_last, c_last, *kept = run(keep)
 
             def gradient(d_out: Any, d_h: Any, d_c: Any) -> Any:
                 cells, z = kept or run(True)[3:]
-                d_z, d_h, d_c = _lstm.backward(z, cells, c, recurrent, steps, d_out, d_h, d_c)
-                x_, d_z, outputs_ = _real(steps, x, d_z, outputs)
-                d_u = outer(before(outputs_, h, steps), d_z)
-                return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_u, column_sums(d_z), d_h, d_c
+                d_z, d_h, d_c = _lstm.backward(z, cells, c, recurrent, steps, steps.fill(d_out), d_h, d_c)
+                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps)
+                d_u = outer(earlier, d_z)
+                return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_u, column_sums(d_z), d_h, d_c
 
-            return (outputs, h_last, c_last), gradient
+            return (steps.cut(outputs), h_last, c_last), gradient
 
         return op(x, *weights, *states)
 
@@ -79,23 +79,23 @@ def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
     @_with_gradient
     def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
         def run(keep: bool) -> Any:
-            return _gru.forward_after(project(x, kernel, bias[0]), recurrent, bias[1], h, steps, keep)
+            return _gru.forward_after(steps.fill(project(x, kernel, bias[0])), recurrent, bias[1], h, steps, keep)
 
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
             sums, products = kept or run(True)[2:]
             d_all, d_h = _gru.backward_after(
-                sums, products, outputs, h, recurrent, steps, d_out, d_h
+                sums, products, outputs, h, recurrent, steps, steps.fill(d_out), d_h
             )  # fmt: skip
-            x_, d_all, outputs_ = _real(steps, x, d_all, outputs)
+            d_all, earlier = steps.cut(d_all), before(steps.cut(outputs), h, steps)
             units = h.shape[-1]
             d_u, d_x = d_all[..., : 3 * units], tf.concat([d_all[..., : 2 * units], d_all[..., 3 * units :]], -1)
             d_bias = tf.stack([column_sums(d_x), column_sums(d_u)])
-            d_recurrent = outer(before(outputs_, h, steps), d_u)
-            return _like(x, project(d_x, tf.transpose(kernel))), outer(x_, d_x), d_recurrent, d_bias, d_h
+            d_recurrent = outer(earlier, d_u)
+            return project(d_x, tf.transpose(kernel)), outer(x, d_x), d_recurrent, d_bias, d_h
 
-        return (outputs, last), gradient
+        return (steps.cut(outputs), last), gradient
 
     return op(x, *weights)
 
@@ -104,21 +104,20 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
     @_with_gradient
     def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
         def run(keep: bool) -> Any:
-            return _gru.forward_before(project(x, kernel, bias), recurrent, h, steps, keep)
+            return _gru.forward_before(steps.fill(project(x, kernel, bias)), recurrent, h, steps, keep)
 
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
             sums = kept[0] if kept else run(True)[2]
-            d_z, d_h = _gru.backward_before(sums, outputs, h, recurrent, steps, d_out, d_h)
-            x_, d_z, outputs_, sums = _real(steps, x, d_z, outputs, sums)
+            d_z, d_h = _gru.backward_before(sums, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
+            d_z, sums, earlier = steps.cut(d_z), steps.cut(sums), before(steps.cut(outputs), h, steps)
             units = h.shape[-1]
-            earlier = before(outputs_, h, steps)
             reset = tf.sigmoid(sums[..., units : 2 * units]) * earlier
             d_recurrent = tf.concat([outer(earlier, d_z[..., : 2 * units]), outer(reset, d_z[..., 2 * units :])], -1)
-            return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_recurrent, column_sums(d_z), d_h
+            return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_recurrent, column_sums(d_z), d_h
 
-        return (outputs, last), gradient
+        return (steps.cut(outputs), last), gradient
 
     return op(x, *weights)
 
@@ -131,16 +130,16 @@ def simple_rnn(
     def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
         @_with_gradient
         def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
-            z = project(x, kernel, bias)
+            z = steps.fill(project(x, kernel, bias))
             outputs, last = _simple_rnn.forward(z, recurrent, h, steps, rectified)
 
             def gradient(d_out: Any, d_h: Any) -> Any:
-                d_z, d_h = _simple_rnn.backward(outputs, recurrent, steps, d_out, d_h, rectified)
-                x_, d_z, outputs_ = _real(steps, x, d_z, outputs)
-                d_u = outer(before(outputs_, h, steps), d_z)
-                return _like(x, project(d_z, tf.transpose(kernel))), outer(x_, d_z), d_u, column_sums(d_z), d_h
+                d_z, d_h = _simple_rnn.backward(outputs, recurrent, steps, steps.fill(d_out), d_h, rectified)
+                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps)
+                d_u = outer(earlier, d_z)
+                return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_u, column_sums(d_z), d_h
 
-            return (outputs, last), gradient
+            return (steps.cut(outputs), last), gradient
 
         return op(x, *weights, *states)
 
@@ -150,20 +149,19 @@ def simple_rnn(
 def _streamed(one: Callable[..., Any], x: Any, states: Sequence[Any], mask: Any, reverse: bool) -> Result:
     """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
     steps, rows = x.shape[0], x.shape[1]
-    length = steps if steps is not None else tf.shape(x)[0]
-    if steps is None:
-        missing = -length % QUANTUM
-        x = tf.pad(x, [[0, missing], [0, 0], [0, 0]])
-        mask = None if mask is None else tf.pad(mask, [[0, missing], [0, 0], [0, 0]])
-    count = streams(rows)
+    given, count = tf.shape(x)[1], streams(rows)
+    if rows is None:
+        missing = -given % rows_of_streams()
+        x, mask, states = pad(x, 1, missing), pad(mask, 1, missing), [pad(state, 0, missing) for state in states]
+    whole = Steps(steps if steps is not None else tf.shape(x)[0], reverse)
+    masks = _split(whole.fill(mask), count, 1) if mask is not None else [None] * count
     parts = zip(
-        _split(x, count, 1), zip(*[_split(state, count, 0) for state in states], strict=True),
-        _split(mask, count, 1) if mask is not None else [None] * count, strict=True,
-    )  # fmt: skip
-    found = [one(part, own, Steps(length, reverse, real)) for part, own, real in parts]
+        _split(x, count, 1), zip(*[_split(state, count, 0) for state in states], strict=True), masks, strict=True
+    )
+    found = [one(part, own, whole._replace(mask=real)) for part, own, real in parts]
     outputs, *last = [_joined([item[k] for item in found], 0 if k else 1) for k in range(len(found[0]))]
-    if steps is None:
-        outputs = outputs[:length]
+    if rows is None:
+        outputs, last = outputs[:, :given], [state[:given] for state in last]
     outputs = tf.ensure_shape(outputs, (steps, rows, states[0].shape[-1]))
     return outputs, [tf.ensure_shape(state, (rows, state.shape[-1])) for state in last]
 
@@ -174,14 +172,3 @@ def _split(x: Any, count: int, axis: int) -> list[Any]:
 
 def _joined(parts: list[Any], axis: int) -> Any:
     return parts[0] if len(parts) == 1 else tf.concat(parts, axis)
-
-
-def _real(steps: Steps, *sequences: Any) -> list[Any]:
-    """Returns the steps that were run: what stands after them in a padded array is no gradient."""
-    return list(sequences) if isinstance(steps.length, int) else [sequence[: steps.length] for sequence in sequences]
-
-
-def _like(x: Any, gradient: Any) -> Any:
-    """Returns the gradient of x with zeros for its padded steps."""
-    missing = tf.shape(x)[0] - tf.shape(gradient)[0]
-    return gradient if x.shape[0] is not None else tf.pad(gradient, [[0, missing], [0, 0], [0, 0]])

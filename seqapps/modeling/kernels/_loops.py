@@ -1,20 +1,19 @@
 """What the recurrences share: loops that XLA compiles well, products over all time steps, and streams.
 
-Tensors are time-major, `[T, B, D]`. A loop runs `length` steps of arrays that hold at least as many: XLA compiles a
-function anew for every shape, and not for every length.
+Tensors are time-major, `[T, B, D]`. XLA compiles a function anew for every shape, but not for every number of steps
+that a loop runs: where it differs from batch to batch, the arrays are somewhat longer than the loop.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-QUANTUM = 16
-"""Arrays whose number of steps differs from batch to batch are padded to a multiple of it before XLA sees them."""
-
+_QUANTUM = 16
 _ROWS_PER_STREAM = 8
 
 
@@ -27,7 +26,7 @@ class Steps(NamedTuple):
     """Which steps a loop runs, and in which order.
 
     Args:
-        length: how many, `<int32>[]` or a number; the arrays may hold more.
+        length: how many, `<int32>[]` or, where it is known when the graph is built, a number.
         reverse: the last one first.
         mask: `<bool>[T, B, 1]`, False where the states pass through a step unchanged; None where nowhere.
     """
@@ -35,6 +34,21 @@ class Steps(NamedTuple):
     length: Any
     reverse: bool
     mask: Any = None
+
+    def fill(self, x: Any) -> Any:
+        """Returns x `[T, ...]` with steps of zeros after it, so that there are few different shapes to compile.
+
+        A multiple of 16 steps, and no more than a quarter of them added where there are many. None stays None.
+        """
+        if isinstance(self.length, int) or x is None:
+            return x
+        octave = tf.cast(tf.math.log(tf.cast(self.length, tf.float64) + 0.5) / math.log(2.0), tf.int32)
+        quantum = tf.maximum(_QUANTUM, tf.bitwise.left_shift(1, tf.maximum(octave - 2, 0)))
+        return pad(x, 0, -self.length % quantum)
+
+    def cut(self, x: Any) -> Any:
+        """Returns x without what `fill` added."""
+        return x if isinstance(self.length, int) else x[: self.length]
 
     def place(self, n: Any) -> Any:
         """Returns the place in time of the n-th step that the loop runs."""
@@ -101,11 +115,29 @@ def column_sums(a: Any) -> Any:
     return tf.matmul(tf.ones((1, tf.shape(flat)[0]), a.dtype), flat)[0]
 
 
+def pad(x: Any, axis: int, count: Any) -> Any:
+    """Returns x with so many zeros after it on an axis. None stays None."""
+    if x is None:
+        return None
+    longer = tf.pad(x, [[0, count if place == axis else 0] for place in range(x.shape.rank)])
+    return tf.ensure_shape(longer, [None if place == axis else size for place, size in enumerate(x.shape)])
+
+
 def streams(rows: int | None) -> int:
-    """Returns into how many independent loops a batch is split; the executor runs them on as many cores."""
+    """Returns into how many independent loops a batch is split; the executor runs them on as many cores.
+
+    Args:
+        rows: of the batch; None where it is known later, and is made a multiple of `rows_of_streams()`.
+    """
+    cores = len(os.sched_getaffinity(0))
     if rows is None:
-        return 1
-    count = max(1, min(len(os.sched_getaffinity(0)), rows // _ROWS_PER_STREAM))
+        return cores
+    count = max(1, min(cores, rows // _ROWS_PER_STREAM))
     while rows % count:
         count -= 1
     return count
+
+
+def rows_of_streams() -> int:
+    """Returns what the number of rows is made a multiple of, where it differs from batch to batch."""
+    return _ROWS_PER_STREAM * len(os.sched_getaffinity(0))
