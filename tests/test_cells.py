@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras_tuner import HyperParameters
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.applications import load_config
-from seqapps.architectures import (
-    classifier,
-    conditional,
-    encoder_decoder,
-    forecast_decoder,
-    forecaster,
-    stacked,
-    tagger,
-    two_sided,
-)
-from seqapps.architectures._forecast import Sizes
+from seqapps.architectures import classifier, stacked
 from seqapps.architectures._stack import StackConfig, recurrent_stack
 from seqapps.config import TrainingConfig
 from seqapps.modeling.cells import Cell, CellOptions
@@ -36,7 +23,6 @@ from seqapps.modeling.recurrent import recurrent_layer, state_sizes, unrolled, z
 from seqapps.modeling.skips import LayerSkip
 from seqapps.modeling.steps import TrainingStep
 from seqapps.modeling.word_dropout import VocabularyDropout
-from tuning import spaces
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "gru, reset before": {"cell": "gru", "reset": "before"},
@@ -68,7 +54,7 @@ every_option = pytest.mark.parametrize("option", OPTIONS)
 def language_model(option: str) -> keras.Model:
     keras.utils.set_random_seed(3)
     config = stacked.Config(**SMALL, **OPTIONS[option])
-    return stacked.build(config, vocabulary_size=11, carry=True)
+    return stacked.build(config, vocabulary_size=11, carry=True, use_cudnn=False)
 
 
 def forward(model: keras.Model, tokens: Any, states: Any = None) -> Any:
@@ -124,11 +110,11 @@ def test_saved_weights_give_the_same_outputs_in_a_new_model(option: str, tmp_pat
     model.save_weights(tmp_path / "model.weights.h5")
     language_model.cache_clear()
     config = stacked.Config(**SMALL, **OPTIONS[option])
-    again = stacked.build(config, vocabulary_size=11, carry=True, use_cudnn=False)
+    again = stacked.build(config, vocabulary_size=11, carry=True)
     again.load_weights(tmp_path / "model.weights.h5")
     first, second = forward(model, TOKENS), forward(again, TOKENS)
     for name in first:
-        assert_array_equal(first[name], second[name])
+        assert_allclose(second[name], first[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "sum", "average", "product"])
@@ -137,7 +123,7 @@ def test_padding_and_company_change_nothing_of_a_masked_stack(option: str) -> No
     given = OPTIONS.get(option, {"merge": option})
     config = StackConfig(architecture="stack", **{"units": (4,), **given})
     x, mask = keras.Input((None, 3)), keras.Input((None,), dtype="bool")
-    outputs, states = recurrent_stack(config, x, mask)
+    outputs, states = recurrent_stack(config, x, mask, use_cudnn=False)
     assert outputs.shape[-1] == config.outputs
     model = keras.Model([x, mask], [outputs, states])
     values = np.random.default_rng(1).standard_normal((2, 4, 3)).astype("f4")
@@ -337,120 +323,3 @@ def test_recurrent_dropout_says_what_it_costs() -> None:
     config = stacked.Config(units=(4,), embedding=3, recurrent_dropout=0.25)
     with pytest.warns(UserWarning, match=r"`model.recurrent_dropout` = 0.25 leaves the fast path of layer lstm_0"):
         stacked.build(config, vocabulary_size=11, carry=True)
-
-
-# ---- in every architecture, and in the tuner's space
-
-INSIDE: dict[str, Any] = {"cell": "gru", "skip_steps": 2, "transition_depth": 1, "layer_norm": "cell"}
-AROUND: dict[str, Any] = {"layer_skip": "highway", "layer_norm": "output", "input_layers": [5]}
-IDS = np.array([[4, 5, 6, 7, 4, 0], [5, 6, 7, 0, 0, 0]], np.int32)
-MORE = np.pad(IDS, ((0, 0), (0, 2)))
-WINDOW = Sizes(history=5, features=2, horizon=3, targets=1)
-
-
-def classifier_of(**fields: Any) -> Any:
-    config = classifier.Config(**{**SMALL, **fields})
-    return classifier.build(config, vocabulary_size=9, classes=3), {"tokens": IDS}, {"tokens": MORE}
-
-
-def tagger_of(**fields: Any) -> Any:
-    config = tagger.Config(**{**SMALL, "characters": "lstm", "character_units": 3, "shapes": 0, **fields})
-    model = tagger.build(config, sizes=(9, 9, 0), allowed=np.ones((4, 4), bool))
-    characters = np.repeat(IDS[:, :, None], 3, axis=2)
-    wider = np.pad(characters, ((0, 0), (0, 2), (0, 1)))
-    return model, {"words": IDS, "characters": characters}, {"words": MORE, "characters": wider}
-
-
-def two_sided_of(**fields: Any) -> Any:
-    config = two_sided.Config(**{**SMALL, "hidden": 4, "output_layers": [5], **fields})
-    return two_sided.build(config, vocabulary_size=9, blank=8), {"tokens": IDS}, {"tokens": MORE}
-
-
-def conditional_of(**fields: Any) -> Any:
-    config = conditional.Config(**{**SMALL, "condition": 3, "output_layers": [5], **fields})
-    label = np.array([0, 1])
-    model = conditional.build(config, vocabulary_size=9, labels=2, features=0)
-    return model, {"tokens": IDS, "label": label}, {"tokens": MORE, "label": label}
-
-
-def encoder_decoder_of(**fields: Any) -> Any:
-    config = encoder_decoder.Config(**{**SMALL, "attention": "general", **fields})
-    model = encoder_decoder.build(config, source_size=9, target_size=9)
-    return model, {"source": IDS, "target": IDS}, {"source": MORE, "target": MORE}
-
-
-def forecaster_of(**fields: Any) -> Any:
-    config = forecaster.Config(**{"units": (4,), "bidirectional": True, "merge": "average", **fields})
-    return forecaster.build(config, sizes=WINDOW), {"history": X[:, :5, :2]}, None
-
-
-def forecast_decoder_of(**fields: Any) -> Any:
-    config = forecast_decoder.Config(**{"units": (4, 3), "bidirectional": True, **fields})
-    return forecast_decoder.build(config, sizes=WINDOW), {"history": X[:, :5, :2]}, None
-
-
-@pytest.mark.parametrize(
-    ("make", "fields"),
-    [
-        (classifier_of, {**INSIDE, "merge": "product"}),
-        (classifier_of, {"pooling": "last", "skip_steps": 2}),
-        (tagger_of, {**INSIDE, **AROUND, "layer_norm": "cell", "merge": "sum"}),
-        (two_sided_of, {**INSIDE, "layer_skip": "residual"}),
-        (conditional_of, {**AROUND, "skip_steps": 2}),
-        (encoder_decoder_of, {**INSIDE, "layer_skip": "highway"}),
-        (encoder_decoder_of, {**INSIDE, "input_feeding": True}),
-        (encoder_decoder_of, {**AROUND, "attention": "none"}),
-        (forecaster_of, {**AROUND, "skip_steps": 2, "output_layers": [4]}),
-        (forecast_decoder_of, {"cell": "lstm", "skip_steps": 2, "transition_depth": 1}),
-    ],
-)
-def test_architectures_keep_the_laws_with_them(make: Any, fields: dict[str, Any]) -> None:
-    keras.utils.set_random_seed(3)
-    model, x, longer = make(**fields)
-    with tf.GradientTape() as tape:
-        outputs = model(x, training=False)
-        loss = tf.add_n([tf.reduce_sum(value[..., :1] ** 2) for value in outputs.values()])
-    found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    paths = [variable.path for variable in model.trainable_variables]
-    assert [path for path, gradient in zip(paths, found, strict=True) if gradient is None] == []
-    if longer is not None:
-        for name, value in model(longer, training=False).items():
-            steps = slice(None, outputs[name].shape[1])
-            real = (IDS > 0)[:, :, None] if value.shape.ndims == 3 else 1.0
-            assert_allclose(value[:, steps] * real, outputs[name] * real, atol=1e-5)
-
-
-def test_the_two_halves_of_a_conditional_model_write_what_the_whole_scores() -> None:
-    fields = {**SMALL, **AROUND, "skip_steps": 2, "condition": 3, "output_layers": [5], "every_step": True}
-    config = conditional.Config(**fields)
-    model = conditional.build(config, vocabulary_size=9, labels=2, features=0)
-    begin, step = conditional.decoder_of(model, config)
-    label = np.array([0, 1])
-    whole = model({"tokens": IDS, "label": label})["logits"]
-    states = begin({"label": label})
-    for t in range(3):
-        with unrolled(step):
-            outputs = step({"tokens": tf.constant(IDS[:, t : t + 1]), **states})
-        states = {name: outputs[name] for name in states}
-        assert_allclose(outputs["logits"][:, 0], whole[:, t], atol=1e-5)
-
-
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*/*.toml"))
-
-
-@pytest.mark.parametrize(
-    "file", {file.parent.name: file for file in CONFIGS}.values(), ids=lambda file: file.parent.name
-)
-def test_every_value_of_the_space_is_a_configuration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEQAPPS_DATA", "/data")
-    config = load_config(file, [])
-    assert isinstance(config.model, StackConfig)
-    declare, first = spaces.load("recurrence"), HyperParameters()
-    names = set(declare(first, config))
-    assert {"model.cell", "model.leak", "model.transition_depth", "model.skip_steps", "model.layer_norm"} <= names
-    for seed in range(8):
-        drawn = HyperParameters()
-        drawn.values = {each.name: each.random_sample(seed) for each in first.space}
-        overrides = declare(drawn, config)
-        assert set(overrides) == names
-        load_config(file, [f"{key}={json.dumps(value)}" for key, value in overrides.items()])

@@ -21,7 +21,7 @@ from seqapps.architectures import stacked
 from seqapps.config import RunConfig, ScheduleConfig, TrainingConfig
 from seqapps.data.documents import DocumentBatches
 from seqapps.data.streams import StreamBatches
-from seqapps.errors import RunError
+from seqapps.errors import ConfigError, RunError
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity
@@ -87,6 +87,11 @@ def test_the_automatic_threshold_is_the_percentile_of_the_norms_so_far() -> None
     # The ring holds the last four: 10, 4, 6, 2.
     assert float(take(tf.constant(10.0))) == pytest.approx(3.5)
     assert float(take(tf.constant(10.0))) == pytest.approx(np.percentile([10.0, 10.0, 6.0, 2.0], 25.0))
+
+
+def test_a_percentile_is_for_automatic_clipping_alone() -> None:
+    with pytest.raises(ConfigError, match="`clip_percentile` is for clip"):
+        config(clip_percentile=20.0)
 
 
 def test_a_training_under_automatic_clipping_tells_its_threshold(tmp_path: Path) -> None:

@@ -36,5 +36,6 @@ class LabelCode(keras.layers.Layer):  # type: ignore[misc]
 
 def beside_every_step(x: Any, code: Any) -> Any:
     """Returns a sequence with a vector beside each of its steps: `[B, T, D], [B, C] -> [B, T, D + C]`."""
-    repeated = code[:, None, :] + keras.ops.zeros_like(x[:, :, :1])
+    # A product: Keras takes the sum of [1, 1, C] and [1, C, 1] for that of a tensor and a bias.
+    repeated = code[:, None, :] * keras.ops.ones_like(x[:, :, :1])
     return keras.ops.concatenate([x, repeated], axis=-1)
