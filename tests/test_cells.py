@@ -307,6 +307,7 @@ def test_vocabulary_dropout_drops_a_unit_wherever_it_stands() -> None:
         ({"cell": "simple_rnn", "learn_leak": True}, "`model.learn_leak` begins at `model.leak`, which is 0"),
         ({"transition_skip": True}, "`model.transition_skip` goes past the layers of `model.transition_depth`"),
         ({"skip_steps": 1}, "`model.skip_steps` = 1 is what every recurrent layer has"),
+        ({"weight_drop": 0.2, "layer_norm": "cell"}, "`model.weight_drop` is for cells without"),
         ({"recurrent_dropout": 0.2, "skip_steps": 2}, "`model.recurrent_dropout` is for cells without"),
         ({"bidirectional": False, "merge": "sum"}, "`model.merge` is for `model.bidirectional` = true"),
         ({"pooling": "last", "layer_skip": "residual"}, "`model.layer_skip` changes outputs, and `model.pooling`"),

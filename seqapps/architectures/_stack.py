@@ -34,6 +34,8 @@ class StackConfig(ModelConfig):
         input_dropout, output_dropout: instead of `dropout` before the first layer, and after the last; none takes it.
         recurrent_dropout: share of the state dropped at every step, the same units at all of them (Gal & Ghahramani
             2016). It leaves the fast path: every step is run by itself.
+        weight_drop: share of the recurrent matrix that is zero for one batch of training (DropConnect; Merity et al.
+            2017). It costs next to nothing.
         reset: of a GRU: the reset gate acts `after` the product with the recurrent matrix (the form of cuDNN) or
             `before` it (Cho et al. 2014).
         leak: of `simple_rnn`: share l of the state that stays, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units (Jaeger
@@ -66,6 +68,7 @@ class StackConfig(ModelConfig):
     input_dropout: float | None = Field(None, ge=0.0, lt=1.0)
     output_dropout: float | None = Field(None, ge=0.0, lt=1.0)
     recurrent_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    weight_drop: float = Field(0.0, ge=0.0, lt=1.0)
     reset: Literal["after", "before"] = "after"
     leak: float = Field(0.0, ge=0.0, lt=1.0)
     learn_leak: bool = False
@@ -104,11 +107,12 @@ class StackConfig(ModelConfig):
             raise ValueError("`model.transition_skip` goes past the layers of `model.transition_depth`, which is 0")
         if self.skip_steps == 1:
             raise ValueError("`model.skip_steps` = 1 is what every recurrent layer has. Received: 1. Allowed: 0, 2, ..")
-        if self.recurrent_dropout and not self.cell_options.plain:
-            raise ValueError(
-                "`model.recurrent_dropout` is for cells without `leak`, `transition_depth`, `skip_steps` and "
-                f'`layer_norm` = "cell". Received: {self.recurrent_dropout:g}. Remedy: `dropout`'
-            )
+        for name in ("recurrent_dropout", "weight_drop"):
+            if getattr(self, name) and not self.cell_options.plain:
+                raise ValueError(
+                    f"`model.{name}` is for cells without `leak`, `transition_depth`, `skip_steps` and `layer_norm` = "
+                    f'"cell". Received: {getattr(self, name):g}. Remedy: `dropout`'
+                )
         return self
 
     @property
@@ -254,6 +258,7 @@ class _Layers:
                 use_cudnn=self._use_cudnn,
                 options=config.cell_options,
                 recurrent_dropout=config.recurrent_dropout,
+                weight_drop=config.weight_drop,
             )
 
         if not config.bidirectional:

@@ -22,6 +22,9 @@ FEED = "state_feed"
 """The decoder's state under input feeding: the hidden vector of the step before."""
 
 
+PENALTIES = ("activation_penalty", "temporal_penalty")
+
+
 class Config(StackConfig):
     """The `model` section of an encoder-decoder. `units`, `bidirectional` and `merge` are the encoder's.
 
@@ -64,7 +67,7 @@ class Config(StackConfig):
     @property
     def encoder(self) -> StackConfig:
         """The encoder's layers."""
-        without = {name: 0.0 for name in ("activation_penalty", "temporal_penalty")}
+        without = dict.fromkeys(PENALTIES, 0.0)
         if self.attention == "none":
             return self._side(**without, layer_skip="none", layer_norm=self._norm_inside)
         return self._side(**without)
@@ -97,7 +100,7 @@ class Config(StackConfig):
         if self.attention == "none":
             self.refuse(["merge"], "joins the encoder's outputs, and without attention its states alone are used")
         if self.input_feeding:
-            names = ("layer_skip", "input_layers", "recurrent_dropout", "activation_penalty", "temporal_penalty")
+            names = ("layer_skip", "input_layers", "recurrent_dropout", "weight_drop", *PENALTIES)
             self.refuse(names, "is not for `model.input_feeding`, whose decoder runs its cells one after the other")
             if self.layer_norm == "output":
                 raise ValueError('`model.layer_norm` = "output" is not for `model.input_feeding`. Allowed: none, cell')

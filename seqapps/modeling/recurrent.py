@@ -29,6 +29,7 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
     use_cudnn: bool | Literal["auto"] = "auto",
     options: CellOptions = PLAIN,
     recurrent_dropout: float = 0.0,
+    weight_drop: float = 0.0,
 ) -> Any:
     """Returns a recurrent layer that gives its sequence `<float32>[B, T, D]` and its last states `<float32>[B, D]`.
 
@@ -39,6 +40,7 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
         use_cudnn: False makes a layer that runs on any machine, with the same weights.
         options: what the cell is made of; with a part that Keras' own cells lack, it runs step by step.
         recurrent_dropout: share of the state dropped at every step, one mask for all of them; step by step, too.
+        weight_drop: share of the recurrent matrix that is zero for one batch of training.
     """
     given: dict[str, Any] = {"return_sequences": True, "return_state": True, "name": name}
     if not options.plain:
@@ -47,7 +49,7 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
     given["use_cudnn"] = use_cudnn
     if cell == "gru":
         given["reset_after"] = options.reset == "after"
-    return layer(units, recurrent_dropout=recurrent_dropout, **given)
+    return layer(units, recurrent_dropout=recurrent_dropout, weight_drop=weight_drop, **given)
 
 
 def state_inputs(cell: str, units: int, layer: int, options: CellOptions = PLAIN) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def _between(hp: Any, model: StackConfig) -> dict[str, Any]:
         "layer_norm": ["none", "output", "cell"],
         "layer_skip": ["none", "residual", "highway"],
         "merge": ["concat", "sum", "average", "product"],
+        "weight_drop": [0.0, 0.2, 0.5],
         "activation_penalty": [0.0, 1.0, 2.0],
         "temporal_penalty": [0.0, 1.0, 2.0],
     }
