@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -10,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-# A server that has TensorFlow imported and nothing run yet gives every process in a moment.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["seqapps.training"])
+from warm import PROCESSES
 
 CASES = {
     "stream, dropout, plateau, clip auto": {"batching": "stream", "schedule": {"name": "plateau"}, "clip": "auto"},

@@ -19,8 +19,9 @@ ROOT = Path(__file__).parent.parent
 
 _HEAVY = ("tensorflow", "keras.src.saving", "mlflow", "mlflow.pyfunc", "apache_beam", "pydantic", "rich.progress")
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(list(_HEAVY))
+PROCESSES = multiprocessing.get_context("forkserver")
+"""There is one such server for all tests of a process: what it has imported is decided here."""
+PROCESSES.set_forkserver_preload(list(_HEAVY))
 
 
 class Warm:
@@ -30,7 +31,7 @@ class Warm:
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
         arguments = (module, words, str(cwd), dict(os.environ if environment is None else environment), self._files)
-        self._process = _processes.Process(target=_run, args=arguments)
+        self._process = PROCESSES.Process(target=_run, args=arguments)
         self._process.start()
 
     def poll(self) -> int | None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import keras
 
-
 _GPU = "there is a GPU"
 
 

@@ -24,6 +24,7 @@ PLAIN: dict[str, Any] = {
     "leak": 0.0,
     "learn_leak": False,
     "recurrent_dropout": 0.0,
+    "weight_drop": 0.0,
     "transition_depth": 0,
     "transition_skip": False,
     "skip_steps": 0,
@@ -77,7 +78,6 @@ def _between(hp: Any, model: StackConfig) -> dict[str, Any]:
         "layer_norm": ["none", "output", "cell"],
         "layer_skip": ["none", "residual", "highway"],
         "merge": ["concat", "sum", "average", "product"],
-        "weight_drop": [0.0, 0.2, 0.5],
         "activation_penalty": [0.0, 1.0, 2.0],
         "temporal_penalty": [0.0, 1.0, 2.0],
     }
