@@ -157,9 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from seqapps.commands._stack import quiet
+    from seqapps.commands._stack import keep_compiled, quiet
+    from seqapps.workspace import Workspace
 
     quiet(arguments.debug)
+    dry = getattr(arguments, "dry_run", False)
+    keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)
 
     console = Console(stderr=True, quiet=arguments.quiet, soft_wrap=True)
     code: int = load(arguments.verb).run(arguments, console)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from seqapps.commands._stack import keep_compiled
+
 # XLA compiles a recurrence for every shape that a test brings: half the time without optimisation.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+keep_compiled(Path(__file__).parent.parent / ".pytest_cache")
 
 _FIRST = ("test_journey", "test_tuning_kill", "test_contracts", "test_prepare_kill", "test_serving", "test_promotion")
 

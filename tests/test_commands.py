@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from seqapps import __main__ as door
 from seqapps.commands import doctor
+from seqapps.commands._stack import keep_compiled
 from seqapps.errors import RunError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -245,3 +247,19 @@ def test_list_of_fields_is_up_to_date() -> None:
 def test_rollback_wants_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["rollback", "model"]) == 2
     assert "--reason" in capsys.readouterr().err
+
+
+def test_what_xla_compiles_is_kept_by_processor_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_XLA_FLAGS", raising=False)
+    keep_compiled(tmp_path / "with space")
+    assert "TF_XLA_FLAGS" not in os.environ
+    keep_compiled(tmp_path)
+    first = os.environ["TF_XLA_FLAGS"]
+    assert re.fullmatch(rf"--tf_xla_persistent_cache_directory={re.escape(str(tmp_path))}/xla-[0-9a-f]{{12}}", first)
+    keep_compiled(tmp_path / "other")  # what is set stays
+    assert os.environ["TF_XLA_FLAGS"] == first
+    monkeypatch.setenv("XLA_FLAGS", "--other")
+    monkeypatch.delenv("TF_XLA_FLAGS")
+    keep_compiled(tmp_path)
+    assert os.environ["TF_XLA_FLAGS"] != first
+    assert list(tmp_path.iterdir()) == []

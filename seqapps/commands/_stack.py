@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import platform
 import sys
 import tempfile
 import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
@@ -22,6 +26,26 @@ def quiet(debug: bool) -> None:
     warnings.filterwarnings("ignore", module="mlflow|keras_tuner|apache_beam")
     # Beam logs the traceback of what it then raises; we print the cause once.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+
+
+def keep_compiled(cache: Path) -> None:
+    """Has XLA keep what it compiles below a folder: the next process reads it in a fraction of the time.
+
+    What is kept is code for this processor: the folder's name tells processors, flags and versions of TensorFlow apart.
+    It can be deleted at any time. Nothing is changed where the user has set `TF_XLA_FLAGS`, whose words are divided by
+    spaces, nor where the folder's path has one.
+    """
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else [platform.processor()]
+    kinds = sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))} or set(lines))
+    try:
+        tensorflow = version("tensorflow")
+    except PackageNotFoundError:
+        return
+    told = "\n".join([tensorflow, os.environ.get("XLA_FLAGS", ""), *kinds])
+    folder = str(cache.resolve() / f"xla-{hashlib.sha256(told.encode()).hexdigest()[:12]}")
+    if len(folder.split()) == 1:
+        os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={folder}")
 
 
 def import_tensorflow() -> None:
