@@ -17,6 +17,7 @@ import tensorflow as tf
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 from tiny import WORDS, make_prepared
+from warm import answer_alone
 
 from seqapps import serving
 from seqapps.answering import batch_seed
@@ -61,6 +62,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def exported(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
     target = tmp_path_factory.mktemp("exports") / "tiny" / "1"
     return serving.export(*trained, target, console=CONSOLE)
+
+
+@pytest.fixture
+def warm_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Golden calls are answered in a process that is forked, not started: `exported` is checked in a real one."""
+    monkeypatch.setattr(exporting, "_alone", answer_alone)
 
 
 def test_the_fresh_process_answers_what_the_trained_model_answers(exported: serving.ExportReport) -> None:
@@ -188,6 +195,7 @@ def subwords(tokenizer: Tokenizer) -> Tokenizer:
     return learn_tokenizer(counts, TokenizerConfig(unit="subword", lowercase=True), 60, 1)
 
 
+@pytest.mark.usefixtures("warm_check")
 @pytest.mark.parametrize("change", [folded, subwords])
 def test_a_graph_with_tensorflow_text_says_so(change: Callable[[Tokenizer], Tokenizer], tmp_path: Path) -> None:
     folders = train(tmp_path, seed=2, change=change)
@@ -232,11 +240,13 @@ def test_a_loaded_model_has_its_own_precision_and_an_exported_one_float32(
     assert policies[1:] == [{"float32"}, {"float32"}]
 
 
+@pytest.mark.usefixtures("warm_check")
 def test_an_exported_model_has_the_name_that_it_is_given(trained: tuple[Path, Path], tmp_path: Path) -> None:
     folder = serving.export(*trained, tmp_path / "1", name="another", console=CONSOLE).folder
     assert serving.read_record(folder)["name"] == "another"
 
 
+@pytest.mark.usefixtures("warm_check")
 def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Path) -> None:
     folder = tmp_path / "tampered"
     shutil.copytree(exported.folder, folder)
@@ -247,6 +257,7 @@ def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Pat
     assert seen.where == "score[0].total" and seen.largest_difference > 1e-3
 
 
+@pytest.mark.usefixtures("warm_check")
 def test_export_refuses_other_weights_and_leaves_nothing(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
