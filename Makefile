@@ -42,7 +42,7 @@ imports: $(READY) ## an import only goes down
 dockerfile: $(READY) ## lint the Dockerfile with hadolint
 	$(BIN)/hadolint Dockerfile
 
-bench: $(READY) ## the short form of every file of benchmarks/ (under 10 minutes on two idle cores)
+bench: $(READY) ## the short form of every file of benchmarks/
 	@for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 lock: $(READY) ## requirements.lock from setup.cfg, for every supported Python

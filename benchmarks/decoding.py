@@ -1,6 +1,6 @@
 """Decoding: exported SavedModels through seqapps.serving, and the same loops in PyTorch, in turn.
 
-    python benchmarks/decoding.py                            the short form, about two minutes
+    python benchmarks/decoding.py                            the short form
     python benchmarks/decoding.py --full --json FILE --markdown docs/benchmarks.md --torch-python PATH
 
 Units a second of greedy search, sampling and beam search at batch 1 and 32, and the latency of one warm `complete`

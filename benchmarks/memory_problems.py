@@ -1,7 +1,7 @@
 """Which cell keeps something over how many steps: the adding problem and the copy problem.
 
     python benchmarks/memory_problems.py                      the short form: length 50, 1,000 steps at most
-    python benchmarks/memory_problems.py --full               lengths 50, 100, 200, up to 10,000 steps (about an hour)
+    python benchmarks/memory_problems.py --full               lengths 50, 100, 200, up to 10,000 steps (long)
     python benchmarks/memory_problems.py --lengths 20 --problems adding --cells lstm gru
 
 Adding: each of T steps gives a number from [0, 1) and a mark; two steps are marked, one in each half. The answer after

@@ -16,7 +16,6 @@ import tensorflow as tf
 from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop
 
 GATES = 4
-STATES = 2
 
 
 def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -> Any:
