@@ -36,23 +36,32 @@ from seqapps.training import configure, train
 # ---- the loss
 
 
-def test_cross_entropy_and_its_gradient_equal_those_of_keras() -> None:
+@pytest.mark.parametrize("classes", [40, 1_203], ids=["few", "many: compiled"])
+def test_cross_entropy_and_its_gradient_equal_those_of_keras(classes: int) -> None:
     generator = np.random.default_rng(1)
-    logits = tf.constant(generator.normal(size=(3, 5, 40)) * 6.0, tf.float32)
-    targets = tf.constant(generator.integers(0, 40, (3, 5)), tf.int32)
+    logits = tf.constant(generator.normal(size=(3, 5, classes)) * 6.0, tf.float32)
+    targets = tf.constant(generator.integers(0, classes, (3, 5)), tf.int32)
     weights = tf.constant(generator.integers(0, 2, (3, 5)), tf.float32)
+    # Szegedy et al. 2016, section 7: the target's one-hot row, mixed with a row of 1 / V.
+    spread = 0.9 * tf.one_hot(targets, classes) + 0.1 / classes
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        ours = cross_entropy(logits, targets)
-        theirs = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-        means = [tf.reduce_sum(losses * weights) / tf.reduce_sum(weights) for losses in (ours, theirs)]
-    np.testing.assert_allclose(ours, theirs, atol=2e-6)
-    np.testing.assert_allclose(tape.gradient(means[0], logits), tape.gradient(means[1], logits), atol=1e-6)
+        ours = [cross_entropy(logits, targets), cross_entropy(logits, targets, smoothing=0.1)]
+        theirs = [
+            keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True),
+            keras.losses.categorical_crossentropy(spread, logits, from_logits=True),
+        ]
+        means = [tf.reduce_sum(losses * weights) / tf.reduce_sum(weights) for losses in (*ours, *theirs)]
+    slopes = [tape.gradient(mean, logits) for mean in means]
+    for case in range(2):
+        np.testing.assert_allclose(ours[case], theirs[case], rtol=1e-6, atol=2e-6)
+        np.testing.assert_allclose(slopes[case], slopes[2 + case], atol=1e-6)
 
 
-def test_cross_entropy_is_finite_where_a_probability_underflows() -> None:
-    logits = tf.constant([[0.0, 2000.0], [-2000.0, 0.0]])
-    assert cross_entropy(logits, tf.constant([0, 1])).numpy().tolist() == [2000.0, 0.0]
+@pytest.mark.parametrize("classes", [2, 1_000])
+def test_cross_entropy_is_finite_where_a_probability_underflows(classes: int) -> None:
+    logits = tf.constant(np.pad([[0.0, 2000.0], [-2000.0, 0.0]], ((0, 0), (0, classes - 2)), constant_values=-4000.0))
+    assert cross_entropy(tf.cast(logits, tf.float32), tf.constant([0, 1])).numpy().tolist() == [2000.0, 0.0]
     assert perplexity(1000.0) == math.inf
 
 

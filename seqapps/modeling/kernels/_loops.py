@@ -54,6 +54,10 @@ class Steps(NamedTuple):
         """Returns the place in time of the n-th step that the loop runs."""
         return self.length - 1 - n if self.reverse else n
 
+    def first(self, x: Any) -> Any:
+        """Returns the step of x that the loop begins with. Indexing by a tensor, XLA would compile every length anew."""
+        return tf.gather(x, self.place(0))
+
     def following(self, n: Any) -> Any:
         """Returns the place of the step after the n-th; of the last one, its own."""
         return self.place(tf.minimum(n + 1, self.length - 1))

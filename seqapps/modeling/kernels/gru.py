@@ -56,9 +56,9 @@ def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep
         ]
 
     if not keep:
-        _, _, h, outputs = loop(steps.length, light, [x[steps.place(0)], h, array(empty(x, units))])
+        _, _, h, outputs = loop(steps.length, light, [steps.first(x), h, array(empty(x, units))])
         return outputs.stack(), h
-    start = [x[steps.place(0)], h, projected, array(empty(x, units)), array(empty(x, units))]
+    start = [steps.first(x), h, projected, array(empty(x, units)), array(empty(x, units))]
     _, _, h, kept, outputs, products = loop(steps.length, keeping, start)
     return outputs.stack(), h, kept.stack(), products.stack()
 
@@ -93,7 +93,7 @@ def _backward_after(
             d_h = d_h + past
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_h)), d_h, filled]
 
-    _, _, _, d_h, filled = loop(steps.length, body, [gates[run.place(0)], carried[run.place(0)], d_h, array(gates)])
+    _, _, _, d_h, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, array(gates)])
     return filled.stack(), d_h
 
 
@@ -123,9 +123,9 @@ def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) ->
         return [n + 1, kept.read(steps.following(n)), h, kept, outputs.write(steps.place(n), h)]
 
     if not keep:
-        _, _, h, outputs = loop(steps.length, light, [x[steps.place(0)], h, array(empty(x, units))])
+        _, _, h, outputs = loop(steps.length, light, [steps.first(x), h, array(empty(x, units))])
         return outputs.stack(), h
-    _, _, h, kept, outputs = loop(steps.length, keeping, [x[steps.place(0)], h, projected, array(empty(x, units))])
+    _, _, h, kept, outputs = loop(steps.length, keeping, [steps.first(x), h, projected, array(empty(x, units))])
     return outputs.stack(), h, kept.stack()
 
 
@@ -159,7 +159,7 @@ def _backward_before(sums: Any, outputs: Any, h: Any, recurrent: Any, steps: Ste
             d_h = d_h + past
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_h)), d_h, filled]
 
-    _, _, _, d_h, filled = loop(steps.length, body, [gates[run.place(0)], carried[run.place(0)], d_h, array(gates)])
+    _, _, _, d_h, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, array(gates)])
     return filled.stack(), d_h
 
 

@@ -50,7 +50,7 @@ def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -
             cells.write(steps.place(n), c),
         ]
 
-    first = z[steps.place(0)]
+    first = steps.first(z)
     if not keep:
         _, _, h, c, outputs = loop(steps.length, light, [first, h, c, array(empty(z, units))])
         return outputs.stack(), h, c
@@ -93,7 +93,7 @@ def _backward(z: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: A
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_c)), d_h, d_c, filled]
 
     _, _, _, d_h, d_c, filled = loop(
-        steps.length, body, [gates[run.place(0)], carried[run.place(0)], d_h, d_c, array(gates)]
+        steps.length, body, [run.first(gates), run.first(carried), d_h, d_c, array(gates)]
     )
     return filled.stack(), d_h, d_c
 

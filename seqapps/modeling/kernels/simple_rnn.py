@@ -26,7 +26,7 @@ def _forward(x: Any, recurrent: Any, h: Any, steps: Steps, rectified: bool) -> A
         following = after(steps.following(n), h_t)
         return [n + 1, projected.read(following), h_t, outputs.write(steps.place(n), h_t)]
 
-    _, _, h, outputs = loop(steps.length, body, [x[steps.place(0)], h, array(empty(x, recurrent.shape[0]))])
+    _, _, h, outputs = loop(steps.length, body, [steps.first(x), h, array(empty(x, recurrent.shape[0]))])
     return outputs.stack(), h
 
 
@@ -53,7 +53,7 @@ def _backward(outputs: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, 
         following = after(run.following(n), d_h)
         return [n + 1, carried_steps.read(following), d_h, filled]
 
-    _, _, d_h, filled = loop(steps.length, body, [carried[run.place(0)], d_h, array(tf.zeros_like(outputs))])
+    _, _, d_h, filled = loop(steps.length, body, [run.first(carried), d_h, array(tf.zeros_like(outputs))])
     return filled.stack(), d_h
 
 
