@@ -20,7 +20,7 @@ import tensorflow as tf
 from seqapps.modeling.kernels import gru as _gru
 from seqapps.modeling.kernels import lstm as _lstm
 from seqapps.modeling.kernels import simple_rnn as _simple_rnn
-from seqapps.modeling.kernels._loops import Steps, before, column_sums, outer, pad, project, rows_of_streams, streams
+from seqapps.modeling.kernels._loops import Steps, before, column_sums, missing_rows, outer, pad, project, streams
 
 Result = tuple[Any, list[Any]]
 
@@ -151,7 +151,7 @@ def _streamed(one: Callable[..., Any], x: Any, states: Sequence[Any], mask: Any,
     steps, rows = x.shape[0], x.shape[1]
     given, count = tf.shape(x)[1], streams(rows)
     if rows is None:
-        missing = -given % rows_of_streams()
+        missing = missing_rows(given)
         x, mask, states = pad(x, 1, missing), pad(mask, 1, missing), [pad(state, 0, missing) for state in states]
     whole = Steps(steps if steps is not None else tf.shape(x)[0], reverse)
     masks = _split(whole.fill(mask), count, 1) if mask is not None else [None] * count

@@ -13,13 +13,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-_QUANTUM = 16
+_SHORTEST = 4
+_UNDIVIDED = 128
 _ROWS_PER_STREAM = 8
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function compiled by XLA: once for all layers that call it with the same shapes."""
-    return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
 class Steps(NamedTuple):
@@ -27,24 +23,27 @@ class Steps(NamedTuple):
 
     Args:
         length: how many, `<int32>[]` or, where it is known when the graph is built, a number.
-        reverse: the last one first.
+        reverse: the last one first; `<bool>[]` in what is compiled, so that both directions are the same code.
         mask: `<bool>[T, B, 1]`, False where the states pass through a step unchanged; None where nowhere.
     """
 
     length: Any
-    reverse: bool
+    reverse: Any
     mask: Any = None
 
     def fill(self, x: Any) -> Any:
         """Returns x `[T, ...]` with steps of zeros after it, so that there are few different shapes to compile.
 
-        A multiple of 16 steps, and no more than a quarter of them added where there are many. None stays None.
+        16, 32, 64 or 128 steps in all, and above it 1.5 or 2 times a power of two. None stays None.
         """
         if isinstance(self.length, int) or x is None:
             return x
-        octave = tf.cast(tf.math.log(tf.cast(self.length, tf.float64) + 0.5) / math.log(2.0), tf.int32)
-        quantum = tf.maximum(_QUANTUM, tf.bitwise.left_shift(1, tf.maximum(octave - 2, 0)))
-        return pad(x, 0, -self.length % quantum)
+        length = tf.cast(tf.maximum(self.length, 1), tf.float64)
+        octave = tf.cast(tf.math.ceil(tf.math.log(length - 0.5) / math.log(2.0)), tf.int32)
+        whole = tf.bitwise.left_shift(1, tf.maximum(octave, _SHORTEST))
+        shorter = whole - whole // 4
+        wanted = tf.where((whole > _UNDIVIDED) & (self.length <= shorter), shorter, whole)
+        return pad(x, 0, wanted - self.length)
 
     def cut(self, x: Any) -> Any:
         """Returns x without what `fill` added."""
@@ -52,10 +51,10 @@ class Steps(NamedTuple):
 
     def place(self, n: Any) -> Any:
         """Returns the place in time of the n-th step that the loop runs."""
-        return self.length - 1 - n if self.reverse else n
+        return self._by_direction(self.length - 1 - n, n)
 
     def first(self, x: Any) -> Any:
-        """Returns the step of x that the loop begins with. Indexing by a tensor, XLA would compile every length anew."""
+        """Returns the step of x that the loop begins with. For x[tensor] XLA would compile every length anew."""
         return tf.gather(x, self.place(0))
 
     def following(self, n: Any) -> Any:
@@ -64,7 +63,26 @@ class Steps(NamedTuple):
 
     def back(self) -> Steps:
         """Returns the same steps in the other order."""
-        return self._replace(reverse=not self.reverse)
+        return self._replace(reverse=self._by_direction(False, True))
+
+    def told(self) -> Steps:
+        """Returns the same steps, whose direction a graph is told when it runs."""
+        return self._replace(reverse=tf.constant(self.reverse))
+
+    def _by_direction(self, back: Any, forth: Any) -> Any:
+        if isinstance(self.reverse, bool):
+            return back if self.reverse else forth
+        return tf.where(self.reverse, back, forth)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function compiled by XLA: once for all layers that call it with the same shapes, in any direction."""
+    graph = tf.function(function, jit_compile=True, autograph=False)
+
+    def call(*arguments: Any) -> Any:
+        return graph(*[given.told() if isinstance(given, Steps) else given for given in arguments])
+
+    return call
 
 
 def loop(length: Any, body: Callable[..., Any], state: Sequence[Any]) -> Any:
@@ -91,13 +109,15 @@ def empty(like: Any, units: int) -> Any:
 
 def before(h: Any, first: Any, steps: Steps) -> Any:
     """Returns the state before each step: `h` moved by one step, `first` before the first one."""
-    if not steps.reverse:
+    if isinstance(steps.reverse, bool) and not steps.reverse:
         return tf.concat([first[None], h[:-1]], 0)
     moved = tf.concat([h[1:], first[None]], 0)
-    if isinstance(steps.length, int):
+    if not isinstance(steps.reverse, bool):
+        moved = tf.where(steps.reverse, moved, tf.concat([first[None], h[:-1]], 0))
+    elif isinstance(steps.length, int):
         return moved
-    last = tf.reshape(tf.range(tf.shape(h)[0]) == steps.length - 1, (-1, 1, 1))
-    return tf.where(last, first[None], moved)
+    begins = tf.reshape(tf.range(tf.shape(h)[0]) == steps.place(0), (-1, 1, 1))
+    return tf.where(begins, first[None], moved)
 
 
 def project(x: Any, kernel: Any, bias: Any = None) -> Any:
@@ -131,7 +151,7 @@ def streams(rows: int | None) -> int:
     """Returns into how many independent loops a batch is split; the executor runs them on as many cores.
 
     Args:
-        rows: of the batch; None where it is known later, and is made a multiple of `rows_of_streams()`.
+        rows: of the batch; None where it is known later, and `missing_rows` are added.
     """
     cores = len(os.sched_getaffinity(0))
     if rows is None:
@@ -142,6 +162,12 @@ def streams(rows: int | None) -> int:
     return count
 
 
-def rows_of_streams() -> int:
-    """Returns what the number of rows is made a multiple of, where it differs from batch to batch."""
-    return _ROWS_PER_STREAM * len(os.sched_getaffinity(0))
+def missing_rows(rows: Any) -> Any:
+    """Returns how many rows a batch lacks, `<int32>[]`, where their number differs from batch to batch.
+
+    They are made a multiple of 8 for each core, and of a sixteenth of a power of two where they are many: the padding
+    stays below an eighth, and there are few different shapes to compile.
+    """
+    octave = tf.cast(tf.math.log(tf.cast(rows, tf.float64) + 0.5) / math.log(2.0), tf.int32)
+    finest = _ROWS_PER_STREAM * len(os.sched_getaffinity(0))
+    return -rows % (finest * tf.maximum(1, tf.bitwise.left_shift(1, tf.maximum(octave - 3, 0)) // finest))

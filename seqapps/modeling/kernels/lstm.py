@@ -92,9 +92,7 @@ def _backward(z: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: A
             d_h, d_c = d_h + past_h, d_c + past_c
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_c)), d_h, d_c, filled]
 
-    _, _, _, d_h, d_c, filled = loop(
-        steps.length, body, [run.first(gates), run.first(carried), d_h, d_c, array(gates)]
-    )
+    _, _, _, d_h, d_c, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, d_c, array(gates)])
     return filled.stack(), d_h, d_c
 
 
