@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.applications import Resources
+    from seqapps.contract import Resources
     from seqapps.data import Batches
     from seqapps.manifest import Manifest
 
