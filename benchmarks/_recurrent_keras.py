@@ -61,7 +61,7 @@ class _Steps:
             ]
         )
         self._model = self._build()
-        _place(self._model, self._load)
+        place(self._model, self._load)
         self._states = self._zero_states()
         if not self._training:
             self._call = self._make_call(self._model)
@@ -176,7 +176,7 @@ class Stock(_Steps):
         self._xla = xla
 
     def _build(self) -> Any:
-        return _encoder_decoder(self._load) if self._load.kind == "encoder_decoder" else _stack(self._load)
+        return _encoder_decoder(self._load) if self._load.kind == "encoder_decoder" else stack(self._load)
 
     def _make_call(self, model: Any, *, xla: bool = False) -> Callable[..., Any]:
         return super()._make_call(model, xla=self._xla)
@@ -210,8 +210,13 @@ class Stock(_Steps):
         return float(result)
 
 
-def _stack(load: Workload) -> Any:
-    """Embedding, recurrent layers, head on every step or on the last output; masked where lengths vary."""
+def stack(load: Workload, library: Any = None) -> Any:
+    """Embedding, recurrent layers, head on every step or on the last output; masked where lengths vary.
+
+    Args:
+        load: sizes.
+        library: has the classes LSTM and GRU; None takes keras.layers.
+    """
     import keras
 
     name, masked = ("words" if load.kind == "tagger" else "tokens"), load.bidirectional
@@ -221,22 +226,23 @@ def _stack(load: Workload) -> Any:
     for index in range(load.layers):
         label = f"{load.cell}_{index}"
         if load.bidirectional:
-            layer = _layer(load, label, return_sequences=load.kind == "tagger")
+            layer = _layer(load, label, library, return_sequences=load.kind == "tagger")
             x = keras.layers.Bidirectional(layer, name=f"bi_{label}")(x)
         else:
             names = [f"state_{index}_{state}" for state in ("h", "c")[: load.states]]
             states = {state: keras.Input((load.units,), name=state) for state in names}
-            layer = _layer(load, label, return_sequences=True, return_state=True)
+            layer = _layer(load, label, library, return_sequences=True, return_state=True)
             x, *last = layer(x, initial_state=list(states.values()))
             inputs |= states
             outputs |= dict(zip(names, last, strict=True))
     return keras.Model(inputs, {"logits": keras.layers.Dense(load.classes, name="logits")(x), **outputs})
 
 
-def _layer(load: Workload, name: str, **options: Any) -> Any:
+def _layer(load: Workload, name: str, library: Any = None, **options: Any) -> Any:
     import keras
 
-    return {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[load.cell](load.units, name=name, **options)
+    library = library or keras.layers
+    return {"lstm": library.LSTM, "gru": library.GRU}[load.cell](load.units, name=name, **options)
 
 
 def _encoder_decoder(load: Workload) -> Any:
@@ -262,7 +268,7 @@ def _encoder_decoder(load: Workload) -> Any:
     return keras.Model(sides, {"logits": keras.layers.Dense(load.classes, name="logits")(vector)})
 
 
-def _place(model: Any, load: Workload) -> None:
+def place(model: Any, load: Workload) -> None:
     """Gives every layer that has weights those of the workload."""
     layers = {layer.name: layer for layer in model._flatten_layers()}
     for name, weights in first_weights(load).items():

@@ -36,6 +36,8 @@ def main(workload: str, mode: str, variant: str) -> None:
 class Torch:
     """Steps of one workload."""
 
+    device = "cpu"
+
     def __init__(self, load: Workload, *, training: bool, compiled: bool) -> None:
         torch.set_num_threads(THREADS)
         torch.manual_seed(0)
@@ -44,8 +46,8 @@ class Torch:
 
     def first(self) -> float:
         found = batches(self._load)
-        self._batches = [_tensors(batch) for batch in found]
-        self._model = models()[self._load.kind](self._load)
+        self._batches = [_on(self.device, _tensors(batch)) for batch in found]
+        self._model = models()[self._load.kind](self._load).to(self.device)
         self._model.train(self._training)
         self._optimizer = torch.optim.Adam(self._model.parameters(), 1e-3, eps=1e-7, fused=True)
         self._call = torch.compile(self._model) if self._compiled else self._model
@@ -112,6 +114,11 @@ def _tensors(batch: Batch) -> Any:
     if y.ndim == 1:
         return packed, y
     return packed, pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False).data
+
+
+def _on(device: str, x: Any) -> Any:
+    # A packed sequence is a tuple, too.
+    return tuple(_on(device, part) for part in x) if type(x) is tuple else x.to(device)
 
 
 def _recurrent(load: Workload, inputs: int, layers: int, names: list[str]) -> Any:

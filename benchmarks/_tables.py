@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import shutil
 import statistics
 import subprocess
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ def _machine() -> str:
 
 def _commit() -> str:
     folder = Path(__file__).parent
+
+    if shutil.which("git") is None:
+        return "unknown"
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False).stdout.strip()

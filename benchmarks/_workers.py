@@ -37,6 +37,10 @@ class Engine(Protocol):
         """Returns floating-point operations a second of a large matrix product."""
         ...
 
+    def device_use(self) -> dict[str, Any]:
+        """Returns the `device` that it computes on, in words, and its peak `megabytes` there."""
+        ...
+
 
 class Missing(Exception):
     """A variant cannot run here; the message says why."""
@@ -65,7 +69,7 @@ def serve(make: Callable[[], Engine]) -> None:
     try:
         began = time.perf_counter()
         engine = make()
-        imported, megabytes = time.perf_counter() - began, _peak_megabytes()
+        imported, megabytes = time.perf_counter() - began, peak_megabytes()
         began = time.perf_counter()
         figure = engine.first()
         seconds = time.perf_counter() - began
@@ -78,7 +82,9 @@ def serve(make: Callable[[], Engine]) -> None:
         if command["do"] == "rate":
             answer(rate=engine.product_rate())
         elif command["do"] == "use":
-            answer(megabytes=_peak_megabytes(), processor=time.process_time())
+            answer(megabytes=peak_megabytes(), processor=time.process_time())
+        elif command["do"] == "device":
+            answer(**engine.device_use())
         elif command["do"] == "run":
             job = command.get("job", "")
             engine.run(command["warm"], job)
@@ -98,7 +104,7 @@ def _each(engine: Engine, steps: int, job: str) -> list[float]:
     return seconds
 
 
-def _peak_megabytes() -> float:
+def peak_megabytes() -> float:
     """The largest resident size of this process since it began (`VmHWM`, not that of the process that started it)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

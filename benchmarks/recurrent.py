@@ -49,11 +49,13 @@ class Plan:
         rounds: turns of each variant.
         seconds: of a turn, about.
         torch_python: the interpreter that has PyTorch.
+        steps: batches of a turn, about, instead of `seconds`.
     """
 
     rounds: int
     seconds: float
     torch_python: str
+    steps: int | None = None
 
 
 def main() -> None:
@@ -71,9 +73,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="figures; groups of a file that is there are replaced or kept")
     parser.add_argument("--markdown", type=Path, help="the table is written into this file, from all groups of --json")
     arguments = parser.parse_args()
-    workloads = _chosen(arguments.workloads, WORKLOADS if arguments.full else SHORT, tuple(WORKLOADS))
-    variants = _chosen(arguments.variants, VARIANTS if arguments.full else ("ours", "keras", "torch"), VARIANTS)
-    modes = _chosen(arguments.modes, MODES, MODES)
+    workloads = chosen(arguments.workloads, WORKLOADS if arguments.full else SHORT, tuple(WORKLOADS))
+    variants = chosen(arguments.variants, VARIANTS if arguments.full else ("ours", "keras", "torch"), VARIANTS)
+    modes = chosen(arguments.modes, MODES, MODES)
     plan = Plan(arguments.rounds, arguments.seconds or (1.0 if arguments.full else 0.3), arguments.torch_python)
     groups: dict[str, Any] = {}
     if arguments.json and arguments.json.exists():
@@ -89,7 +91,8 @@ def main() -> None:
         write_section(arguments.markdown, "recurrent", markdown(groups))
 
 
-def _chosen(words: str | None, default: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+def chosen(words: str | None, default: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of a comma-separated list, or the default; ends with what is allowed where one is not."""
     names = tuple(words.split(",")) if words else tuple(default)
     for name in names:
         if name not in allowed:
@@ -113,10 +116,10 @@ def measure(workload: str, mode: str, variants: tuple[str, ...], plan: Plan) -> 
         except Missing as reason:
             figures[variant] = {"missing": str(reason)}
     try:
-        _agree({variant: worker.started["figure"] for variant, worker in workers.items()}, f"{workload} {mode}")
+        agree({variant: worker.started["figure"] for variant, worker in workers.items()}, f"{workload} {mode}")
         rates = [worker.ask("rate")["rate"] for worker in workers.values()]
         load_of_others = OtherLoad(workers.values())
-        times = _rounds(workers, load, plan)
+        times = rounds_of(workers, load, plan)
         other_cores = load_of_others.cores()
         rates += [worker.ask("rate")["rate"] for worker in workers.values()]
         for variant, worker in workers.items():
@@ -144,21 +147,22 @@ def measure(workload: str, mode: str, variants: tuple[str, ...], plan: Plan) -> 
     }
 
 
-def _agree(figures: dict[str, float], where: str) -> None:
+def agree(figures: dict[str, float], where: str, tolerance: float = 1e-4) -> None:
     """Raises SystemExit when the variants do not compute the same."""
     values = list(figures.values())
-    if values and not all(math.isclose(value, values[0], rel_tol=1e-4) for value in values):
+    if values and not all(math.isclose(value, values[0], rel_tol=tolerance) for value in values):
         raise SystemExit(f"{where}: the variants differ before the first step. Received: {figures}")
 
 
-def _rounds(workers: dict[str, Worker], load: Workload, plan: Plan) -> dict[str, list[float]]:
+def rounds_of(workers: dict[str, Worker], load: Workload, plan: Plan) -> dict[str, list[float]]:
     """Returns seconds of a step, by variant and round."""
     steps = {}
     for variant, worker in workers.items():
         # Every shape of a batch has been seen once before anything is timed.
         worker.ask("run", warm=load.cycle, steps=load.cycle)
         once = worker.ask("run", warm=0, steps=load.cycle)["seconds"]
-        steps[variant] = load.cycle * max(1, round(plan.seconds / once))
+        cycles = plan.steps / load.cycle if plan.steps else plan.seconds / once
+        steps[variant] = load.cycle * max(1, round(cycles))
     times: dict[str, list[float]] = {variant: [] for variant in workers}
     for _ in range(plan.rounds):
         for variant, worker in workers.items():

@@ -233,6 +233,9 @@ class TrainingConfig(Section):
             rows; Zaremba et al. 2014). The reported loss is always per token.
         early_stopping: epochs without improvement before training stops; 0 never stops early.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        distribution: `none`, or `mirrored`: all GPUs of the machine share every batch (each takes as many of its rows,
+            and holds a copy of the model); the same loss and the same step as on one, but for rounding and what dropout
+            draws. `batch_size` and `token_budget` stay those of the whole batch.
         deterministic: the same final weights twice, and after a kill; slower on a GPU.
         checkpoint_minutes: time between two checkpoints inside an epoch; every epoch's end is one as well.
         checkpoint_steps: steps between two checkpoints, when above 0 (instead of the time).
@@ -256,6 +259,7 @@ class TrainingConfig(Section):
     reduction: Literal["token", "sequence"] = "token"
     early_stopping: int = Field(3, ge=0)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    distribution: Literal["none", "mirrored"] = "none"
     deterministic: bool = False
     checkpoint_minutes: float = Field(2.0, gt=0.0)
     checkpoint_steps: int = Field(0, ge=0)

@@ -96,6 +96,7 @@ class TrainingPlan:
         note: what was found in the folder, for people; empty for a fresh start.
         padding: share of an epoch's positions that are padding.
         recurrence: how each recurrent layer goes through time on this machine; empty when there is none.
+        devices: which devices share every batch; empty without a distribution.
     """
 
     epochs: int
@@ -110,6 +111,7 @@ class TrainingPlan:
     note: str = ""
     padding: float = 0.0
     recurrence: str = ""
+    devices: str = ""
 
 
 @dataclass(frozen=True)

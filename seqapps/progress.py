@@ -47,6 +47,8 @@ class TrainingDisplay:
         )
         if plan.recurrence:
             self._console.print(escape(plan.recurrence))
+        if plan.devices:
+            self._console.print(escape(plan.devices))
         self._line(_HEADER.format(plan.objective, self._width))
         for log in plan.past:
             self._row(log)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
 from seqapps.modeling.optimizers import AveragedDescent, make_optimizer, no_longer_better
 from seqapps.modeling.recurrent import paths, zero_states
+from seqapps.modeling.replicas import replicas_of
 from seqapps.modeling.schedules import Schedule
 from seqapps.modeling.spectra import recurrent_radii
 from seqapps.modeling.steps import Sums, TrainingStep, ValidationStep
 
 __all__ = [
     "PERPLEXITY", "Closable", "EpochLog", "History", "Listener", "Objective", "StepLog", "TrainingPlan", "configure",
-    "train",
+    "scope", "train",
 ]  # fmt: skip
 
 Sample = Callable[[int], str]
@@ -53,6 +54,11 @@ def configure(config: RunConfig) -> None:
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.training.precision)
+
+
+def scope(config: RunConfig) -> AbstractContextManager[Any]:
+    """Where the model is built, after `configure`: with `training.distribution`, every device gets a copy of it."""
+    return replicas_of(config.training.distribution).scope()
 
 
 def train(  # noqa: PLR0913
@@ -75,7 +81,7 @@ def train(  # noqa: PLR0913
     again after the end, it puts the best weights into the model and returns at once.
 
     Args:
-        model: inputs as in x, and carried states; built after `configure`.
+        model: inputs as in x, and carried states; built after `configure`, in `scope`.
         train, validation: batches of the two splits.
         config: `training` and `seed` are used.
         folder: for the checkpoint and what is written; made when missing.
@@ -88,6 +94,7 @@ def train(  # noqa: PLR0913
 
     Raises:
         RunError: gradients were not finite many times in a row, or no epoch gave a finite objective.
+        UsageError: `training.distribution` cannot take the model.
     """
     task = _Task(model, train, validation, config, folder, epochs or config.training.epochs, identity, objective, judge)
     try:
@@ -115,6 +122,8 @@ class _Task:
     def fingerprint(self) -> str:
         """Returns the fingerprint of everything that decides what a step computes."""
         settings = self.config.training
+        # Rounding, and what dropout draws, depend on how many devices there are.
+        devices = replicas_of(settings.distribution).count if settings.deterministic else 1
         return digest_of(
             {
                 "identity": self.identity,
@@ -123,6 +132,7 @@ class _Task:
                 # A cosine reaches zero at the last epoch; under the other schedules more epochs only go on.
                 "epochs": self.epochs if settings.schedule.name == "cosine" else 0,
                 "seed": self.config.seed,
+                **({"devices": devices} if devices > 1 else {}),
                 "batches": [self.train.steps, self.train.tokens],
                 "variables": [[variable.path, list(variable.shape)] for variable in self.model.trainable_variables],
             }
@@ -137,10 +147,15 @@ class _Run:
         self.model, self.batches, self.validation, self.objective = model, train, validation, objective
         self.settings, self.folder, self.epochs = task.config.training, task.folder, task.epochs
         self.identity = task.fingerprint()
-        self.optimizer = make_optimizer(self.settings, model.trainable_variables)
-        self.mover = TrainingStep(model, self.optimizer, objective, self.settings, train.dataset(0).element_spec)
+        self.replicas = replicas_of(self.settings.distribution)
+        self.replicas.prepare(model)
+        with self.replicas.scope():
+            self.optimizer = make_optimizer(self.settings, model.trainable_variables)
+        self.mover = TrainingStep(
+            model, self.optimizer, objective, self.settings, train.dataset(0).element_spec, replicas=self.replicas
+        )
         self.judged = task.judge
-        self.judge = ValidationStep(model, objective, validation.dataset(0).element_spec)
+        self.judge = ValidationStep(model, objective, validation.dataset(0).element_spec, replicas=self.replicas)
         self.schedule = Schedule(self.settings.schedule, self.settings.learning_rate, self.epochs * train.steps)
         self.zeros = zero_states(model, train.batch_size)
         self.states = self.zeros
@@ -282,6 +297,7 @@ class _Run:
         values = [*checkpoint.group("model"), *checkpoint.group("optimizer"), *checkpoint.group("sums")]
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        self.replicas.prepare(self.model)
         self.states = {
             name: tf.constant(value) for name, value in zip(self.zeros, checkpoint.group("state"), strict=True)
         }
@@ -308,6 +324,7 @@ class _Run:
             note=note,
             padding=self.batches.padding,
             recurrence=paths(self.model),
+            devices=self.replicas.line if self.settings.distribution == "mirrored" else "",
         )
 
     def _step_log(self, recent: Sums) -> StepLog:

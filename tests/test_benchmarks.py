@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -146,3 +147,32 @@ def test_a_worker_answers_and_stands_still_between_its_turns(tmp_path: Path) -> 
 def test_a_worker_says_why_it_cannot_run(tmp_path: Path) -> None:
     with pytest.raises(workers.Missing, match="no engine"):
         toy(tmp_path, "missing")
+
+
+@pytest.mark.parametrize(("name", "training"), [("G1", True), ("G5", False)])
+def test_the_benchmark_of_a_gpu_begins_as_that_of_a_cpu(name: str, training: bool) -> None:
+    load = module("gpu").sized(name, 3, 4)
+    load = dataclasses.replace(load, vocabulary=30, classes=5, embedding=4, steps=6)
+    engine = module("_gpu_keras").Keras(load, training=training)
+    expected = module("_recurrent_keras").Stock(load, training=training, xla=False).first()
+    assert engine.first() == pytest.approx(expected, rel=1e-5)
+    engine.run(1)
+    assert engine.device_use()["megabytes"] > 1.0
+
+
+def test_the_table_of_a_gpu() -> None:
+    gpu, place = module("gpu"), {"machine": "m", "date": "d", "commit": "c", "device": "H", "title": "t", "tokens": 8.0}
+    figures = {"seconds": [2.0, 2.0, 4.0], "first_seconds": 1.5, "megabytes": 7.0}
+    variants = {"keras": figures, "torch": {**figures, "seconds": [4.0, 2.0, 4.0]}}
+    group = {**place, "workload": "G1", "mode": "training", "backend": "jax", "variants": variants}
+    missing = {**group, "mode": "inference", "variants": {**variants, "torch": {"missing": "no torch"}}}
+    assert gpu.markdown({"a": missing, "b": group}).splitlines()[2:] == [
+        "- H, m; d; commit c: G1 training (jax), G1 inference (jax): t.",
+        "",
+        "| workload | | variant | tokens/s | x PyTorch | peak MB | first step s |",
+        "|---|---|---|---|---|---|---|",
+        "| G1 | training | keras (jax) | 4 | 1.00 (1.00-1.50) | 7 | 1.5 |",
+        "| G1 | training | torch | 2 |  | 7 | 1.5 |",
+        "| G1 | inference | keras (jax) | 4 |  | 7 | 1.5 |",
+        "| G1 | inference | torch | no torch |  |  |  |",
+    ]

@@ -107,7 +107,8 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     gc.collect()
     training.configure(config)
     application = application_of(config)
-    model = application.build(manifest)
+    with training.scope(config):
+        model = application.build(manifest)
     application.initialise(model, load_resources(prepared / "vocabularies", manifest))
     batches = application.batches(prepared, manifest, "train")
     audit(model, batches, precision=config.training.precision)

@@ -91,7 +91,8 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
 
     run_id = _open_run(journey, prepared, folder)
     try:
-        model = application.build(manifest)
+        with training.scope(config):
+            model = application.build(manifest)
         application.initialise(model, resources)
         batches = application.batches(prepared, manifest, "train")
         found = audit(model, batches, precision=config.training.precision)

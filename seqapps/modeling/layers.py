@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 _GPU = "there is a GPU"
+_BACKEND = "the Keras backend is"
 
 
 class _Recurrent:
@@ -55,16 +56,19 @@ class _Recurrent:
     def obstacle(self) -> str:
         """Returns why the layer cannot run the CPU kernels; empty when it can."""
         layer: Any = self
+        if keras.backend.backend() != "tensorflow":
+            return f"{_BACKEND} {keras.backend.backend()}"
+        # What keeps it from the kernels of a GPU as well comes first.
         reasons = (
-            (keras.backend.backend() != "tensorflow", f"the Keras backend is {keras.backend.backend()}"),
             (layer.use_cudnn is False, "use_cudnn is False"),
             (layer.unroll, "unroll is True"),
             (not layer.cell.use_bias, "use_bias is False"),
             (layer.cell.recurrent_dropout, "recurrent_dropout draws another mask for every step"),
-            (layer.compute_dtype != "float32", f"the layer computes in {layer.compute_dtype}"),
         )
         found = next((reason for holds, reason in reasons if holds), "") or self._activations()
-        return found or (_GPU if _gpus() else "")
+        if found or _gpus():
+            return found or _GPU
+        return "" if layer.compute_dtype == "float32" else f"the layer computes in {layer.compute_dtype}"
 
     def _activations(self) -> str:
         cell: Any = self.cell  # type: ignore[attr-defined]
@@ -126,13 +130,19 @@ def path(layer: Any) -> str:
     obstacle = layer.obstacle()
     if not obstacle:
         return "compiled for this CPU"
-    if obstacle != _GPU:
-        return f"step by step, Keras' loop: {obstacle}"
+    if obstacle.startswith(_BACKEND):
+        return f"Keras' own layer: {obstacle}"
+    if obstacle == _GPU:
+        obstacle = _not_cudnn(layer)
+    return f"step by step, Keras' loop: {obstacle}" if obstacle else "cuDNN"
+
+
+def _not_cudnn(layer: Any) -> str:
+    """Returns why a layer, which nothing else keeps from it, does not take cuDNN on a GPU; empty when it does."""
     if isinstance(layer, keras.layers.SimpleRNN):
-        return "step by step, Keras' loop: cuDNN is taken for LSTM and GRU alone"
-    if isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after:
-        return "step by step, Keras' loop: cuDNN resets after the product alone"
-    return "cuDNN"
+        return "cuDNN is taken for LSTM and GRU alone"
+    before = isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after
+    return "cuDNN resets after the product alone" if before else ""
 
 
 @functools.cache

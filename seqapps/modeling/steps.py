@@ -15,6 +15,7 @@ from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import Objective
 from seqapps.modeling.optimizers import Clipping, Optimizer, clipping
 from seqapps.modeling.recurrent import state_sizes, zero_states
+from seqapps.modeling.replicas import ONE, Replicas
 from seqapps.modeling.spectra import layer_of
 
 # A float16 gradient below 6e-8 is lost: losses are multiplied by a power of two that grows until something overflows.
@@ -90,11 +91,20 @@ class TrainingStep:
         objective: what is minimised.
         config: clipping, reduction and precision.
         signature: `element_spec` of the batches.
+        replicas: the devices that share a batch; model and optimizer were made in their scope.
     """
 
-    def __init__(
-        self, model: keras.Model, optimizer: Optimizer, objective: Objective, config: TrainingConfig, signature: Any
+    def __init__(  # noqa: PLR0913 - what a step is made of
+        self,
+        model: keras.Model,
+        optimizer: Optimizer,
+        objective: Objective,
+        config: TrainingConfig,
+        signature: Any,
+        *,
+        replicas: Replicas = ONE,
     ) -> None:
+        self._replicas = replicas
         self._model, self._optimizer, self._objective, self._config = model, optimizer, objective, config
         self._sums = tf.Variable(tf.zeros(6, tf.float64), trainable=False)
         self._norm_max = tf.Variable(0.0, trainable=False)
@@ -143,29 +153,41 @@ class TrainingStep:
         self._layer_norms.assign(tf.zeros_like(self._layer_norms))
 
     def _step(self, x: Any, y: Any, weights: Any, states: Any, rate: Any) -> Any:
+        run, divisor = self._replicas.run, self._divisor(weights)
+        parts = self._replicas.split((x, y, weights, states))
+        totals, gradients, after = zip(*run(self._gradients, [(*part, divisor) for part in parts]), strict=True)
+        total = tf.add_n(totals)
+        # Every device has the same gradients by now: the first one's decide for all.
+        found = clipping(gradients[0], self._config.clip, self._threshold, self._scale)
+        finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
+        run(self._move, [(own, found.factors, finite, rate) for own in gradients])
+        self._count(finite, total, tf.reduce_sum(weights), found)
+        if self._scaled:
+            self._rescale(finite)
+        good, rows = tf.math.is_finite(total), tf.shape(weights)[0]
+        last = {name: self._replicas.joined([own[name] for own in after], rows) for name in states}
+        return {name: tf.where(good, state, tf.zeros_like(state)) for name, state in last.items()}
+
+    def _gradients(self, x: Any, y: Any, weights: Any, states: Any, divisor: Any) -> Any:
+        """Returns a device's share of the loss, the gradients of the whole batch, and the states after its rows."""
         variables = [variable.value for variable in self._model.trainable_variables]
         with tf.GradientTape() as tape:
             outputs = self._model({**x, **states}, training=True)
             losses = self._objective.training_loss or self._objective.loss
             total = tf.reduce_sum(losses(outputs, y) * weights)
             added = tf.add_n([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
-            loss = (total / self._divisor(weights) + added) * self._scale
+            loss = (total / divisor + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # The optimizers' kernels are dense: an embedding's gradient is summed into its matrix here.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        found = clipping(gradients, self._config.clip, self._threshold, self._scale)
-        finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
+        gradients = self._replicas.sums([tf.convert_to_tensor(gradient) for gradient in gradients])
+        return total, gradients, {name: outputs[name] for name in states}
 
+    def _move(self, gradients: Any, factors: Any, finite: Any, rate: Any) -> Any:
         def move() -> Any:
-            self._optimizer.apply(gradients, found.factors, rate)
+            self._optimizer.apply(gradients, factors, rate)
             return tf.constant(True)
 
-        tf.cond(finite, move, lambda: tf.constant(False))
-        self._count(finite, total, tf.reduce_sum(weights), found)
-        if self._scaled:
-            self._rescale(finite)
-        good = tf.math.is_finite(total)
-        return {name: tf.where(good, outputs[name], tf.zeros_like(outputs[name])) for name in states}
+        return tf.cond(finite, move, lambda: tf.constant(False))
 
     def _divisor(self, weights: Any) -> Any:
         """Positions (`token`) or rows (`sequence`) of the batch that count; never below one."""
@@ -196,10 +218,10 @@ class TrainingStep:
 
 
 class ValidationStep:
-    """Adds up the loss of a model on batches, without moving it."""
+    """Adds up the loss of a model on batches, without moving it. Arguments as those of `TrainingStep`."""
 
-    def __init__(self, model: keras.Model, objective: Objective, signature: Any) -> None:
-        self._model, self._objective = model, objective
+    def __init__(self, model: keras.Model, objective: Objective, signature: Any, *, replicas: Replicas = ONE) -> None:
+        self._model, self._objective, self._replicas = model, objective, replicas
         self._sums = tf.Variable(tf.zeros(2, tf.float64), trainable=False)
         states = state_signature(model, signature)
         self._graph = tf.function(self._step, input_signature=(*signature, states), autograph=False)
@@ -216,10 +238,17 @@ class ValidationStep:
         return float(loss / np.maximum(tokens, 1e-300))
 
     def _step(self, x: Any, y: Any, weights: Any, states: Any) -> Any:
+        found = self._replicas.run(self._losses, self._replicas.split((x, y, weights, states)))
+        self._sums.assign_add(tf.add_n([sums for sums, _ in found]))
+        rows = tf.shape(weights)[0]
+        return {name: self._replicas.joined([after[name] for _, after in found], rows) for name in states}
+
+    def _losses(self, x: Any, y: Any, weights: Any, states: Any) -> Any:
+        """Returns the sums of the losses and of the weights, `<float64>[2]`, and the states after the rows."""
         outputs = self._model({**x, **states}, training=False)
         losses = tf.cast(self._objective.loss(outputs, y) * weights, tf.float64)
-        self._sums.assign_add(tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(weights, tf.float64))]))
-        return {name: outputs[name] for name in states}
+        sums = tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(weights, tf.float64))])
+        return sums, {name: outputs[name] for name in states}
 
 
 def state_signature(model: keras.Model, signature: Any) -> dict[str, Any]:
