@@ -108,7 +108,6 @@ def test_every_weight_has_a_gradient(option: str) -> None:
 def test_saved_weights_give_the_same_outputs_in_a_new_model(option: str, tmp_path: Path) -> None:
     model = language_model(option)
     model.save_weights(tmp_path / "model.weights.h5")
-    language_model.cache_clear()
     config = stacked.Config(**SMALL, **OPTIONS[option])
     again = stacked.build(config, vocabulary_size=11, carry=True)
     again.load_weights(tmp_path / "model.weights.h5")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,9 @@ STEPS, SHARE = 80, 0.5
 """So many steps on one batch bring the loss below this share of what it was."""
 
 
+Batch = tuple[dict[str, Any], Any, Any]
+
+
 class Subject(NamedTuple):
     """One application with one architecture, on its prepared data."""
 
@@ -64,12 +67,6 @@ class Subject(NamedTuple):
 
     def objective(self) -> Objective:
         return self.application.criterion(self.manifest)
-
-    def batch(self) -> tuple[dict[str, Any], Any, Any]:
-        """The batch of an epoch that holds most padding."""
-        batches = self.application.batches(self.folder, self.manifest, "train")
-        x, y, weights = min(batches.dataset(0), key=lambda batch: float(tf.reduce_mean(_counts(batch[2]))))
-        return x, y, weights
 
 
 def _counts(weights: Any) -> Any:
@@ -95,6 +92,20 @@ def subject(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[Su
         config = load_config(file, [f"model.architecture={architecture}", *overrides])
         folder = prepare(config, workspace, console=Console(quiet=True))
         yield Subject(application_of(config), folder, read_manifest(folder))
+
+
+@pytest.fixture(scope="session")
+def model(subject: Subject) -> keras.Model:
+    """The model for laws that change no weight; what trains builds its own."""
+    return subject.model()
+
+
+@pytest.fixture(scope="session")
+def batch(subject: Subject) -> Batch:
+    """The batch of an epoch that holds most padding."""
+    batches = subject.application.batches(subject.folder, subject.manifest, "train")
+    x, y, weights = min(batches.dataset(0), key=lambda batch: float(tf.reduce_mean(_counts(batch[2]))))
+    return x, y, weights
 
 
 @pytest.fixture(scope="session")
@@ -151,34 +162,44 @@ def test_encode_leaves_the_raw_rows_alone(subject: Subject, raw: RawBlock) -> No
 # ---- law 2
 
 
-def loss_of(model: keras.Model, batch: tuple[dict[str, Any], Any, Any], objective: Objective) -> float:
-    class One:
-        batch_size = batch[2].shape[0]
-        carries = False
-
-        def dataset(self, epoch: int) -> list[Any]:
-            return [batch]
-
-    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batch)
-    return ValidationStep(model, objective, signature).mean_loss(One())
+def signature_of(batch: Batch) -> Any:
+    return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batch)
 
 
-def test_appended_padding_changes_no_output_and_no_loss(subject: Subject) -> None:
-    model, objective = subject.model(), subject.objective()
-    batch = subject.batch()
+class One:
+    """The batches of a split that has one."""
+
+    carries = False
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch_size = batch[2].shape[0]
+        self._batch = batch
+
+    def dataset(self, epoch: int) -> list[Batch]:
+        return [self._batch]
+
+
+def validation(model: keras.Model, batch: Batch, objective: Objective) -> Callable[[Batch], float]:
+    """Returns what gives the loss of a batch of the same shapes; it is compiled once."""
+    step = ValidationStep(model, objective, signature_of(batch))
+    return lambda batch: step.mean_loss(One(batch))
+
+
+def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:
+    objective = subject.objective()
     longer = append_padding(model, batch, 5)
-    assert_allclose(loss_of(model, longer, objective), loss_of(model, batch, objective), rtol=1e-5)
+    of_batch, of_longer = validation(model, batch, objective), validation(model, longer, objective)
+    assert_allclose(of_longer(longer), of_batch(batch), rtol=1e-5)
 
 
-def test_neither_padding_nor_company_changes_an_output(subject: Subject) -> None:
-    found = audit(subject.model(), subject.application.batches(subject.folder, subject.manifest, "train"))
+def test_neither_padding_nor_company_changes_an_output(subject: Subject, model: keras.Model) -> None:
+    found = audit(model, subject.application.batches(subject.folder, subject.manifest, "train"))
     assert found.outputs > 0
     assert found.largest <= 1e-5
 
 
-def test_what_stands_on_padding_changes_no_loss(subject: Subject) -> None:
-    model, objective = subject.model(), subject.objective()
-    x, y, weights = subject.batch()
+def test_what_stands_on_padding_changes_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:
+    x, y, weights = batch
     assert float(tf.reduce_min(weights)) == 0.0
 
     def other(targets: Any) -> Any:
@@ -190,46 +211,50 @@ def test_what_stands_on_padding_changes_no_loss(subject: Subject) -> None:
     same_shape = [value for value in tf.nest.flatten(y) if value.shape[: weights.shape.rank] == weights.shape]
     assert same_shape
     changed = tf.nest.map_structure(lambda v: other(v) if any(v is w for w in same_shape) else v, y)
-    assert_allclose(loss_of(model, (x, changed, weights), objective), loss_of(model, (x, y, weights), objective))
+    loss = validation(model, batch, subject.objective())
+    assert_allclose(loss((x, changed, weights)), loss(batch))
 
 
 # ---- law 3
 
 
-def steps(subject: Subject, count: int) -> tuple[list[Any], list[Any], float, float]:
-    """Weights before and after, loss before and after, of so many steps on one batch."""
-    model = subject.model()
-    batch, objective = subject.batch(), subject.objective()
-    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batch)
-    config = subject.application.config.training
-    step = TrainingStep(model, make_optimizer(config, model.trainable_variables), objective, config, signature)
-    before = [np.array(weight) for weight in model.trainable_variables]
-    loss = loss_of(model, batch, objective)
-    states = zero_states(model, batch[2].shape[0])
-    for _ in range(count):
+class Learned(NamedTuple):
+    """What steps on one batch did: weights that the first one left alone, the loss before and after all of them."""
+
+    still: list[str]
+    before: float
+    after: float
+
+
+@pytest.fixture(scope="session")
+def learned(subject: Subject, batch: Batch) -> Learned:
+    model, objective = subject.model(), subject.objective()
+    config, weights = subject.application.config.training, model.trainable_variables
+    step = TrainingStep(model, make_optimizer(config, weights), objective, config, signature_of(batch))
+    loss, states = validation(model, batch, objective), zero_states(model, batch[2].shape[0])
+    first, before = [np.array(weight) for weight in weights], loss(batch)
+    step(*batch, states, 0.02)
+    still = [weight.path for weight, old in zip(weights, first, strict=True) if np.array_equal(old, weight)]
+    for _ in range(STEPS - 1):
         step(*batch, states, 0.02)
-    return before, [np.array(weight) for weight in model.trainable_variables], loss, loss_of(model, batch, objective)
+    return Learned(still, before, loss(batch))
 
 
-def test_one_step_moves_every_weight(subject: Subject) -> None:
-    before, after, _, _ = steps(subject, 1)
-    names = [weight.path for weight in subject.model().trainable_variables]
-    still = [name for name, old, new in zip(names, before, after, strict=True) if np.array_equal(old, new)]
-    assert still == []
+def test_one_step_moves_every_weight(learned: Learned) -> None:
+    assert learned.still == []
 
 
-def test_one_batch_is_learned(subject: Subject) -> None:
-    _, _, before, after = steps(subject, STEPS)
-    assert after < SHARE * before
+def test_one_batch_is_learned(learned: Learned) -> None:
+    assert learned.after < SHARE * learned.before
 
 
 # ---- laws 4 and 5
 
 
 @pytest.fixture(scope="session")
-def exported(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
+def exported(subject: Subject, model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
     folder = tmp_path_factory.mktemp("exported")
-    save_trained(folder / "model", subject.application, subject.manifest, subject.model(), subject.folder)
+    save_trained(folder / "model", subject.application, subject.manifest, model, subject.folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporting, "_alone", answer_alone)
         return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
@@ -302,8 +327,8 @@ def _loaded(folder: Path) -> Any:
 # ---- diagnosis
 
 
-def test_every_recurrent_layer_can_be_diagnosed(subject: Subject) -> None:
-    layers = [examine_layer(call) for call in capture(subject.model(), subject.batch(), subject.objective()).calls]
+def test_every_recurrent_layer_can_be_diagnosed(subject: Subject, model: keras.Model, batch: Batch) -> None:
+    layers = [examine_layer(call) for call in capture(model, batch, subject.objective()).calls]
     assert layers
     for layer in layers:
         assert layer.seed == "loss", layer.notes

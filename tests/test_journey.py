@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stores import copy_empty
 from warm import Warm
 
 from seqapps.manifest import read_manifest
@@ -50,11 +51,18 @@ STAGES = ("prepare", "train", "evaluate", "saved_model", "promote", "export")
 
 
 class User:
-    """Runs commands in one workspace, as a user does."""
+    """Runs commands in one workspace, as a user does.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where the commands run.
+        store: where an empty store is put beforehand, in the workspace; None lets MLflow make it of nothing.
+    """
+
+    def __init__(self, folder: Path, store: str | None = "mlflow.db") -> None:
         self.folder = folder
         self.workspace = folder / "ws"
+        if store:
+            copy_empty(self.workspace / store)
         (folder / "little.toml").write_text(CONFIG)
 
     def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
@@ -91,7 +99,7 @@ class User:
 
 
 def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
-    user = User(tmp_path)
+    user = User(tmp_path, store=None)
 
     # The first time everything runs.
     out, err = user.cold("run", "little.toml")
@@ -151,7 +159,7 @@ def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
 
 
 def test_dry_run_with_a_search_stays_in_its_folder(tmp_path: Path) -> None:
-    user = User(tmp_path)
+    user = User(tmp_path, store="dry-run/mlflow.db")
     out, err = user("run", "little.toml", "--dry-run", "--set", "tuning.algorithm=random")
     assert "dry run: 200 rows and one epoch" in err
     assert [path.name for path in user.workspace.iterdir()] == ["dry-run"]
@@ -167,11 +175,11 @@ def test_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     user = User(tmp_path)
     user("prepare", "little.toml")
     words = ("train", "little.toml", "--set", "training.checkpoint_steps=3", "--set", "training.early_stopping=0")
-    words = (*words, "--set", "training.epochs=30")
+    words = (*words, "--set", "training.epochs=12")
     process = user.start(*words)
     until = time.monotonic() + 300
     while not list(user.workspace.glob("runs/*/checkpoint.npz")) and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.kill()
     (folder,) = user.workspace.glob("runs/*")
     before = json.loads((folder / "run.json").read_text())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from warm import Warm
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 from pathlib import Path
 
@@ -37,12 +37,10 @@ for name in sys.argv[2:]:
     for length in (17, 20, 31, 32):
         run(tf.ones((16, length, 3)), tf.ones((16, length), tf.bool))
     print(name, len(list(cache.glob("xla-*/*"))) - before)
-'''
+"""
 
 
-def test_lengths_that_are_filled_to_one_size_are_compiled_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lengths_that_are_filled_to_one_size_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TF_XLA_FLAGS", "XLA_FLAGS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")

@@ -16,6 +16,7 @@ import keras
 import pytest
 from rich.console import Console
 from tiny import make_prepared
+from warm import answer_alone
 
 from seqapps import serving
 from seqapps.__main__ import main
@@ -25,6 +26,8 @@ from seqapps.applications.conditional_generation import ConditionalGeneration
 from seqapps.applications.language_model import LanguageModel
 from seqapps.applications.masked_word import MaskedWord
 from seqapps.errors import DataError, UsageError
+from seqapps.serving import exporting
+from seqapps.serving.served import Served
 from seqapps.trained import save_trained
 
 
@@ -39,13 +42,20 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.set_weights([3.0 * weight for weight in model.get_weights()])
     save_trained(folder / "runs" / "tiny" / "model", application, manifest, model, prepared)
     target = folder / "exports" / "tiny" / "3"
-    serving.export(folder / "runs" / "tiny" / "model", prepared, target, console=Console(quiet=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_alone", answer_alone)
+        serving.export(folder / "runs" / "tiny" / "model", prepared, target, console=Console(quiet=True))
     return folder
 
 
 @pytest.fixture(scope="module")
 def model(workspace: Path) -> str:
     return str(workspace / "exports" / "tiny" / "3")
+
+
+@pytest.fixture(scope="module")
+def served(model: str) -> Served:
+    return serving.load(Path(model))
 
 
 Captured = pytest.CaptureFixture[str]
@@ -67,9 +77,9 @@ def refused(capsys: Captured, *arguments: str) -> str:
     return captured.err
 
 
-def test_a_continuation_begins_with_the_prompt(capsys: Captured, model: str) -> None:
+def test_a_continuation_begins_with_the_prompt(capsys: Captured, model: str, served: Served) -> None:
     shown = predict(capsys, model, "the cat", "--max-length", "12", "--seed", "5")
-    expected = serving.load(Path(model)).predict(["the cat"], max_length=12, seed=5)[0]
+    expected = served.predict(["the cat"], max_length=12, seed=5)[0]
     assert shown == f"the cat{expected.text}\n"
     assert shown != predict(capsys, model, "the cat", "--max-length", "12", "--seed", "6")
 
@@ -81,9 +91,9 @@ def test_temperature_zero_needs_no_seed(capsys: Captured, model: str) -> None:
     assert first == second
 
 
-def test_suggestions_stand_in_order(capsys: Captured, model: str) -> None:
+def test_suggestions_stand_in_order(capsys: Captured, model: str, served: Served) -> None:
     shown = predict(capsys, model, "the c", "--complete", "-k", "3").splitlines()
-    expected = serving.load(Path(model)).predict(["the c"], complete=True, k=3)[0]
+    expected = served.predict(["the c"], complete=True, k=3)[0]
     assert shown[0] == "the c" and len(shown) == 4
     assert [line.split()[0] for line in shown[1:]] == [
         unit if unit.strip() else repr(unit).split()[0] for unit in expected.units
@@ -92,9 +102,9 @@ def test_suggestions_stand_in_order(capsys: Captured, model: str) -> None:
     assert shares == sorted(shares, reverse=True)
 
 
-def test_a_score_shows_every_unit_the_total_and_the_perplexity(capsys: Captured, model: str) -> None:
+def test_a_score_shows_every_unit_the_total_and_the_perplexity(capsys: Captured, model: str, served: Served) -> None:
     shown = predict(capsys, model, "a cat", "--score").splitlines()
-    score = serving.load(Path(model)).predict(["a cat"], score=True)[0]
+    score = served.predict(["a cat"], score=True)[0]
     assert shown[0] == "a cat"
     assert [line.split()[0] for line in shown[1:-1]] == ["a", "'", "c", "a", "t", "<eos>"]
     assert shown[-1] == f"  total {score.total:.4f} nats, perplexity {score.perplexity:.4f}"
@@ -109,7 +119,9 @@ def test_json_is_one_object_a_text(capsys: Captured, model: str) -> None:
     assert scored["units"] == ["a", "<eos>"] and scored["total"] == sum(scored["log_probabilities"])
 
 
-def test_a_file_gives_one_line_a_line_and_equals_one_call(capsys: Captured, model: str, tmp_path: Path) -> None:
+def test_a_file_gives_one_line_a_line_and_equals_one_call(
+    capsys: Captured, model: str, tmp_path: Path, served: Served
+) -> None:
     lines = ["the cat", "", "a dog"] * 30
     (tmp_path / "in.txt").write_bytes("\n".join(lines).encode() + b"\n\xff\r\n")
     out = str(tmp_path / "out.jsonl")
@@ -117,15 +129,17 @@ def test_a_file_gives_one_line_a_line_and_equals_one_call(capsys: Captured, mode
     assert predict(capsys, model, *options, "--json") == ""
     answers = [json.loads(line) for line in Path(out).read_text(encoding="utf-8").splitlines()]
     assert [answer["prompt"] for answer in answers] == [*lines, "\ufffd"]
-    expected = serving.load(Path(model)).predict([*lines, b"\xff"], max_length=6)
+    expected = served.predict([*lines, b"\xff"], max_length=6)
     assert [answer["text"] for answer in answers] == [answer.text for answer in expected]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
 
 
-def test_standard_input_is_scored_line_by_line(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_scored_line_by_line(
+    capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch, served: Served
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
     shown = predict(capsys, model, "--input", "-", "--score").splitlines()
-    scores = serving.load(Path(model)).predict(["a cat", "the dog"], score=True)
+    scores = served.predict(["a cat", "the dog"], score=True)
     assert shown == [f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}" for score in scores]
 
 
@@ -211,8 +225,7 @@ def test_a_packed_file_that_is_cut_off(capsys: Captured, model: str, tmp_path: P
     assert f"{tmp_path}/in.gz cannot be read: " in refused(capsys, model, "--input", str(tmp_path / "in.gz"))
 
 
-def test_rows_that_are_no_texts_are_refused_from_python(model: str) -> None:
-    served = serving.load(Path(model))
+def test_rows_that_are_no_texts_are_refused_from_python(served: Served) -> None:
     for rows, received in ([[1.0, 2.0]], "[1.0, 2.0]"), ("a text", "'a text'"):
         with pytest.raises(UsageError) as failure:
             served.predict(rows)
@@ -299,6 +312,6 @@ def test_options_that_go_together() -> None:
         options_of(MaskedWord, {"k": 5, "score": True})
 
 
-def test_an_option_of_another_name_is_refused_from_python(model: str) -> None:
+def test_an_option_of_another_name_is_refused_from_python(served: Served) -> None:
     with pytest.raises(UsageError, match=r"option `--topk` does not exist.*Nearest: --top-k"):
-        serving.load(Path(model)).predict(["a"], topk=3)
+        served.predict(["a"], topk=3)

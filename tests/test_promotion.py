@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 from tiny import make_config
+from warm import Warm
 
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
@@ -287,11 +286,12 @@ for number in range(5):
 """
 
 
-def test_two_writers_lose_no_entry(house: House) -> None:
+def test_two_writers_lose_no_entry(house: House, tmp_path: Path) -> None:
     house.promote(house.run("shared", 25.0))
-    arguments = [sys.executable, "-c", _WRITER, house.tracker.uri]
-    children = [subprocess.Popen([*arguments, name], cwd=ROOT) for name in ("a", "b")]
-    assert [child.wait() for child in children] == [0, 0]
+    (tmp_path / "writer.py").write_text(_WRITER)
+    children = [Warm(str(tmp_path / "writer.py"), house.tracker.uri, name, cwd=ROOT) for name in ("a", "b")]
+    done = [child.finish() for child in children]
+    assert [child.returncode for child in done] == [0, 0], done
     entries = ledger(house.tracker, "shared")
     assert len(entries) == 11
     run_id = house.tracker.client.get_registered_model("shared").tags["seqapps.ledger_run"]

@@ -29,6 +29,7 @@ from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END
 from seqapps.serving import exporting
 from seqapps.serving.exporting import difference, operations
+from seqapps.serving.served import Served
 from seqapps.trained import Trained, load_trained, save_trained
 
 CONSOLE = Console(quiet=True)
@@ -62,6 +63,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def exported(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> serving.ExportReport:
     target = tmp_path_factory.mktemp("exports") / "tiny" / "1"
     return serving.export(*trained, target, console=CONSOLE)
+
+
+@pytest.fixture(scope="module")
+def served(exported: serving.ExportReport) -> Served:
+    return serving.load(exported.folder)
 
 
 @pytest.fixture
@@ -116,7 +122,9 @@ def test_no_operation_of_the_graph_needs_a_gpu_or_tensorflow_text(exported: serv
     assert not exported.needs_tensorflow_text
 
 
-def test_it_answers_where_neither_seqapps_nor_tensorflow_text_can_be_imported(exported: serving.ExportReport) -> None:
+def test_it_answers_where_neither_seqapps_nor_tensorflow_text_can_be_imported(
+    exported: serving.ExportReport, served: Served
+) -> None:
     program = f"""
 import sys
 sys.modules.update(seqapps=None, tensorflow_text=None, keras=None)
@@ -127,7 +135,7 @@ print([unit.decode() for unit in answer["units"].numpy()[0]])
 """
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
-    expected = serving.load(exported.folder).predict(["the c"], complete=True, k=2)[0]
+    expected = served.predict(["the c"], complete=True, k=2)[0]
     assert done.stdout.strip() == repr(list(expected.units))
 
 
@@ -144,8 +152,8 @@ def test_the_check_inside_the_folder_runs_alone(exported: serving.ExportReport, 
             assert difference(list(call["outputs"].values()), [answer[key] for key in call["outputs"]]) < 1e-5
 
 
-def test_the_served_answers_are_those_of_the_model(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
-    served, original = serving.load(exported.folder), load_trained(trained[0])
+def test_the_served_answers_are_those_of_the_model(served: Served, trained: tuple[Path, Path]) -> None:
+    original = load_trained(trained[0])
     generator = TextGenerator(original.model, original.resources["text"], start=END)
     written = served.predict(["the cat", ""], max_length=25, temperature=0.7, top_k=4, seed=11)
     assert written[0].text == generator.write("the cat", length=25, temperature=0.7, top_k=4, seed=11)
@@ -170,8 +178,7 @@ def test_the_ids_inside_the_graph_are_the_tokenizers(
         assert list(inside["ids"].numpy()[row][: inside["length"].numpy()[row]]) == [*ids.numpy(), END]
 
 
-def test_many_prompts_are_answered_in_batches_that_differ(exported: serving.ExportReport) -> None:
-    served = serving.load(exported.folder)
+def test_many_prompts_are_answered_in_batches_that_differ(served: Served) -> None:
     prompts = ["a"] * (serving.BATCH + 2)
     answers = served.predict(prompts, max_length=12, seed=3)
     assert len(answers) == len(prompts)
@@ -197,9 +204,12 @@ def subwords(tokenizer: Tokenizer) -> Tokenizer:
 
 @pytest.mark.usefixtures("warm_check")
 @pytest.mark.parametrize("change", [folded, subwords])
-def test_a_graph_with_tensorflow_text_says_so(change: Callable[[Tokenizer], Tokenizer], tmp_path: Path) -> None:
+def test_a_graph_with_tensorflow_text_says_so_and_has_the_name_that_it_is_given(
+    change: Callable[[Tokenizer], Tokenizer], tmp_path: Path
+) -> None:
     folders = train(tmp_path, seed=2, change=change)
-    report = serving.export(*folders, tmp_path / "exported", console=CONSOLE)
+    report = serving.export(*folders, tmp_path / "exported", name="another", console=CONSOLE)
+    assert serving.read_record(report.folder)["name"] == "another"
     assert report.needs_tensorflow_text and serving.read_record(report.folder)["needs_tensorflow_text"]
     served = serving.load(report.folder)
     assert served.predict(["THE CAT"], score=True)[0].total == served.predict(["the cat"], score=True)[0].total
@@ -241,12 +251,6 @@ def test_a_loaded_model_has_its_own_precision_and_an_exported_one_float32(
 
 
 @pytest.mark.usefixtures("warm_check")
-def test_an_exported_model_has_the_name_that_it_is_given(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = serving.export(*trained, tmp_path / "1", name="another", console=CONSOLE).folder
-    assert serving.read_record(folder)["name"] == "another"
-
-
-@pytest.mark.usefixtures("warm_check")
 def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Path) -> None:
     folder = tmp_path / "tampered"
     shutil.copytree(exported.folder, folder)
@@ -275,6 +279,7 @@ def test_export_refuses_other_weights_and_leaves_nothing(
     assert list((tmp_path / "exports").iterdir()) == []
 
 
+@pytest.mark.usefixtures("warm_check")
 def test_a_process_that_cannot_answer_is_reported(exported: serving.ExportReport, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(exported.folder, folder)

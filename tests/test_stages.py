@@ -243,8 +243,7 @@ def f():
 )
 def test_code_digest_sees_what_the_stage_runs(house: Path, file: str, source: str, changes: bool) -> None:
     def digest() -> str:
-        _sources._imported.cache_clear()
-        _sources._tree.cache_clear()
+        _sources._read.cache_clear()
         return _sources.code_digest("train", application="app", architecture="arch")
 
     before = digest()

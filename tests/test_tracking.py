@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny import make_config, make_prepared
+from warm import Warm
 
 from seqapps.applications import config_from
 from seqapps.errors import UsageError
@@ -114,9 +114,17 @@ print(tracker.start("child", kind="train").run_id, flush=True)
 """
 
 
-def test_a_run_of_a_dead_process_is_closed_and_can_be_resumed(tracker: Tracker, workspace: Workspace) -> None:
-    arguments = [sys.executable, "-c", _CHILD, tracker.uri, str(workspace.artifacts), tracker.experiment]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+def child(folder: Path, *words: str) -> Warm:
+    """A process of its own that opens a store; what is missing there, MLflow makes of nothing."""
+    (folder / "child.py").write_text(_CHILD)
+    return Warm(str(folder / "child.py"), *words, cwd=ROOT)
+
+
+def test_a_run_of_a_dead_process_is_closed_and_can_be_resumed(
+    tracker: Tracker, workspace: Workspace, tmp_path: Path
+) -> None:
+    done = child(tmp_path, tracker.uri, str(workspace.artifacts), tracker.experiment).finish()
+    assert done.returncode == 0, done.stderr
     dead = done.stdout.split()[-1]
     alive = tracker.start("alive", kind="train").run_id
     elsewhere = tracker.start("elsewhere", kind="train").run_id
@@ -131,10 +139,9 @@ def test_a_run_of_a_dead_process_is_closed_and_can_be_resumed(tracker: Tracker, 
 
 
 def test_two_processes_can_meet_an_empty_store(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", _CHILD, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "files"), "both"]
-    children = [subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
-    errors = [child.communicate()[1].decode() for child in children]
-    assert [child.returncode for child in children] == [0, 0], errors
+    words = (f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "files"), "both")
+    done = [started.finish() for started in [child(tmp_path, *words) for _ in range(2)]]
+    assert [each.returncode for each in done] == [0, 0], done
 
 
 def test_a_retired_store_is_refused() -> None:

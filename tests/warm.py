@@ -6,18 +6,37 @@ are forked from never imports our packages, so that each one reads them anew, as
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+CHECK = str(ROOT / "seqapps" / "serving" / "check.py")
 
-_HEAVY = ("tensorflow", "keras.src.saving", "mlflow", "mlflow.pyfunc", "apache_beam", "pydantic", "rich.progress")
+_HEAVY = (
+    "tensorflow",
+    "keras.src.saving",
+    "mlflow",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "apache_beam",
+    "apache_beam.runners.portability.fn_api_runner.fn_runner",
+    "keras_tuner",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "pydantic",
+    "rich.progress",
+)
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """There is one such server for all tests of a process: what it has imported is decided here."""
@@ -58,6 +77,14 @@ class Warm:
 
 
 def _run(module: str, words: Sequence[str], cwd: str, environment: Mapping[str, str], files: Sequence[Path]) -> None:
+    gc.freeze()  # what the imports left is never garbage: looking through it costs a quarter of a second each time
+    gc.set_threshold(20_000, 10, 10)
+    spare = _Spare()
+    subprocess.run = partial(spare.run, subprocess.run)
+    _become(module, words, cwd, environment, files)
+
+
+def _become(module: str, words: Sequence[str], cwd: str, environment: Mapping[str, str], files: Sequence[Path]) -> None:
     assert not {"seqapps", "pipelines", "tuning"} & sys.modules.keys()
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
@@ -75,6 +102,38 @@ def _run(module: str, words: Sequence[str], cwd: str, environment: Mapping[str, 
         sys.stderr.flush()
 
 
+class _Spare:
+    """A process that was forked before any of our packages was imported, and waits.
+
+    Where an export is checked in an interpreter of its own, this process is that interpreter: TensorFlow is imported.
+    """
+
+    def __init__(self) -> None:
+        self._ours, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(target=self._wait, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def run(self, real: Callable[..., Any], command: Any, **options: Any) -> Any:
+        """Does `subprocess.run`; the first time that `check.py` is to run alone, it runs in the waiting process."""
+        if command[:3] != [sys.executable, "-I", CHECK] or self._ours.closed:
+            return real(command, **options)
+        with tempfile.TemporaryDirectory() as folder, self._ours:
+            files = [Path(folder) / name for name in ("stdout", "stderr")]
+            self._ours.send((CHECK, command[3:], options["cwd"], options["env"], files))
+            self._process.join(options["timeout"])
+            out, err = (file.read_text(encoding="utf-8", errors="replace") for file in files)
+        return subprocess.CompletedProcess(command, self._process.exitcode or 0, out, err)
+
+    def _wait(self, theirs: Connection) -> None:
+        self._ours.close()  # so that the other end is closed when the asking process is gone
+        try:
+            task = theirs.recv()
+        except EOFError:
+            return
+        _become(*task)
+
+
 def answer_alone(words: Sequence[str], cwd: str) -> subprocess.CompletedProcess[str]:
     """What `seqapps.serving.exporting` does in a new interpreter, in a process that has TensorFlow imported."""
-    return Warm(str(ROOT / "seqapps" / "serving" / "check.py"), *words, cwd=Path(cwd)).finish()
+    return Warm(CHECK, *words, cwd=Path(cwd)).finish()

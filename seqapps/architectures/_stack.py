@@ -267,7 +267,10 @@ class _Layers:
 
         def two_ways(name: str) -> Any:
             inner = one_way(f"{self._prefix}{config.cell}_{index}")
-            return keras.layers.Bidirectional(inner, merge_mode=mode, name=name)
+            both = keras.layers.Bidirectional(inner, merge_mode=mode, name=name)
+            for layer in (both.forward_layer, both.backward_layer):
+                layer.beside = 2
+            return both
 
         return self.get(f"bi_{config.cell}_{index}", two_ways)
 

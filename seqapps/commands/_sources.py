@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import seqapps
 
@@ -38,6 +39,13 @@ _WITHOUT_EFFECT = {
 """Modules whose code decides no result."""
 
 
+class _Source(NamedTuple):
+    """What a file is to a digest: the files that it imports, and its text without comments, docstrings and layout."""
+
+    imports: tuple[Path, ...]
+    meaning: str
+
+
 def code_digest(stage: str, *, application: str, architecture: str) -> str:
     """Returns the sha256 of the source files of a stage, blind to comments, docstrings and layout."""
     names = {"application": application, "architecture": architecture}
@@ -45,7 +53,7 @@ def code_digest(stage: str, *, application: str, architecture: str) -> str:
     digest = hashlib.sha256()
     for file in sorted(closure(roots)):
         digest.update(f"{file.relative_to(ROOT)}\n".encode())
-        digest.update(_meaning(file).encode())
+        digest.update(_read(file).meaning.encode())
     return digest.hexdigest()
 
 
@@ -57,14 +65,17 @@ def closure(roots: Iterable[Path]) -> set[Path]:
         file = waiting.pop()
         if file not in seen:
             seen.add(file)
-            waiting += _imported(file)
+            waiting += _read(file).imports
     return seen
 
 
 @cache
-def _imported(file: Path) -> tuple[Path, ...]:
-    names = {name for name in _names(_tree(file)) if name not in _WITHOUT_EFFECT}
-    return tuple(found for name in sorted(names) if (found := _file_of(name)) is not None)
+def _read(file: Path) -> _Source:
+    """Parses a file once in a process: every stage of a journey asks for much the same files."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    names = {name for name in _names(tree) if name not in _WITHOUT_EFFECT}
+    imports = tuple(found for name in sorted(names) if (found := _file_of(name)) is not None)
+    return _Source(imports, _meaning(tree))
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -78,7 +89,8 @@ def _names(tree: ast.AST) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names):
                 yield module
                 yield from (f"{module}.{item.name}" for item in names)
-        yield from _names(node)
+            case ast.stmt() | ast.ExceptHandler() | ast.match_case():  # an expression holds no statement
+                yield from _names(node)
 
 
 def _file_of(module: str) -> Path | None:
@@ -86,19 +98,19 @@ def _file_of(module: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-@cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-def _meaning(file: Path) -> str:
-    """Returns source text without comments, docstrings and layout."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            # A constant that stands alone does nothing: a docstring, or the sentence under a name.
-            node.body = [line for line in node.body if not _is_constant(line)] or [ast.Pass()]
+def _meaning(tree: ast.Module) -> str:
+    """Returns source text without comments, docstrings and layout; takes them out of the tree."""
+    _strip(tree)
     return ast.unparse(tree)
+
+
+def _strip(tree: ast.AST) -> None:
+    """Takes out what does nothing, a constant that stands alone: a docstring, or the sentence under a name."""
+    if isinstance(tree, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        tree.body = [line for line in tree.body if not _is_constant(line)] or [ast.Pass()]
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            _strip(node)
 
 
 def _is_constant(line: ast.stmt) -> bool:

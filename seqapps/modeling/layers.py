@@ -28,6 +28,9 @@ class _Recurrent:
             (DropConnect; Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models", section 2).
     """
 
+    beside: int = 1
+    """How many recurrences run at the same time, this one among them: the kernels share the cores. Not stored."""
+
     def __init__(self, units: int, *, weight_drop: float = 0.0, **options: Any) -> None:
         if not 0.0 <= weight_drop < 1.0:
             raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")

@@ -8,6 +8,7 @@ Functions take time-major sequences, `x <float32>[T, B, D]` and `mask <bool>[T, 
 layout of Keras. They return the output of every step `<float32>[T, B, u]` and the last states `<float32>[B, u]`. A
 masked step hands on the states as they are. `reverse` begins at the last step; outputs stand where their inputs stand.
 `keep` says that gradients will be asked for: without it they can be had too, at the price of a second forward pass.
+`beside` is how many recurrences run at the same time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ def _with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.custom_gradient(unwatched)  # type: ignore[no-any-return]
 
 
-def lstm(x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, keep: bool) -> Result:
+def lstm(
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    mask: Any,
+    *,
+    reverse: bool,
+    keep: bool,
+    beside: int = 1,
+) -> Result:
     """LSTM; states h and c; weights W `[D, 4u]`, U `[u, 4u]`, b `[4u]`. See the module."""
 
     def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
@@ -60,11 +70,19 @@ def lstm(x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, re
 
         return op(x, *weights, *states)
 
-    return _streamed(one, x, states, mask, reverse)
+    return _streamed(one, x, states, weights, mask, reverse=reverse, beside=beside)
 
 
 def gru(
-    x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, keep: bool, reset_after: bool
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    mask: Any,
+    *,
+    reverse: bool,
+    keep: bool,
+    reset_after: bool,
+    beside: int = 1,
 ) -> Result:
     """GRU; state h; weights W `[D, 3u]`, U `[u, 3u]`, b `[2, 3u]` (`reset_after`) or `[3u]`. See the module."""
     one = _gru_after if reset_after else _gru_before
@@ -72,7 +90,7 @@ def gru(
     def of(x: Any, states: Sequence[Any], steps: Steps) -> Any:
         return one(x, *weights, *states, steps=steps, keep=keep)
 
-    return _streamed(of, x, states, mask, reverse)
+    return _streamed(of, x, states, weights, mask, reverse=reverse, beside=beside)
 
 
 def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
@@ -123,7 +141,14 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
 
 
 def simple_rnn(
-    x: Any, states: Sequence[Any], weights: Sequence[Any], mask: Any, *, reverse: bool, rectified: bool
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    mask: Any,
+    *,
+    reverse: bool,
+    rectified: bool,
+    beside: int = 1,
 ) -> Result:
     """Simple recurrent network; state h; weights W `[D, u]`, U `[u, u]`, b `[u]`; relu where `rectified`, else tanh."""
 
@@ -143,13 +168,22 @@ def simple_rnn(
 
         return op(x, *weights, *states)
 
-    return _streamed(one, x, states, mask, reverse)
+    return _streamed(one, x, states, weights, mask, reverse=reverse, beside=beside)
 
 
-def _streamed(one: Callable[..., Any], x: Any, states: Sequence[Any], mask: Any, reverse: bool) -> Result:
+def _streamed(
+    one: Callable[..., Any],
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    mask: Any,
+    *,
+    reverse: bool,
+    beside: int,
+) -> Result:
     """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
     steps, rows = x.shape[0], x.shape[1]
-    given, count = tf.shape(x)[1], streams(rows)
+    given, count = tf.shape(x)[1], streams(rows, weights[1], beside)
     if rows is None:
         missing = missing_rows(given)
         x, mask, states = pad(x, 1, missing), pad(mask, 1, missing), [pad(state, 0, missing) for state in states]

@@ -16,6 +16,8 @@ import tensorflow as tf
 _SHORTEST = 4
 _UNDIVIDED = 128
 _ROWS_PER_STREAM = 8
+_LARGEST_MATRIX = 4 * 2**20
+"""Bytes of a recurrent matrix up to which rows are split."""
 
 
 class Steps(NamedTuple):
@@ -147,13 +149,20 @@ def pad(x: Any, axis: int, count: Any) -> Any:
     return tf.ensure_shape(longer, [None if place == axis else size for place, size in enumerate(x.shape)])
 
 
-def streams(rows: int | None) -> int:
+def streams(rows: int | None, recurrent: Any, beside: int = 1) -> int:
     """Returns into how many independent loops a batch is split; the executor runs them on as many cores.
+
+    Every loop reads the whole recurrent matrix at each step. Where it is larger than a core keeps near itself, one loop
+    whose products are shared by the cores is faster.
 
     Args:
         rows: of the batch; None where it is known later, and `missing_rows` are added.
+        recurrent: the recurrent matrix.
+        beside: recurrences that run at the same time, such as both directions of a layer: the cores are shared.
     """
-    cores = len(os.sched_getaffinity(0))
+    if recurrent.shape.num_elements() * recurrent.dtype.size > _LARGEST_MATRIX:
+        return 1
+    cores = max(1, len(os.sched_getaffinity(0)) // beside)
     if rows is None:
         return cores
     count = max(1, min(cores, rows // _ROWS_PER_STREAM))

@@ -45,7 +45,7 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
 def _kernel(layer: Any, x: Any, states: list[Any], mask: Any, keep: bool) -> Any:
     cell = layer.cell
     weights = [tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
-    options = {"reverse": layer.go_backwards}
+    options = {"reverse": layer.go_backwards, "beside": layer.beside}
     if isinstance(layer, keras.layers.LSTM):
         return kernels.lstm(x, states, weights, mask, keep=keep, **options)
     if isinstance(layer, keras.layers.GRU):
