@@ -25,7 +25,7 @@ class Steps(NamedTuple):
 
     Args:
         length: how many, `<int32>[]` or, where it is known when the graph is built, a number.
-        reverse: the last one first; `<bool>[]` in what is compiled, so that both directions are the same code.
+        reverse: the last one first; `<bool>[]` in code for both directions.
         mask: `<bool>[T, B, 1]`, False where the states pass through a step unchanged; None where nowhere.
     """
 
@@ -68,8 +68,8 @@ class Steps(NamedTuple):
         return self._replace(reverse=self._by_direction(False, True))
 
     def told(self) -> Steps:
-        """Returns the same steps, whose direction a graph is told when it runs."""
-        return self._replace(reverse=tf.constant(self.reverse))
+        """Returns the same steps, whose direction the code is told when it runs, where it is told their number, too."""
+        return self if isinstance(self.length, int) else self._replace(reverse=tf.constant(self.reverse))
 
     def _by_direction(self, back: Any, forth: Any) -> Any:
         if isinstance(self.reverse, bool):
@@ -78,7 +78,10 @@ class Steps(NamedTuple):
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function compiled by XLA: once for all layers that call it with the same shapes, in any direction."""
+    """Returns the function compiled by XLA: once for all layers that call it with the same shapes.
+
+    Where lengths differ from batch to batch, there is one code for both directions.
+    """
     graph = tf.function(function, jit_compile=True, autograph=False)
 
     def call(*arguments: Any) -> Any:
