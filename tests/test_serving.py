@@ -229,7 +229,7 @@ def test_an_export_replaces_the_one_before(exported: serving.ExportReport, tmp_p
 def test_a_loaded_model_has_its_own_precision_and_an_exported_one_float32(
     left_over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mixed, prepared = train(tmp_path / "a", seed=1, training={"precision": "mixed_bfloat16"})
+    mixed, _ = train(tmp_path / "a", seed=1, training={"precision": "mixed_bfloat16"})
     plain, _ = train(tmp_path / "b", seed=1, training={"precision": "float32"})
     seen = list[Trained]()
 
@@ -241,7 +241,7 @@ def test_a_loaded_model_has_its_own_precision_and_an_exported_one_float32(
     keras.config.set_dtype_policy(left_over)
     try:
         found = [load_trained(folder) for folder in (mixed, plain)]
-        exporting._golden(mixed, prepared)
+        exporting._graphs(mixed)
         assert keras.config.dtype_policy().name == left_over
     finally:
         keras.config.set_dtype_policy("float32")
@@ -265,15 +265,14 @@ def test_a_tampered_folder_is_seen(exported: serving.ExportReport, tmp_path: Pat
 def test_export_refuses_other_weights_and_leaves_nothing(
     trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[Trained] = []
+    answers_of = exporting._golden
 
-    def load_then_change(folder: Path, **options: Any) -> Trained:
-        calls.append(load_trained(folder, **options))
-        if len(calls) == 2:  # the instance that is asked, not the one that is saved
-            calls[1].model.set_weights([weight + 0.01 for weight in calls[1].model.get_weights()])
-        return calls[-1]
+    def answer_then_change(trained: Trained, *others: Any) -> Any:
+        answers = answers_of(trained, *others)
+        trained.model.set_weights([weight + 0.01 for weight in trained.model.get_weights()])
+        return answers
 
-    monkeypatch.setattr(exporting, "load_trained", load_then_change)
+    monkeypatch.setattr(exporting, "_golden", answer_then_change)
     with pytest.raises(RunError, match=r"does not answer what the trained model answers. Received: difference .* at "):
         serving.export(*trained, tmp_path / "exports" / "1", console=CONSOLE)
     assert list((tmp_path / "exports").iterdir()) == []

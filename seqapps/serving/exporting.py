@@ -99,8 +99,9 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
     try:
         console.print(f"export: tracing {trained_folder}")
         with tf.device("CPU:0"):
-            record = _save(trained_folder, building)
-            golden = _golden(trained_folder, prepared)
+            trained, module, signatures = _graphs(trained_folder)
+            golden = _golden(trained, signatures, prepared)
+            record = _save(trained, module, signatures, trained_folder, building)
         record["name"] = name or record["name"]
         write_json(building / GOLDEN, golden)
         shutil.copyfile(check.__file__, building / CHECK)
@@ -184,10 +185,16 @@ def difference(expected: Any, received: Any) -> float:
     return 0.0 if expected == received else math.inf
 
 
-def _save(trained_folder: Path, folder: Path) -> dict[str, Any]:
-    """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
+def _graphs(trained_folder: Path) -> tuple[Trained, tf.Module, dict[str, Any]]:
+    """Returns the trained model in float32, without cuDNN, and its serving graph with the named signatures."""
     trained = load_trained(trained_folder, use_cudnn=False, precision="float32")
-    module, signatures = trained.application.signatures(trained.model, trained.resources)
+    return trained, *trained.application.signatures(trained.model, trained.resources)
+
+
+def _save(
+    trained: Trained, module: tf.Module, signatures: Mapping[str, Any], trained_folder: Path, folder: Path
+) -> dict[str, Any]:
+    """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
     with tempfile.TemporaryDirectory() as names:
         module.assets = _assets(trained_folder, trained, Path(names))
         tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -224,17 +231,13 @@ def _assets(trained_folder: Path, trained: Trained, names: Path) -> list[Any]:
     return assets
 
 
-def _golden(trained_folder: Path, prepared: Path) -> dict[str, list[dict[str, Any]]]:
-    """Returns the golden calls with the answers of the trained model: another instance, which is never saved."""
-    trained = load_trained(trained_folder, use_cudnn=False, precision="float32")
+def _golden(trained: Trained, signatures: Mapping[str, Any], prepared: Path) -> dict[str, list[dict[str, Any]]]:
+    """Returns the golden calls with the answers of the trained model in this process."""
     calls = trained.application.golden_inputs(prepared, trained.manifest, trained.resources)
-    module, signatures = trained.application.signatures(trained.model, trained.resources)
-    golden = {
+    return {
         name: [{"inputs": inputs, "outputs": check.answer(tf, signatures[name], inputs)} for inputs in examples]
         for name, examples in calls.items()
     }
-    del module  # until here it holds what the signatures need
-    return golden
 
 
 def _interface(function: Any) -> dict[str, Any]:
