@@ -33,7 +33,7 @@ from typing import Any
 from _tables import here, ratio_cell, write_section
 from _workers import Missing, Worker
 from _workloads import WORKLOADS, Workload, batches
-from recurrent import MODES, Plan, agree, chosen, rounds_of
+from recurrent import MODES, Plan, agree, chosen, keep, kept, rounds_of
 
 VARIANTS = ("keras", "torch")
 SOURCES = {
@@ -70,17 +70,14 @@ def main() -> None:
     modes = chosen(arguments.modes, MODES, MODES)
     plan = Plan(arguments.rounds, arguments.seconds, arguments.torch_python, arguments.steps)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share the GPU
-    groups: dict[str, Any] = {}
-    if arguments.json and arguments.json.exists():
-        groups = json.loads(arguments.json.read_text())
+    groups = kept(arguments.json)
     for workload in workloads:
         load = sized(workload, arguments.batch or 256, arguments.units or 1024)
         for mode in modes:
             group = measure(workload, load, mode, plan)
             groups[f"{workload} {mode} {group['backend']}"] = group
             print("\n".join(_lines(group)), flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(groups, indent=1) + "\n")
+            keep(arguments.json, groups)
     if arguments.markdown:
         write_section(arguments.markdown, "gpu", markdown(groups))
 

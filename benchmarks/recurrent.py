@@ -77,18 +77,26 @@ def main() -> None:
     variants = chosen(arguments.variants, VARIANTS if arguments.full else ("ours", "keras", "torch"), VARIANTS)
     modes = chosen(arguments.modes, MODES, MODES)
     plan = Plan(arguments.rounds, arguments.seconds or (1.0 if arguments.full else 0.3), arguments.torch_python)
-    groups: dict[str, Any] = {}
-    if arguments.json and arguments.json.exists():
-        groups = json.loads(arguments.json.read_text())
+    groups = kept(arguments.json)
     for workload in workloads:
         for mode in modes:
             group = measure(workload, mode, variants, plan)
             groups[f"{workload} {mode}"] = group
             print("\n".join(_lines(group)), flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(groups, indent=1) + "\n")
+            keep(arguments.json, groups)
     if arguments.markdown:
         write_section(arguments.markdown, "recurrent", markdown(groups))
+
+
+def kept(file: Path | None) -> dict[str, Any]:
+    """Returns the groups that a file of figures has."""
+    return json.loads(file.read_text()) if file and file.exists() else {}
+
+
+def keep(file: Path | None, groups: dict[str, Any]) -> None:
+    """Writes the groups into a file of figures, where one is asked for."""
+    if file:
+        file.write_text(json.dumps(groups, indent=1) + "\n")
 
 
 def chosen(words: str | None, default: Any, allowed: tuple[str, ...]) -> tuple[str, ...]:
