@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
-from warm import answer_alone
+from warm import check_alone
 
 from pipelines.plan import make_plan
 from pipelines.prepare import prepare
@@ -37,7 +37,7 @@ from seqapps.modeling.optimizers import make_optimizer
 from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.steps import TrainingStep, ValidationStep
 from seqapps.preprocessing.blocks import Ragged, RawBlock
-from seqapps.serving import exporting
+from seqapps.serving import alone
 from seqapps.serving.exporting import operations
 from seqapps.trained import load_resources, save_trained
 from seqapps.workspace import Workspace
@@ -256,7 +256,7 @@ def exported(subject: Subject, model: keras.Model, tmp_path_factory: pytest.Temp
     folder = tmp_path_factory.mktemp("exported")
     save_trained(folder / "model", subject.application, subject.manifest, model, subject.folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_alone", answer_alone)
+        patch.setattr(alone, "Popen", check_alone)
         return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
 
 

@@ -16,7 +16,7 @@ import keras
 import pytest
 from rich.console import Console
 from tiny import make_prepared
-from warm import answer_alone
+from warm import check_alone
 
 from seqapps import serving
 from seqapps.__main__ import main
@@ -26,7 +26,7 @@ from seqapps.applications.conditional_generation import ConditionalGeneration
 from seqapps.applications.language_model import LanguageModel
 from seqapps.applications.masked_word import MaskedWord
 from seqapps.errors import DataError, UsageError
-from seqapps.serving import exporting
+from seqapps.serving import alone
 from seqapps.serving.served import Served
 from seqapps.trained import save_trained
 
@@ -43,7 +43,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_trained(folder / "runs" / "tiny" / "model", application, manifest, model, prepared)
     target = folder / "exports" / "tiny" / "3"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_alone", answer_alone)
+        patch.setattr(alone, "Popen", check_alone)
         serving.export(folder / "runs" / "tiny" / "model", prepared, target, console=Console(quiet=True))
     return folder
 

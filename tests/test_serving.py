@@ -17,7 +17,7 @@ import tensorflow as tf
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 from tiny import WORDS, make_prepared
-from warm import answer_alone
+from warm import check_alone
 
 from seqapps import serving
 from seqapps.answering import batch_seed
@@ -27,7 +27,7 @@ from seqapps.graphs.text_generator import TextGenerator
 from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END
-from seqapps.serving import exporting
+from seqapps.serving import alone, exporting
 from seqapps.serving.exporting import difference, operations
 from seqapps.serving.served import Served
 from seqapps.trained import Trained, load_trained, save_trained
@@ -73,7 +73,7 @@ def served(exported: serving.ExportReport) -> Served:
 @pytest.fixture
 def warm_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Golden calls are answered in a process that is forked, not started: `exported` is checked in a real one."""
-    monkeypatch.setattr(exporting, "_alone", answer_alone)
+    monkeypatch.setattr(alone, "Popen", check_alone)
 
 
 def test_the_fresh_process_answers_what_the_trained_model_answers(exported: serving.ExportReport) -> None:

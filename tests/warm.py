@@ -80,7 +80,7 @@ def _run(module: str, words: Sequence[str], cwd: str, environment: Mapping[str, 
     gc.freeze()  # what the imports left is never garbage: looking through it costs a quarter of a second each time
     gc.set_threshold(20_000, 10, 10)
     spare = _Spare()
-    subprocess.run = partial(spare.run, subprocess.run)
+    subprocess.Popen = partial(spare.start, subprocess.Popen)  # type: ignore[assignment,misc]
     _become(module, words, cwd, environment, files)
 
 
@@ -114,16 +114,19 @@ class _Spare:
         self._process.start()
         theirs.close()
 
-    def run(self, real: Callable[..., Any], command: Any, **options: Any) -> Any:
-        """Does `subprocess.run`; the first time that `check.py` is to run alone, it runs in the waiting process."""
-        if command[:3] != [sys.executable, "-I", CHECK] or self._ours.closed:
+    def start(self, real: Callable[..., Any], command: Any, **options: Any) -> Any:
+        """Does `subprocess.Popen`; the first time that `check.py` is started alone, it is the waiting process."""
+        if command != [sys.executable, "-I", CHECK] or self._ours.closed:
             return real(command, **options)
+        return Checker(partial(self._check, options))
+
+    def _check(self, options: Mapping[str, Any], words: Sequence[str]) -> subprocess.CompletedProcess[str]:
         with tempfile.TemporaryDirectory() as folder, self._ours:
             files = [Path(folder) / name for name in ("stdout", "stderr")]
-            self._ours.send((CHECK, command[3:], options["cwd"], options["env"], files))
-            self._process.join(options["timeout"])
+            self._ours.send((CHECK, words, options["cwd"], options["env"], files))
+            self._process.join()
             out, err = (file.read_text(encoding="utf-8", errors="replace") for file in files)
-        return subprocess.CompletedProcess(command, self._process.exitcode or 0, out, err)
+        return subprocess.CompletedProcess([], self._process.exitcode or 0, out, err)
 
     def _wait(self, theirs: Connection) -> None:
         self._ours.close()  # so that the other end is closed when the asking process is gone
@@ -134,6 +137,30 @@ class _Spare:
         _become(*task)
 
 
-def answer_alone(words: Sequence[str], cwd: str) -> subprocess.CompletedProcess[str]:
-    """What `seqapps.serving.exporting` does in a new interpreter, in a process that has TensorFlow imported."""
-    return Warm(CHECK, *words, cwd=Path(cwd)).finish()
+class Checker:
+    """What `seqapps.serving.alone` uses of `subprocess.Popen`, where `check.py` begins with TensorFlow imported.
+
+    Args:
+        check: (its words) to what the process said at its end.
+    """
+
+    def __init__(self, check: Callable[[Sequence[str]], subprocess.CompletedProcess[str]]) -> None:
+        self._check = check
+        self.returncode: int | None = None
+
+    def communicate(self, lines: str = "", timeout: float = 0) -> tuple[str, str]:
+        """Returns what the process said; it runs now."""
+        if self.returncode is not None or not lines:
+            return "", ""
+        done = self._check(lines.splitlines())
+        self.returncode = done.returncode
+        return done.stdout, done.stderr
+
+    def kill(self) -> None:
+        """There is nothing to kill before it runs."""
+
+
+def check_alone(command: Sequence[str], cwd: str, **options: Any) -> Checker:
+    """What `seqapps.serving.alone` does in a new interpreter, in a process that has TensorFlow imported."""
+    assert list(command) == [sys.executable, "-I", CHECK]
+    return Checker(lambda words: Warm(CHECK, *words, cwd=Path(cwd)).finish())

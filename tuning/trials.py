@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import shutil
@@ -103,8 +102,7 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     from seqapps.audit import audit
     from seqapps.trained import load_resources
 
-    keras.backend.clear_session()
-    gc.collect()
+    keras.backend.clear_session()  # collects garbage, too
     training.configure(config)
     application = application_of(config)
     with training.scope(config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -49,10 +50,15 @@ def keep_compiled(cache: Path) -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the lines that its C++ part writes before it reads any log level."""
+    """Imports TensorFlow without the lines that its C++ part writes before it reads any log level.
+
+    What it leaves, some half a million objects, is never garbage: the collector neither runs meanwhile nor looks
+    through them later, and looks less often, since tracing makes many objects that stay.
+    """
     if "tensorflow" in sys.modules:
         return
     sys.stderr.flush()
+    gc.disable()
     with tempfile.TemporaryFile() as caught:
         terminal = os.dup(2)
         os.dup2(caught.fileno(), 2)
@@ -65,3 +71,6 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
+            gc.enable()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)

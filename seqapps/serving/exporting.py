@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from seqapps import __version__
 from seqapps.errors import RunError
 from seqapps.manifest import write_json
 from seqapps.serving import check
+from seqapps.serving.alone import Alone
 from seqapps.serving.served import FILE_NAME
 from seqapps.trained import Trained, load_trained
 
@@ -31,8 +29,6 @@ GOLDEN = "golden.json"
 CHECK = "check.py"
 TOLERANCE = 1e-4
 """Largest difference between what the trained and the exported model answer: absolute below 1, relative above."""
-
-_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -97,21 +93,14 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
     building = target.parent / f".{target.name}.building"
     shutil.rmtree(building, ignore_errors=True)
     try:
-        console.print(f"export: tracing {trained_folder}")
-        with tf.device("CPU:0"):
-            trained, module, signatures = _graphs(trained_folder)
-            golden = _golden(trained, signatures, prepared)
-            record = _save(trained, module, signatures, trained_folder, building)
-        record["name"] = name or record["name"]
-        write_json(building / GOLDEN, golden)
-        shutil.copyfile(check.__file__, building / CHECK)
-        console.print("export: answering the golden calls in a process without seqapps")
-        seen = verify(building)
+        with Alone() as process:
+            record, seen = _build(trained_folder, prepared, building, process, console)
         if not seen.largest_difference <= TOLERANCE:
             raise RunError(
                 "export: the exported model does not answer what the trained model answers. Received: difference "
                 f"{seen.largest_difference:.3g} at {seen.where}. Allowed: {TOLERANCE:g}. {target} was not written."
             )
+        record["name"] = name or record["name"]
         record["needs_tensorflow_text"] = seen.needs_tensorflow_text
         record["golden"] = {"calls": seen.calls, "largest_difference": seen.largest_difference}
         write_json(building / FILE_NAME, record)
@@ -132,29 +121,34 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
     )
 
 
-def _alone(words: list[str], cwd: str) -> subprocess.CompletedProcess[str]:
-    """Runs `check.py words...` in an interpreter of its own, which reads nothing of the user's Python settings."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return subprocess.run(
-        [sys.executable, "-I", check.__file__, *words],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False,
-    )  # fmt: skip
+def _build(
+    trained_folder: Path, prepared: Path, building: Path, process: Alone, console: Console
+) -> tuple[dict[str, Any], Verification]:
+    """Writes the SavedModel, its golden calls and their check; returns its record, and what the process answered."""
+    console.print(f"export: tracing {trained_folder}")
+    with tf.device("CPU:0"):
+        trained, module, signatures = _graphs(trained_folder)
+        golden = _golden(trained, signatures, prepared)
+        record = _save(trained, module, signatures, trained_folder, building)
+    write_json(building / GOLDEN, golden)
+    shutil.copyfile(check.__file__, building / CHECK)
+    console.print("export: answering the golden calls in a process without seqapps")
+    return record, verify(building, process)
 
 
-def verify(folder: Path) -> Verification:
+def verify(folder: Path, alone: Alone | None = None) -> Verification:
     """Returns how a fresh CPU process that cannot import seqapps answers the golden calls of an exported folder.
+
+    Args:
+        folder: the exported folder.
+        alone: the process, if it was started before.
 
     Raises:
         RunError: the process cannot load the model or answer.
     """
     golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as elsewhere:
-        answers = Path(elsewhere) / "answers.json"
-        done = _alone([str(folder.resolve()), str(answers)], elsewhere)
-        if done.returncode or not answers.exists():
-            last = "\n".join(done.stderr.strip().splitlines()[-6:])
-            raise RunError(f"export: a process without seqapps cannot answer with {folder}:\n{last}")
-        report = json.loads(answers.read_text(encoding="utf-8"))
+    with alone or Alone() as process:
+        report = process.answers(folder)
     differences = [(0.0, "")]
     for name, calls in golden.items():
         for index, (call, received) in enumerate(zip(calls, report["answers"][name], strict=True)):

@@ -1,0 +1,58 @@
+"""An interpreter in which only TensorFlow is, and that answers the golden calls of an exported folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from types import TracebackType
+from typing import Any, Self
+
+from seqapps.errors import RunError
+from seqapps.serving import check
+
+_SECONDS = 900
+
+
+class Alone:
+    """A process that runs `check.py` without our packages, without a GPU, and reads none of the user's Python settings.
+
+    It imports TensorFlow, which takes seconds, while its asker still traces what it is going to be asked for.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        self._process = Popen(
+            [sys.executable, "-I", check.__file__],
+            cwd=self._folder.name, env=environment, text=True,
+            stdin=PIPE, stdout=DEVNULL, stderr=PIPE,
+        )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+        self._folder.cleanup()
+
+    def answers(self, folder: Path) -> dict[str, Any]:
+        """Returns what `check.py` writes of a folder. It can be asked once.
+
+        Raises:
+            RunError: the process cannot load the model or answer.
+        """
+        target = Path(self._folder.name) / "answers.json"
+        _, said = self._process.communicate(f"{folder.resolve()}\n{target}\n", timeout=_SECONDS)
+        if self._process.returncode or not target.exists():
+            last = "\n".join(said.strip().splitlines()[-6:])
+            raise RunError(f"export: a process without seqapps cannot answer with {folder}:\n{last}")
+        report: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
+        return report
