@@ -273,6 +273,20 @@ def test_no_operation_needs_a_gpu(exported: serving.ExportReport) -> None:
     assert [name for name in names if "Cudnn" in name] == []
 
 
+def test_every_graph_is_one_that_a_signature_calls(exported: serving.ExportReport) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    values = [value for node in nodes for value in node.attr.values()]
+    called = {function.name for value in values for function in (value.func, *value.list.func)}
+    names = {function.signature.name for function in graph.library.function} - called
+    others = ("_creator", "_destroyer", "_initializer", "internal_grad_fn")  # of tables, and TensorFlow's own gradients
+    known = tuple(f"__inference_{name}" for name in ("signature_wrapper", *others))
+    assert [name for name in names if not name.startswith(known)] == []
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), max_size=40)
 
 

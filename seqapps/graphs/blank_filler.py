@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.graphs._served import ServedModule, traced
 from seqapps.metrics.ranks import ranked
 from seqapps.modeling.two_sided import CONTEXT
 from seqapps.preprocessing.blocks import Ragged
@@ -32,7 +33,7 @@ _CELLS = 1 << 22
 _TEXTS = tf.TensorSpec([None], tf.string)
 
 
-class BlankFiller(tf.Module):  # type: ignore[misc]
+class BlankFiller(ServedModule):
     """A two-sided model that takes and gives text.
 
     Args:
@@ -48,9 +49,9 @@ class BlankFiller(tf.Module):  # type: ignore[misc]
 
     def signatures(self) -> dict[str, Any]:
         """Returns the serving signatures by name: `serving_default` (`fill`) and `score`."""
-        return {"serving_default": self.fill.get_concrete_function(), "score": self.score.get_concrete_function()}
+        return {"serving_default": self.fill, "score": self.score}
 
-    @tf.function(input_signature=[_TEXTS, tf.TensorSpec([], tf.int32)], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS, tf.TensorSpec([], tf.int32))
     def fill(self, text: Any, k: Any) -> dict[str, Any]:
         """Suggests words for each blank of each text.
 
@@ -87,7 +88,7 @@ class BlankFiller(tf.Module):  # type: ignore[misc]
             "filled": _filled(marked, words[:, :, 0], counts),
         }
 
-    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS)
     def score(self, text: Any) -> dict[str, Any]:
         """Scores each word of each text given all others: the pseudo-log-likelihood. A blank is read as plain text.
 

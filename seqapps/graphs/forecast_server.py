@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqapps.graphs._served import ServedModule
 from seqapps.preprocessing.series.calendars import seconds_of
 from seqapps.preprocessing.series.features import WindowFeatures, original_units
 from seqapps.preprocessing.series.plan import Plan, category
 
 
-class ForecastServer(tf.Module):  # type: ignore[misc]
+class ForecastServer(ServedModule):
     """A model with everything between it and the numbers of a file.
 
     Args:
@@ -65,11 +66,9 @@ class ForecastServer(tf.Module):  # type: ignore[misc]
         }
         if plan.calendar:
             inputs["times"] = tf.TensorSpec((None, plan.lookback + plan.horizon), tf.string, "times")
-        self._serve = tf.function(self.serve, autograph=False)
-        self._tell = tf.function(self.settings, input_signature=[], autograph=False)
         return {
-            "serving_default": self._serve.get_concrete_function(**inputs),
-            "settings": self._tell.get_concrete_function(),
+            "serving_default": tf.function(self.serve, autograph=False).get_concrete_function(**inputs),
+            "settings": tf.function(self.settings, autograph=False).get_concrete_function(),
         }
 
     def serve(self, **inputs: Any) -> dict[str, Any]:

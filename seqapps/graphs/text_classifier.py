@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seqapps.graphs._served import ServedModule, traced
 from seqapps.metrics.classification import THRESHOLD
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.shortening import Kept, closed, shorten
@@ -16,7 +17,7 @@ from seqapps.preprocessing.vocabulary import PAD
 _TEXTS = tf.TensorSpec([None], tf.string, name="text")
 
 
-class TextClassifier(tf.Module):  # type: ignore[misc]
+class TextClassifier(ServedModule):
     """A classifier that takes text.
 
     Invalid UTF-8 is read as U+FFFD. What a row gives does not depend on the rows beside it.
@@ -46,13 +47,13 @@ class TextClassifier(tf.Module):  # type: ignore[misc]
 
     def signatures(self) -> dict[str, Any]:
         """Returns the serving signatures by name: `serving_default` (`classify`), and `attention` where it has any."""
-        found = {"serving_default": self.classify.get_concrete_function()}
+        found = {"serving_default": self.classify}
         if "attention" in self.model.output:
             attention = tf.function(self.attention, input_signature=[_TEXTS], autograph=False)
             found["attention"] = attention.get_concrete_function()
         return found
 
-    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS)
     def classify(self, text: Any) -> dict[str, Any]:
         """Classifies each text.
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from seqapps.errors import DataError
+from seqapps.graphs._served import ServedModule, traced
 from seqapps.modeling.recurrent import state_sizes, unrolled, zero_states
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
@@ -53,7 +54,7 @@ class _Text(NamedTuple):
     written: Any
 
 
-class TextDecoder(tf.Module):  # type: ignore[misc]
+class TextDecoder(ServedModule):
     """What generators are made of: units that are read, written and scored, with the states handed on.
 
     Args:
@@ -234,15 +235,12 @@ class TextGenerator(TextDecoder):
     def signatures(self) -> dict[str, Any]:
         """Returns the serving signatures by name: `serving_default` (`generate`), `complete` and `score`."""
         return {
-            "serving_default": self.generate.get_concrete_function(),
-            "complete": self.complete.get_concrete_function(),
-            "score": self.score.get_concrete_function(),
+            "serving_default": self.generate,
+            "complete": self.complete,
+            "score": self.score,
         }
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[_TEXTS, _scalar(tf.int32), _scalar(tf.float32), _scalar(tf.int32), _scalar(tf.int32)],
-        autograph=False,
-    )
+    @traced(_TEXTS, _scalar(tf.int32), _scalar(tf.float32), _scalar(tf.int32), _scalar(tf.int32))
     def generate(self, prompt: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any) -> dict[str, Any]:
         """Writes on from each prompt, unit by unit, until `<eos>` or the limit.
 
@@ -271,7 +269,7 @@ class TextGenerator(TextDecoder):
         length = tf.math.count_nonzero(written, axis=1, dtype=tf.int32)
         return {"text": text, "full_text": full_text, "ids": written, "length": length, "nats": nats}
 
-    @tf.function(input_signature=[_TEXTS, _scalar(tf.int32)], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS, _scalar(tf.int32))
     def complete(self, prompt: Any, k: Any) -> dict[str, Any]:
         """Suggests the next unit, as a search box does.
 
@@ -290,7 +288,7 @@ class TextGenerator(TextDecoder):
         best = tf.math.top_k(probabilities, tf.minimum(k, self.tokenizer.size - len(NEVER_WRITTEN)))
         return {"units": self.tokenizer.written(best.indices), "probabilities": best.values}
 
-    @tf.function(input_signature=[_TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS)
     def score(self, text: Any) -> dict[str, Any]:
         """Scores each text from its beginning to its end: `<eos>` is its last unit.
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.data.buckets import Buckets
+from seqapps.graphs._served import ServedModule, traced
 from seqapps.modeling.crf import log_partition, negative_log_likelihood, viterbi
 from seqapps.modeling.losses import cross_entropy
 from seqapps.preprocessing.blocks import Ragged
@@ -82,7 +83,7 @@ def longest_word(characters: NDArray[Any]) -> int:
     return max(1, int(used.sum()))
 
 
-class TextTagger(tf.Module):  # type: ignore[misc]
+class TextTagger(ServedModule):
     """A tagger that takes and gives text.
 
     Args:
@@ -105,13 +106,11 @@ class TextTagger(tf.Module):  # type: ignore[misc]
     def signatures(self) -> dict[str, Any]:
         """Returns the serving signatures by name: `serving_default` (`tag_text`) and `tag_tokens`."""
         return {
-            "serving_default": self.tag_text.get_concrete_function(),
-            "tag_tokens": self.tag_tokens.get_concrete_function(),
+            "serving_default": self.tag_text,
+            "tag_tokens": self.tag_tokens,
         }
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False
-    )
+    @traced(tf.TensorSpec([None], tf.string, name="text"))
     def tag_text(self, text: Any) -> dict[str, Any]:
         """Cuts texts into words and tags them.
 
@@ -129,9 +128,7 @@ class TextTagger(tf.Module):  # type: ignore[misc]
         answer = {"text": valid, "starts": _filled(starts, 0), "ends": _filled(ends, 0)}
         return answer | self._answer(tokens, tags, nats, answer["starts"], answer["ends"])
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec([None, None], tf.string, name="tokens")], autograph=False
-    )
+    @traced(tf.TensorSpec([None, None], tf.string, name="tokens"))
     def tag_tokens(self, tokens: Any) -> dict[str, Any]:
         """Tags sentences that are cut into tokens already.
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.drawing.alignment import Panel
+from seqapps.graphs._served import ServedModule, traced
 from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
 from seqapps.graphs.text_generator import Sampling
 from seqapps.modeling.losses import cross_entropy
@@ -44,7 +45,7 @@ class Search(NamedTuple):
     no_repeat_ngram: Any
 
 
-class Translator(tf.Module):  # type: ignore[misc]
+class Translator(ServedModule):
     """A model of pairs that takes and gives text. What a row gives does not depend on the rows beside it.
 
     Args:
@@ -68,12 +69,11 @@ class Translator(tf.Module):  # type: ignore[misc]
         model has attention, `attend`."""
         functions = {"serving_default": self.translate, "sample": self.sample, "score": self.score}
         if self.attends:
-            functions["attend"] = tf.function(self.attend, input_signature=[_TEXTS, _TEXTS], autograph=False)
-        return {name: function.get_concrete_function() for name, function in functions.items()}
+            attend = tf.function(self.attend, input_signature=[_TEXTS, _TEXTS], autograph=False)
+            functions["attend"] = attend.get_concrete_function()
+        return functions
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[_TEXTS, _INT, _INT, _INT, _INT, _FLOAT, _INT], autograph=False
-    )
+    @traced(_TEXTS, _INT, _INT, _INT, _INT, _FLOAT, _INT)
     def translate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
@@ -117,9 +117,7 @@ class Translator(tf.Module):  # type: ignore[misc]
             "count": found.count,
         }
 
-    @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[_TEXTS, _INT, _INT, _FLOAT, _INT, _INT, _INT], autograph=False
-    )
+    @traced(_TEXTS, _INT, _INT, _FLOAT, _INT, _INT, _INT)
     def sample(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
@@ -150,7 +148,7 @@ class Translator(tf.Module):  # type: ignore[misc]
         text = self._texts(found.ids[:, None])[:, 0]
         return {"text": text, "log_probability": found.log_probabilities, "length": found.lengths}
 
-    @tf.function(input_signature=[_TEXTS, _TEXTS], autograph=False)  # type: ignore[untyped-decorator]
+    @traced(_TEXTS, _TEXTS)
     def score(self, source: Any, target: Any) -> dict[str, Any]:
         """Scores each pair: log p(target | source), `<eos>` being the target's last unit.
 
