@@ -2,7 +2,10 @@
 
     python benchmarks/memory_problems.py                      the short form: length 50, 1,000 steps at most
     python benchmarks/memory_problems.py --full               lengths 50, 100, 200, up to 10,000 steps (long)
+    python benchmarks/memory_problems.py --full --seeds 1 --output FILE --markdown docs/benchmarks.md
     python benchmarks/memory_problems.py --lengths 20 --problems adding --cells lstm gru
+
+What stands in the file of `--output` is not done again: a run that was killed goes on.
 
 Adding: each of T steps gives a number from [0, 1) and a mark; two steps are marked, one in each half. The answer after
 the last step is the sum of the two marked numbers. Always to answer 1 has a mean square error of 1/6 (0.167); solved is
@@ -33,6 +36,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from _tables import here, write_section
 
 from seqapps.config import TrainingConfig
 from seqapps.modeling.losses import Objective, cross_entropy
@@ -182,24 +186,66 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
-    parser.add_argument("--output", type=Path, help="a JSON file of all results")
+    parser.add_argument("--output", type=Path, help="a JSON file of all results; those that it has are not done again")
+    parser.add_argument("--markdown", type=Path, help="puts the tables into this file")
     options = parser.parse_args()
     options.steps = options.steps or (10_000 if options.full else 1_000)
     lengths = options.lengths or ([50, 100, 200] if options.full else [50])
     seeds = options.seeds or ([1, 2, 3] if options.full else [1])
-    everything = []
+    setting = {name: getattr(options, name) for name in ("steps", "units", "batch", "rate")}
+    kept = Kept(options.output, setting)
+    tables = []
     for name in options.problems:
         problem, results = PROBLEMS[name], []
         for cell in options.cells:
             for length in lengths:
                 for seed in seeds:
-                    result = solve(problem, cell, length, options, seed)
+                    result = kept.of(name, cell, length, seed) or solve(problem, cell, length, options, seed)
                     print(f"    {result}", flush=True)
                     results.append(result)
-        print(table(results, problem, options.steps), flush=True)
-        everything += results
-        if options.output:
-            options.output.write_text(json.dumps([asdict(result) for result in everything], indent=2))
+                    kept.add(result)
+        tables.append(table(results, problem, options.steps))
+        print(tables[-1], flush=True)
+    if options.markdown:
+        facts = here()
+        title = (
+            f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}. {options.units} units, batch "
+            f"{options.batch}, Adam at {options.rate:g}, norm clipped at 1, seeds {', '.join(map(str, seeds))}."
+        )
+        write_section(options.markdown, "memory", "\n\n".join([title, *(f"```\n{one}\n```" for one in tables)]))
+
+
+class Kept:
+    """Results in a file.
+
+    Args:
+        file: where they are; None keeps none.
+        setting: what all of them were measured with; a file of another setting is refused.
+    """
+
+    def __init__(self, file: Path | None, setting: dict[str, Any]) -> None:
+        self._file, self._setting = file, setting
+        self._results: list[Result] = []
+        if file is not None and file.exists():
+            found = json.loads(file.read_text())
+            if found["setting"] != setting:
+                raise SystemExit(f"{file} holds results of {found['setting']}, not of {setting}: name another file")
+            self._results = [Result(**result) for result in found["results"]]
+
+    def of(self, problem: str, cell: str, length: int, seed: int) -> Result | None:
+        """Returns the result that is there already."""
+        wanted = problem, cell, length, seed
+        return next((r for r in self._results if (r.problem, r.cell, r.length, r.seed) == wanted), None)
+
+    def add(self, result: Result) -> None:
+        """Keeps one more, at once."""
+        if result not in self._results:
+            self._results.append(result)
+        if self._file is not None:
+            content = {"setting": self._setting, "results": [asdict(result) for result in self._results]}
+            beside = self._file.with_name(self._file.name + ".new")
+            beside.write_text(json.dumps(content, indent=2) + "\n")
+            beside.replace(self._file)
 
 
 if __name__ == "__main__":
