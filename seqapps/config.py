@@ -218,8 +218,10 @@ class TrainingConfig(Section):
         window: of a language model: time steps of a `stream` batch (T), and the longest row under `length` (longer
             ones are cut into parts).
         epochs: passes over the training split.
-        optimizer: `adam`, `adamw`, `sgd` (with `momentum`) or `nt_asgd` (gradient descent that averages its weights as
-            soon as validation does not get better; Merity et al. 2017, algorithm 1).
+        optimizer: `adam`, `adamw`, `lazy_adam` (rows of an embedding that a batch does not ask for stay as they are:
+            faster where the vocabulary is large, not quite the same), `sgd` (with `momentum`) or `nt_asgd` (gradient
+            descent that averages its weights as soon as validation does not get better; Merity et al. 2017, algorithm
+            1).
         nonmonotone: of `nt_asgd`: averaging begins after an epoch that is worse than the best of all before the last
             so many.
         learning_rate, momentum, weight_decay: of the optimizer; weight decay is for `adamw` and `nt_asgd`.
@@ -247,7 +249,7 @@ class TrainingConfig(Section):
     token_budget: int = Field(0, ge=0)
     window: int = Field(64, ge=1)
     epochs: int = Field(10, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd", "nt_asgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "lazy_adam", "sgd", "nt_asgd"] = "adam"
     nonmonotone: int = Field(_NONMONOTONE, ge=1)
     learning_rate: float = Field(2e-3, gt=0.0)
     momentum: float = Field(0.0, ge=0.0, lt=1.0)

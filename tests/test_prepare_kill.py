@@ -54,7 +54,7 @@ def finish(process: Warm) -> Path:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    words = [f"word{number * number % 97}" for number in range(26_000)]
+    words = [f"word{number * number % 97}" for number in range(16_000)]
     lines = [" ".join(words[place : place + 10]) for place in range(0, len(words), 10)]
     lines[7::50] = [""] * len(lines[7::50])
     (tmp_path / "text.txt").write_text("\n".join(lines))

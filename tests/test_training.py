@@ -25,9 +25,10 @@ from seqapps.errors import ConfigError, RunError
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity
-from seqapps.modeling.optimizers import clipping, make_optimizer
+from seqapps.modeling.optimizers import clipping, make_optimizer, rows_once
+from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.schedules import Schedule
-from seqapps.modeling.steps import ValidationStep
+from seqapps.modeling.steps import TrainingStep, ValidationStep
 from seqapps.pictures import learning_curves
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.progress import TrainingDisplay
@@ -140,6 +141,88 @@ def test_optimizers_step_as_those_of_keras(settings: dict[str, Any], theirs: Any
     for mine, its in zip(ours, other, strict=True):
         # The rounding of twenty steps at numbers about one.
         np.testing.assert_allclose(np.array(mine), np.array(its), atol=3e-6)
+
+
+def rows_of(indices: list[int], values: list[list[float]]) -> Any:
+    return tf.IndexedSlices(tf.constant(values), tf.constant(indices), tf.constant([4, 2]))
+
+
+def test_rows_that_stand_twice_are_added_up() -> None:
+    found = rows_once(rows_of([2, 0, 2], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    assert found.indices.numpy().tolist() == [2, 0]
+    assert found.values.numpy().tolist() == [[6.0, 8.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize("how", ["global_norm", "norm", "none"])
+def test_the_norm_of_rows_is_that_of_their_matrix(how: Any) -> None:
+    rows = rows_once(rows_of([2, 0, 2], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+    gradients = [rows, tf.constant([1.0, 2.0])]
+    found = clipping(gradients, how, 5.0)
+    expected = clipping([tf.convert_to_tensor(gradient) for gradient in gradients], how, 5.0)
+    assert float(found.norm) == float(expected.norm) == pytest.approx(math.sqrt(130.0))
+    assert [*map(float, found.factors)] == [*map(float, expected.factors)]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nt_asgd"])
+def test_descent_by_rows_is_descent(optimizer: str) -> None:
+    start = np.arange(8.0, dtype=np.float32).reshape(4, 2)
+    ours, other = keras.Variable(start), keras.Variable(start)
+    rows = rows_of([2, 0], [[1.0, 2.0], [3.0, 4.0]])
+    for variable, gradient in ((ours, rows), (other, tf.convert_to_tensor(rows))):
+        made = make_optimizer(TrainingConfig(optimizer=optimizer, early_stopping=0), [variable])
+        assert made.takes_rows
+        made.apply([gradient], [tf.constant(0.5)], tf.constant(0.1))
+    np.testing.assert_array_equal(np.array(ours), np.array(other))
+
+
+def test_lazy_adam_is_adam_for_rows_that_every_batch_has_and_leaves_the_others_alone() -> None:
+    generator = np.random.default_rng(1)
+    start = generator.normal(size=(4, 2)).astype(np.float32)
+    ours, other = keras.Variable(start), keras.Variable(start)
+    lazy = make_optimizer(TrainingConfig(optimizer="lazy_adam"), [ours])
+    adam = make_optimizer(TrainingConfig(optimizer="adam"), [other])
+    assert (lazy.takes_rows, adam.takes_rows) == (True, False)
+    for step in range(5):
+        rows = rows_of([3, 1], generator.normal(size=(2, 2)).astype(np.float32).tolist())
+        lazy.apply([rows], [tf.constant(0.5)], tf.constant(0.1))
+        adam.apply([tf.convert_to_tensor(rows)], [tf.constant(0.5)], tf.constant(0.1))
+        np.testing.assert_allclose(np.array(ours), np.array(other), atol=5e-6, err_msg=str(step))
+    # Now Adam moves row 1 by what it remembers; the lazy one does not, and it went on from where row 3 is.
+    row = rows_of([3], [[1.0, -1.0]])
+    before = np.array(ours)
+    lazy.apply([row], [tf.constant(0.5)], tf.constant(0.1))
+    adam.apply([tf.convert_to_tensor(row)], [tf.constant(0.5)], tf.constant(0.1))
+    np.testing.assert_allclose(np.array(ours)[3], np.array(other)[3], atol=5e-6)
+    np.testing.assert_array_equal(np.array(ours)[:3], before[:3])
+    assert not np.array_equal(np.array(other)[1], before[1])
+
+
+def test_a_training_step_hands_on_the_rows_of_an_embedding() -> None:
+    """The lazy step moves the rows of the batch alone, and the loss that it reports is that of Adam."""
+    moved, losses = {}, {}
+    for name in ("lazy_adam", "adam"):
+        run = config(optimizer=name)
+        model = model_of(run)
+        batches = stream()
+        step = TrainingStep(
+            model, make_optimizer(run.training, model.trainable_variables), PERPLEXITY, run.training,
+            batches.dataset(0).element_spec,
+        )  # fmt: skip
+        embedding = model.get_layer("embedding").embeddings
+        x, y, weights = next(iter(batches.dataset(0)))
+        for _ in range(2):
+            before = np.array(embedding)
+            step(x, y, weights, zero_states(model, batches.batch_size), 0.01)
+        moved[name] = set(np.flatnonzero((np.array(embedding) != before).any(axis=1)).tolist())
+        losses[name] = step.sums().loss
+        seen = set(np.unique(x["tokens"]).tolist())
+    assert moved["lazy_adam"] == seen
+    assert losses["lazy_adam"] == pytest.approx(losses["adam"], rel=1e-5)
+
+
+def test_weight_decay_is_refused_for_lazy_adam() -> None:
+    with pytest.raises(ConfigError, match="`weight_decay` is for optimizer"):
+        config(optimizer="lazy_adam", weight_decay=0.1)
 
 
 # ---- schedules

@@ -42,12 +42,12 @@ def clipping(
     norm itself moves. `norm`: each variable by itself.
 
     Args:
-        gradients: dense `<float32>` tensors, of `scale` times the loss.
+        gradients: `<float32>` tensors, or rows of them (see `rows_once`), of `scale` times the loss.
         how: which norm counts.
         threshold: the largest norm after clipping; for `auto`, what gives it from the norm before clipping.
         scale: the loss scale; factors divide it away.
     """
-    squares = [2.0 * tf.nn.l2_loss(gradient) for gradient in gradients]
+    squares = [2.0 * tf.nn.l2_loss(gradient.values if by_rows(gradient) else gradient) for gradient in gradients]
     norm = tf.sqrt(tf.add_n(squares)) / scale
     if callable(threshold):
         # The first norms may be 0, and nothing is divided by a threshold that is.
@@ -64,11 +64,26 @@ def clipping(
     return Clipping(norm, [factor / scale for factor in factors], clipped, squares)
 
 
+def by_rows(gradient: Any) -> bool:
+    """Whether a gradient is told row by row (`tf.IndexedSlices`): that of an embedding, whose other rows have none."""
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def rows_once(gradient: Any) -> Any:
+    """Returns `tf.IndexedSlices` with every row once: what stands at several places of a batch is added up."""
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
 class Optimizer(Protocol):
     """Moves variables against their gradients."""
 
     variables: list[Any]
     """Everything it remembers from step to step."""
+
+    takes_rows: bool
+    """Whether a gradient may be rows, each once; otherwise all are tensors of the variable's shape."""
 
     def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
         """Takes one step inside a graph. `factors` multiply the gradients, `rate <float32>[]` is the learning rate."""
@@ -76,13 +91,17 @@ class Optimizer(Protocol):
 
 
 class Adam:
-    """Adam with bias correction, and AdamW with `weight_decay`.
+    """Adam with bias correction, AdamW with `weight_decay`, and the lazy Adam, which leaves alone what has no gradient.
+
+    Lazy: a row of an embedding whose word is not in the batch keeps its weights and its moments; Adam moves it by what
+    it remembers, and lets that fade. The powers of the betas count all steps, as for every other variable.
 
     Source: Kingma & Ba 2015, algorithm 1 in the order of its section 2; Loshchilov & Hutter 2019, algorithm 2.
 
     Args:
         targets: the variables to move.
         weight_decay: times the learning rate, is taken off every variable before the step.
+        lazy: whether gradients may be rows.
     """
 
     def __init__(
@@ -90,15 +109,16 @@ class Adam:
         targets: Sequence[Any],
         *,
         weight_decay: float = 0.0,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
+        betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-7,
+        lazy: bool = False,
     ) -> None:
+        self.takes_rows = lazy
         self._targets = [_resource(target) for target in targets]
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._means = _slots(self._targets)
         self._squares = _slots(self._targets)
-        self._decay, self._betas, self._epsilon = weight_decay, (beta_1, beta_2), epsilon
+        self._decay, self._betas, self._epsilon = weight_decay, betas, epsilon
         self.variables = [self._steps, *self._means, *self._squares]
 
     def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
@@ -110,6 +130,10 @@ class Adam:
         ):
             if self._decay:
                 target.assign_sub(target * (self._decay * rate))
+            if by_rows(gradient):
+                fading = rate * tf.sqrt(1.0 - powers[1]) / (1.0 - powers[0])
+                self._move_rows((target, mean, square), gradient.indices, gradient.values * factor, fading)
+                continue
             tf.raw_ops.ResourceApplyAdam(
                 var=target.handle,
                 m=mean.handle,
@@ -123,13 +147,23 @@ class Adam:
                 grad=gradient * factor,
             )
 
+    def _move_rows(self, variables: tuple[Any, Any, Any], rows: Any, gradient: Any, rate: Any) -> None:
+        """Moves some rows of a variable and of its moments; `rate` holds the correction of the bias."""
+        (target, mean, square), (beta_1, beta_2) = variables, self._betas
+        moved = tf.gather(mean, rows) * beta_1 + gradient * (1.0 - beta_1)
+        squared = tf.gather(square, rows) * beta_2 + tf.square(gradient) * (1.0 - beta_2)
+        tf.raw_ops.ResourceScatterUpdate(resource=mean.handle, indices=rows, updates=moved)
+        tf.raw_ops.ResourceScatterUpdate(resource=square.handle, indices=rows, updates=squared)
+        step = rate * moved / (tf.sqrt(squared) + self._epsilon)
+        tf.raw_ops.ResourceScatterSub(resource=target.handle, indices=rows, updates=step)
+
 
 class GradientDescent:
-    """Stochastic gradient descent, v <- momentum v - rate g, w <- w + v."""
+    """Stochastic gradient descent, v <- momentum v - rate g, w <- w + v. Without momentum it takes rows."""
 
     def __init__(self, targets: Sequence[Any], *, momentum: float = 0.0) -> None:
         self._targets = [_resource(target) for target in targets]
-        self._momentum = momentum
+        self._momentum, self.takes_rows = momentum, not momentum
         self._speeds = _slots(self._targets) if momentum else []
         self.variables = list(self._speeds)
 
@@ -143,6 +177,9 @@ class GradientDescent:
                     grad=gradient,
                     momentum=self._momentum,
                 )
+            elif by_rows(gradient):
+                moved = gradient.values * (rate * factor)
+                tf.raw_ops.ResourceScatterSub(resource=target.handle, indices=gradient.indices, updates=moved)
             else:
                 tf.raw_ops.ResourceApplyGradientDescent(var=target.handle, alpha=rate * factor, delta=gradient)
 
@@ -158,6 +195,7 @@ class AveragedDescent:
     def __init__(self, targets: Sequence[Any], *, weight_decay: float = 0.0) -> None:
         self._targets, self._decay = [_resource(target) for target in targets], weight_decay
         self._descent = GradientDescent(targets)
+        self.takes_rows = self._descent.takes_rows
         self._on = tf.Variable(False, trainable=False)
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._means = _slots(self._targets)
@@ -219,7 +257,7 @@ def make_optimizer(config: TrainingConfig, targets: Sequence[Any]) -> Optimizer:
         return AveragedDescent(targets, weight_decay=config.weight_decay)
     if config.optimizer == "sgd":
         return GradientDescent(targets, momentum=config.momentum)
-    return Adam(targets, weight_decay=config.weight_decay)
+    return Adam(targets, weight_decay=config.weight_decay, lazy=config.optimizer == "lazy_adam")
 
 
 def _resource(variable: Any) -> Any:

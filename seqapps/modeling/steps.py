@@ -13,7 +13,7 @@ import tensorflow as tf
 from seqapps.config import TrainingConfig
 from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import Objective
-from seqapps.modeling.optimizers import Clipping, Optimizer, clipping
+from seqapps.modeling.optimizers import Clipping, Optimizer, by_rows, clipping, rows_once
 from seqapps.modeling.recurrent import state_sizes, zero_states
 from seqapps.modeling.replicas import ONE, Replicas
 from seqapps.modeling.spectra import layer_of
@@ -178,9 +178,13 @@ class TrainingStep:
             added = tf.add_n([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
             loss = (total / divisor + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        # The optimizers' kernels are dense: an embedding's gradient is summed into its matrix here.
-        gradients = self._replicas.sums([tf.convert_to_tensor(gradient) for gradient in gradients])
-        return total, gradients, {name: outputs[name] for name in states}
+        return total, self._replicas.sums([*map(self._dense, gradients)]), {name: outputs[name] for name in states}
+
+    def _dense(self, gradient: Any) -> Any:
+        """Returns a gradient as a tensor; where the optimizer and one device can, an embedding's by the rows it has."""
+        if by_rows(gradient) and self._optimizer.takes_rows and self._replicas.count == 1:
+            return rows_once(gradient)
+        return tf.convert_to_tensor(gradient)
 
     def _move(self, gradients: Any, factors: Any, finite: Any, rate: Any) -> Any:
         def move() -> Any:
