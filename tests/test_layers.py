@@ -285,3 +285,23 @@ def test_a_training_says_which_way_each_layer_goes_through_time() -> None:
         "portable: step by step, Keras' loop: use_cudnn is False; "
         "cell: step by step, Keras' loop: its cell has no kernel"
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_an_embedding_is_that_of_keras_and_its_gradient_has_rows(dtype: str) -> None:
+    ours, theirs = (kind(7, 3, dtype=dtype, mask_zero=True) for kind in (layers.Embedding, keras.layers.Embedding))
+    ids = tf.constant([[1, 5, 0], [5, 5, 2]])
+    ours.build(ids.shape)
+    theirs.build(ids.shape)
+    theirs.set_weights(ours.get_weights())
+    found, expected = ours(ids), theirs(ids)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(tf.cast(found, tf.float32), tf.cast(expected, tf.float32))
+    np.testing.assert_array_equal(ours.compute_mask(ids), theirs.compute_mask(ids))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.cast(ours(ids), tf.float32))
+    gradient = tape.gradient(loss, ours.embeddings.value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    assert tf.convert_to_tensor(gradient).numpy()[:, 0].tolist() == [1.0, 1.0, 1.0, 0.0, 0.0, 3.0, 0.0]
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ours))
+    assert type(again) is layers.Embedding and again.input_dim == 7

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
+from seqapps.modeling.layers import Embedding
 
 if TYPE_CHECKING:
     import keras
@@ -61,9 +62,7 @@ def build(
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = keras.ops.not_equal(tokens, 0)
     ids = WordDropout(config.word_dropout, name="word_dropout")(tokens) if config.word_dropout else tokens
-    x = keras.layers.Embedding(vocabulary_size, config.embedding, trainable=config.train_embedding, name="embedding")(
-        ids
-    )
+    x = Embedding(vocabulary_size, config.embedding, trainable=config.train_embedding, name="embedding")(ids)
     if config.embedding_dropout:
         x = keras.layers.Dropout(config.embedding_dropout, name="embedding_dropout")(x)
     x, states = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _layers(config: Config, vocabulary_size: int, labels: int) -> dict[str, Any]
     from seqapps.modeling.heads import TiedLogits
     from seqapps.modeling.word_dropout import WordDropout
 
-    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
+    embedding = Embedding(vocabulary_size, config.embedding, name="embedding")
     code = (
         LabelCode(labels, config.condition, name="code")
         if labels

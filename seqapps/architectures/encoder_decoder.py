@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout, state_inputs_of
+from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _embedding(config: Config, size: int, name: str) -> Any:
     import keras
 
     scale = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
-    return keras.layers.Embedding(size, config.embedding, scale, name=name)
+    return Embedding(size, config.embedding, scale, name=name)
 
 
 def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:

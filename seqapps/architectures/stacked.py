@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import Size, StackConfig, recurrent_stack, state_inputs_of
+from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def build(
     from seqapps.modeling.word_dropout import VocabularyDropout, WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, name="embedding")
+    embedding = Embedding(vocabulary_size, config.embedding, name="embedding")
     states = state_inputs_of(config) if carry else []
     ids = WordDropout(config.word_dropout, name="word_dropout")(tokens) if config.word_dropout else tokens
     x = embedding(ids)

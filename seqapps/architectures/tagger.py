@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import OF_A_CELL, StackConfig
+from seqapps.modeling.layers import Embedding
 
 if TYPE_CHECKING:
     import keras
@@ -77,14 +78,14 @@ def build(
     words = keras.Input((None,), dtype="int32", name="words")
     inputs, mask = {"words": words}, keras.ops.not_equal(words, 0)
     ids = WordDropout(config.word_dropout, name="word_dropout")(words) if config.word_dropout else words
-    embedding = keras.layers.Embedding(sizes[0], config.embedding, trainable=config.train_embedding, name="embedding")
+    embedding = Embedding(sizes[0], config.embedding, trainable=config.train_embedding, name="embedding")
     parts = [embedding(ids)]
     if config.characters != "none":
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
         parts.append(_characters(config, inputs["characters"], mask, sizes[1], use_cudnn))
     if config.shapes:
         inputs["shapes"] = keras.Input((None,), dtype="int32", name="shapes")
-        parts.append(keras.layers.Embedding(sizes[2], config.shapes, name="shape_embedding")(inputs["shapes"]))
+        parts.append(Embedding(sizes[2], config.shapes, name="shape_embedding")(inputs["shapes"]))
     x = keras.layers.Concatenate(name="word")(parts) if len(parts) > 1 else parts[0]
     x, _ = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)
     logits = keras.layers.Dense(len(allowed) - 1, name="logits", dtype="float32")(x)
@@ -103,7 +104,7 @@ def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudn
 
     rows = WordsAsRows(name="words_as_rows")(characters)
     real = keras.ops.not_equal(rows, 0)
-    x = keras.layers.Embedding(count, config.character_embedding, name="character_embedding")(rows)
+    x = Embedding(count, config.character_embedding, name="character_embedding")(rows)
     x = x * keras.ops.cast(real, x.dtype)[:, :, None]
     if config.characters == "cnn":
         convolution = keras.layers.Conv1D(

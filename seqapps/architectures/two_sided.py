@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack
+from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def build(
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     # Vectors of length about 1: Keras' own are so short that tied logits take an epoch to tell words apart.
     normal = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
-    embedding = keras.layers.Embedding(vocabulary_size, config.embedding, normal, name="embedding")
+    embedding = Embedding(vocabulary_size, config.embedding, normal, name="embedding")
     words = Blanks(config.blank_rate, blank, name="blanks")(tokens) if config.blank_rate else tokens
     real = tokens != PAD
     turn = ReverseWords(name="reverse_words")

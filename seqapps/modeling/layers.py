@@ -1,5 +1,7 @@
 """Keras' recurrent layers with the same weights, configuration and results, and a faster way through time on a CPU.
 
+And Keras' embedding, for large vocabularies.
+
     layer = LSTM(256, return_sequences=True)        # wherever keras.layers.LSTM(256, return_sequences=True) stood
 
 On a GPU they are Keras' layers, which take cuDNN where it is valid. On a CPU with TensorFlow they run the kernels of
@@ -124,6 +126,24 @@ class LSTM(_Recurrent, keras.layers.LSTM):  # type: ignore[misc]
 @keras.saving.register_keras_serializable(package="seqapps")
 class GRU(_Recurrent, keras.layers.GRU):  # type: ignore[misc]
     """`keras.layers.GRU`; see the module. `reset_after` True (cuDNN's) and False (Cho et al. 2014) are both fast."""
+
+
+@keras.saving.register_keras_serializable(package="seqapps")
+class Embedding(keras.layers.Embedding):  # type: ignore[misc]
+    """`keras.layers.Embedding` that reads the rows it is asked for, and not the whole matrix first.
+
+    A variable that an optimizer moves row by row (`lazy_adam`, gradient descent) is copied by TensorFlow whenever it is
+    read as a whole.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """`<int32>[...] -> <float32>[..., D]`."""
+        variable = self.embeddings
+        if keras.backend.backend() != "tensorflow" or not isinstance(variable, keras.Variable):
+            return super().call(inputs)
+        from seqapps.modeling.kernels.rows import rows
+
+        return keras.ops.cast(rows(variable.value, inputs), self.compute_dtype)
 
 
 def path(layer: Any) -> str:
