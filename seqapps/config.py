@@ -320,7 +320,8 @@ class TuningConfig(Section):
         algorithm: `none` (`seqapps run` skips tuning), `random`, `bayesian` or `hyperband`.
         trials: how many configurations are tried (0: no bound; then `minutes` must be given).
         minutes: wall-clock budget; no trial starts after it (0: no bound).
-        epochs: epochs of a trial (the largest, for `hyperband`).
+        epochs: epochs of a trial (the largest, for `hyperband`); 0 takes `training.epochs`. Fewer are faster, and find
+            what learns fast, which is not always what ends best.
         max_rows_fraction: share of the training batches that a trial's epoch sees.
         space: name of the file in `tuning/spaces/`; empty takes the architecture's.
     """
@@ -328,7 +329,7 @@ class TuningConfig(Section):
     algorithm: Literal["none", "random", "bayesian", "hyperband"] = "none"
     trials: int = Field(20, ge=0)
     minutes: float = Field(0.0, ge=0.0)
-    epochs: int = Field(3, ge=1)
+    epochs: int = Field(0, ge=0)
     max_rows_fraction: float = Field(1.0, gt=0.0, le=1.0)
     space: str = ""
 

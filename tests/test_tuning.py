@@ -158,6 +158,27 @@ def test_hyperband_goes_on_from_the_earlier_round(bench: Bench) -> None:
         assert (by_name[name].objective or 0.0) <= (by_name[earlier].objective or 0.0)
 
 
+@pytest.mark.parametrize("algorithm", ["random", "bayesian", "hyperband"])
+def test_the_first_trial_has_the_values_of_the_configuration(algorithm: str, tmp_path: Path) -> None:
+    tuning = {"algorithm": algorithm, "trials": 4, "space": "recurrence"}
+    config = make_config(model={"units": [6, 6], "dropout": 0.25}, tuning=tuning)
+    declare = spaces.load("recurrence")
+    oracle = make_oracle(config, declare, "perplexity", "min", tmp_path)
+    trials = [oracle.create_trial(f"tuner{number}") for number in range(3)]
+    found = [with_overrides(config, declare(trial.hyperparameters, config), "a trial") for trial in trials]
+    assert (found[0].model, found[0].training) == (config.model, config.training)
+    assert config.model not in [other.model for other in found[1:]]
+
+
+@pytest.mark.parametrize(("tuned", "epochs"), [(0, 2), (1, 1)])
+def test_a_trial_takes_the_epochs_of_the_training_unless_fewer_are_asked_for(
+    bench: Bench, tuned: int, epochs: int
+) -> None:
+    assert bench.config.training.epochs == 2
+    result = bench.search(algorithm="random", trials=1, epochs=tuned)
+    assert result.winner.epochs == epochs
+
+
 def test_no_trial_starts_after_the_minutes(bench: Bench) -> None:
     result = bench.search(algorithm="bayesian", trials=0, minutes=0.0001)
     assert len(result.trials) == 1
@@ -217,7 +238,7 @@ def test_the_space_of_stacked_lies_around_the_configuration() -> None:
     assert with_overrides(config, overrides, "default").model == config.model
     names = {item.name for item in hp.space}
     assert names == {"cell", "depth", "width", "embedding", "dropout", "learning_rate", "clip_threshold"}
-    hp.values |= {"depth": 3, "width": 128, "cell": "simple_rnn", "dropout": 0.30000000000000004}
+    hp.values |= {"depth": 3, "width": 128, "cell": "simple_rnn", "dropout": 0.3}
     deep = with_overrides(config, stacked.declare(hp, config), "trial")
     assert deep.model.model_dump()["units"] == (128, 128, 128)
     assert deep.model.model_dump()["dropout"] == 0.3
@@ -324,7 +345,10 @@ def test_every_value_of_a_space_is_a_configuration(file: Path, monkeypatch: pyte
     config = load_config(file, [])
     declare = spaces.load(config.model.architecture)
     first = keras_tuner.HyperParameters()
-    names = set(declare(first, config))
+    begun = declare(first, config)
+    names = set(begun)
+    # A search begins with the configuration itself.
+    assert with_overrides(config, begun, "first").model_dump() == config.model_dump()
     for seed in range(5):
         drawn = keras_tuner.HyperParameters()
         drawn.values = {each.name: each.random_sample(seed) for each in first.space}

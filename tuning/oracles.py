@@ -1,5 +1,8 @@
 """KerasTuner's algorithms with a state that survives a kill: one file, written atomically.
 
+The first trial has the defaults of the space, which are the values of the configuration: what is found is never worse
+on validation than what the user began with.
+
 KerasTuner writes `oracle.json` and one `trial.json` a trial, in place: a kill leaves truncated files, or files that
 contradict each other. Here a save is one snapshot of both, under a temporary name and then one rename.
 """
@@ -44,6 +47,17 @@ class _OneFile:
     def _save_trial(self, trial: Any) -> None:
         """Nothing: the snapshot that follows holds the trial."""
 
+    def _random_values(self: Any) -> Any:
+        """Returns the defaults of the space for the first trial, and draws for every other one."""
+        if self.trials:
+            return super()._random_values()  # type: ignore[misc]
+        space = HyperParameters()
+        for hyperparameter in self.hyperparameters.space:
+            space.merge([hyperparameter])
+            if space.is_active(hyperparameter):
+                space.values[hyperparameter.name] = hyperparameter.default
+        return space.values
+
 
 class _Random(_OneFile, RandomSearchOracle):  # type: ignore[misc]
     """Independent draws."""
@@ -77,7 +91,9 @@ def make_oracle(config: RunConfig, declare: Declare, objective: str, direction: 
     }
     oracle: Any
     if tuning.algorithm == "hyperband":
-        oracle = _Hyperband(max_epochs=tuning.epochs, factor=3, hyperband_iterations=0, **options)
+        oracle = _Hyperband(
+            max_epochs=tuning.epochs or config.training.epochs, factor=3, hyperband_iterations=0, **options
+        )
     elif tuning.algorithm == "bayesian":
         # The default, three times the number of parameters, would leave a search of 20 trials purely random.
         points = max(3, (tuning.trials or 20) // 4)

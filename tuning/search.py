@@ -187,7 +187,7 @@ class _Search:
         with _closed_when_interrupted(self.tracker, run):
             try:
                 overrides = dict(self.declare(trial.hyperparameters, self.config))
-                epochs = int(values.get("tuner/epochs", self.config.tuning.epochs))
+                epochs = int(values.get("tuner/epochs", self.config.tuning.epochs or self.config.training.epochs))
                 history = self._train(trial, overrides, epochs, run, display)
             except Exception as error:
                 seconds = round(time.monotonic() - began, 3)

@@ -24,7 +24,7 @@ def quiet(debug: bool) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.ERROR)
-    warnings.filterwarnings("ignore", module="mlflow|keras_tuner|apache_beam")
+    warnings.filterwarnings("ignore", module=r"mlflow|keras_tuner|apache_beam|sklearn\.gaussian_process")
     # Beam logs the traceback of what it then raises; we print the cause once.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 

@@ -21,6 +21,6 @@ def around(hp: Any, config: RunConfig, model: ForecastConfig) -> dict[str, Any]:
         **cell(hp, model, CELLS),
         "model.anchor": hp.Choice("anchor", anchors, default=model.anchor),
         "model.highway": hp.Boolean("highway", default=model.highway),
-        "model.dropout": share(hp, "dropout", 0.4),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.4),
         **training(hp, config),
     }

@@ -37,9 +37,10 @@ def rate(hp: Any, name: str, middle: float, factor: float) -> float:
     return float(f"{value:.3g}")
 
 
-def share(hp: Any, name: str, most: float, step: float = 0.1) -> float:
-    """Returns a share from 0 to `most` in steps, such as that of a dropout."""
-    return round(float(hp.Float(name, 0.0, most, step=step)), 3)
+def share(hp: Any, name: str, given: float, most: float, step: float = 0.1) -> float:
+    """Returns a share from 0 to `most` in steps, such as that of a dropout, or the given one."""
+    shares = {round(place * step, 3) for place in range(round(most / step) + 1)}
+    return float(hp.Choice(name, sorted(shares | {given}), default=given))
 
 
 def cell(hp: Any, model: StackConfig, cells: Sequence[str]) -> dict[str, Any]:
@@ -55,10 +56,10 @@ def cell(hp: Any, model: StackConfig, cells: Sequence[str]) -> dict[str, Any]:
 
 
 def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: int) -> list[int]:
-    """Returns the sizes of a stack of equal layers, at most so many, around the first of the given ones."""
-    depth = hp.Int("depth", 1, most_layers, default=min(len(given), most_layers))
+    """Returns the sizes of a stack: layers as wide as the first of the given ones or its shares, or the given ones."""
+    depth = hp.Int("depth", 1, max(most_layers, len(given)), default=len(given))
     width = hp.Choice("width", sizes(given[0], shares), default=given[0])
-    return [width] * depth
+    return list(given) if (depth, width) == (len(given), given[0]) else [width] * depth
 
 
 def training(hp: Any, config: RunConfig) -> dict[str, Any]:

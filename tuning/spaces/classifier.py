@@ -32,9 +32,9 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
         **cell(hp, model, CELLS),
         "model.pooling": hp.Choice("pooling", list(POOLINGS), default=model.pooling),
-        "model.dropout": share(hp, "dropout", 0.6),
-        "model.embedding_dropout": share(hp, "embedding_dropout", 0.6),
-        "model.word_dropout": share(hp, "word_dropout", 0.4),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.6),
+        "model.embedding_dropout": share(hp, "embedding_dropout", model.embedding_dropout, 0.6),
+        "model.word_dropout": share(hp, "word_dropout", model.word_dropout, 0.4),
         **training(hp, config),
     }
     if not config.data.further_files:  # pretrained vectors have their own size

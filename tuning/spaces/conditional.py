@@ -33,6 +33,6 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
         "model.condition": hp.Choice("condition", sizes(model.condition, SIZES), default=model.condition),
         "model.every_step": hp.Boolean("every_step", default=model.every_step),
-        "model.dropout": share(hp, "dropout", 0.6),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.6),
         **training(hp, config),
     }

@@ -35,10 +35,10 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         "model.units": both,
         **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
-        "model.dropout": share(hp, "dropout", 0.5),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.5),
         **training(hp, config),
     }
-    if model.attention == "dot":
+    if model.decoder_units and model.attention == "dot":
         overrides["model.decoder_units"] = [size * (2 if model.bidirectional else 1) for size in both]
     elif model.decoder_units:
         width = model.decoder_units[0]

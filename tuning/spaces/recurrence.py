@@ -50,7 +50,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         )
     fields = {**PLAIN, **_cell(hp, model), **_between(hp, model)}
     overrides = {f"model.{name}": value for name, value in fields.items()}
-    return {**overrides, "model.dropout": share(hp, "dropout", 0.6), **training(hp, config)}
+    return {**overrides, "model.dropout": share(hp, "dropout", model.dropout, 0.6), **training(hp, config)}
 
 
 def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:

@@ -32,6 +32,6 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         "model.units": units(hp, model.units, SIZES, MOST_LAYERS),
         **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
-        "model.dropout": share(hp, "dropout", 0.6),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.6),
         **training(hp, config),
     }

@@ -32,8 +32,8 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         **cell(hp, model, CELLS),
         "model.characters": hp.Choice("characters", ["none", "cnn", "lstm"], default=model.characters),
         "model.head": hp.Choice("head", ["softmax", "crf"], default=model.head),
-        "model.dropout": share(hp, "dropout", 0.6),
-        "model.word_dropout": share(hp, "word_dropout", 0.2, 0.05),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.6),
+        "model.word_dropout": share(hp, "word_dropout", model.word_dropout, 0.2, 0.05),
         **training(hp, config),
     }
     if not config.data.further_files:  # pretrained vectors have their own size

@@ -32,7 +32,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         **cell(hp, model, CELLS),
         "model.embedding": hp.Choice("embedding", sizes(model.embedding, SIZES), default=model.embedding),
         "model.hidden": hp.Choice("hidden", sizes(model.hidden, SIZES), default=model.hidden),
-        "model.dropout": share(hp, "dropout", 0.6),
-        "model.blank_rate": share(hp, "blank_rate", 0.3, 0.05),
+        "model.dropout": share(hp, "dropout", model.dropout, 0.6),
+        "model.blank_rate": share(hp, "blank_rate", model.blank_rate, 0.3, 0.05),
         **training(hp, config),
     }
