@@ -64,7 +64,7 @@ def main() -> None:
     table = "\n".join(lines)
     print("\n" + table)
     if options.markdown:
-        title = f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}."
+        title = f"## Large vocabularies\n\n- {facts['machine']}; {facts['date']}; commit {facts['commit']}."
         write_section(options.markdown, "embeddings", f"{title}\n\n{table}")
 
 

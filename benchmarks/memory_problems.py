@@ -169,7 +169,7 @@ def table(results: list[Result], problem: Problem, steps: int) -> str:
             if len(done) * 2 > len(found):
                 cells.append(f"{done[len(done) // 2]:,}")
             else:
-                cells.append(f"no ({min(result.loss for result in found):.3f})" if found else "")
+                cells.append(f"no ({min(result.loss for result in found):.3f})" if found else "not run")
         lines.append("  " + f"{cell:<12}" + "".join(f"{cell_:>16}" for cell_ in cells))
     return "\n".join(lines)
 
@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
     parser.add_argument("--output", type=Path, help="a JSON file of all results; those that it has are not done again")
+    parser.add_argument("--no-run", action="store_true", help="only tables, of what the file of --output has")
     parser.add_argument("--markdown", type=Path, help="puts the tables into this file")
     options = parser.parse_args()
     options.steps = options.steps or (10_000 if options.full else 1_000)
@@ -200,7 +201,10 @@ def main() -> None:
         for cell in options.cells:
             for length in lengths:
                 for seed in seeds:
-                    result = kept.of(name, cell, length, seed) or solve(problem, cell, length, options, seed)
+                    result = kept.of(name, cell, length, seed)
+                    if result is None and options.no_run:
+                        continue
+                    result = result or solve(problem, cell, length, options, seed)
                     print(f"    {result}", flush=True)
                     results.append(result)
                     kept.add(result)
@@ -209,8 +213,9 @@ def main() -> None:
     if options.markdown:
         facts = here()
         title = (
-            f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}. {options.units} units, batch "
-            f"{options.batch}, Adam at {options.rate:g}, norm clipped at 1, seeds {', '.join(map(str, seeds))}."
+            f"## Which cell keeps something over how many steps\n\n- {facts['machine']}; {facts['date']}; commit "
+            f"{facts['commit']}.\n- `benchmarks/memory_problems.py`: {options.units} units, batch {options.batch}, "
+            f"Adam at {options.rate:g}, norm clipped at 1, seeds {', '.join(map(str, seeds))}."
         )
         write_section(options.markdown, "memory", "\n\n".join([title, *(f"```\n{one}\n```" for one in tables)]))
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
-from seqapps.modeling.layers import Embedding
 
 if TYPE_CHECKING:
     import keras
@@ -57,6 +56,7 @@ def build(
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
-from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -128,6 +127,7 @@ def _layers(config: Config, vocabulary_size: int, labels: int) -> dict[str, Any]
     from seqapps.modeling.cells import STATES
     from seqapps.modeling.conditions import LabelCode
     from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import WordDropout
 
     embedding = Embedding(vocabulary_size, config.embedding, name="embedding")

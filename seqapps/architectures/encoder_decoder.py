@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout, state_inputs_of
-from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -152,6 +151,8 @@ def _embedding(config: Config, size: int, name: str) -> Any:
     Keras' own are so short that tied logits and attention need epochs to tell units apart.
     """
     import keras
+
+    from seqapps.modeling.layers import Embedding
 
     scale = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
     return Embedding(size, config.embedding, scale, name=name)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import Size, StackConfig, recurrent_stack, state_inputs_of
-from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -56,6 +55,7 @@ def build(
     import keras
 
     from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import VocabularyDropout, WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import OF_A_CELL, StackConfig
-from seqapps.modeling.layers import Embedding
 
 if TYPE_CHECKING:
     import keras
@@ -73,6 +72,7 @@ def build(
 
     from seqapps.architectures._stack import recurrent_stack
     from seqapps.modeling.crf import Transitions
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import WordDropout
 
     words = keras.Input((None,), dtype="int32", name="words")
@@ -100,6 +100,7 @@ def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudn
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_axes import RowsAsWords, WordsAsRows
 
     rows = WordsAsRows(name="words_as_rows")(characters)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack
-from seqapps.modeling.layers import Embedding
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ def build(
     import keras
 
     from seqapps.modeling.heads import TiedLogits
+    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
