@@ -59,6 +59,13 @@ def paired(base: list[float], times: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def publish(path: Path, name: str, heading: str, note: str, text: str) -> None:
+    """Writes a section with a heading and one line that says where, when and at which commit its text was measured."""
+    facts = here()
+    told = f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}. {note}".rstrip()
+    write_section(path, name, f"## {heading}\n\n{told}\n\n{text}")
+
+
 def write_section(path: Path, name: str, text: str) -> None:
     """Puts a text between the marks of a section of a Markdown file; a section that is not there comes last."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _tables import here, write_section
+from _tables import publish
 
 SETTINGS = ("0.25", "1", "5", "none", "auto")
 
@@ -83,6 +83,7 @@ def main() -> None:
         "| workload | clip | validation, nats | training, nats | clipped | largest norm |",
         "|---|---|---|---|---|---|",
     ]
+    print("\n".join(lines))
     for name in options.workloads or (list(WORKLOADS) if options.full else ["W3"]):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"{name}.toml"
@@ -92,12 +93,8 @@ def main() -> None:
                 fields = [*small, f"training.epochs={options.epochs}", *clip_fields(setting)]
                 lines.append(line(name, setting, train(file, fields)))
                 print(lines[-1], flush=True)
-    facts = here()
-    table = "\n".join(lines)
-    print("\n" + table)
     if options.markdown:
-        title = f"{facts['machine']}; {facts['date']}; commit {facts['commit']}; {options.epochs} epoch(s), one seed."
-        write_section(options.markdown, "clipping", f"- {title}\n\n{table}")
+        publish(options.markdown, "clipping", "Clipping", f"{options.epochs} epoch(s), one seed.", "\n".join(lines))
 
 
 def clip_fields(setting: str) -> list[str]:

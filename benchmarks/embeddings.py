@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from _tables import here, write_section
+from _tables import publish
 
 from seqapps.config import TrainingConfig
 from seqapps.modeling.layers import Embedding
@@ -47,6 +47,7 @@ def main() -> None:
         "| words | rows of a batch | adam, ms a step | lazy_adam | sgd |",
         "|---|---|---|---|---|",
     ]
+    print("\n".join(lines))
     for size in options.vocabularies:
         batches = draw(size)
         steps = {name: step_of(name, size, batches[0]) for name in OPTIMIZERS}
@@ -60,12 +61,8 @@ def main() -> None:
         cells = " | ".join(f"{statistics.median(times[name]) * 1000:.1f}" for name in OPTIMIZERS)
         lines.append(f"| {size:,} | {distinct:.0f} | {cells} |")
         print(lines[-1], flush=True)
-    facts = here()
-    table = "\n".join(lines)
-    print("\n" + table)
     if options.markdown:
-        title = f"## Large vocabularies\n\n- {facts['machine']}; {facts['date']}; commit {facts['commit']}."
-        write_section(options.markdown, "embeddings", f"{title}\n\n{table}")
+        publish(options.markdown, "embeddings", "Large vocabularies", "", "\n".join(lines))
 
 
 def draw(size: int) -> list[Any]:

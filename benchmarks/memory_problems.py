@@ -36,7 +36,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from _tables import here, write_section
+from _tables import publish
 
 from seqapps.config import TrainingConfig
 from seqapps.modeling.losses import Objective, cross_entropy
@@ -211,13 +211,12 @@ def main() -> None:
         tables.append(table(results, problem, options.steps))
         print(tables[-1], flush=True)
     if options.markdown:
-        facts = here()
-        title = (
-            f"## Which cell keeps something over how many steps\n\n- {facts['machine']}; {facts['date']}; commit "
-            f"{facts['commit']}.\n- `benchmarks/memory_problems.py`: {options.units} units, batch {options.batch}, "
-            f"Adam at {options.rate:g}, norm clipped at 1, seeds {', '.join(map(str, seeds))}."
+        note = (
+            f"{options.units} units, batch {options.batch}, Adam at {options.rate:g}, norm clipped at 1, seeds "
+            f"{', '.join(map(str, seeds))}."
         )
-        write_section(options.markdown, "memory", "\n\n".join([title, *(f"```\n{one}\n```" for one in tables)]))
+        text = "\n\n".join(f"```\n{one}\n```" for one in tables)
+        publish(options.markdown, "memory", "Which cell keeps something over how many steps", note, text)
 
 
 class Kept:

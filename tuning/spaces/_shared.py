@@ -32,9 +32,9 @@ def sizes(size: int, shares: Sequence[float]) -> list[int]:
 
 
 def rate(hp: Any, name: str, middle: float, factor: float) -> float:
-    """Returns a number between middle / factor and middle * factor, even on a logarithmic scale, to three digits."""
-    value = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
-    return float(f"{value:.3g}")
+    """Returns `middle` or, to three digits, one between middle / factor and middle * factor, even in logarithms."""
+    value: float = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
+    return value if value == middle else float(f"{value:.3g}")
 
 
 def share(hp: Any, name: str, given: float, most: float, step: float = 0.1) -> float:
