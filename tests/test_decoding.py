@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose
 from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, length_penalty, write
-from seqapps.graphs.text_generator import NEVER_WRITTEN, Sampling
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
 UNITS = tuple(range(len(SPECIALS), len(SPECIALS) + 3))
@@ -289,3 +289,32 @@ def test_equal_seeds_draw_equal_texts_and_one_of_one_is_greedy() -> None:
     assert_array_equal(only.ids, greedy.ids)
     fewer = written(chain, rules, rows[:2], Sampling(1.5, 0, 1))
     assert_array_equal(fewer.ids, first.ids[:2, : fewer.ids.shape[1]])
+
+
+SIZES = st.sampled_from([5, 1023, 1024, 1031, 1600, 8000])
+"""One group at most, no size that divides them, and many groups."""
+
+
+@given(seed=st.integers(0, 99), size=SIZES, k=st.integers(1, 60), kinds=st.sampled_from([2, 50, 10**6]))
+def test_the_best_are_those_of_top_k_of_equal_values_the_first(seed: int, size: int, k: int, kinds: int) -> None:
+    drawn = np.random.default_rng(seed).integers(kinds, size=(3, size)).astype(np.float32)
+    values = np.where(drawn == 0, -np.inf, drawn)
+    expected = tf.math.top_k(values, min(k, size))
+    found, indices = best(tf.constant(values), tf.constant(k))
+    assert_array_equal(found, expected.values)
+    assert_array_equal(indices, expected.indices)
+
+
+@given(seed=st.integers(0, 99), size=SIZES, temperature=st.floats(0.05, 5.0))
+def test_a_draw_inverts_the_cumulative_distribution(seed: int, size: int, temperature: float) -> None:
+    logits = np.random.default_rng(seed).normal(scale=3.0, size=(64, size)).astype(np.float32)
+    logits[:, ::7] = -np.inf
+    sampling = Sampling(tf.constant(temperature, tf.float32), tf.constant(0), tf.constant(seed))
+    drawn = choose(tf.constant(logits), tf.constant(2), sampling).numpy()
+    uniform = tf.random.stateless_uniform([64, 1], seed=[seed, 2]).numpy()[:, 0]
+    weights = np.exp((logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature)
+    cumulative = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
+    rows = np.arange(64)
+    assert (weights[rows, drawn] > 0.0).all()
+    assert (cumulative[rows, drawn] >= uniform - 1e-4).all()
+    assert (np.where(drawn > 0, cumulative[rows, drawn - 1], 0.0) <= uniform + 1e-4).all()

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from seqapps.architectures import stacked
 from seqapps.errors import DataError
-from seqapps.graphs.text_generator import NEVER_WRITTEN, TextGenerator, golden_calls
+from seqapps.graphs.choosing import NEVER_WRITTEN
+from seqapps.graphs.text_generator import TextGenerator, golden_calls
 from seqapps.modeling.recurrent import zero_states
 from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.blocks import Ragged

@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.graphs._served import ServedModule, traced
+from seqapps.graphs.choosing import log_probabilities
 from seqapps.metrics.ranks import ranked
 from seqapps.modeling.two_sided import CONTEXT
 from seqapps.preprocessing.blocks import Ragged
@@ -135,8 +136,8 @@ class BlankFiller(ServedModule):
 
         def part(low: Any, nats: Any) -> tuple[Any, Any]:
             logits = self._logits(context[tf.newaxis, low : low + most])[0]
-            found = tf.nn.sparse_softmax_cross_entropy_with_logits(ids[low : low + most], logits)
-            return low + most, tf.concat([nats, found], axis=0)
+            found = log_probabilities(logits, ids[low : low + most])
+            return low + most, tf.concat([nats, -found], axis=0)
 
         shapes = (tf.TensorShape([]), tf.TensorShape([None]))
         return tf.while_loop(more, part, (0, tf.zeros([0])), shape_invariants=shapes)[1]

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.graphs.text_generator import Sampling, TextDecoder
+from seqapps.graphs.choosing import Sampling
+from seqapps.graphs.text_generator import TextDecoder
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.checkers import judged
 from seqapps.preprocessing.tokenizers import Tokenizer

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from seqapps.graphs.text_generator import NEVER_WRITTEN, Sampling, choose
+from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose, log_probabilities
 from seqapps.preprocessing.vocabulary import END, PAD
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -102,9 +102,9 @@ def write(step: Step, states: Any, start: Any, limits: Limits, sampling: Samplin
     def write_one(line: _Line) -> list[_Line]:
         logits, after = step(line.unit, line.states)
         logits = tf.cast(logits, tf.float32)
-        allowed = _allowed(tf.shape(logits)[-1], line.step, line.ids, limits, limits.longest)
-        unit = tf.where(line.done, PAD, choose(tf.where(allowed, logits, -np.inf), line.step, sampling))
-        found = -tf.nn.sparse_softmax_cross_entropy_with_logits(unit, logits)
+        allowed = _allowed(logits, line.step, line.ids, limits, limits.longest)
+        unit = tf.where(line.done, PAD, choose(allowed, line.step, sampling))
+        found = log_probabilities(logits, unit)
         return [
             _Line(
                 step=line.step + 1,
@@ -197,24 +197,26 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
     """Takes one step of all rows."""
     rows, most = tf.shape(beam.unit)[0], tf.shape(beam.ids)[2]
     logits, states = step(tf.reshape(beam.unit, [-1]), beam.states)
-    size = tf.shape(logits)[-1]
-    log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
     longest = tf.repeat(limits.longest, width)
-    allowed = _allowed(size, beam.step, tf.reshape(beam.ids, [-1, most]), limits, longest)
-    total = tf.reshape(tf.where(allowed, log_p, -np.inf), [rows, width, size]) + beam.log_p[:, :, None]
-    # Of 2 K candidates at least K do not end: a hypothesis ends in one way only.
-    best = tf.math.top_k(tf.reshape(total, [rows, width * size]), tf.minimum(2 * width, width * size))
-    parent, unit = best.indices // size, best.indices % size
+    log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    allowed = _allowed(log_p, beam.step, tf.reshape(beam.ids, [-1, most]), limits, longest)
+    # Of 2 K candidates at least K do not end: a hypothesis ends in one way only. Among the best 2 K of all hypotheses
+    # are at most 2 K of each.
+    values, units = best(allowed, 2 * width)
+    each = tf.shape(values)[1]
+    totals = tf.reshape(values, [rows, width, each]) + beam.log_p[:, :, None]
+    found = tf.math.top_k(tf.reshape(totals, [rows, width * each]), tf.minimum(2 * width, width * each))
+    parent, unit = found.indices // each, tf.gather(tf.reshape(units, [rows, -1]), found.indices, batch_dims=1)
     ids = _put(tf.gather(beam.ids, parent, batch_dims=1), beam.step, unit)
-    there = (best.values > -np.inf) & ~beam.closed[:, None]
+    there = (found.values > -np.inf) & ~beam.closed[:, None]
 
     ends = there & (unit == END) & (tf.range(tf.shape(unit)[1]) < width)
-    scores = tf.where(ends, best.values / length_penalty(beam.step + 1, alpha), -np.inf)
+    scores = tf.where(ends, found.values / length_penalty(beam.step + 1, alpha), -np.inf)
     kept = tf.math.top_k(tf.concat([beam.ended_scores, scores], axis=1), width)
     ended_ids = tf.gather(tf.concat([beam.ended_ids, ids], axis=1), kept.indices, batch_dims=1)
-    ended_log_p = tf.gather(tf.concat([beam.ended_log_p, best.values], axis=1), kept.indices, batch_dims=1)
+    ended_log_p = tf.gather(tf.concat([beam.ended_log_p, found.values], axis=1), kept.indices, batch_dims=1)
 
-    alive = tf.math.top_k(tf.where(there & (unit != END), best.values, -np.inf), width)
+    alive = tf.math.top_k(tf.where(there & (unit != END), found.values, -np.inf), width)
     parent = tf.gather(parent, alive.indices, batch_dims=1)
     source = tf.reshape(parent + tf.range(rows)[:, None] * width, [-1])
     full = tf.reduce_all(kept.values > -np.inf, axis=1)
@@ -233,19 +235,29 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
     return alike
 
 
-def _allowed(size: Any, step: Any, ids: Any, limits: Limits, longest: Any) -> Any:
-    """Returns which units may come next, `<bool>[N, V]`; `<eos>` where nothing else may."""
-    units = tf.range(size)
-    never = tf.reduce_any(units[:, None] == tf.constant(NEVER_WRITTEN)[None, :], axis=1)
-    is_end = units == END
-    open_ = ~never & ~(is_end & (step < limits.shortest))
-    allowed = open_[None, :] & (is_end[None, :] | (step < longest - 1)[:, None])
-    allowed = tf.cond(
-        limits.no_repeat_ngram > 0,
-        lambda: allowed & ~_repeats(size, step, ids, limits.no_repeat_ngram),
+def _allowed(scores: Any, step: Any, ids: Any, limits: Limits, longest: Any) -> Any:
+    """Returns the scores `<float32>[N, V]` with -inf for the units that may not come next.
+
+    `<eos>` may where nothing else may.
+    """
+    size = tf.shape(scores)[-1]
+    is_end = tf.range(size) == END
+    never = tf.reduce_any(tf.range(size)[:, None] == tf.constant(NEVER_WRITTEN)[None, :], axis=1)
+    barred = never | (is_end & (step < limits.shortest))
+    closes = (step >= longest - 1) | tf.reduce_all(barred)
+    allowed = scores + tf.where(barred, -np.inf, 0.0)
+
+    def without_repeats() -> tuple[Any, Any]:
+        repeats = _repeats(size, step, ids, limits.no_repeat_ngram)
+        return tf.where(repeats, -np.inf, allowed), closes | tf.reduce_all(repeats | barred, axis=1)
+
+    allowed, closes = tf.cond(limits.no_repeat_ngram > 0, without_repeats, lambda: (allowed, closes))
+    # Few steps close a row: at the others nothing goes through the scores again.
+    return tf.cond(
+        tf.reduce_any(closes),
+        lambda: tf.where(closes[:, None], tf.where(is_end, scores, -np.inf), allowed),
         lambda: allowed,
     )
-    return allowed | (is_end[None, :] & ~tf.reduce_any(allowed, axis=1, keepdims=True))
 
 
 def _repeats(size: Any, step: Any, ids: Any, order: Any) -> Any:

@@ -14,13 +14,11 @@ import tensorflow as tf
 
 from seqapps.errors import DataError
 from seqapps.graphs._served import ServedModule, traced
+from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose, log_probabilities
 from seqapps.modeling.recurrent import state_sizes, unrolled, zero_states
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
-from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
-
-NEVER_WRITTEN = (PAD, UNKNOWN, BEGIN)
-"""Units that no text holds: they are neither written nor suggested. `<eos>` ends the text."""
+from seqapps.preprocessing.vocabulary import END, PAD
 
 _PROMPT_STEPS = 512
 """Most time steps of one call of the model on a prompt, so that a long prompt needs little memory."""
@@ -33,14 +31,6 @@ _TEXTS = tf.TensorSpec([None], tf.string)
 
 def _scalar(dtype: Any) -> Any:
     return tf.TensorSpec([], dtype)
-
-
-class Sampling(NamedTuple):
-    """How the next unit is drawn: scalars `<float32>[]`, `<int32>[]`, `<int32>[]`; see `TextGenerator.generate`."""
-
-    temperature: Any
-    top_k: Any
-    seed: Any
 
 
 class _Text(NamedTuple):
@@ -107,15 +97,16 @@ class TextDecoder(ServedModule):
         # A list of no elements cannot be stacked, so it has one at least; the slice below takes only what was written.
         empty = tf.zeros([tf.maximum(max_length, 1), rows], tf.int32)
         written = tf.TensorArray(tf.int32, size=tf.maximum(max_length, 1), element_shape=[None]).unstack(empty)
+        barred = tf.where(self._writable(), 0.0, -np.inf)
 
         def unfinished(text: _Text) -> Any:
             return (text.step < max_length) & ~tf.reduce_all(text.done)
 
         def write_one(text: _Text) -> list[_Text]:
             logits, states = self._step(text.unit, text.states)
-            chosen = choose(tf.where(self._writable(), logits, -np.inf), text.step, sampling)
+            chosen = choose(logits + barred, text.step, sampling)
             unit = tf.where(text.done, PAD, chosen)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(unit, logits)
+            nats = -log_probabilities(logits, unit)
             return [
                 _Text(
                     step=text.step + 1,
@@ -160,8 +151,8 @@ class TextDecoder(ServedModule):
         def score_part(position: Any, states: dict[str, Any], scores: Any) -> Any:
             stop = tf.minimum(position + most, length)
             logits, states = self._call(inputs[:, position:stop], states)
-            nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets[:, position:stop], logits)
-            return stop, states, tf.concat([scores, -nats], axis=1)
+            found = log_probabilities(logits, targets[:, position:stop])
+            return stop, states, tf.concat([scores, found], axis=1)
 
         begin = (0, states, tf.zeros([rows, 0]))
         shapes = tf.nest.map_structure(lambda value: tf.TensorShape([None, *value.shape[1:]]), begin[1])
@@ -285,8 +276,8 @@ class TextGenerator(TextDecoder):
         states, last = self._read(self.tokenizer.encode(prompt))
         logits, _ = self._step(last, states)
         probabilities = tf.where(self._writable(), tf.nn.softmax(logits), -1.0)
-        best = tf.math.top_k(probabilities, tf.minimum(k, self.tokenizer.size - len(NEVER_WRITTEN)))
-        return {"units": self.tokenizer.written(best.indices), "probabilities": best.values}
+        found, units = best(probabilities, tf.minimum(k, self.tokenizer.size - len(NEVER_WRITTEN)))
+        return {"units": self.tokenizer.written(units), "probabilities": found}
 
     @traced(_TEXTS)
     def score(self, text: Any) -> dict[str, Any]:
@@ -301,37 +292,6 @@ class TextGenerator(TextDecoder):
             `perplexity <float32>[B]` = exp(-total / length).
         """
         return self._scored(text, zero_states(self.model, tf.shape(text)[0]))
-
-
-def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
-    """Gives the next unit of each row. `<float32>[B, V] -> <int32>[B]`."""
-
-    def most_probable() -> Any:
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
-
-    def among_all() -> Any:
-        return _draw(logits, step, sampling)
-
-    def among_best() -> Any:
-        best = tf.math.top_k(logits, tf.minimum(sampling.top_k, tf.shape(logits)[-1]))
-        return tf.gather(best.indices, _draw(best.values, step, sampling), batch_dims=1)
-
-    return tf.cond(
-        sampling.temperature > 0.0, lambda: tf.cond(sampling.top_k > 0, among_best, among_all), most_probable
-    )
-
-
-def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
-    """Draws an index of each row by inverting the cumulative distribution. `<float32>[B, K] -> <int32>[B]`.
-
-    One number of a counter-based generator a row: element r of the stream belongs to row r, whatever B is. What
-    `tf.random.stateless_categorical` gives a row depends on B and on how many threads there are.
-    """
-    uniform = tf.random.stateless_uniform([tf.shape(logits)[0], 1], seed=tf.stack([sampling.seed, step]))
-    # The maximum goes first, so that a tiny temperature gives 0 and -inf, never inf - inf.
-    weights = tf.exp((logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / sampling.temperature)
-    cumulative = tf.cumsum(weights, axis=-1)
-    return tf.searchsorted(cumulative, uniform * cumulative[:, -1:], side="right")[:, 0]
 
 
 def _check(name: str, value: Any, least: float) -> None:

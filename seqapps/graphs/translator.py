@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from seqapps.drawing.alignment import Panel
 from seqapps.graphs._served import ServedModule, traced
+from seqapps.graphs.choosing import Sampling
 from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
-from seqapps.graphs.text_generator import Sampling
 from seqapps.modeling.losses import cross_entropy
 from seqapps.modeling.recurrent import STATE, unrolled
 from seqapps.preprocessing.blocks import Ragged
