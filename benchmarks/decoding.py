@@ -130,7 +130,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return [*rows, ("one `complete` call, ms: p50 / p99", *cells, "")]
 
 
-HEAD = ("units/s: model, search, batch", "ours", "PyTorch", "ours x PyTorch")
+HEAD = ("units/s: model, search, batch", "ours", "PyTorch", "x PyTorch")
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -139,8 +139,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def markdown(found: dict[str, Any]) -> str:
     """Returns the table, with the machine, the date and the commit that it was taken at."""
-    load = f"other processes kept {found['other_cores']:.1f} cores busy"
-    lines = [f"{found['machine']}; {found['date']}; commit {found['commit']}; {load}.", ""]
+    load = f"Other processes kept {found['other_cores']:.1f} cores busy."
+    lines = ["## Decoding", "", f"- {found['machine']}; {found['date']}; commit {found['commit']}. {load}"]
+    lines += ["- Ours is a SavedModel, text in and text out; PyTorch gets and gives ids.", ""]
     lines += ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in _rows(found)])
 
