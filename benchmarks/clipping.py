@@ -24,6 +24,8 @@ from typing import Any
 from _tables import publish
 
 SETTINGS = ("0.25", "1", "5", "none", "auto")
+DIVERGED = "gave a finite"
+"""What `seqapps train` says, among other words, when no epoch did."""
 
 SHARED = """
 application = "language_model"
@@ -104,26 +106,30 @@ def clip_fields(setting: str) -> list[str]:
     return ["training.clip=global_norm", f"training.clip_threshold={setting}"]
 
 
-def train(file: Path, fields: list[str]) -> dict[str, Any]:
-    """Trains one setting; returns its last epoch."""
+def train(file: Path, fields: list[str]) -> dict[str, Any] | None:
+    """Trains one setting; returns its last epoch, or None when no epoch gave a finite loss."""
     runs = file.parent / "ws" / "runs"
     before = set(runs.glob("*"))
-    seqapps("train", file, *[word for field in fields for word in ("--set", field)])
+    if not seqapps("train", file, *[word for field in fields for word in ("--set", field)]):
+        return None
     (folder,) = set(runs.glob("*")) - before
     epoch: dict[str, Any] = json.loads((folder / "history.json").read_text())["epochs"][-1]
     return epoch
 
 
-def seqapps(verb: str, file: Path, *words: str) -> None:
-    """Runs one verb; what it says is shown only when it fails."""
+def seqapps(verb: str, file: Path, *words: str) -> bool:
+    """Runs one verb; what it says is shown only when it fails. Returns False for a training without a finite loss."""
     command = [sys.executable, "-m", "seqapps", verb, str(file), "--workspace", str(file.parent / "ws"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
-    if done.returncode:
+    if done.returncode and DIVERGED not in done.stdout + done.stderr:
         sys.exit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+    return not done.returncode
 
 
-def line(workload: str, setting: str, epoch: dict[str, Any]) -> str:
+def line(workload: str, setting: str, epoch: dict[str, Any] | None) -> str:
     """Returns the line of one setting."""
+    if epoch is None:
+        return f"| {workload} | {setting} | diverged | | | |"
     automatic = epoch.get("clip_threshold")
     told = f"auto ({automatic:.2f} at the end)" if setting == "auto" and automatic else setting
     return (

@@ -101,6 +101,15 @@ def array(x: Any) -> Any:
     return steps.unstack(x)
 
 
+def stacked(steps: Any, like: Any) -> Any:
+    """Returns a TensorArray as a tensor of as many steps as `like`: known where that is known.
+
+    A layer above hands down gradients whose shape is known; functions that differ in that are compiled twice.
+    """
+    x = steps.stack()
+    return tf.ensure_shape(x, [like.shape[0], *x.shape[1:]])
+
+
 def after(n: Any, x: Any) -> Any:
     """Returns n, made to depend on x: what is read at it is read after x is known, so that XLA copies no buffer."""
     return n + tf.cast(tf.reshape(x, (-1,))[0] * 0.0, tf.int32)

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop
+from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop, stacked
 
 GATES = 3
 
@@ -57,10 +57,10 @@ def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep
 
     if not keep:
         _, _, h, outputs = loop(steps.length, light, [steps.first(x), h, array(empty(x, units))])
-        return outputs.stack(), h
+        return stacked(outputs, x), h
     start = [steps.first(x), h, projected, array(empty(x, units)), array(empty(x, units))]
     _, _, h, kept, outputs, products = loop(steps.length, keeping, start)
-    return outputs.stack(), h, kept.stack(), products.stack()
+    return stacked(outputs, x), h, stacked(kept, x), stacked(products, x)
 
 
 def _backward_after(
@@ -94,7 +94,7 @@ def _backward_after(
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_h)), d_h, filled]
 
     _, _, _, d_h, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, array(gates)])
-    return filled.stack(), d_h
+    return stacked(filled, sums), d_h
 
 
 def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) -> Any:
@@ -124,9 +124,9 @@ def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) ->
 
     if not keep:
         _, _, h, outputs = loop(steps.length, light, [steps.first(x), h, array(empty(x, units))])
-        return outputs.stack(), h
+        return stacked(outputs, x), h
     _, _, h, kept, outputs = loop(steps.length, keeping, [steps.first(x), h, projected, array(empty(x, units))])
-    return outputs.stack(), h, kept.stack()
+    return stacked(outputs, x), h, stacked(kept, x)
 
 
 def _backward_before(sums: Any, outputs: Any, h: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any) -> Any:
@@ -160,7 +160,7 @@ def _backward_before(sums: Any, outputs: Any, h: Any, recurrent: Any, steps: Ste
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_h)), d_h, filled]
 
     _, _, _, d_h, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, array(gates)])
-    return filled.stack(), d_h
+    return stacked(filled, sums), d_h
 
 
 forward_after, backward_after = compiled(_forward_after), compiled(_backward_after)

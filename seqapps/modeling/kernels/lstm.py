@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop
+from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop, stacked
 
 GATES = 4
 
@@ -53,10 +53,10 @@ def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -
     first = steps.first(z)
     if not keep:
         _, _, h, c, outputs = loop(steps.length, light, [first, h, c, array(empty(z, units))])
-        return outputs.stack(), h, c
+        return stacked(outputs, z), h, c
     start = [first, h, c, projected, array(empty(z, units)), array(empty(z, units))]
     _, _, h, c, kept, outputs, cells = loop(steps.length, keeping, start)
-    return outputs.stack(), h, c, cells.stack(), kept.stack()
+    return stacked(outputs, z), h, c, stacked(cells, z), stacked(kept, z)
 
 
 def _backward(z: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, d_c: Any) -> Any:
@@ -93,7 +93,7 @@ def _backward(z: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: A
         return [n + 1, filled.read(following), carried_steps.read(after(following, d_c)), d_h, d_c, filled]
 
     _, _, _, d_h, d_c, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, d_c, array(gates)])
-    return filled.stack(), d_h, d_c
+    return stacked(filled, z), d_h, d_c
 
 
 forward, backward = compiled(_forward), compiled(_backward)

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps.modeling.kernels._loops import Steps, after, array, compiled, empty, loop
+from seqapps.modeling.kernels._loops import Steps, after, array, compiled, empty, loop, stacked
 
 
 def _forward(x: Any, recurrent: Any, h: Any, steps: Steps, rectified: bool) -> Any:
@@ -27,7 +27,7 @@ def _forward(x: Any, recurrent: Any, h: Any, steps: Steps, rectified: bool) -> A
         return [n + 1, projected.read(following), h_t, outputs.write(steps.place(n), h_t)]
 
     _, _, h, outputs = loop(steps.length, body, [steps.first(x), h, array(empty(x, recurrent.shape[0]))])
-    return outputs.stack(), h
+    return stacked(outputs, x), h
 
 
 def _backward(outputs: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, rectified: bool) -> Any:
@@ -54,7 +54,7 @@ def _backward(outputs: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, 
         return [n + 1, carried_steps.read(following), d_h, filled]
 
     _, _, d_h, filled = loop(steps.length, body, [run.first(carried), d_h, array(tf.zeros_like(outputs))])
-    return filled.stack(), d_h
+    return stacked(filled, outputs), d_h
 
 
 forward, backward = compiled(_forward), compiled(_backward)
