@@ -110,6 +110,7 @@ def _torch(engine: Keras) -> tuple[Callable[[], Step], Callable[[], Step]]:
     import torch
 
     model = engine.model
+    torch.backends.cuda.matmul.allow_tf32 = True  # as in _gpu_torch.py
 
     def train() -> Step:
         optimizer, variables = engine.optimizer(), model.trainable_variables

@@ -32,6 +32,7 @@ class OnGpu(Torch):
     def __init__(self, load: Workload, *, training: bool, compiled: bool) -> None:
         super().__init__(load, training=training, compiled=compiled)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cuda.matmul.allow_tf32 = True  # as TensorFlow and JAX have it, and cuDNN in all of them
 
     def device_use(self) -> dict[str, Any]:
         return of_torch() or {"device": "CPU", "megabytes": peak_megabytes()}

@@ -12,8 +12,8 @@ their first losses differ, nothing is measured.
 
 The backend need not be TensorFlow. Where a machine has PyTorch or JAX alone, a copy of this repository is enough, not
 installed, and numpy; Keras comes as a wheel (`pip install keras==3.15.1`, or `--no-deps` beside absl-py, h5py,
-ml-dtypes, namex, optree and rich). Keras takes cuDNN in TensorFlow with and without padding; in PyTorch and JAX only
-without: there its masked layers (G4, G5) run step by step.
+ml-dtypes, namex, optree and rich). With TensorFlow the layers take cuDNN with and without padding; in PyTorch and JAX
+Keras' own do so only without: there masked layers (G4, G5) run step by step. Products are in TF32 everywhere.
 
 Peak memory is that of the GPU's tensors; on a processor that of the process. The first step begins when imports are
 done and includes the building of the model.
@@ -69,7 +69,9 @@ def main() -> None:
     workloads = chosen(arguments.workloads, SOURCES, tuple(SOURCES))
     modes = chosen(arguments.modes, MODES, MODES)
     plan = Plan(arguments.rounds, arguments.seconds, arguments.torch_python, arguments.steps)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share the GPU
+    # Two processes share the GPU: JAX and TensorFlow would take all of its memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     groups = kept(arguments.json)
     for workload in workloads:
         load = sized(workload, arguments.batch or 256, arguments.units or 1024)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ class _Run:
         self.judge = ValidationStep(model, objective, validation.dataset(0).element_spec, replicas=self.replicas)
         self.schedule = Schedule(self.settings.schedule, self.settings.learning_rate, self.epochs * train.steps)
         self.zeros = zero_states(model, train.batch_size)
+        self.zeros_of = cache(lambda rows: zero_states(model, rows))
         self.states = self.zeros
         self.epoch, self.step = 0, 0
         self.logs: list[EpochLog] = []
@@ -197,7 +199,7 @@ class _Run:
         self.clock.start()
         told, before = -math.inf, self.mover.sums()
         for x, y, weights in self.batches.dataset(self.epoch, self.step):
-            states = self.states if self.batches.carries else self.zeros
+            states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
             self.states = self.mover(x, y, weights, states, self._rate(self.step))
             self.step += 1
             if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:

@@ -1,4 +1,4 @@
-"""Several devices that share a batch take the step of one: two logical CPUs, in a process of their own. And one GPU."""
+"""Several devices that share a batch take the step of one: two logical CPUs, or GPUs, in a process of their own."""
 
 import json
 import tempfile
@@ -100,8 +100,10 @@ def trained(distribution: str, training: Any, model: Any, folder: str = "", stop
 
 def work(file: str) -> None:
     """Everything that needs two devices: they are made before TensorFlow begins."""
-    processor = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    gpus = tf.config.list_physical_devices("GPU")
+    half = tf.config.LogicalDeviceConfiguration(memory_limit=1_024 if gpus else None)
+    tf.config.set_logical_device_configuration((gpus or tf.config.list_physical_devices("CPU"))[0], [half] * 2)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     from seqapps.errors import UsageError
 
     found: dict[str, Any] = {"line": replicas_of("mirrored").line}
@@ -149,11 +151,16 @@ def test_devices_draw_different_dropout_and_a_broken_training_ends_as_an_unbroke
         assert seed != other
         assert drawn == as_often
     assert any(drawn > 0 for (_, drawn), _ in found["whole"]["seeds"])
-    assert found["broken"] == found["whole"]
+    whole, broken = found["whole"], found["broken"]
+    for log, other in zip(whole["logs"], broken["logs"], strict=True):
+        # A norm may differ in its last digit: a sum of squares depends on where its vector lies in memory.
+        assert other.pop("gradient_norm") == pytest.approx(log.pop("gradient_norm"), rel=1e-6)
+    assert broken == whole
 
 
 def test_what_is_told_and_what_is_refused(found: Any) -> None:
-    assert found["line"] == "mirrored: 2 devices share every batch: CPU:0, CPU:1"
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    assert found["line"] == f"mirrored: 2 devices share every batch: {kind}:0, {kind}:1"
     assert found["penalty"].startswith('`training.distribution` = "mirrored" cannot add `model.activation_penalty`')
 
 
@@ -182,7 +189,7 @@ def test_one_device_changes_nothing() -> None:
         (lambda: layers.GRU(4, weight_drop=0.2), "cuDNN"),
         (lambda: layers.LSTM(4, dtype="mixed_float16"), "cuDNN"),
         (lambda: layers.GRU(4, reset_after=False), "step by step, Keras' loop: cuDNN resets after the product alone"),
-        (lambda: layers.SimpleRNN(4), "step by step, Keras' loop: cuDNN is taken for LSTM and GRU alone"),
+        (lambda: layers.SimpleRNN(4, activation="relu"), "cuDNN"),
         (lambda: layers.LSTM(4, use_cudnn=False), "step by step, Keras' loop: use_cudnn is False"),
         (lambda: layers.LSTM(4, activation="relu"), "step by step, Keras' loop: the activation is relu, not tanh"),
         (lambda: keras.layers.RNN(keras.layers.GRUCell(4)), "step by step, Keras' loop: its cell has no kernel"),

@@ -14,9 +14,10 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from rich.console import Console
+from tiny import make_prepared
 
 from seqapps import checkpoints
-from seqapps.applications import config_from
+from seqapps.applications import application_of, config_from
 from seqapps.architectures import stacked
 from seqapps.config import RunConfig, ScheduleConfig, TrainingConfig
 from seqapps.data.documents import DocumentBatches
@@ -524,3 +525,12 @@ def test_legends_lie_on_no_line_and_on_no_title(tmp_path: Path, monkeypatch: pyt
         (title,) = [text for text in axes.findobj(Text) if text.get_text() == axes.get_title("left")]
         legend, lines = axes.get_legend().get_window_extent(), axes.get_window_extent()
         assert lines.y1 <= legend.y0 and legend.y1 <= title.get_window_extent().y0
+
+
+def test_a_language_model_takes_batches_of_differing_rows(tmp_path: Path) -> None:
+    config, prepared, manifest = make_prepared(tmp_path, training={"batching": "length", "token_budget": 60})
+    application = application_of(config)
+    batches = application.batches(prepared, manifest, "train")
+    assert len({weights.shape[0] for _, _, weights in batches.dataset(0)}) > 3
+    history = train(application.build(manifest), batches, batches, config, tmp_path / "run")
+    assert history.epochs[1].loss < history.epochs[0].loss

@@ -4,9 +4,10 @@ And Keras' embedding, for large vocabularies.
 
     layer = LSTM(256, return_sequences=True)        # wherever keras.layers.LSTM(256, return_sequences=True) stood
 
-On a GPU they are Keras' layers, which take cuDNN where it is valid. On a CPU with TensorFlow they run the kernels of
-`seqapps.modeling.kernels`. With `use_cudnn=False` they run Keras' own loop of core operations, which any TensorFlow can
-load: for SavedModels. `layer.obstacle()` tells why a layer does not run the kernels.
+With TensorFlow they run the kernels of `seqapps.modeling.kernels`: on a GPU cuDNN's, where it has the cell, under every
+mask; on a CPU our own. With `use_cudnn=False` they run Keras' own loop of core operations, which any TensorFlow can
+load: for SavedModels. In other backends they are Keras' layers. `layer.obstacle()` tells why a layer does not run the
+kernels of a CPU.
 """
 
 from __future__ import annotations
@@ -86,13 +87,17 @@ class _Recurrent:
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """See `keras.layers.RNN.inner_loop`: `(last output, outputs, states)`, batch-major."""
         with self._dropped(training):
-            if self.obstacle():
+            obstacle = self.obstacle()
+            if obstacle and (obstacle != _GPU or _not_cudnn(self)):
                 return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc]
-            from seqapps.modeling.kernels.layered import run_layer
+            from seqapps.modeling.kernels import cudnn, layered
 
+            way = cudnn if obstacle else layered
+            if obstacle:
+                self.supports_jit = False  # XLA has no cuDNN
             states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
             mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-            return run_layer(self, sequences, states, mask, training=bool(training))
+            return way.run_layer(self, sequences, states, mask, training=bool(training))
 
 
 @keras.saving.register_keras_serializable(package="seqapps")
@@ -162,8 +167,6 @@ def path(layer: Any) -> str:
 
 def _not_cudnn(layer: Any) -> str:
     """Returns why a layer, which nothing else keeps from it, does not take cuDNN on a GPU; empty when it does."""
-    if isinstance(layer, keras.layers.SimpleRNN):
-        return "cuDNN is taken for LSTM and GRU alone"
     before = isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after
     return "cuDNN resets after the product alone" if before else ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import keras
@@ -233,11 +234,10 @@ class ValidationStep:
     def mean_loss(self, batches: Any) -> float:
         """Returns the weighted mean loss over all batches of a split, exactly; carries states where the batches do."""
         self._sums.assign(tf.zeros_like(self._sums))
-        zeros = zero_states(self._model, batches.batch_size)
-        states = zeros
+        zeros_of = cache(lambda rows: zero_states(self._model, rows))
+        states = zeros_of(batches.batch_size)
         for x, y, weights in batches.dataset(0):
-            after = self._graph(x, y, weights, states)
-            states = after if batches.carries else zeros
+            states = self._graph(x, y, weights, states if batches.carries else zeros_of(weights.shape[0]))
         loss, tokens = self._sums.numpy()
         return float(loss / np.maximum(tokens, 1e-300))
 
