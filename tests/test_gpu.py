@@ -44,22 +44,23 @@ def equations(
     *, input_h: Any, input_c: Any, params: Any, sequence_lengths: Any, rnn_mode: str, **options: Any
 ) -> tuple[Any, Any, Any, None, None]:
     """What `CudnnRNNV3` gives, from the equations of cuDNN's handbook (`cudnnRNNMode_t`), step by step."""
-    rows = options.pop("input")
-    assert options == {"is_training": True, "time_major": True}
-    steps, _, inputs = rows.shape
+    rows, axis = options.pop("input"), 0 if options.pop("time_major") else 1
+    assert options == {"is_training": True}
+    rows = rows if axis else tf.transpose(rows, (1, 0, 2))
+    _, steps, inputs = rows.shape
     units, gates = input_h.shape[-1], {"lstm": 4, "gru": 3}.get(rnn_mode, 1)
     sizes = [inputs * units] * gates + [units * units] * gates + [units] * (2 * gates)
     parts = tf.split(params, sizes)
     w = [tf.reshape(part, (units, inputs)) for part in parts[:gates]]
     r = [tf.reshape(part, (units, units)) for part in parts[gates : 2 * gates]]
     b, d = parts[2 * gates : 3 * gates], parts[3 * gates :]
-    h, c, outputs = input_h[0], input_c[0] if rnn_mode == "lstm" else None, []
+    h, c, outputs = tf.squeeze(input_h, axis), tf.squeeze(input_c, axis) if rnn_mode == "lstm" else None, []
 
     def sums(k: int, x: Any, h: Any) -> Any:
         return x @ tf.transpose(w[k]) + b[k] + h @ tf.transpose(r[k]) + d[k]
 
     for step in range(steps):
-        x, real = rows[step], (step < sequence_lengths)[:, None]
+        x, real = rows[:, step], (step < sequence_lengths)[:, None]
         if rnn_mode == "lstm":
             i, f, g, o = tf.sigmoid(sums(0, x, h)), tf.sigmoid(sums(1, x, h)), tf.tanh(sums(2, x, h)), sums(3, x, h)
             after_c = f * c + i * g
@@ -72,7 +73,8 @@ def equations(
             after = (tf.nn.relu if rnn_mode == "rnn_relu" else tf.tanh)(sums(0, x, h))
         outputs.append(tf.where(real, after, 0.0))
         h = tf.where(real, after, h)
-    return tf.stack(outputs), h[None], None if c is None else c[None], None, None
+    last = [state if state is None else tf.expand_dims(state, axis) for state in (h, c)]
+    return tf.stack(outputs, axis), *last, None, None
 
 
 @pytest.fixture
@@ -161,7 +163,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "model": {"cell": "simple_rnn"},
     },
     "lazy": {"training": {"optimizer": "lazy_adam"}, "model": {"cell": "lstm", "weight_drop": 0.3}},
-    "parts": {"model": {"cell": "lstm", "leak": 0.5, "units": [8, 8], "layer_skip": "residual"}},
+    "parts": {"model": {"cell": "lstm", "layer_norm": "cell", "units": [8, 8], "layer_skip": "residual"}},
 }
 
 

@@ -68,7 +68,7 @@ def run_layer(layer: Any, x: Any, states: Sequence[Any], mask: Any, *, training:
         x, lengths = tf.reverse(x, [1]) if back else x, tf.fill([tf.shape(x)[0]], tf.shape(x)[1])
     else:
         x, lengths = packing.packed(x), tf.maximum(packing.lengths, 1)
-    outputs, last = _cudnn(kind_of(layer), x, first, weights, lengths)
+    outputs, last = _cudnn(layer, x, first, weights, lengths, padded=packing is not None)
     final = last[0]
     if packing is not None:
         last = [tf.where(packing.lengths[:, None] > 0, one, other) for one, other in zip(last, first, strict=True)]
@@ -147,20 +147,25 @@ def parameters(kind: Kind, kernel: Any, recurrent: Any, bias: Any) -> Any:
     return tf.concat(parts, 0)
 
 
-def _cudnn(kind: Kind, x: Any, states: Sequence[Any], weights: Sequence[Any], lengths: Any) -> tuple[Any, list[Any]]:
-    """Returns the outputs `[B, T, u]` of right-padded rows and the last states `[B, u]`.
+def _cudnn(layer: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], lengths: Any, *, padded: bool) -> Any:
+    """Returns the outputs `[B, T, u]` of right-padded rows, and the last states `[B, u]`.
 
-    Time-major, which cuDNN is faster at by more than the transpositions take.
+    Rows of one length are handed over time-major, which cuDNN is faster at by more than the transpositions take. Padded
+    ones are not: TensorFlow keeps the description of a layer that it made for a batch of full rows, and cuDNN refuses
+    padding under it (CUDNN_STATUS_BAD_PARAM, TensorFlow 2.21, time-major alone).
     """
+    kind, units = kind_of(layer), states[0].shape[-1]
+    axis = 1 if padded else 0
     outputs, *last, _, _ = tf.raw_ops.CudnnRNNV3(
-        input=tf.transpose(x, (1, 0, 2)),
-        input_h=states[0][None],
-        input_c=states[1][None] if len(states) > 1 else tf.zeros((), x.dtype),
+        input=x if padded else tf.transpose(x, (1, 0, 2)),
+        input_h=tf.expand_dims(states[0], axis),
+        input_c=tf.expand_dims(states[1], axis) if len(states) > 1 else tf.zeros((), x.dtype),
         params=parameters(kind, *weights),
         sequence_lengths=lengths,
         rnn_mode=kind.mode,
         is_training=True,
-        time_major=True,
+        time_major=not padded,
     )
-    outputs = tf.ensure_shape(tf.transpose(outputs, (1, 0, 2)), [*x.shape[:2], states[0].shape[-1]])
-    return outputs, [tf.ensure_shape(found[0], state.shape) for found, state in zip(last, states, strict=False)]
+    outputs = tf.ensure_shape(outputs if padded else tf.transpose(outputs, (1, 0, 2)), [*x.shape[:2], units])
+    last = [tf.squeeze(state, axis) for state in last[: len(states)]]
+    return outputs, [tf.ensure_shape(state, (x.shape[0], units)) for state in last]
