@@ -4,8 +4,8 @@
     gradients of the weights are one product each after it; the rows of a batch are split into as many loops as there
     are cores.
 
-Functions take time-major sequences, `x <float32>[T, B, D]` and `mask <bool>[T, B, 1]` or None, and the weights in the
-layout of Keras. They return the output of every step `<float32>[T, B, u]` and the last states `<float32>[B, u]`. A
+Functions take sequences `x <float32>[B, T, D]` and a `mask <bool>[B, T, 1]` or None, and the weights in the layout of
+Keras. They return the output of every step `<float32>[B, T, u]` and the last states `<float32>[B, u]`. A
 masked step hands on the states as they are. `reverse` begins at the last step; outputs stand where their inputs stand.
 `keep` says that gradients will be asked for: without it they can be had too, at the price of a second forward pass.
 `beside` is how many recurrences run at the same time.
@@ -60,8 +60,8 @@ def lstm(
             outputs, h_last, c_last, *kept = run(keep)
 
             def gradient(d_out: Any, d_h: Any, d_c: Any) -> Any:
-                cells, z = kept or run(True)[3:]
-                d_z, d_h, d_c = _lstm.backward(z, cells, c, recurrent, steps, steps.fill(d_out), d_h, d_c)
+                cells, gates = kept or run(True)[3:]
+                d_z, d_h, d_c = _lstm.backward(gates, cells, c, recurrent, steps, steps.fill(d_out), d_h, d_c)
                 d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps)
                 d_u = outer(earlier, d_z)
                 return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_u, column_sums(d_z), d_h, d_c
@@ -102,10 +102,8 @@ def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
-            sums, products = kept or run(True)[2:]
-            d_all, d_h = _gru.backward_after(
-                sums, products, outputs, h, recurrent, steps, steps.fill(d_out), d_h
-            )  # fmt: skip
+            (told,) = kept or run(True)[2:]
+            d_all, d_h = _gru.backward_after(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
             d_all, earlier = steps.cut(d_all), before(steps.cut(outputs), h, steps)
             units = h.shape[-1]
             d_u, d_x = d_all[..., : 3 * units], tf.concat([d_all[..., : 2 * units], d_all[..., 3 * units :]], -1)
@@ -127,11 +125,11 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
-            sums = kept[0] if kept else run(True)[2]
-            d_z, d_h = _gru.backward_before(sums, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
-            d_z, sums, earlier = steps.cut(d_z), steps.cut(sums), before(steps.cut(outputs), h, steps)
+            (told,) = kept or run(True)[2:]
+            d_z, d_h = _gru.backward_before(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
+            d_z, told, earlier = steps.cut(d_z), steps.cut(told), before(steps.cut(outputs), h, steps)
             units = h.shape[-1]
-            reset = tf.sigmoid(sums[..., units : 2 * units]) * earlier
+            reset = told[..., units : 2 * units] * earlier
             d_recurrent = tf.concat([outer(earlier, d_z[..., : 2 * units]), outer(reset, d_z[..., 2 * units :])], -1)
             return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_recurrent, column_sums(d_z), d_h
 
@@ -182,27 +180,25 @@ def _streamed(
     beside: int,
 ) -> Result:
     """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
-    steps, rows = x.shape[0], x.shape[1]
-    given, count = tf.shape(x)[1], streams(rows, weights[1], beside)
+    rows, steps = x.shape[0], x.shape[1]
+    given, count = tf.shape(x)[0], streams(rows, weights[1], beside)
     if rows is None:
         missing = missing_rows(given)
-        x, mask, states = pad(x, 1, missing), pad(mask, 1, missing), [pad(state, 0, missing) for state in states]
-    whole = Steps(steps if steps is not None else tf.shape(x)[0], reverse)
-    masks = _split(whole.fill(mask), count, 1) if mask is not None else [None] * count
-    parts = zip(
-        _split(x, count, 1), zip(*[_split(state, count, 0) for state in states], strict=True), masks, strict=True
-    )
+        x, mask, *states = [pad(value, 0, missing) for value in (x, mask, *states)]
+    whole = Steps(steps if steps is not None else tf.shape(x)[1], reverse)
+    masks = _split(whole.fill(mask), count) if mask is not None else [None] * count
+    parts = zip(_split(x, count), zip(*[_split(state, count) for state in states], strict=True), masks, strict=True)
     found = [one(part, own, whole._replace(mask=real)) for part, own, real in parts]
-    outputs, *last = [_joined([item[k] for item in found], 0 if k else 1) for k in range(len(found[0]))]
+    outputs, *last = [_joined([item[k] for item in found]) for k in range(len(found[0]))]
     if rows is None:
-        outputs, last = outputs[:, :given], [state[:given] for state in last]
-    outputs = tf.ensure_shape(outputs, (steps, rows, states[0].shape[-1]))
+        outputs, *last = [value[:given] for value in (outputs, *last)]
+    outputs = tf.ensure_shape(outputs, (rows, steps, states[0].shape[-1]))
     return outputs, [tf.ensure_shape(state, (rows, state.shape[-1])) for state in last]
 
 
-def _split(x: Any, count: int, axis: int) -> list[Any]:
-    return [x] if count == 1 else tf.split(x, count, axis)
+def _split(x: Any, count: int) -> list[Any]:
+    return [x] if count == 1 else tf.split(x, count)
 
 
-def _joined(parts: list[Any], axis: int) -> Any:
-    return parts[0] if len(parts) == 1 else tf.concat(parts, axis)
+def _joined(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)

@@ -1,6 +1,7 @@
 """What the recurrences share: loops that XLA compiles well, products over all time steps, and streams.
 
-Tensors are time-major, `[T, B, D]`. XLA compiles a function anew for every shape, but not for every number of steps
+Tensors are `[B, T, D]`: a step is read from between the rows and written there, which takes as long as in a time-major
+array and spares the transpositions. XLA compiles a function anew for every shape, but not for every number of steps
 that a loop runs: where it differs from batch to batch, the arrays are somewhat longer than the loop.
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 
 _SHORTEST = 4
 _UNDIVIDED = 128
@@ -26,7 +28,7 @@ class Steps(NamedTuple):
     Args:
         length: how many, `<int32>[]` or, where it is known when the graph is built, a number.
         reverse: the last one first; `<bool>[]` in code for both directions.
-        mask: `<bool>[T, B, 1]`, False where the states pass through a step unchanged; None where nowhere.
+        mask: `<bool>[B, T, 1]`, False where the states pass through a step unchanged; None where nowhere.
     """
 
     length: Any
@@ -34,7 +36,7 @@ class Steps(NamedTuple):
     mask: Any = None
 
     def fill(self, x: Any) -> Any:
-        """Returns x `[T, ...]` with steps of zeros after it, so that there are few different shapes to compile.
+        """Returns x `[B, T, ...]` with steps of zeros after it, so that there are few different shapes to compile.
 
         16, 32, 64 or 128 steps in all, and above it 1.5 or 2 times a power of two. None stays None.
         """
@@ -45,23 +47,34 @@ class Steps(NamedTuple):
         whole = tf.bitwise.left_shift(1, tf.maximum(octave, _SHORTEST))
         shorter = whole - whole // 4
         wanted = tf.where((whole > _UNDIVIDED) & (self.length <= shorter), shorter, whole)
-        return pad(x, 0, wanted - self.length)
+        return pad(x, 1, wanted - self.length)
 
     def cut(self, x: Any) -> Any:
         """Returns x without what `fill` added."""
-        return x if isinstance(self.length, int) else x[: self.length]
+        return x if isinstance(self.length, int) else x[:, : self.length]
 
     def place(self, n: Any) -> Any:
         """Returns the place in time of the n-th step that the loop runs."""
         return self._by_direction(self.length - 1 - n, n)
 
     def first(self, x: Any) -> Any:
-        """Returns the step of x that the loop begins with. For x[tensor] XLA would compile every length anew."""
-        return tf.gather(x, self.place(0))
+        """Returns the step of x that the loop begins with."""
+        return read(x, self.place(0))
+
+    def real(self, n: Any) -> Any:
+        """Returns the mask of the n-th step, `<bool>[B, 1]`."""
+        return read(self.mask, self.place(n))
 
     def following(self, n: Any) -> Any:
         """Returns the place of the step after the n-th; of the last one, its own."""
         return self.place(tf.minimum(n + 1, self.length - 1))
+
+    def passing(self, n: Any, gradient: Any) -> tuple[Any, Any]:
+        """Returns the part of a gradient that goes into the n-th step, and the part that passes by what is masked."""
+        if self.mask is None:
+            return gradient, tf.zeros((), gradient.dtype)
+        real = tf.cast(self.real(n), gradient.dtype)
+        return gradient * real, gradient * (1 - real)
 
     def back(self) -> Steps:
         """Returns the same steps in the other order."""
@@ -95,19 +108,16 @@ def loop(length: Any, body: Callable[..., Any], state: Sequence[Any]) -> Any:
     return tf.while_loop(lambda n, *_: n < length, body, [tf.constant(0), *state], parallel_iterations=1)
 
 
-def array(x: Any) -> Any:
-    """Returns a TensorArray of the steps of x `[T, ...]`; XLA writes into it in place."""
-    steps = tf.TensorArray(x.dtype, size=tf.shape(x)[0], element_shape=x.shape[1:], clear_after_read=False)
-    return steps.unstack(x)
+def read(x: Any, step: Any) -> Any:
+    """Returns a step of x, `[B, T, D]` to `[B, D]`. For x[:, tensor] XLA would compile every length anew."""
+    rows, width = tf.shape(x)[0], tf.shape(x)[2]
+    found = xla.dynamic_slice(x, tf.stack([0, step, 0]), tf.stack([rows, 1, width]))
+    return tf.ensure_shape(tf.reshape(found, tf.stack([rows, width])), (x.shape[0], x.shape[2]))
 
 
-def stacked(steps: Any, like: Any) -> Any:
-    """Returns a TensorArray as a tensor of as many steps as `like`: known where that is known.
-
-    A layer above hands down gradients whose shape is known; functions that differ in that are compiled twice.
-    """
-    x = steps.stack()
-    return tf.ensure_shape(x, [like.shape[0], *x.shape[1:]])
+def write(x: Any, step: Any, value: Any) -> Any:
+    """Returns x `[B, T, D]` with another step; in a loop XLA writes into it in place."""
+    return tf.ensure_shape(xla.dynamic_update_slice(x, value[:, None], tf.stack([0, step, 0])), x.shape)
 
 
 def after(n: Any, x: Any) -> Any:
@@ -116,26 +126,27 @@ def after(n: Any, x: Any) -> Any:
 
 
 def empty(like: Any, units: int) -> Any:
-    """Returns zeros `[T, B, units]` with the steps and rows of `like`."""
+    """Returns zeros `[B, T, units]` with the rows and steps of `like`."""
     zeros = tf.zeros(tf.concat([tf.shape(like)[:2], [units]], 0), like.dtype)
     return tf.ensure_shape(zeros, [*like.shape[:2], units])
 
 
 def before(h: Any, first: Any, steps: Steps) -> Any:
     """Returns the state before each step: `h` moved by one step, `first` before the first one."""
+    first = first[:, None]
     if isinstance(steps.reverse, bool) and not steps.reverse:
-        return tf.concat([first[None], h[:-1]], 0)
-    moved = tf.concat([h[1:], first[None]], 0)
+        return tf.concat([first, h[:, :-1]], 1)
+    moved = tf.concat([h[:, 1:], first], 1)
     if not isinstance(steps.reverse, bool):
-        moved = tf.where(steps.reverse, moved, tf.concat([first[None], h[:-1]], 0))
+        moved = tf.where(steps.reverse, moved, tf.concat([first, h[:, :-1]], 1))
     elif isinstance(steps.length, int):
         return moved
-    begins = tf.reshape(tf.range(tf.shape(h)[0]) == steps.place(0), (-1, 1, 1))
-    return tf.where(begins, first[None], moved)
+    begins = tf.reshape(tf.range(tf.shape(h)[1]) == steps.place(0), (-1, 1))
+    return tf.where(begins, first, moved)
 
 
 def project(x: Any, kernel: Any, bias: Any = None) -> Any:
-    """Returns x W + b of all steps as one product, `[T, B, n]`."""
+    """Returns x W + b of all steps as one product, `[B, T, n]`."""
     flat = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), kernel)
     if bias is not None:
         flat = tf.nn.bias_add(flat, bias)
@@ -143,7 +154,7 @@ def project(x: Any, kernel: Any, bias: Any = None) -> Any:
 
 
 def outer(a: Any, b: Any) -> Any:
-    """Returns the sum over all steps and rows of a^T b, `[T, B, m]` and `[T, B, n]` to `[m, n]`, as one product."""
+    """Returns the sum over all steps and rows of a^T b, `[B, T, m]` and `[B, T, n]` to `[m, n]`, as one product."""
     return tf.matmul(tf.reshape(a, (-1, a.shape[-1])), tf.reshape(b, (-1, b.shape[-1])), transpose_a=True)
 
 

@@ -1,4 +1,4 @@
-"""From the arguments of a Keras layer to the kernels and back: batch-major, with Keras' meaning of a masked step."""
+"""From the arguments of a Keras layer to the kernels and back, with Keras' meaning of a masked step."""
 
 from __future__ import annotations
 
@@ -24,22 +24,19 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
     cell = layer.cell
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
-    x = tf.transpose(x, (1, 0, 2))
-    real = None if mask is None else tf.transpose(tf.cast(mask, tf.bool))[:, :, None]
+    real = None if mask is None else tf.cast(mask, tf.bool)[:, :, None]
     outputs, last = _kernel(layer, x, states, real, training)
     back = layer.go_backwards
     final = last[0]
     if real is not None:
-        seen = tf.cumsum(tf.cast(real, tf.int32), 0, reverse=back) > 0
-        end = 0 if back else -1
-        final = tf.where((real if layer.zero_output_for_mask else seen)[end], final, 0.0)
+        seen = tf.cumsum(tf.cast(real, tf.int32), 1, reverse=back) > 0
+        told = real if layer.zero_output_for_mask else seen
+        final = tf.where(told[:, 0 if back else -1], final, 0.0)
         if layer.return_sequences:
-            outputs = tf.where(real if layer.zero_output_for_mask else seen, outputs, 0.0)
+            outputs = tf.where(told, outputs, 0.0)
     if not layer.return_sequences:
         return final, final[:, None, :], last
-    if back:
-        outputs = tf.reverse(outputs, [0])
-    return final, tf.transpose(outputs, (1, 0, 2)), last
+    return final, tf.reverse(outputs, [1]) if back else outputs, last
 
 
 def _kernel(layer: Any, x: Any, states: list[Any], mask: Any, keep: bool) -> Any:

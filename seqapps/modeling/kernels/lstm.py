@@ -13,87 +13,78 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps.modeling.kernels._loops import Steps, after, array, before, compiled, empty, loop, stacked
+from seqapps.modeling.kernels._loops import Steps, after, compiled, empty, loop, read, write
 
 GATES = 4
 
 
+def _activated(z: Any, units: int) -> Any:
+    """Returns i, f, g and o `[B, 4u]` of their arguments: one hyperbolic tangent each, in one expression.
+
+    sigmoid(z) = tanh(z / 2) / 2 + 1 / 2.
+    """
+    half, one = tf.fill((units,), tf.constant(0.5, z.dtype)), tf.ones((units,), z.dtype)
+    slope = tf.concat([half, half, one, half], 0)
+    return tf.tanh(z * slope) * slope + (1 - slope)
+
+
 def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -> Any:
-    """z `[T, B, 4u]` = x W + b. Returns h of every step, the last h and c, and with `keep` c and z of every step."""
+    """z `[B, T, 4u]` = x W + b. Returns h of every step, the last h and c, and with `keep` c `[B, T, u]` and i, f, g, o
+    `[B, T, 4u]` of every step."""
     units = recurrent.shape[0]
-    projected, masks = array(z), None if steps.mask is None else array(steps.mask)
 
     def step(n: Any, z_t: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
-        z_t = z_t + tf.matmul(h, recurrent)
-        i, f, g, o = tf.split(z_t, GATES, -1)
-        c_t = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
-        h_t = tf.sigmoid(o) * tf.tanh(c_t)
-        if masks is not None:
-            real = masks.read(steps.place(n))
+        gates = _activated(z_t + tf.matmul(h, recurrent), units)
+        i, f, g, o = tf.split(gates, GATES, -1)
+        c_t = f * c + i * g
+        h_t = o * tf.tanh(c_t)
+        if steps.mask is not None:
+            real = steps.real(n)
             h_t, c_t = tf.where(real, h_t, h), tf.where(real, c_t, c)
-        return z_t, h_t, c_t
+        return gates, h_t, c_t
 
-    def light(n: Any, z_t: Any, h: Any, c: Any, outputs: Any) -> list[Any]:
-        _, h, c = step(n, z_t, h, c)
-        return [n + 1, projected.read(after(steps.following(n), h)), h, c, outputs.write(steps.place(n), h)]
+    def light(n: Any, h: Any, c: Any, outputs: Any) -> list[Any]:
+        place = steps.place(n)
+        _, h, c = step(n, read(z, place), h, c)
+        return [n + 1, h, c, write(outputs, place, h)]
 
-    def keeping(n: Any, z_t: Any, h: Any, c: Any, kept: Any, outputs: Any, cells: Any) -> list[Any]:
-        z_t, h, c = step(n, z_t, h, c)
-        kept = kept.write(steps.place(n), z_t)  # in place: the sums take the place of the projections
-        return [
-            n + 1,
-            kept.read(steps.following(n)),
-            h,
-            c,
-            kept,
-            outputs.write(steps.place(n), h),
-            cells.write(steps.place(n), c),
-        ]
+    def keeping(n: Any, h: Any, c: Any, outputs: Any, cells: Any, kept: Any) -> list[Any]:
+        place = steps.place(n)
+        gates, h, c = step(n, read(kept, place), h, c)  # in place: the gates take the place of the projections
+        return [n + 1, h, c, write(outputs, place, h), write(cells, place, c), write(kept, place, gates)]
 
-    first = steps.first(z)
     if not keep:
-        _, _, h, c, outputs = loop(steps.length, light, [first, h, c, array(empty(z, units))])
-        return stacked(outputs, z), h, c
-    start = [first, h, c, projected, array(empty(z, units)), array(empty(z, units))]
-    _, _, h, c, kept, outputs, cells = loop(steps.length, keeping, start)
-    return stacked(outputs, z), h, c, stacked(cells, z), stacked(kept, z)
+        _, h, c, outputs = loop(steps.length, light, [h, c, empty(z, units)])
+        return outputs, h, c
+    _, h, c, outputs, cells, kept = loop(steps.length, keeping, [h, c, empty(z, units), empty(z, units), z])
+    return outputs, h, c, cells, kept
 
 
-def _backward(z: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, d_c: Any) -> Any:
-    """Returns dL/dz `[T, B, 4u]` and the gradients of the first h and c.
+def _backward(gates: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, d_c: Any) -> Any:
+    """Returns dL/dz `[B, T, 4u]` and the gradients of the first h and c.
 
-    All that does not depend on the steps after it is computed for every step at once; the loop holds products with
-    these factors and one matrix product.
+    The loop is handed the gates, the cell and dL/dh of its step by the step before it: read within their own step, they
+    made XLA copy whole arrays.
     """
     run = steps.back()
-    i, f, g, o = tf.split(z, GATES, -1)
-    i, f, g, o, t = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o), tf.tanh(cells)
-    earlier = before(cells, c, steps)
-    gates = tf.concat([g * i * (1 - i), earlier * f * (1 - f), i * (1 - g * g), t * o * (1 - o)], -1)
-    carried = tf.concat([o * (1 - t * t), f, d_out], -1)
     transposed = tf.transpose(recurrent)
-    carried_steps, masks = array(carried), None if steps.mask is None else array(steps.mask)
 
-    def body(n: Any, gates_t: Any, carried_t: Any, d_h: Any, d_c: Any, filled: Any) -> list[Any]:
-        slope, f, d_out = tf.split(carried_t, 3, -1)
-        d_h = d_h + d_out
-        past_h = past_c = None
-        if masks is not None:
-            real = tf.cast(masks.read(run.place(n)), d_h.dtype)
-            past_h, past_c = d_h * (1 - real), d_c * (1 - real)
-            d_h, d_c = d_h * real, d_c * real
-        d_c = d_c + d_h * slope
-        of_i, of_f, of_g, of_o = tf.split(gates_t, GATES, -1)
-        d_z = tf.concat([d_c * of_i, d_c * of_f, d_c * of_g, d_h * of_o], -1)
-        filled = filled.write(run.place(n), d_z)  # in place: the gradients take the place of the factors
+    def body(n: Any, gates_t: Any, c_t: Any, d_out_t: Any, d_h: Any, d_c: Any, filled: Any) -> list[Any]:
+        i, f, g, o = tf.split(gates_t, GATES, -1)
         following = run.following(n)
-        d_h, d_c = tf.matmul(d_z, transposed), d_c * f
-        if past_h is not None:
-            d_h, d_c = d_h + past_h, d_c + past_c
-        return [n + 1, filled.read(following), carried_steps.read(after(following, d_c)), d_h, d_c, filled]
+        earlier = tf.where(n < run.length - 1, read(cells, following), c)
+        (d_h, past_h), (d_c, past_c) = run.passing(n, d_h + d_out_t), run.passing(n, d_c)
+        t = tf.tanh(c_t)
+        d_c = d_c + d_h * o * (1 - t * t)
+        d_i, d_f = d_c * g * i * (1 - i), d_c * earlier * f * (1 - f)
+        d_z = tf.concat([d_i, d_f, d_c * i * (1 - g * g), d_h * t * o * (1 - o)], -1)
+        filled = write(filled, run.place(n), d_z)  # in place: the gradients take the place of the gates
+        d_h, d_c = tf.matmul(d_z, transposed) + past_h, d_c * f + past_c
+        return [n + 1, read(filled, following), earlier, read(d_out, after(following, d_c)), d_h, d_c, filled]
 
-    _, _, _, d_h, d_c, filled = loop(steps.length, body, [run.first(gates), run.first(carried), d_h, d_c, array(gates)])
-    return stacked(filled, z), d_h, d_c
+    start = [run.first(gates), run.first(cells), run.first(d_out), d_h, d_c, gates]
+    *_, d_h, d_c, filled = loop(run.length, body, start)
+    return filled, d_h, d_c
 
 
 forward, backward = compiled(_forward), compiled(_backward)
