@@ -122,7 +122,20 @@ class _Steps:
 
 
 class Ours(_Steps):
-    """The product's own path."""
+    """The product's own path.
+
+    Args:
+        load, training: see `_Steps`.
+        step: the class of its training step; None takes the product's.
+    """
+
+    def __init__(self, load: Workload, *, training: bool, step: Any = None) -> None:
+        super().__init__(load, training=training)
+        self._step_class = step
+
+    @property
+    def model(self) -> Any:
+        return self._model
 
     def _build(self) -> Any:
         from seqapps.architectures import classifier, encoder_decoder, stacked, tagger
@@ -152,7 +165,8 @@ class Ours(_Steps):
 
         config = TrainingConfig(optimizer="adam", clip="global_norm", clip_threshold=1.0)
         optimizer = make_optimizer(config, model.trainable_variables)
-        return TrainingStep(model, optimizer, PERPLEXITY, config, self._signature())
+        kind = self._step_class or TrainingStep
+        return kind(model, optimizer, PERPLEXITY, config, self._signature())
 
     def _step(self) -> Any:
         self._states = self._call(*next(self._batches), self._states, 1e-3)

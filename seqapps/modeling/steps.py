@@ -208,11 +208,15 @@ class TrainingStep:
         sums = self._sums.assign_add(tf.cast(tf.where(finite, taken, skipped), tf.float64))
         first = tf.where(self._first_skipped > 0, self._first_skipped, tf.cast(sums[3] + sums[5], tf.int32))
         self._first_skipped.assign(tf.where(finite, self._first_skipped, first))
-        squares = tf.stack([tf.add_n([found.squares[index] for index in indices]) for indices in self._layers.values()])
-        norms = tf.cast(tf.sqrt(squares) / self._scale, tf.float64)
-        self._layer_norms.assign_add(tf.where(finite, norms, tf.zeros_like(norms)))
         self._norm_max.assign(tf.where(finite, tf.maximum(self._norm_max, norm), self._norm_max))
         self._run.assign(tf.where(finite, 0, self._run + 1))
+        self._count_layers(finite, found.squares)
+
+    def _count_layers(self, finite: Any, squares: list[Any]) -> None:
+        """Adds up the norm of each layer's gradients."""
+        sums = tf.stack([tf.add_n([squares[index] for index in indices]) for indices in self._layers.values()])
+        norms = tf.cast(tf.sqrt(sums) / self._scale, tf.float64)
+        self._layer_norms.assign_add(tf.where(finite, norms, tf.zeros_like(norms)))
 
     def _rescale(self, finite: Any) -> None:
         """Halves the loss scale after an overflow, doubles it after many steps without one."""
