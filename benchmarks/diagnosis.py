@@ -77,11 +77,10 @@ def line(name: str, rounds: int, seconds: float) -> str:
     began = time.perf_counter()
     recurrent_radii(model)
     radii = time.perf_counter() - began
-    step = statistics.median(whole)
-    return (
-        f"| {name} | {step * 1e3:.1f} | {statistics.median(bare) * 1e3:.1f} | {middle:.1f} % ({low:.1f} to {high:.1f}) | "
-        f"{radii * 1e3:.1f} | {radii / (EPOCH * step):.2%} |"
-    )
+    step, without = statistics.median(whole), statistics.median(bare)
+    share = f"{middle:.1f} % ({low:.1f} to {high:.1f})"
+    epoch = f"{radii * 1e3:.1f} | {radii / (EPOCH * step):.2%}"
+    return f"| {name} | {step * 1e3:.1f} | {without * 1e3:.1f} | {share} | {epoch} |"
 
 
 def turn(engine: Ours, steps: int) -> float:
