@@ -158,8 +158,8 @@ class _Run:
         self.judged = task.judge
         self.judge = ValidationStep(model, objective, validation.dataset(0).element_spec, replicas=self.replicas)
         self.schedule = Schedule(self.settings.schedule, self.settings.learning_rate, self.epochs * train.steps)
-        self.zeros = zero_states(model, train.batch_size)
         self.zeros_of = cache(lambda rows: zero_states(model, rows))
+        self.zeros = self.zeros_of(train.batch_size)
         self.states = self.zeros
         self.epoch, self.step = 0, 0
         self.logs: list[EpochLog] = []

@@ -235,7 +235,7 @@ def test_mixed_precision_learns(precision: str, prepared: Any, tmp_path: Path) -
         line, history, _ = trained(tmp_path / kind, prepared, training=training, model={"cell": "lstm"})
         assert line == "lstm_0: cuDNN"
         losses.append(history.epochs[-1].validation_loss)
-    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
 
 
 @with_gpu

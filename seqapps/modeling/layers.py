@@ -1,4 +1,4 @@
-"""Keras' recurrent layers with the same weights, configuration and results, and a faster way through time on a CPU.
+"""Keras' recurrent layers with the same weights, configuration and results, and a faster way through time.
 
 And Keras' embedding, for large vocabularies.
 
@@ -93,8 +93,6 @@ class _Recurrent:
             from seqapps.modeling.kernels import cudnn, layered
 
             way = cudnn if obstacle else layered
-            if obstacle:
-                self.supports_jit = False  # XLA has no cuDNN
             states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
             mask = mask[0] if isinstance(mask, (list, tuple)) else mask
             return way.run_layer(self, sequences, states, mask, training=bool(training))
@@ -113,6 +111,8 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
     def __init__(self, units: int, *, use_cudnn: bool | str = "auto", **options: Any) -> None:
         super().__init__(units, **options)
         self.use_cudnn = use_cudnn
+        if use_cudnn is not False and keras.backend.backend() == "tensorflow" and _gpus():
+            self.supports_jit = False  # XLA has no cuDNN; Keras' LSTM and GRU do the same
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "use_cudnn": self.use_cudnn}

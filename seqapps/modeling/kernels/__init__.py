@@ -1,4 +1,4 @@
-"""Recurrence on a CPU with TensorFlow: three cells, each forward and backward, compiled by XLA.
+"""Recurrence on a CPU with TensorFlow: three cells, each forward and backward, compiled by XLA. (On a GPU: `cudnn`.)
 
     x W of all time steps is one matrix product before the loop; the loop holds one product and the gates; the
     gradients of the weights are one product each after it; the rows of a batch are split into as many loops as there
@@ -62,7 +62,7 @@ def lstm(
             def gradient(d_out: Any, d_h: Any, d_c: Any) -> Any:
                 cells, gates = kept or run(True)[3:]
                 d_z, d_h, d_c = _lstm.backward(gates, cells, c, recurrent, steps, steps.fill(d_out), d_h, d_c)
-                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps)
+                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps.reverse)
                 d_u = outer(earlier, d_z)
                 return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_u, column_sums(d_z), d_h, d_c
 
@@ -104,7 +104,7 @@ def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         def gradient(d_out: Any, d_h: Any) -> Any:
             (told,) = kept or run(True)[2:]
             d_all, d_h = _gru.backward_after(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
-            d_all, earlier = steps.cut(d_all), before(steps.cut(outputs), h, steps)
+            d_all, earlier = steps.cut(d_all), before(steps.cut(outputs), h, steps.reverse)
             units = h.shape[-1]
             d_u, d_x = d_all[..., : 3 * units], tf.concat([d_all[..., : 2 * units], d_all[..., 3 * units :]], -1)
             d_bias = tf.stack([column_sums(d_x), column_sums(d_u)])
@@ -127,7 +127,7 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         def gradient(d_out: Any, d_h: Any) -> Any:
             (told,) = kept or run(True)[2:]
             d_z, d_h = _gru.backward_before(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
-            d_z, told, earlier = steps.cut(d_z), steps.cut(told), before(steps.cut(outputs), h, steps)
+            d_z, told, earlier = steps.cut(d_z), steps.cut(told), before(steps.cut(outputs), h, steps.reverse)
             units = h.shape[-1]
             reset = told[..., units : 2 * units] * earlier
             d_recurrent = tf.concat([outer(earlier, d_z[..., : 2 * units]), outer(reset, d_z[..., 2 * units :])], -1)
@@ -158,7 +158,7 @@ def simple_rnn(
 
             def gradient(d_out: Any, d_h: Any) -> Any:
                 d_z, d_h = _simple_rnn.backward(outputs, recurrent, steps, steps.fill(d_out), d_h, rectified)
-                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps)
+                d_z, earlier = steps.cut(d_z), before(steps.cut(outputs), h, steps.reverse)
                 d_u = outer(earlier, d_z)
                 return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_u, column_sums(d_z), d_h
 

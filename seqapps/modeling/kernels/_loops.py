@@ -131,18 +131,10 @@ def empty(like: Any, units: int) -> Any:
     return tf.ensure_shape(zeros, [*like.shape[:2], units])
 
 
-def before(h: Any, first: Any, steps: Steps) -> Any:
-    """Returns the state before each step: `h` moved by one step, `first` before the first one."""
+def before(h: Any, first: Any, reverse: bool) -> Any:
+    """Returns the state before each step: `h` `[B, T, u]` moved by one step, `first` `[B, u]` before the first one."""
     first = first[:, None]
-    if isinstance(steps.reverse, bool) and not steps.reverse:
-        return tf.concat([first, h[:, :-1]], 1)
-    moved = tf.concat([h[:, 1:], first], 1)
-    if not isinstance(steps.reverse, bool):
-        moved = tf.where(steps.reverse, moved, tf.concat([first, h[:, :-1]], 1))
-    elif isinstance(steps.length, int):
-        return moved
-    begins = tf.reshape(tf.range(tf.shape(h)[1]) == steps.place(0), (-1, 1))
-    return tf.where(begins, first, moved)
+    return tf.concat([h[:, 1:], first] if reverse else [first, h[:, :-1]], 1)
 
 
 def project(x: Any, kernel: Any, bias: Any = None) -> Any:
