@@ -31,8 +31,11 @@ EPOCH = 1_000
 """Steps: Penn Treebank in batches of W1 has 1,327."""
 
 
-NOTE = """`the sums`: what a step takes longer that adds up the gradient norms of every layer, the median of the rounds and
-the middle half of them; `radii`: the spectral radii of the recurrent matrices, once an epoch, as a share of 1,000 steps."""
+NOTE = (
+    "`the sums`: what a step takes longer that adds up the gradient norms of every layer, the median of the rounds and "
+    "the middle half of them; `radii`: the spectral radii of the recurrent matrices, once an epoch, as a share of 1,000 "
+    "steps."
+)
 
 
 class Bare(TrainingStep):
