@@ -33,8 +33,8 @@ EPOCH = 1_000
 
 NOTE = (
     "`the sums`: what a step takes longer that adds up the gradient norms of every layer, the median of the rounds and "
-    "the middle half of them; `radii`: the spectral radii of the recurrent matrices, once an epoch, as a share of 1,000 "
-    "steps."
+    "the middle half of them; `radii`: the spectral radii of the recurrent matrices, once an epoch, as a share of "
+    "1,000 steps."
 )
 
 
