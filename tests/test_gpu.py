@@ -139,6 +139,12 @@ def test_the_last_output_alone_and_dropout(cell: str) -> None:
     np.testing.assert_allclose(holed(x), holed(x, training=False), atol=1e-6)
 
 
+@pytest.mark.usefixtures("gpu")
+def test_keras_puts_no_xla_around_cudnn() -> None:
+    # Keras asks when a model is compiled, which may be before a layer is called. Its LSTM and GRU know by themselves.
+    assert [layers.SimpleRNN(4, use_cudnn=use).supports_jit for use in ("auto", True, False)] == [False, False, True]
+
+
 def test_masked_steps_go_behind_the_others() -> None:
     real = tf.constant([[True, False, True, False], [False, False, False, False], [True, True, True, True]])
     forth, back = cudnn.pack(real, back=False), cudnn.pack(real, back=True)
