@@ -5,7 +5,8 @@
 `after` (Keras' `reset_after`, and cuDNN): n = tanh(x W_n + b_n + r (h' U_n + c_n)).
 `before` (Cho et al. 2014, equation 8): n = tanh(x W_n + (r h') U_n + b_n).
 
-The backward pass is back-propagation through time of these equations.
+The backward pass is back-propagation through time of these equations. A step is handed what it reads by the step before
+it: read within the step, XLA makes slower code of it, and in the backward loop copies whole arrays.
 """
 
 from __future__ import annotations
