@@ -151,8 +151,7 @@ def _cudnn(layer: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], le
     """Returns the outputs `[B, T, u]` of right-padded rows, and the last states `[B, u]`.
 
     Rows of one length are handed over time-major, which cuDNN is faster at by more than the transpositions take. Padded
-    ones are not: TensorFlow keeps the description of a layer that it made for a batch of full rows, and cuDNN refuses
-    padding under it (CUDNN_STATUS_BAD_PARAM, TensorFlow 2.21, time-major alone).
+    ones are not: time-major, cuDNN refused them now and then (CUDNN_STATUS_BAD_PARAM, TensorFlow 2.21; decision 17).
     """
     kind, units = kind_of(layer), states[0].shape[-1]
     axis = 1 if padded else 0
