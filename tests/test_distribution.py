@@ -151,12 +151,7 @@ def test_devices_draw_different_dropout_and_a_broken_training_ends_as_an_unbroke
         assert seed != other
         assert drawn == as_often
     assert any(drawn > 0 for (_, drawn), _ in found["whole"]["seeds"])
-    whole, broken = (json.loads(json.dumps(found[kind])) for kind in ("whole", "broken"))
-    for log, other in zip(whole["logs"], broken["logs"], strict=True):
-        # Norms may differ in their last digit; nothing is clipped here, so that the weights do not.
-        for figure in ("gradient_norm", "gradient_norm_max", "gradient_norms"):
-            assert other.pop(figure) == pytest.approx(log.pop(figure), rel=1e-6)
-    assert broken == whole
+    assert found["broken"] == found["whole"]
 
 
 def test_what_is_told_and_what_is_refused(found: Any) -> None:

@@ -221,6 +221,17 @@ def test_a_training_step_hands_on_the_rows_of_an_embedding() -> None:
     assert losses["lazy_adam"] == pytest.approx(losses["adam"], rel=1e-5)
 
 
+def test_no_sum_of_a_training_step_depends_on_which_thread_is_first() -> None:
+    """`AddN` begins with the input that nothing else reads any more: of three and more, the last bit is then chance."""
+    run = config(clip="auto")
+    model, batches = model_of(run), stream()
+    optimizer = make_optimizer(run.training, model.trainable_variables)
+    step = TrainingStep(model, optimizer, PERPLEXITY, run.training, batches.dataset(0).element_spec)
+    graph = step._graph.get_concrete_function().graph
+    sums = [operation for operation in graph.get_operations() if operation.type == "AddN"]
+    assert [operation.name for operation in sums if len(operation.inputs) > 2] == []
+
+
 def test_weight_decay_is_refused_for_lazy_adam() -> None:
     with pytest.raises(ConfigError, match="`weight_decay` is for optimizer"):
         config(optimizer="lazy_adam", weight_decay=0.1)

@@ -48,7 +48,7 @@ def clipping(
         scale: the loss scale; factors divide it away.
     """
     squares = [2.0 * tf.nn.l2_loss(gradient.values if by_rows(gradient) else gradient) for gradient in gradients]
-    norm = tf.sqrt(tf.add_n(squares)) / scale
+    norm = tf.sqrt(in_order(squares)) / scale
     if callable(threshold):
         # The first norms may be 0, and nothing is divided by a threshold that is.
         threshold = tf.maximum(threshold(norm), 1e-30)
@@ -62,6 +62,15 @@ def clipping(
     else:
         factors, clipped = [tf.constant(1.0)] * len(squares), tf.constant(False)
     return Clipping(norm, [factor / scale for factor in factors], clipped, squares)
+
+
+def in_order(values: Sequence[Any]) -> Any:
+    """Returns the sum of tensors of one shape, added up in their order.
+
+    `tf.add_n` writes into the first of its inputs that nothing else still reads, and begins with that one: which it is
+    depends on what other threads have done by then, and so does the last bit of the sum.
+    """
+    return tf.reduce_sum(tf.stack(values), axis=0)
 
 
 def by_rows(gradient: Any) -> bool:

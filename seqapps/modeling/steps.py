@@ -14,7 +14,7 @@ import tensorflow as tf
 from seqapps.config import TrainingConfig
 from seqapps.modeling.auto_clip import AutoThreshold
 from seqapps.modeling.losses import Objective
-from seqapps.modeling.optimizers import Clipping, Optimizer, by_rows, clipping, rows_once
+from seqapps.modeling.optimizers import Clipping, Optimizer, by_rows, clipping, in_order, rows_once
 from seqapps.modeling.recurrent import state_sizes, zero_states
 from seqapps.modeling.replicas import ONE, Replicas
 from seqapps.modeling.spectra import layer_of
@@ -157,7 +157,7 @@ class TrainingStep:
         run, divisor = self._replicas.run, self._divisor(weights)
         parts = self._replicas.split((x, y, weights, states))
         totals, gradients, after = zip(*run(self._gradients, [(*part, divisor) for part in parts]), strict=True)
-        total = tf.add_n(totals)
+        total = in_order(totals)
         # Every device has the same gradients by now: the first one's decide for all.
         found = clipping(gradients[0], self._config.clip, self._threshold, self._scale)
         finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
@@ -176,7 +176,7 @@ class TrainingStep:
             outputs = self._model({**x, **states}, training=True)
             losses = self._objective.training_loss or self._objective.loss
             total = tf.reduce_sum(losses(outputs, y) * weights)
-            added = tf.add_n([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
+            added = in_order([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
             loss = (total / divisor + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return total, self._replicas.sums([*map(self._dense, gradients)]), {name: outputs[name] for name in states}
@@ -214,7 +214,7 @@ class TrainingStep:
 
     def _count_layers(self, finite: Any, squares: list[Any]) -> None:
         """Adds up the norm of each layer's gradients."""
-        sums = tf.stack([tf.add_n([squares[index] for index in indices]) for indices in self._layers.values()])
+        sums = tf.stack([in_order([squares[index] for index in indices]) for indices in self._layers.values()])
         norms = tf.cast(tf.sqrt(sums) / self._scale, tf.float64)
         self._layer_norms.assign_add(tf.where(finite, norms, tf.zeros_like(norms)))
 
@@ -247,7 +247,7 @@ class ValidationStep:
 
     def _step(self, x: Any, y: Any, weights: Any, states: Any) -> Any:
         found = self._replicas.run(self._losses, self._replicas.split((x, y, weights, states)))
-        self._sums.assign_add(tf.add_n([sums for sums, _ in found]))
+        self._sums.assign_add(in_order([sums for sums, _ in found]))
         rows = tf.shape(weights)[0]
         return {name: self._replicas.joined([after[name] for _, after in found], rows) for name in states}
 
