@@ -200,11 +200,12 @@ class Application(ABC):
         Called once after `build`, by a training alone: the weights of a trained model need nothing from outside.
         """
 
-    def criterion(self, manifest: Manifest) -> Objective:
-        """Returns what is minimised, and the figure of a mean loss. Cross entropy and perplexity by default."""
-        from seqapps.modeling.losses import PERPLEXITY
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
+        """Returns what is minimised for a model, and the figure of a mean loss. Cross entropy and perplexity by
+        default."""
+        from seqapps.modeling.losses import perplexity_of
 
-        return PERPLEXITY
+        return perplexity_of(model)
 
     def judge(self, folder: Path, manifest: Manifest) -> Callable[[keras.Model], float] | None:
         """Returns what gives the objective of a model on the validation split, where `judged`; None otherwise."""

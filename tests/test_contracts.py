@@ -65,8 +65,8 @@ class Subject(NamedTuple):
         training.configure(self.application.config)
         return self.application.build(self.manifest)
 
-    def objective(self) -> Objective:
-        return self.application.criterion(self.manifest)
+    def objective(self, model: keras.Model) -> Objective:
+        return self.application.criterion(self.manifest, model)
 
 
 def _counts(weights: Any) -> Any:
@@ -186,7 +186,7 @@ def validation(model: keras.Model, batch: Batch, objective: Objective) -> Callab
 
 
 def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:
-    objective = subject.objective()
+    objective = subject.objective(model)
     longer = append_padding(model, batch, 5)
     of_batch, of_longer = validation(model, batch, objective), validation(model, longer, objective)
     assert_allclose(of_longer(longer), of_batch(batch), rtol=1e-5)
@@ -211,7 +211,7 @@ def test_what_stands_on_padding_changes_no_loss(subject: Subject, model: keras.M
     same_shape = [value for value in tf.nest.flatten(y) if value.shape[: weights.shape.rank] == weights.shape]
     assert same_shape
     changed = tf.nest.map_structure(lambda v: other(v) if any(v is w for w in same_shape) else v, y)
-    loss = validation(model, batch, subject.objective())
+    loss = validation(model, batch, subject.objective(model))
     assert_allclose(loss((x, changed, weights)), loss(batch))
 
 
@@ -228,7 +228,8 @@ class Learned(NamedTuple):
 
 @pytest.fixture(scope="session")
 def learned(subject: Subject, batch: Batch) -> Learned:
-    model, objective = subject.model(), subject.objective()
+    model = subject.model()
+    objective = subject.objective(model)
     config, weights = subject.application.config.training, model.trainable_variables
     step = TrainingStep(model, make_optimizer(config, weights), objective, config, signature_of(batch))
     loss, states = validation(model, batch, objective), zero_states(model, batch[2].shape[0])
@@ -342,7 +343,7 @@ def _loaded(folder: Path) -> Any:
 
 
 def test_every_recurrent_layer_can_be_diagnosed(subject: Subject, model: keras.Model, batch: Batch) -> None:
-    layers = [examine_layer(call) for call in capture(model, batch, subject.objective()).calls]
+    layers = [examine_layer(call) for call in capture(model, batch, subject.objective(model)).calls]
     assert layers
     for layer in layers:
         assert layer.seed == "loss", layer.notes

@@ -204,7 +204,7 @@ def trained(folder: Path, prepared: Any, **sections: Any) -> Any:
         config,
         folder,
         listeners=[Listening()],
-        objective=application.criterion(manifest),
+        objective=application.criterion(manifest, model),
     )
     keras.mixed_precision.set_global_policy("float32")
     save_trained(folder / "model", application, manifest, model, path)

@@ -282,7 +282,7 @@ def train(prepared: Prepared, folder: Path) -> Any:
         application.batches(prepared.folder, prepared.manifest, "validation"),
         config,
         folder,
-        objective=application.criterion(prepared.manifest),
+        objective=application.criterion(prepared.manifest, model),
         judge=application.judge(prepared.folder, prepared.manifest),
     )
     assert history.objective == application.objective

@@ -242,7 +242,9 @@ def test_tied_embeddings_are_one_matrix() -> None:
 
 def test_label_smoothing_spreads_the_target_in_training_alone() -> None:
     task = application(model={"label_smoothing": 0.2})
-    objective = task.criterion(prepared().manifest)
+    manifest = prepared().manifest
+    model = task.build(manifest)
+    objective = task.criterion(manifest, model)
     logits, y = np.random.default_rng(1).normal(size=(2, 3, 7)).astype(np.float32), np.array([[1, 2, 6], [0, 3, 3]])
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     plain = -np.take_along_axis(log_p, y[..., None], axis=-1)[..., 0]
@@ -251,7 +253,7 @@ def test_label_smoothing_spreads_the_target_in_training_alone() -> None:
     smooth = objective.training_loss(outputs, tf.constant(y, tf.int32))
     assert_allclose(smooth, 0.8 * plain + 0.2 * -log_p.mean(axis=-1), rtol=1e-5)
     assert_allclose(objective.loss(outputs, tf.constant(y, tf.int32)), plain, rtol=1e-5)
-    assert application().criterion(prepared().manifest).training_loss is None
+    assert application().criterion(manifest, model).training_loss is None
 
 
 def sampled(share: float, steps: int = 0) -> keras.Model:

@@ -118,7 +118,7 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
         folder,
         listeners=listeners,
         epochs=epochs,
-        objective=application.criterion(manifest),
+        objective=application.criterion(manifest, model),
         judge=application.judge(prepared, manifest),
     )
     if not math.isfinite(history.best):

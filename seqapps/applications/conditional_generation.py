@@ -241,7 +241,7 @@ class ConditionalGeneration(Application):
         )
         return model
 
-    def criterion(self, manifest: Manifest) -> Any:
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Any:
         from seqapps.modeling.losses import PERPLEXITY, Objective
 
         return Objective("nats", "min", PERPLEXITY.loss, lambda nats: nats)

@@ -285,7 +285,7 @@ class SequenceTagging(Application):
         if "vectors" in resources:
             resources["vectors"].fill(model.get_layer("embedding"))
 
-    def criterion(self, manifest: Manifest) -> Objective:
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         from seqapps.graphs.text_tagger import tag_losses
         from seqapps.modeling.losses import Objective
 

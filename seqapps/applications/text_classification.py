@@ -273,7 +273,7 @@ class TextClassification(Application):
         if "vectors" in resources:
             resources["vectors"].fill(model.get_layer("embedding"))
 
-    def criterion(self, manifest: Manifest) -> Objective:
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         import tensorflow as tf
 
         from seqapps.modeling.losses import Objective, cross_entropy

@@ -272,7 +272,7 @@ class TimeSeries(Application):
         model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn)
         return model
 
-    def criterion(self, manifest: Manifest) -> Objective:
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
         from seqapps.modeling.losses import Objective
 

@@ -237,7 +237,7 @@ class TranslationTask(Application):
         model.longest = _longest(manifest)
         return model
 
-    def criterion(self, manifest: Manifest) -> Objective:
+    def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         from dataclasses import replace
 
         from seqapps.modeling.losses import PERPLEXITY, cross_entropy

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from seqapps.architectures._stack import Size, StackConfig, recurrent_stack, state_inputs_of
+from seqapps.architectures._stack import Size, recurrent_stack, state_inputs_of
+from seqapps.architectures._words import WordsConfig, scored
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
     import keras
 
 
-class Config(StackConfig):
+class Config(WordsConfig):
     """The `model` section of a stack.
 
     Args:
@@ -33,7 +34,6 @@ class Config(StackConfig):
     embedding: int = Field(128, ge=1)
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     vocabulary_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    tie_embeddings: bool = False
 
 
 def build(
@@ -50,11 +50,10 @@ def build(
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]` and the states `<float32>[B, D]`. Out: `logits
-        <float32>[B, T, V]` and the states after the last step.
+        <float32>[B, T, V]`, the states after the last step, and what `scored` adds for an adaptive softmax.
     """
     import keras
 
-    from seqapps.modeling.heads import TiedLogits
     from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import VocabularyDropout, WordDropout
 
@@ -73,11 +72,7 @@ def build(
         for layer, after in zip(states, last, strict=False)
         for name, state in zip(layer, after, strict=True)
     }
-    if config.tie_embeddings:
-        if config.outputs != config.embedding:
-            x = keras.layers.Dense(config.embedding, use_bias=False, name="projection")(x)
-        logits = TiedLogits(embedding, name="logits")(x)
-    else:
-        logits = keras.layers.Dense(vocabulary_size, name="logits")(x)
+    if config.tie_embeddings and config.outputs != config.embedding:
+        x = keras.layers.Dense(config.embedding, use_bias=False, name="projection")(x)
     inputs = {"tokens": tokens, **{name: state for layer in states for name, state in layer.items()}}
-    return keras.Model(inputs, {"logits": logits, **outputs}, name="stacked")
+    return keras.Model(inputs, {**scored(config, x, embedding, vocabulary_size), **outputs}, name="stacked")

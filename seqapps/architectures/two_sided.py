@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from seqapps.architectures._stack import StackConfig, recurrent_stack
+from seqapps.architectures._stack import recurrent_stack
+from seqapps.architectures._words import WordsConfig, scored
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 if TYPE_CHECKING:
     import keras
 
 
-class Config(StackConfig):
+class Config(WordsConfig):
     """The `model` section of two stacks.
 
     Args:
@@ -62,11 +63,10 @@ def build(
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]`, right-padded rows of words. Out: `logits <float32>[B, T, V]` of
-        the word at each position given all others.
+        the word at each position given all others, and what `scored` adds for an adaptive softmax.
     """
     import keras
 
-    from seqapps.modeling.heads import TiedLogits
     from seqapps.modeling.layers import Embedding
     from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
 
@@ -86,8 +86,6 @@ def build(
     if config.tie_embeddings:
         x = keras.layers.Dense(config.hidden, activation="relu", name="hidden")(x)
         x = keras.layers.Dense(config.embedding, name=CONTEXT)(x)
-        logits = TiedLogits(embedding, name="logits")(x)
     else:
         x = keras.layers.Dense(config.hidden, activation="relu", name=CONTEXT)(x)
-        logits = keras.layers.Dense(vocabulary_size, name="logits")(x)
-    return keras.Model({"tokens": tokens}, {"logits": logits}, name="two_sided")
+    return keras.Model({"tokens": tokens}, scored(config, x, embedding, vocabulary_size), name="two_sided")

@@ -194,7 +194,7 @@ def examine(subject: Subject, at: tuple[int, int] | None) -> Diagnosis:
         application.initialise(model, load_resources(subject.prepared / "vocabularies", manifest))
     batches = application.batches(subject.prepared, manifest, "train")
     try:
-        return measure(model, batches, application.criterion(manifest), plain, past=_past(subject.folder), at=at)
+        return measure(model, batches, application.criterion(manifest, model), plain, past=_past(subject.folder), at=at)
     except IndexError as error:
         raise UsageError(f"diagnose: {error}.") from None
 

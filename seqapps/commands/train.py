@@ -107,7 +107,7 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
             listeners=[TrainingDisplay(journey.console), TrackingListener(journey.tracker, run_id)],
             sample=application.sampler(model, resources, prepared, manifest),
             identity=identity,
-            objective=application.criterion(manifest),
+            objective=application.criterion(manifest, model),
             judge=application.judge(prepared, manifest),
         )
     except BaseException as error:

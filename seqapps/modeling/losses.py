@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import tensorflow as tf
+
+from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax
+
+if TYPE_CHECKING:
+    import keras
 
 _FUSED_FROM = 1_000
 """Classes from which compiling the cross entropy (a quarter of a second for each number of positions) pays."""
@@ -115,6 +120,32 @@ def perplexity(nats: float) -> float:
     return math.exp(nats) if nats < 700.0 else math.inf
 
 
+def adaptive_cross_entropy(softmax: AdaptiveSoftmax, x: Any, targets: Any) -> Any:
+    """Returns -log p of each target in nats. A tail is computed for the positions of its own words alone.
+
+    Args:
+        softmax: gives the scores.
+        x: what is known of each position, `<float>[..., D]`.
+        targets: `<int32>[...]`, in [0, V).
+
+    Returns:
+        `<float32>[...]`.
+    """
+    shape = tf.shape(targets)
+    places = None if None in x.shape[:-1] else math.prod(x.shape[:-1])  # told, it lets the cross entropy be compiled
+    x, targets = tf.reshape(x, (places or -1, x.shape[-1])), tf.reshape(tf.cast(targets, tf.int32), (-1,))
+    inside = [(targets >= low) & (targets < high) for low, high in softmax.tails]
+    first = targets
+    for place, rare in enumerate(inside):
+        first = tf.where(rare, softmax.cutoffs[0] + place, first)
+    nats = cross_entropy(softmax.head(x), first)
+    for place, ((low, _), rare) in enumerate(zip(softmax.tails, inside, strict=True)):
+        where = tf.where(rare)
+        found = cross_entropy(softmax.tail(place, tf.gather_nd(x, where)), tf.gather_nd(targets, where) - low)
+        nats = tf.tensor_scatter_nd_add(nats, where, found)
+    return tf.reshape(nats, shape)
+
+
 PERPLEXITY = Objective(
     name="perplexity",
     direction="min",
@@ -122,3 +153,11 @@ PERPLEXITY = Objective(
     figure=perplexity,
 )
 """Cross entropy of `logits` against y; the figure is exp of the nats per unit."""
+
+
+def perplexity_of(model: keras.Model) -> Objective:
+    """Returns `PERPLEXITY` for a model; where its layer `logits` is an adaptive softmax, by way of its `context`."""
+    softmax = model.get_layer("logits")
+    if not isinstance(softmax, AdaptiveSoftmax):
+        return PERPLEXITY
+    return replace(PERPLEXITY, loss=lambda outputs, y: adaptive_cross_entropy(softmax, outputs["context"], y))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.errors import UsageError
+from seqapps.modeling.losses import perplexity_of
 from seqapps.modeling.recurrent import state_sizes, zero_states
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import PAD
@@ -125,13 +126,12 @@ def _compiled(model: keras.Model, given: Mapping[str, NDArray[Any]]) -> _Step:
     tokens = tf.TensorSpec([None, None], tf.int32)
     states = {name: tf.TensorSpec([None, size], tf.float32) for name, size in state_sizes(model).items()}
     inputs = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in given.items()}
+    losses = perplexity_of(model).loss
 
     @tf.function(input_signature=[tokens, tokens, states, inputs])  # type: ignore[untyped-decorator]
     def step(x: Any, y: Any, states: dict[str, Any], given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         outputs = model({"tokens": x, **states, **given}, training=False)
-        logits = tf.cast(outputs["logits"], tf.float32)
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
-        return nats, {name: tf.cast(outputs[name], tf.float32) for name in states}
+        return losses(outputs, y), {name: tf.cast(outputs[name], tf.float32) for name in states}
 
     compiled: _Step = step
     return compiled

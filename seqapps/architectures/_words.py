@@ -1,0 +1,74 @@
+"""What architectures over a vocabulary share: how the words are scored at the end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
+
+from seqapps.architectures._stack import Size, StackConfig
+from seqapps.errors import ConfigError
+
+if TYPE_CHECKING:
+    import keras
+
+
+class WordsConfig(StackConfig):
+    """The fields of a stack that tells words of a vocabulary.
+
+    Args:
+        tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
+        softmax: `full`, or `adaptive`: rare words are told in two steps, with fewer dimensions (Grave et al. 2017). A
+            model of its own, and still exact probabilities; several times as fast for a large vocabulary.
+        cutoffs: of `adaptive`: the ids, in order of frequency, at which a tail of rare words begins. Empty: one tail,
+            after the words that make up four fifths of a text by Zipf's law.
+    """
+
+    tie_embeddings: bool = False
+    softmax: Literal["full", "adaptive"] = "full"
+    cutoffs: tuple[Size, ...] = ()
+
+    @model_validator(mode="after")
+    def _softmax_has_these_parts(self) -> Self:
+        if self.softmax == "adaptive" and self.tie_embeddings:
+            raise ValueError(
+                '`model.softmax` = "adaptive" has matrices of its own. Received: tie_embeddings = true. Remedy: '
+                "tie_embeddings = false"
+            )
+        if self.cutoffs and self.softmax != "adaptive":
+            raise ValueError(f'`model.cutoffs` are for `model.softmax` = "adaptive". Received: {self.softmax!r}')
+        if any(low >= high for low, high in pairwise(self.cutoffs)):
+            raise ValueError(f"`model.cutoffs` must increase. Received: {list(self.cutoffs)}. Example: [2000, 10000]")
+        return self
+
+
+def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabulary_size: int) -> dict[str, Any]:
+    """Returns `logits <float>[B, T, V]` of x `<float>[B, T, D]` and, for an adaptive softmax, x itself as `context`:
+    the loss of a target follows from it sooner.
+
+    Args:
+        config: the `model` section.
+        x: what is known of each position; of the embedding's size for tied embeddings.
+        embedding: whose matrix is shared by tied embeddings.
+        vocabulary_size: V.
+
+    Raises:
+        ConfigError: a cutoff lies above the vocabulary.
+    """
+    import keras
+
+    from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoff
+    from seqapps.modeling.heads import TiedLogits
+
+    if config.tie_embeddings:
+        return {"logits": TiedLogits(embedding, name="logits")(x)}
+    if config.softmax == "full":
+        return {"logits": keras.layers.Dense(vocabulary_size, name="logits")(x)}
+    cutoffs = config.cutoffs or (zipf_cutoff(vocabulary_size),)
+    if cutoffs[-1] >= vocabulary_size:
+        raise ConfigError(
+            f"`model.cutoffs` must lie below the size of the vocabulary, {vocabulary_size}. Received: {list(cutoffs)}. "
+            f'Remedy: softmax = "full", or cutoffs = [{zipf_cutoff(vocabulary_size)}].'
+        )
+    return {"logits": AdaptiveSoftmax(vocabulary_size, cutoffs, name="logits")(x), "context": x}

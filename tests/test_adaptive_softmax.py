@@ -1,0 +1,197 @@
+"""The adaptive softmax: exact probabilities of all words, and that of one word by the shorter way."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_allclose
+
+from seqapps.architectures import stacked, two_sided
+from seqapps.config import TrainingConfig
+from seqapps.data.streams import StreamBatches
+from seqapps.errors import ConfigError
+from seqapps.graphs.blank_filler import BlankFiller
+from seqapps.graphs.text_generator import TextGenerator
+from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoff
+from seqapps.modeling.losses import PERPLEXITY, adaptive_cross_entropy, perplexity_of
+from seqapps.modeling.optimizers import make_optimizer
+from seqapps.modeling.recurrent import zero_states
+from seqapps.modeling.scoring import stream_nats
+from seqapps.modeling.steps import TrainingStep, ValidationStep
+from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
+from seqapps.preprocessing.vocabulary import END, SPECIALS, Vocabulary
+from seqapps.training import configure, train
+
+V, D, CUTOFFS = 23, 8, (5, 11)
+
+
+def softmax_of(dtype: str = "float32") -> tuple[AdaptiveSoftmax, Any]:
+    keras.utils.set_random_seed(2)
+    layer = AdaptiveSoftmax(V, CUTOFFS, reduction=2, dtype=dtype)
+    x = tf.constant(np.random.default_rng(1).normal(size=(3, 4, D)).astype(np.float32))
+    layer(x)
+    for weight in layer.weights:  # biases, too
+        weight.assign(tf.random.stateless_normal(weight.shape, (len(weight.shape), weight.shape[-1])))
+    return layer, x
+
+
+def language_model(**model: Any) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    config = stacked.Config(units=(7,), embedding=6, softmax="adaptive", cutoffs=CUTOFFS, **model)
+    return stacked.build(config, vocabulary_size=V, carry=True)
+
+
+def tokenizer() -> Tokenizer:
+    words = tuple(f"word{chr(97 + place)}" for place in range(V - len(SPECIALS)))
+    return Tokenizer(TokenizerConfig(unit="word"), Vocabulary((*SPECIALS, *words)))
+
+
+def log_softmax(scores: Any) -> Any:
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def test_log_probabilities_are_those_of_the_equations() -> None:
+    layer, x = softmax_of()
+    weights = {weight.name: np.array(weight) for weight in layer.weights}
+    assert {name: value.shape for name, value in weights.items()} == {
+        "head_kernel": (8, 7), "head_bias": (7,),
+        "tail_0_projection": (8, 4), "tail_0_kernel": (4, 6), "tail_0_bias": (6,),
+        "tail_1_projection": (8, 2), "tail_1_kernel": (2, 12), "tail_1_bias": (12,),
+    }  # fmt: skip
+    flat = x.numpy().reshape(-1, D)
+    head = log_softmax(flat @ weights["head_kernel"] + weights["head_bias"])
+    expected = [head[:, :5]]
+    for place in (0, 1):
+        projected = flat @ weights[f"tail_{place}_projection"]
+        words = log_softmax(projected @ weights[f"tail_{place}_kernel"] + weights[f"tail_{place}_bias"])
+        expected.append(head[:, 5 + place : 6 + place] + words)
+    found = layer(x).numpy()
+    assert_allclose(found.reshape(-1, V), np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-5)
+    assert_allclose(np.exp(found).sum(axis=-1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("targets", [range(12), [0] * 12, [4, 5, 10, 11, 22, 3] * 2, [22] * 12])
+def test_the_shorter_way_gives_the_same_loss_and_gradients(targets: Any) -> None:
+    layer, x = softmax_of()
+    y = tf.reshape(tf.constant(list(targets), tf.int32), (3, 4))
+    scale = tf.reshape(tf.range(12, dtype=tf.float32), (3, 4))
+    found = []
+    for shorter in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            nats = adaptive_cross_entropy(layer, x, y) if shorter else -tf.gather(layer(x), y, batch_dims=2)
+            loss = tf.reduce_sum(nats * scale)
+        gradients = tape.gradient(
+            loss, [x, *(weight.value for weight in layer.weights)], unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        found.append([nats, *map(tf.convert_to_tensor, gradients)])
+    for longer, shorter in zip(*found, strict=True):
+        assert_allclose(shorter, longer, rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_gives_float32_log_probabilities() -> None:
+    layer, x = softmax_of("mixed_float16")
+    x, y = tf.cast(x, tf.float16), tf.zeros((3, 4), tf.int32)
+    assert layer(x).dtype == tf.float32
+    assert_allclose(adaptive_cross_entropy(layer, x, y), -layer(x)[:, :, 0], rtol=1e-2)
+
+
+@pytest.mark.parametrize(("size", "cutoff"), [(10_000, 1_412), (50_000, 5_117), (3, 2)])
+def test_the_head_covers_four_fifths_of_a_text_by_zipfs_law(size: int, cutoff: int) -> None:
+    def mass(words: int) -> float:
+        return float(sum(1 / rank for rank in range(1, words + 1)))
+
+    assert mass(cutoff - 1) < 0.8 * mass(size) <= mass(cutoff)
+    assert zipf_cutoff(size) == cutoff
+
+
+def test_a_model_learns_by_the_shorter_way_what_it_tells_by_the_longer(tmp_path: Path) -> None:
+    """Validation, by the shorter way, and `stream_nats` agree with the log-probabilities that are served."""
+    from seqapps.applications import config_from
+
+    tables = {
+        "application": "language_model",
+        "source": {"builtin": "python-docs"},
+        "model": {"units": [12], "embedding": 8, "softmax": "adaptive", "cutoffs": [8, 14]},
+        "training": {"batch_size": 4, "window": 8, "epochs": 6, "learning_rate": 0.02, "early_stopping": 0},
+    }
+    run = config_from(tables, "test")
+    configure(run)
+    model = stacked.build(run.model, vocabulary_size=V, carry=True)  # type: ignore[arg-type]
+    ids = np.tile(np.arange(3, V), 20)
+    batches = StreamBatches(ids, batch_size=4, window=8, start=END)
+    history = train(model, batches, batches, run, tmp_path, objective=perplexity_of(model))
+    assert history.epochs[-1].validation_loss < 0.5 * history.epochs[0].validation_loss
+    spec = batches.dataset(0).element_spec
+    shorter, longer = (
+        ValidationStep(model, how, spec).mean_loss(batches) for how in (perplexity_of(model), PERPLEXITY)
+    )
+    assert shorter == pytest.approx(longer, rel=1e-4)
+    scored = stream_nats(model, ids, END, streams=4, window=8)
+    assert scored.mean() == pytest.approx(shorter, rel=1e-4)
+
+
+def test_a_training_step_computes_no_probabilities_of_all_words() -> None:
+    """They are an output of the model, and nothing that the step does asks for it."""
+    model, batches = language_model(), StreamBatches(np.arange(3, V), batch_size=2, window=5, start=END)
+    config, asked = TrainingConfig(batch_size=2, window=5), {}
+    for objective in (PERPLEXITY, perplexity_of(model)):
+        optimizer = make_optimizer(config, model.trainable_variables)
+        step = TrainingStep(model, optimizer, objective, config, batches.dataset(0).element_spec)
+        graph = step._graph.get_concrete_function().graph
+        ends = [operation.name for operation in graph.control_outputs] + [tensor.op.name for tensor in graph.outputs]
+        nodes = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), ends).node
+        asked[objective] = sum(node.op == "LogSoftmax" for node in nodes)
+    assert list(asked.values()) == [3, 0]
+
+
+def test_a_generator_writes_completes_and_scores() -> None:
+    model, words = language_model(), tokenizer()
+    generator = TextGenerator(model, words, start=END)
+    found = generator.complete(tf.constant(["worda wordb"]), tf.constant(V))
+    x = {"tokens": tf.constant([[END, 4, 5]], tf.int32), **zero_states(model, 1)}
+    expected = np.exp(model(x)["logits"][0, -1].numpy())
+    assert_allclose(sorted(found["probabilities"][0].numpy()), sorted(expected[[*range(4, V), END]]), rtol=1e-5)
+    score = generator.score(tf.constant(["wordt worda"]))
+    assert_allclose(score["total"], score["log_probabilities"].numpy().sum(axis=1), rtol=1e-6)
+
+
+def test_a_two_sided_model_fills_blanks() -> None:
+    config = two_sided.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=False)
+    model = two_sided.build(config, vocabulary_size=V + 1, blank=V)
+    assert model.output["context"].shape == (None, None, 5)
+    found = BlankFiller(model, tokenizer()).fill(tf.constant(["worda __ wordb"]), tf.constant(3))
+    assert found["probabilities"].shape == (1, 1, 3)
+    assert perplexity_of(model) is not PERPLEXITY
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"softmax": "adaptive", "tie_embeddings": True}, "has matrices of its own. Received: tie_embeddings = true"),
+        ({"cutoffs": [5]}, "`model.cutoffs` are for `model.softmax` = \"adaptive\". Received: 'full'"),
+        ({"softmax": "adaptive", "cutoffs": [9, 5]}, r"`model.cutoffs` must increase. Received: \[9, 5\]"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stacked.Config(**fields)
+
+
+def test_a_cutoff_above_the_vocabulary_is_refused_when_its_size_is_known() -> None:
+    config = stacked.Config(softmax="adaptive", cutoffs=(V,))
+    with pytest.raises(ConfigError, match=r"must lie below the size of the vocabulary, 23. Received: \[23\]"):
+        stacked.build(config, vocabulary_size=V, carry=True)
+    with pytest.raises(ValueError, match=r"must increase between 0 and the size of the vocabulary, 23"):
+        AdaptiveSoftmax(V, ())
+
+
+def test_the_layer_is_saved_and_loaded(tmp_path: Path) -> None:
+    layer, x = softmax_of()
+    model = keras.Sequential([keras.Input((4, D)), layer])
+    model.save(tmp_path / "model.keras")
+    assert_allclose(keras.saving.load_model(tmp_path / "model.keras")(x), model(x), rtol=1e-6)
