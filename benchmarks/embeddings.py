@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from _tables import publish
+from _turns import take_turns, zipf_words
 
 from seqapps.config import TrainingConfig
 from seqapps.modeling.layers import Embedding
@@ -51,12 +51,7 @@ def main() -> None:
     for size in options.vocabularies:
         batches = draw(size)
         steps = {name: step_of(name, size, batches[0]) for name in OPTIMIZERS}
-        times: dict[str, list[float]] = {name: [] for name in OPTIMIZERS}
-        for step in steps.values():
-            turn(step, batches, 3)
-        for _ in range(options.rounds):
-            for name, step in steps.items():
-                times[name].append(turn(step, batches, options.steps))
+        times = take_turns(steps, batches, {}, rounds=options.rounds, count=options.steps)
         distinct = statistics.mean(len(np.unique(batch[0]["words"])) for batch in batches)
         cells = " | ".join(f"{statistics.median(times[name]) * 1000:.1f}" for name in OPTIMIZERS)
         lines.append(f"| {size:,} | {distinct:.0f} | {cells} |")
@@ -67,15 +62,11 @@ def main() -> None:
 
 def draw(size: int) -> list[Any]:
     """Returns batches (x, y, weights) whose words follow Zipf's law: p(rank) ~ 1 / rank."""
-    random = np.random.default_rng(1)
-    shares = 1.0 / np.arange(1, size)
-    shares /= shares.sum()
-    batches = []
-    for _ in range(20):
-        words = tf.constant(random.choice(size - 1, (ROWS, STEPS), p=shares) + 1, tf.int32)
-        tags = tf.constant(random.integers(0, TAGS, (ROWS, STEPS)), tf.int32)
-        batches.append(({"words": words}, tags, tf.ones((ROWS, STEPS))))
-    return batches
+    tags = np.random.default_rng(2).integers(0, TAGS, (20, ROWS, STEPS)).astype(np.int32)
+    return [
+        ({"words": tf.constant(words)}, tf.constant(own), tf.ones((ROWS, STEPS)))
+        for words, own in zip(zipf_words(size, 20, (ROWS, STEPS)), tags, strict=True)
+    ]
 
 
 def step_of(optimizer: str, size: int, batch: Any) -> TrainingStep:
@@ -87,15 +78,6 @@ def step_of(optimizer: str, size: int, batch: Any) -> TrainingStep:
     settings = TrainingConfig(optimizer=optimizer)  # type: ignore[arg-type]
     signature = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), batch)
     return TrainingStep(model, make_optimizer(settings, model.trainable_variables), PERPLEXITY, settings, signature)
-
-
-def turn(step: TrainingStep, batches: list[Any], count: int) -> float:
-    """Returns the seconds of a step; waits for the last one."""
-    began = time.perf_counter()
-    for number in range(count):
-        step(*batches[number % len(batches)], {}, 1e-3)
-    step.sums()
-    return (time.perf_counter() - began) / count
 
 
 if __name__ == "__main__":

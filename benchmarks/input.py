@@ -1,8 +1,12 @@
 """Does the input keep up? Batches/s of tf.data alone beside steps/s of training, on a generated corpus.
 
     python benchmarks/input.py [--tokens 400000] [--steps 30]
+    python benchmarks/input.py --ends 24
 
 About half a minute on two cores. Input that is many times as fast as training never starves it.
+
+`--ends N` asks another thing: how long is waited at the end of an epoch of 23 seconds? N epochs run side by side with
+tf.data's autotuning, which we leave out, and N without.
 """
 
 from __future__ import annotations
@@ -11,12 +15,14 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
+import tensorflow as tf
 
 from seqapps.architectures import stacked
 from seqapps.config import TrainingConfig
@@ -49,7 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=400_000, help="units of the generated corpus")
     parser.add_argument("--steps", type=int, default=30, help="training steps that are timed")
+    parser.add_argument("--ends", type=int, metavar="N", help="ends of epochs, with autotuning and without")
     arguments = parser.parse_args()
+    if arguments.ends:
+        print_ends(arguments.ends)
+        return
     print(f"{'model':<10} {'batching':<9} {'input alone':>27} {'training':>27} {'ratio':>6}")
     for name, shape in SHAPES.items():
         corpus = generated(arguments.tokens, shape.vocabulary)
@@ -59,6 +69,31 @@ def main() -> None:
             trained = rate(batches.dataset(0), step, arguments.steps)
             figures = "".join(f"{each:>12,.1f}/s {units:>10,.0f} u/s" for each, units in (alone, trained))
             print(f"{name:<10} {batching:<9} {figures} {alone[0] / trained[0]:>6,.0f}", flush=True)
+
+
+def print_ends(count: int) -> None:
+    """Prints how many ends of `count` epochs took over a second, and the longest one."""
+    ours = StreamBatches(np.arange(800_000, dtype=np.int32), batch_size=20, window=35, start=3).dataset(0).take(1_300)
+    tuned = tf.data.Options()
+    tuned.autotune.enabled = True
+    kinds = {"as we have it": ours, "autotuned": ours.prefetch(tf.data.AUTOTUNE).with_options(tuned)}
+
+    def epoch(kind: str) -> tuple[str, Any]:
+        iterator = iter(kinds[kind])
+        for _ in iterator:
+            time.sleep(0.0175)
+        return kind, iterator
+
+    with ThreadPoolExecutor(2 * count) as threads:
+        done = list(threads.map(epoch, [*kinds] * count))
+    waited: dict[str, list[float]] = {kind: [] for kind in kinds}
+    while done:
+        kind, iterator = done.pop()
+        began = time.perf_counter()
+        del iterator
+        waited[kind].append(time.perf_counter() - began)
+    for kind, seconds in waited.items():
+        print(f"{kind:<14} {sum(each > 1.0 for each in seconds)} of {count} ends waited, {max(seconds):.1f} s at most")
 
 
 def generated(tokens: int, vocabulary: int) -> Ragged:

@@ -15,7 +15,7 @@ from seqapps.data.streams import StreamBatches
 from seqapps.errors import ConfigError
 from seqapps.graphs.blank_filler import BlankFiller
 from seqapps.graphs.text_generator import TextGenerator
-from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoff
+from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
 from seqapps.modeling.losses import PERPLEXITY, adaptive_cross_entropy, perplexity_of
 from seqapps.modeling.optimizers import make_optimizer
 from seqapps.modeling.recurrent import zero_states
@@ -28,9 +28,9 @@ from seqapps.training import configure, train
 V, D, CUTOFFS = 23, 8, (5, 11)
 
 
-def softmax_of(dtype: str = "float32") -> tuple[AdaptiveSoftmax, Any]:
+def softmax_of(dtype: str = "float32", reduction: int = 2) -> tuple[AdaptiveSoftmax, Any]:
     keras.utils.set_random_seed(2)
-    layer = AdaptiveSoftmax(V, CUTOFFS, reduction=2, dtype=dtype)
+    layer = AdaptiveSoftmax(V, CUTOFFS, reduction=reduction, dtype=dtype)
     x = tf.constant(np.random.default_rng(1).normal(size=(3, 4, D)).astype(np.float32))
     layer(x)
     for weight in layer.weights:  # biases, too
@@ -74,9 +74,10 @@ def test_log_probabilities_are_those_of_the_equations() -> None:
     assert_allclose(np.exp(found).sum(axis=-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reduction", [1, 3])
 @pytest.mark.parametrize("targets", [range(12), [0] * 12, [4, 5, 10, 11, 22, 3] * 2, [22] * 12])
-def test_the_shorter_way_gives_the_same_loss_and_gradients(targets: Any) -> None:
-    layer, x = softmax_of()
+def test_the_shorter_way_gives_the_same_loss_and_gradients(targets: Any, reduction: int) -> None:
+    layer, x = softmax_of(reduction=reduction)
     y = tf.reshape(tf.constant(list(targets), tf.int32), (3, 4))
     scale = tf.reshape(tf.range(12, dtype=tf.float32), (3, 4))
     found = []
@@ -100,13 +101,15 @@ def test_half_precision_gives_float32_log_probabilities() -> None:
     assert_allclose(adaptive_cross_entropy(layer, x, y), -layer(x)[:, :, 0], rtol=1e-2)
 
 
-@pytest.mark.parametrize(("size", "cutoff"), [(10_000, 1_412), (50_000, 5_117), (3, 2)])
-def test_the_head_covers_four_fifths_of_a_text_by_zipfs_law(size: int, cutoff: int) -> None:
+@pytest.mark.parametrize(("size", "cutoffs"), [(10_000, (1_412, 3_758)), (50_000, (5_117, 15_996))])
+def test_tails_begin_at_shares_of_a_text_by_zipfs_law(size: int, cutoffs: tuple[int, int]) -> None:
     def mass(words: int) -> float:
         return float(sum(1 / rank for rank in range(1, words + 1)))
 
-    assert mass(cutoff - 1) < 0.8 * mass(size) <= mass(cutoff)
-    assert zipf_cutoff(size) == cutoff
+    for cutoff, share in zip(cutoffs, (0.8, 0.9), strict=True):
+        assert mass(cutoff - 1) < share * mass(size) <= mass(cutoff)
+    assert zipf_cutoffs(size) == cutoffs
+    assert zipf_cutoffs(3) == (2,)
 
 
 def test_a_model_learns_by_the_shorter_way_what_it_tells_by_the_longer(tmp_path: Path) -> None:
@@ -173,7 +176,8 @@ def test_a_two_sided_model_fills_blanks() -> None:
     ("fields", "message"),
     [
         ({"softmax": "adaptive", "tie_embeddings": True}, "has matrices of its own. Received: tie_embeddings = true"),
-        ({"cutoffs": [5]}, "`model.cutoffs` are for `model.softmax` = \"adaptive\". Received: 'full'"),
+        ({"cutoffs": [5]}, "`model.tail_reduction` are for `model.softmax` = \"adaptive\". Received: 'full'"),
+        ({"tail_reduction": 4}, "`model.tail_reduction` are for `model.softmax` = \"adaptive\". Received: 'full'"),
         ({"softmax": "adaptive", "cutoffs": [9, 5]}, r"`model.cutoffs` must increase. Received: \[9, 5\]"),
     ],
 )

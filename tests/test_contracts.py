@@ -185,6 +185,13 @@ def validation(model: keras.Model, batch: Batch, objective: Objective) -> Callab
     return lambda batch: step.mean_loss(One(batch))
 
 
+def test_no_epoch_waits_for_autotuning_to_end(subject: Subject) -> None:
+    """Its thread may sleep for half a minute before it hears that the iterator is done with."""
+    for split in ("train", "validation"):
+        options = subject.application.batches(subject.folder, subject.manifest, split).dataset(0).options()
+        assert options.autotune.enabled is False
+
+
 def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:
     objective = subject.objective(model)
     longer = append_padding(model, batch, 5)

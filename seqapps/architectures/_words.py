@@ -19,15 +19,18 @@ class WordsConfig(StackConfig):
 
     Args:
         tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
-        softmax: `full`, or `adaptive`: rare words are told in two steps, with fewer dimensions (Grave et al. 2017). A
-            model of its own, and still exact probabilities; several times as fast for a large vocabulary.
-        cutoffs: of `adaptive`: the ids, in order of frequency, at which a tail of rare words begins. Empty: one tail,
-            after the words that make up four fifths of a text by Zipf's law.
+        softmax: `full`, or `adaptive`: rare words are told in two steps (Grave et al. 2017). A model of its own, and
+            still exact probabilities; several times as fast for a large vocabulary.
+        cutoffs: of `adaptive`: the ids, in order of frequency, at which a tail of rare words begins. Empty: two tails,
+            after the words that make up 0.8 and 0.9 of a text by Zipf's law.
+        tail_reduction: of `adaptive`: the first tail has so many times fewer dimensions, the second fewer than that by
+            the same factor, and so on (4 as published). 1 keeps all of them.
     """
 
     tie_embeddings: bool = False
     softmax: Literal["full", "adaptive"] = "full"
     cutoffs: tuple[Size, ...] = ()
+    tail_reduction: Size = 1
 
     @model_validator(mode="after")
     def _softmax_has_these_parts(self) -> Self:
@@ -36,8 +39,11 @@ class WordsConfig(StackConfig):
                 '`model.softmax` = "adaptive" has matrices of its own. Received: tie_embeddings = true. Remedy: '
                 "tie_embeddings = false"
             )
-        if self.cutoffs and self.softmax != "adaptive":
-            raise ValueError(f'`model.cutoffs` are for `model.softmax` = "adaptive". Received: {self.softmax!r}')
+        if (self.cutoffs or self.tail_reduction > 1) and self.softmax != "adaptive":
+            raise ValueError(
+                '`model.cutoffs` and `model.tail_reduction` are for `model.softmax` = "adaptive". Received: '
+                f"{self.softmax!r}"
+            )
         if any(low >= high for low, high in pairwise(self.cutoffs)):
             raise ValueError(f"`model.cutoffs` must increase. Received: {list(self.cutoffs)}. Example: [2000, 10000]")
         return self
@@ -58,17 +64,18 @@ def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabular
     """
     import keras
 
-    from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoff
+    from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
     from seqapps.modeling.heads import TiedLogits
 
     if config.tie_embeddings:
         return {"logits": TiedLogits(embedding, name="logits")(x)}
     if config.softmax == "full":
         return {"logits": keras.layers.Dense(vocabulary_size, name="logits")(x)}
-    cutoffs = config.cutoffs or (zipf_cutoff(vocabulary_size),)
-    if cutoffs[-1] >= vocabulary_size:
+    cutoffs = config.cutoffs or zipf_cutoffs(vocabulary_size)
+    if not cutoffs or cutoffs[-1] >= vocabulary_size:
         raise ConfigError(
             f"`model.cutoffs` must lie below the size of the vocabulary, {vocabulary_size}. Received: {list(cutoffs)}. "
-            f'Remedy: softmax = "full", or cutoffs = [{zipf_cutoff(vocabulary_size)}].'
+            f'Remedy: softmax = "full", or cutoffs = {list(zipf_cutoffs(vocabulary_size))}.'
         )
-    return {"logits": AdaptiveSoftmax(vocabulary_size, cutoffs, name="logits")(x), "context": x}
+    softmax = AdaptiveSoftmax(vocabulary_size, cutoffs, reduction=config.tail_reduction, name="logits")
+    return {"logits": softmax(x), "context": x}

@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.data.buckets import Buckets
+from seqapps.data.made_ahead import made_ahead
 from seqapps.data.rows import batches_of_rows
 from seqapps.errors import DataError
 from seqapps.preprocessing.blocks import Ragged
@@ -79,7 +80,7 @@ class DocumentBatches:
             return {"tokens": tf.where(real, x, PAD)}, y, tf.cast(real, tf.float32)
 
         dataset = batches_of_rows(self.order(epoch)[start:], self.batch_size)
-        return dataset.map(gather, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return made_ahead(dataset, gather)
 
 
 def _parts(ids: Ragged, window: int, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.data.made_ahead import made_ahead
 from seqapps.errors import DataError, unknown_name
 from seqapps.manifest import Manifest, Shard
 from seqapps.preprocessing.blocks import Ragged
@@ -49,9 +50,9 @@ def _read_shard(path: Path, shard: Shard, schema: Schema) -> dict[str, Ragged]:
         for feature in schema.features
     }
     dataset = tf.data.TFRecordDataset(str(path)).batch(_RECORDS)
-    dataset = dataset.map(lambda records: tf.io.parse_example(records, features), tf.data.AUTOTUNE)
+    dataset = made_ahead(dataset, lambda records: tf.io.parse_example(records, features))
     try:
-        batches = list(dataset.prefetch(tf.data.AUTOTUNE))
+        batches = list(dataset)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         reason = str(error.message).splitlines()[0]
         raise DataError(f"{path} cannot be read: {reason}. Run `seqapps prepare` again.") from None

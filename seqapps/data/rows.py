@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.data.buckets import Buckets
+from seqapps.data.made_ahead import made_ahead
 from seqapps.errors import DataError
 from seqapps.preprocessing.blocks import Ragged
 
@@ -73,7 +74,7 @@ class RowBatches:
 
         order = self._buckets.order(epoch)[start:]
         dataset = batches_of_rows(order, self._buckets.batch_size)
-        return dataset.map(gather, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return made_ahead(dataset, gather)
 
 
 def batches_of_rows(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.data.made_ahead import made_ahead
 from seqapps.errors import DataError
 from seqapps.preprocessing.vocabulary import PAD
 
@@ -61,7 +62,7 @@ class StreamBatches:
             units = tf.slice(lines, [0, offset + 1], shape)
             return {"tokens": tf.where(real, before, PAD)}, units, tf.cast(real, tf.float32)
 
-        return tf.data.Dataset.range(start, self.steps).map(cut).prefetch(tf.data.AUTOTUNE)
+        return made_ahead(tf.data.Dataset.range(start, self.steps), cut)
 
 
 def _lines(ids: NDArray[Any], rows: int, length: int, padded: int, start: int) -> NDArray[np.int32]:

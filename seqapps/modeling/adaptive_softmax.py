@@ -4,7 +4,7 @@
     p(w | x) = softmax(x H + b)[c_1 + i] softmax(x P_i K_i + b_i)[w - c_i]    c_i <= w < c_{i + 1}: a word of tail i
 
 The ids stand in the order of their frequency. Most positions of a text hold a frequent word, and only the head is
-computed for them; the others are projected to fewer dimensions first.
+computed for them. The projections P_i to fewer dimensions are left out where `reduction` is 1.
 
 Source: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4; classes of words: Goodman 2001.
 """
@@ -18,15 +18,16 @@ from typing import Any
 import keras
 import numpy as np
 
-COVERED = 0.8
-"""Share of a text that the head tells by itself, where no cutoff is given and words follow Zipf's law."""
+COVERED = (0.8, 0.9)
+"""Shares of a text whose words lie before each tail, where no cutoffs are given and words follow Zipf's law."""
 
 
-def zipf_cutoff(vocabulary_size: int, share: float = COVERED) -> int:
-    """Returns how many of the most frequent words make up a share of a text: the word of rank r stands there 1/r times
-    as often as the first one (Zipf's law)."""
+def zipf_cutoffs(vocabulary_size: int, shares: Sequence[float] = COVERED) -> tuple[int, ...]:
+    """Returns how many of the most frequent words make up each share of a text, where the word of rank r stands 1/r
+    times as often as the first one (Zipf's law): increasing, each once, below the size of the vocabulary."""
     mass = np.cumsum(1.0 / np.arange(1, vocabulary_size + 1))
-    return int(np.searchsorted(mass, share * mass[-1])) + 1
+    found = {int(np.searchsorted(mass, share * mass[-1])) + 1 for share in shares}
+    return tuple(sorted(cutoff for cutoff in found if cutoff < vocabulary_size))
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -36,19 +37,19 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     Args:
         vocabulary_size: V.
         cutoffs: the id at which each tail begins; the head holds those below the first one.
-        reduction: tail i projects D dimensions to D / reduction^(i + 1).
+        reduction: tail i projects D dimensions to D / reduction^(i + 1); 1 does not.
 
     Raises:
         ValueError: the cutoffs do not increase between 0 and V.
     """
 
-    def __init__(self, vocabulary_size: int, cutoffs: Sequence[int], *, reduction: int = 4, **options: Any) -> None:
+    def __init__(self, vocabulary_size: int, cutoffs: Sequence[int], *, reduction: int = 1, **options: Any) -> None:
         super().__init__(**options)
         borders = [0, *cutoffs, vocabulary_size]
         if not cutoffs or any(low >= high for low, high in pairwise(borders)):
             raise ValueError(
                 f"Cutoffs must increase between 0 and the size of the vocabulary, {vocabulary_size}. Received: "
-                f"{list(cutoffs)}. Example: [{zipf_cutoff(max(2, vocabulary_size))}]."
+                f"{list(cutoffs)}. Example: {list(zipf_cutoffs(vocabulary_size))}."
             )
         self.vocabulary_size, self.cutoffs, self.reduction = vocabulary_size, tuple(cutoffs), reduction
 
@@ -58,13 +59,16 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return list(pairwise([*self.cutoffs, self.vocabulary_size]))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes H `[D, c_1 + tails]` and, for each tail, P_i `[D, D / reduction^(i + 1)]` and K_i, with biases."""
+        """Makes H `[D, c_1 + tails]` and, for each tail, P_i `[D, D / reduction^(i + 1)]` or None, and K_i, with
+        biases."""
         width = int(input_shape[-1])  # type: ignore[arg-type]
         self._head = self._scores("head", width, self.cutoffs[0] + len(self.cutoffs))
         self._tails = []
         for place, (low, high) in enumerate(self.tails):
             narrow = max(1, width // self.reduction ** (place + 1))
-            projection = self.add_weight(shape=(width, narrow), name=f"tail_{place}_projection")
+            projection = None
+            if self.reduction > 1:
+                projection = self.add_weight(shape=(width, narrow), name=f"tail_{place}_projection")
             self._tails.append((projection, *self._scores(f"tail_{place}", narrow, high - low)))
 
     def _scores(self, name: str, width: int, words: int) -> tuple[Any, Any]:
@@ -78,7 +82,9 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     def tail(self, place: int, x: Any) -> Any:
         """Returns the scores of the words of a tail. `<float>[N, D] -> [N, words]`."""
         projection, kernel, bias = self._tails[place]
-        return _affine(keras.ops.matmul(x, keras.ops.cast(projection, x.dtype)), kernel, bias)
+        if projection is not None:
+            x = keras.ops.matmul(x, keras.ops.cast(projection, x.dtype))
+        return _affine(x, kernel, bias)
 
     def call(self, x: Any) -> Any:
         """Returns log p of every word, as good as logits. `<float>[B, T, D] -> <float32>[B, T, V]`."""
