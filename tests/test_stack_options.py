@@ -143,13 +143,22 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*/*.toml"))
 @pytest.mark.parametrize(
     "file", {file.parent.name: file for file in CONFIGS}.values(), ids=lambda file: file.parent.name
 )
-def test_every_value_of_the_space_is_a_configuration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("space", "some"),
+    [
+        ("recurrence", {"cell", "leak", "transition_depth", "skip_steps", "layer_norm"}),
+        ("regularisation", {"dropout", "input_dropout", "output_dropout", "weight_drop"}),
+    ],
+)
+def test_every_value_of_a_space_is_a_configuration(
+    file: Path, space: str, some: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SEQAPPS_DATA", "/data")
     config = load_config(file, [])
     assert isinstance(config.model, StackConfig)
-    declare, first = spaces.load("recurrence"), HyperParameters()
+    declare, first = spaces.load(space), HyperParameters()
     names = set(declare(first, config))
-    assert {"model.cell", "model.leak", "model.transition_depth", "model.skip_steps", "model.layer_norm"} <= names
+    assert {f"model.{name}" for name in some} <= names
     for seed in range(8):
         drawn = HyperParameters()
         drawn.values = {each.name: each.random_sample(seed) for each in first.space}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from seqapps.architectures._stack import StackConfig
 from seqapps.config import ModelConfig, RunConfig
@@ -60,6 +62,31 @@ def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: i
     depth = hp.Int("depth", 1, max(most_layers, len(given)), default=len(given))
     width = hp.Choice("width", sizes(given[0], shares), default=given[0])
     return list(given) if (depth, width) == (len(given), given[0]) else [width] * depth
+
+
+def stack_of(config: RunConfig, space: str) -> StackConfig:
+    """Returns the `model` section as one with a stack of recurrent layers.
+
+    Raises:
+        ConfigError: the configuration's architecture has none.
+    """
+    if not isinstance(config.model, StackConfig):
+        raise ConfigError(
+            f'`tuning.space` = "{space}" is for an architecture with a stack of recurrent layers. Received: '
+            f"{config.model.architecture!r}."
+        )
+    return config.model
+
+
+def takes(model: ModelConfig, changes: Mapping[str, Any]) -> bool:
+    """Returns whether the architecture has these fields and allows these values beside those of the others."""
+    if not changes.keys() <= type(model).model_fields.keys():
+        return False
+    try:
+        type(model).model_validate({**model.model_dump(), **changes})
+    except ValidationError:
+        return False
+    return True
 
 
 def training(hp: Any, config: RunConfig) -> dict[str, Any]:

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from seqapps.architectures._stack import StackConfig
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError
-from tuning.spaces._shared import share, training
+from tuning.spaces._shared import share, stack_of, takes, training
 
 CELLS = ("gru", "lstm", "simple_rnn")
 PLAIN: dict[str, Any] = {
@@ -42,12 +39,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     Raises:
         ConfigError: the configuration's architecture has no stack of recurrent layers.
     """
-    model = config.model
-    if not isinstance(model, StackConfig):
-        raise ConfigError(
-            '`tuning.space` = "recurrence" is for an architecture with a stack of recurrent layers. Received: '
-            f"{model.architecture!r}."
-        )
+    model = stack_of(config, "recurrence")
     fields = {**PLAIN, **_cell(hp, model), **_between(hp, model)}
     overrides = {f"model.{name}": value for name, value in fields.items()}
     return {**overrides, "model.dropout": share(hp, "dropout", model.dropout, 0.6), **training(hp, config)}
@@ -84,22 +76,13 @@ def _between(hp: Any, model: StackConfig) -> dict[str, Any]:
     fields = {}
     for name, values in choices.items():
         given = getattr(model, name)
-        allowed = [value for value in values if value == given or _takes(model, name, value)]
+        allowed = [value for value in values if value == given or takes(model, {**PLAIN, name: value})]
         if len(allowed) > 1:
             fields[name] = hp.Choice(name, allowed, default=given if given in allowed else allowed[0])
     for name in ("input_layers", "output_layers"):
         size = model.units[0 if name == "input_layers" else -1]
-        if _takes(model, name, [size]):
+        if takes(model, {**PLAIN, name: [size]}):
             given = getattr(model, name)
             more = hp.Int(name, 0, max(1, len(given)), default=len(given))
             fields[name] = [*given[:more], *[size] * (more - len(given))]
     return fields
-
-
-def _takes(model: StackConfig, name: str, value: Any) -> bool:
-    """Returns whether the architecture allows a value, beside the fields that it has now."""
-    try:
-        type(model).model_validate({**model.model_dump(), **PLAIN, name: value})
-    except ValidationError:
-        return False
-    return True

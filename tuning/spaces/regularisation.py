@@ -1,0 +1,48 @@
+"""The space of what keeps a stack of recurrent layers from learning its text by heart, for every architecture with one.
+
+Cell and sizes stay as they are. Dropout before, between and after the layers; weight drop; words and vectors that are
+dropped; penalties on the outputs and on their change (Merity et al. 2017); the decay of weights, where there is one;
+learning rate and clip threshold. What the architecture or the cell refuses is left out.
+
+    tuning.space = "regularisation"
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqapps.config import RunConfig
+from tuning.spaces._shared import rate, share, stack_of, takes, training
+
+SHARES = {"weight_drop": 0.6, "word_dropout": 0.4, "vocabulary_dropout": 0.4}
+"""Fields of an architecture to the largest share that is drawn."""
+PENALTIES = ("activation_penalty", "temporal_penalty")
+
+
+def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
+    """Returns the overrides of one trial.
+
+    Args:
+        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
+        config: the configuration that the space lies around.
+
+    Raises:
+        ConfigError: the configuration's architecture has no stack of recurrent layers.
+    """
+    model, section = stack_of(config, "regularisation"), config.training
+    fields = {
+        "dropout": share(hp, "dropout", model.dropout, 0.6),
+        "input_dropout": share(hp, "input_dropout", model.dropouts[0], 0.6),
+        "output_dropout": share(hp, "output_dropout", model.dropouts[-1], 0.6),
+    }
+    for name, most in SHARES.items():
+        if takes(model, {name: most}):
+            fields[name] = share(hp, name, getattr(model, name), most)
+    for name in PENALTIES:
+        if section.distribution == "none" and takes(model, {name: 1.0}):
+            given = getattr(model, name)
+            fields[name] = float(hp.Choice(name, sorted({0.0, 0.5, 1.0, 2.0, given}), default=given))
+    overrides = {f"model.{name}": value for name, value in fields.items()}
+    if section.weight_decay:
+        overrides["training.weight_decay"] = rate(hp, "weight_decay", section.weight_decay, 10.0)
+    return {**overrides, **training(hp, config)}
