@@ -237,7 +237,7 @@ REASONS: Sequence[tuple[dict[str, Any], str]] = [
     ({"recurrent_activation": "hard_sigmoid"}, "the recurrent activation is hard_sigmoid, not sigmoid"),
     ({"use_bias": False}, "use_bias is False"),
     ({"unroll": True}, "unroll is True"),
-    ({"dtype": "mixed_bfloat16"}, "the layer computes in bfloat16"),
+    ({"dtype": "float64"}, "the layer computes in float64"),
 ]
 
 
@@ -246,6 +246,21 @@ def test_a_layer_says_why_it_is_not_fast_and_answers_all_the_same(options: dict[
     layer = layers.LSTM(4, **options)
     assert layer.obstacle() == reason
     assert layer(np.zeros((2, 3, INPUTS), np.float32)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("kind", [layers.SimpleRNN, layers.LSTM, layers.GRU])
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_is_computed_in_float32_and_given_back_in_its_own_type(kind: Any, dtype: str) -> None:
+    whole, half = (kind(4, dtype=each, return_sequences=True, return_state=True) for each in ("float32", dtype))
+    x, mask = np.random.default_rng(4).normal(size=(3, 5, INPUTS)).astype(np.float32), np.arange(5) < [[5], [3], [0]]
+    expected = whole(x, mask=tf.constant(mask))
+    half(x)
+    half.set_weights(whole.get_weights())
+    found = half(x, mask=tf.constant(mask))
+    assert layers.path(half) == "compiled for this CPU, in float32"
+    assert {tensor.dtype.name for tensor in found} == {dtype.removeprefix("mixed_")}
+    for ours, other in zip(found, expected, strict=True):
+        assert_allclose(tf.cast(ours, tf.float32), other, atol=0.03)
 
 
 def test_dropout_is_one_mask_for_all_steps() -> None:

@@ -74,7 +74,7 @@ class _Recurrent:
         found = next((reason for holds, reason in reasons if holds), "") or self._activations()
         if found or _gpus():
             return found or _GPU
-        return "" if layer.compute_dtype == "float32" else f"the layer computes in {layer.compute_dtype}"
+        return f"the layer computes in {layer.compute_dtype}" if layer.compute_dtype == "float64" else ""
 
     def _activations(self) -> str:
         cell: Any = self.cell  # type: ignore[attr-defined]
@@ -157,7 +157,8 @@ def path(layer: Any) -> str:
         return "step by step, Keras' loop: its cell has no kernel"
     obstacle = layer.obstacle()
     if not obstacle:
-        return "compiled for this CPU"
+        dtype = layer.compute_dtype  # type: ignore[attr-defined]
+        return "compiled for this CPU" if dtype == "float32" else "compiled for this CPU, in float32"
     if obstacle.startswith(_BACKEND):
         return f"Keras' own layer: {obstacle}"
     if obstacle == _GPU:

@@ -15,8 +15,8 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
 
     Args:
         layer: SimpleRNN, LSTM or GRU whose `obstacle()` is empty.
-        x: `<float32>[B, T, D]`.
-        states: `<float32>[B, u]` each.
+        x: `<float>[B, T, D]`; half precision is computed in float32, with weights that were rounded to it.
+        states: `<float>[B, u]` each.
         mask: `<bool>[B, T]` or None. A masked step repeats the output before it, or gives zeros with
             `zero_output_for_mask`; before the first real step there are zeros.
         training: whether dropout is drawn and gradients will be asked for.
@@ -25,6 +25,8 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
     real = None if mask is None else tf.cast(mask, tf.bool)[:, :, None]
+    asked = x.dtype
+    x, states = tf.cast(x, tf.float32), [tf.cast(state, tf.float32) for state in states]
     outputs, last = _kernel(layer, x, states, real, training)
     back = layer.go_backwards
     final = last[0]
@@ -34,14 +36,16 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
         final = tf.where(told[:, 0 if back else -1], final, 0.0)
         if layer.return_sequences:
             outputs = tf.where(told, outputs, 0.0)
+    final, last = tf.cast(final, asked), [tf.cast(state, asked) for state in last]
     if not layer.return_sequences:
         return final, final[:, None, :], last
-    return final, tf.reverse(outputs, [1]) if back else outputs, last
+    return final, tf.cast(tf.reverse(outputs, [1]) if back else outputs, asked), last
 
 
 def _kernel(layer: Any, x: Any, states: list[Any], mask: Any, keep: bool) -> Any:
     cell = layer.cell
-    weights = [tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
+    owned = (cell.kernel, cell.recurrent_kernel, cell.bias)
+    weights = [tf.cast(tf.convert_to_tensor(weight), tf.float32) for weight in owned]
     options = {"reverse": layer.go_backwards, "beside": layer.beside}
     if isinstance(layer, keras.layers.LSTM):
         return kernels.lstm(x, states, weights, mask, keep=keep, **options)
