@@ -1,10 +1,10 @@
 """What half precision brings on a CPU, and what it costs: bfloat16 beside float32.
 
-    python benchmarks/precision.py                             the time of a training step
-    python benchmarks/precision.py --full                      and the validation loss of a whole training
+    python benchmarks/precision.py                             the time of a training step of W1
+    python benchmarks/precision.py --full                      of W1, W2 and W3, and the validation loss of a training
     python benchmarks/precision.py --full --markdown docs/benchmarks.md
 
-Steps: W1, W2 and W3 of benchmarks/recurrent.py; both take turns in one process. The recurrent layers compute in float32
+Steps: those of benchmarks/recurrent.py; both take turns in one process. The recurrent layers compute in float32
 either way; what bfloat16 changes are the products outside of them, the softmax above all. The training is
 configs/language_model/python_docs.toml with two epochs, prepared once.
 """
@@ -34,15 +34,15 @@ CONFIG = Path(__file__).parent.parent / "configs" / "language_model" / "python_d
 def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workloads", nargs="+", default=["W1", "W2", "W3"], choices=list(WORKLOADS))
+    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), help="by default, see above")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="of a turn")
-    parser.add_argument("--full", action="store_true", help="train, too: some minutes")
+    parser.add_argument("--full", action="store_true", help="two minutes")
     parser.add_argument("--markdown", type=Path, help="puts the table into this file")
     options = parser.parse_args()
     lines = ["| workload | float32, ms a step | mixed_bfloat16 | times as fast |", "|---|---|---|---|"]
     print("\n".join(lines))
-    for name in options.workloads:
+    for name in options.workloads or ("W1", "W2", "W3")[: 3 if options.full else 1]:
         lines.append(line(name, options.rounds, options.steps))
         print(lines[-1], flush=True)
     note = ""

@@ -1,7 +1,7 @@
 """What a large vocabulary costs a language model: the softmax over all words beside the adaptive one.
 
-    python benchmarks/softmax.py                                    2 x LSTM 200; 10,000, 50,000 and 200,000 words
-    python benchmarks/softmax.py --full                             and 2 x LSTM 650
+    python benchmarks/softmax.py                                    2 x LSTM 200; 10,000 and 50,000 words
+    python benchmarks/softmax.py --full                             and 2 x LSTM 650, and 200,000 words
     python benchmarks/softmax.py --full --markdown docs/benchmarks.md
 
 A training step of 20 rows of 35 words, gradient descent, gradients clipped by their norm; the words follow Zipf's law.
@@ -38,8 +38,8 @@ KINDS = ("full", "adaptive")
 def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vocabularies", nargs="+", type=int, default=[10_000, 50_000, 200_000])
-    parser.add_argument("--full", action="store_true", help="650 units, too")
+    parser.add_argument("--vocabularies", nargs="+", type=int, help="by default, see above")
+    parser.add_argument("--full", action="store_true", help="650 units and 200,000 words, too")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="of a turn")
     parser.add_argument("--markdown", type=Path, help="puts the table into this file")
@@ -50,7 +50,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     for units in (200, 650) if options.full else (200,):
-        for size in options.vocabularies:
+        for size in options.vocabularies or (10_000, 50_000, 200_000)[: 3 if options.full else 2]:
             lines.append(line(units, size, options.rounds, options.steps))
             print(lines[-1], flush=True)
     if options.markdown:
