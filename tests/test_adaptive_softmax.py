@@ -28,9 +28,9 @@ from seqapps.training import configure, train
 V, D, CUTOFFS = 23, 8, (5, 11)
 
 
-def softmax_of(dtype: str = "float32", reduction: int = 2) -> tuple[AdaptiveSoftmax, Any]:
+def softmax_of(dtype: str = "float32", **options: Any) -> tuple[AdaptiveSoftmax, Any]:
     keras.utils.set_random_seed(2)
-    layer = AdaptiveSoftmax(V, CUTOFFS, reduction=reduction, dtype=dtype)
+    layer = AdaptiveSoftmax(V, CUTOFFS, dtype=dtype, **options)
     x = tf.constant(np.random.default_rng(1).normal(size=(3, 4, D)).astype(np.float32))
     layer(x)
     for weight in layer.weights:  # biases, too
@@ -55,7 +55,7 @@ def log_softmax(scores: Any) -> Any:
 
 
 def test_log_probabilities_are_those_of_the_equations() -> None:
-    layer, x = softmax_of()
+    layer, x = softmax_of(reduction=2)
     weights = {weight.name: np.array(weight) for weight in layer.weights}
     assert {name: value.shape for name, value in weights.items()} == {
         "head_kernel": (8, 7), "head_bias": (7,),
@@ -74,10 +74,32 @@ def test_log_probabilities_are_those_of_the_equations() -> None:
     assert_allclose(np.exp(found).sum(axis=-1), 1.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reduction", [1, 3])
+def embedding() -> keras.layers.Embedding:
+    layer = keras.layers.Embedding(V, D)
+    layer.build()
+    return layer
+
+
+def test_a_shared_matrix_is_that_of_head_and_tails() -> None:
+    shared = embedding()
+    layer, x = softmax_of(embedding=shared)
+    own = {weight.name: np.array(weight) for weight in layer.weights if weight is not shared.embeddings}
+    assert {name: value.shape for name, value in own.items()} == {
+        "tails_kernel": (2, 8), "head_bias": (7,), "tail_0_bias": (6,), "tail_1_bias": (12,),
+    }  # fmt: skip
+    flat, vectors = x.numpy().reshape(-1, D), np.array(shared.embeddings)
+    head = log_softmax(flat @ np.concatenate([vectors[:5], own["tails_kernel"]]).T + own["head_bias"])
+    rare = [
+        head[:, 5 + place : 6 + place] + log_softmax(flat @ vectors[low:high].T + own[f"tail_{place}_bias"])
+        for place, (low, high) in enumerate(((5, 11), (11, 23)))
+    ]
+    assert_allclose(layer(x).numpy().reshape(-1, V), np.concatenate([head[:, :5], *rare], 1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"reduction": 3}, {"embedding": True}], ids=str)
 @pytest.mark.parametrize("targets", [range(12), [0] * 12, [4, 5, 10, 11, 22, 3] * 2, [22] * 12])
-def test_the_shorter_way_gives_the_same_loss_and_gradients(targets: Any, reduction: int) -> None:
-    layer, x = softmax_of(reduction=reduction)
+def test_the_shorter_way_gives_the_same_loss_and_gradients(targets: Any, options: dict[str, Any]) -> None:
+    layer, x = softmax_of(**({"embedding": embedding()} if "embedding" in options else options))
     y = tf.reshape(tf.constant(list(targets), tf.int32), (3, 4))
     scale = tf.reshape(tf.range(12, dtype=tf.float32), (3, 4))
     found = []
@@ -163,10 +185,11 @@ def test_a_generator_writes_completes_and_scores() -> None:
     assert_allclose(score["total"], score["log_probabilities"].numpy().sum(axis=1), rtol=1e-6)
 
 
-def test_a_two_sided_model_fills_blanks() -> None:
-    config = two_sided.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=False)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_two_sided_model_fills_blanks(tied: bool) -> None:
+    config = two_sided.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=tied)
     model = two_sided.build(config, vocabulary_size=V + 1, blank=V)
-    assert model.output["context"].shape == (None, None, 5)
+    assert model.output["context"].shape == (None, None, 6 if tied else 5)
     found = BlankFiller(model, tokenizer()).fill(tf.constant(["worda __ wordb"]), tf.constant(3))
     assert found["probabilities"].shape == (1, 1, 3)
     assert perplexity_of(model) is not PERPLEXITY
@@ -175,7 +198,10 @@ def test_a_two_sided_model_fills_blanks() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"softmax": "adaptive", "tie_embeddings": True}, "has matrices of its own. Received: tie_embeddings = true"),
+        (
+            {"softmax": "adaptive", "tie_embeddings": True, "tail_reduction": 4},
+            "`model.tail_reduction` takes matrices of its own. Received: tie_embeddings = true",
+        ),
         ({"cutoffs": [5]}, "`model.tail_reduction` are for `model.softmax` = \"adaptive\". Received: 'full'"),
         ({"tail_reduction": 4}, "`model.tail_reduction` are for `model.softmax` = \"adaptive\". Received: 'full'"),
         ({"softmax": "adaptive", "cutoffs": [9, 5]}, r"`model.cutoffs` must increase. Received: \[9, 5\]"),
@@ -192,6 +218,8 @@ def test_a_cutoff_above_the_vocabulary_is_refused_when_its_size_is_known() -> No
         stacked.build(config, vocabulary_size=V, carry=True)
     with pytest.raises(ValueError, match=r"must increase between 0 and the size of the vocabulary, 23"):
         AdaptiveSoftmax(V, ())
+    with pytest.raises(ValueError, match=r"A shared matrix keeps its dimensions. Received: reduction = 4"):
+        AdaptiveSoftmax(V, CUTOFFS, reduction=4, embedding=embedding())
 
 
 def test_the_layer_is_saved_and_loaded(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ class WordsConfig(StackConfig):
 
     @model_validator(mode="after")
     def _softmax_has_these_parts(self) -> Self:
-        if self.softmax == "adaptive" and self.tie_embeddings:
+        if self.tail_reduction > 1 and self.tie_embeddings:
             raise ValueError(
-                '`model.softmax` = "adaptive" has matrices of its own. Received: tie_embeddings = true. Remedy: '
-                "tie_embeddings = false"
+                "`model.tail_reduction` takes matrices of its own. Received: tie_embeddings = true. Remedy: "
+                "tie_embeddings = false, or tail_reduction = 1"
             )
         if (self.cutoffs or self.tail_reduction > 1) and self.softmax != "adaptive":
             raise ValueError(
@@ -67,15 +67,17 @@ def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabular
     from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
     from seqapps.modeling.heads import TiedLogits
 
-    if config.tie_embeddings:
-        return {"logits": TiedLogits(embedding, name="logits")(x)}
     if config.softmax == "full":
-        return {"logits": keras.layers.Dense(vocabulary_size, name="logits")(x)}
+        tied = config.tie_embeddings
+        layer = TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits")
+        return {"logits": layer(x)}
     cutoffs = config.cutoffs or zipf_cutoffs(vocabulary_size)
     if not cutoffs or cutoffs[-1] >= vocabulary_size:
         raise ConfigError(
             f"`model.cutoffs` must lie below the size of the vocabulary, {vocabulary_size}. Received: {list(cutoffs)}. "
             f'Remedy: softmax = "full", or cutoffs = {list(zipf_cutoffs(vocabulary_size))}.'
         )
-    softmax = AdaptiveSoftmax(vocabulary_size, cutoffs, reduction=config.tail_reduction, name="logits")
+    shared = embedding if config.tie_embeddings else None
+    reduction = config.tail_reduction
+    softmax = AdaptiveSoftmax(vocabulary_size, cutoffs, reduction=reduction, embedding=shared, name="logits")
     return {"logits": softmax(x), "context": x}

@@ -34,16 +34,28 @@ def zipf_cutoffs(vocabulary_size: int, shares: Sequence[float] = COVERED) -> tup
 class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     """Gives the log-probability of every word, and the scores from which that of one word follows sooner.
 
+    Its parts are the head and the tails, counted from 0.
+
     Args:
         vocabulary_size: V.
         cutoffs: the id at which each tail begins; the head holds those below the first one.
-        reduction: tail i projects D dimensions to D / reduction^(i + 1); 1 does not.
+        reduction: the first tail projects D dimensions to D / reduction, the second to D / reduction^2; 1 does not.
+        embedding: the embedding layer whose matrix `<float32>[V, D]` is shared: the columns of H and K_i are the
+            vectors of their words (Press & Wolf 2017). None for matrices of its own.
 
     Raises:
-        ValueError: the cutoffs do not increase between 0 and V.
+        ValueError: the cutoffs do not increase between 0 and V, or a shared matrix is to be projected.
     """
 
-    def __init__(self, vocabulary_size: int, cutoffs: Sequence[int], *, reduction: int = 1, **options: Any) -> None:
+    def __init__(
+        self,
+        vocabulary_size: int,
+        cutoffs: Sequence[int],
+        *,
+        reduction: int = 1,
+        embedding: keras.layers.Embedding | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         borders = [0, *cutoffs, vocabulary_size]
         if not cutoffs or any(low >= high for low, high in pairwise(borders)):
@@ -51,7 +63,10 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
                 f"Cutoffs must increase between 0 and the size of the vocabulary, {vocabulary_size}. Received: "
                 f"{list(cutoffs)}. Example: {list(zipf_cutoffs(vocabulary_size))}."
             )
-        self.vocabulary_size, self.cutoffs, self.reduction = vocabulary_size, tuple(cutoffs), reduction
+        if embedding is not None and reduction > 1:
+            raise ValueError(f"A shared matrix keeps its dimensions. Received: reduction = {reduction}. Allowed: 1.")
+        self.vocabulary_size, self.cutoffs = vocabulary_size, tuple(cutoffs)
+        self.reduction, self.embedding = reduction, embedding
 
     @property
     def tails(self) -> list[tuple[int, int]]:
@@ -59,43 +74,64 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return list(pairwise([*self.cutoffs, self.vocabulary_size]))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes H `[D, c_1 + tails]` and, for each tail, P_i `[D, D / reduction^(i + 1)]` or None, and K_i, with
-        biases."""
+        """Makes H `[D, c_1 + tails]` (only the columns of the tails, `[tails, D]`, where the matrix is shared), and P_i
+        and K_i of each tail; a bias for each part."""
         width = int(input_shape[-1])  # type: ignore[arg-type]
-        self._head = self._scores("head", width, self.cutoffs[0] + len(self.cutoffs))
-        self._tails = []
-        for place, (low, high) in enumerate(self.tails):
-            narrow = max(1, width // self.reduction ** (place + 1))
-            projection = None
-            if self.reduction > 1:
-                projection = self.add_weight(shape=(width, narrow), name=f"tail_{place}_projection")
-            self._tails.append((projection, *self._scores(f"tail_{place}", narrow, high - low)))
+        names = ["head", *(f"tail_{place}" for place in range(len(self.tails)))]
+        sizes = [self.cutoffs[0] + len(self.tails), *(high - low for low, high in self.tails)]
+        widths = [max(1, width // self.reduction**place) for place in range(len(sizes))]
+        self._projections = [
+            self.add_weight(shape=(width, narrow), name=f"{name}_projection") if narrow != width else None
+            for name, narrow in zip(names, widths, strict=True)
+        ]
+        if self.embedding is None:
+            self._kernels = [
+                self.add_weight(shape=(narrow, words), name=f"{name}_kernel")
+                for name, narrow, words in zip(names, widths, sizes, strict=True)
+            ]
+        else:
+            self._rare = self.add_weight(shape=(len(self.tails), width), name="tails_kernel")
+        self._biases = [
+            self.add_weight(shape=(words,), initializer="zeros", name=f"{name}_bias")
+            for name, words in zip(names, sizes, strict=True)
+        ]
 
-    def _scores(self, name: str, width: int, words: int) -> tuple[Any, Any]:
-        kernel = self.add_weight(shape=(width, words), name=f"{name}_kernel")
-        return kernel, self.add_weight(shape=(words,), initializer="zeros", name=f"{name}_bias")
+    def kernels(self) -> list[Any]:
+        """Returns the matrix of each part. For `scores`: a shared one is divided once, and its gradients put together
+        once."""
+        if self.embedding is None:
+            return list(self._kernels)
+        frequent, *rare = keras.ops.split(self.embedding.embeddings, list(self.cutoffs), axis=0)
+        head = keras.ops.concatenate([frequent, self._rare], axis=0)
+        return [keras.ops.transpose(part) for part in (head, *rare)]
 
-    def head(self, x: Any) -> Any:
-        """Returns the scores of the frequent words, then those of the tails. `<float>[N, D] -> [N, c_1 + tails]`."""
-        return _affine(x, *self._head)
+    def scores(self, part: int, x: Any, kernels: Sequence[Any]) -> Any:
+        """Returns the scores of the words of a part; of the head those of the tails come last.
 
-    def tail(self, place: int, x: Any) -> Any:
-        """Returns the scores of the words of a tail. `<float>[N, D] -> [N, words]`."""
-        projection, kernel, bias = self._tails[place]
+        Args:
+            part: 0 is the head.
+            x: `<float>[N, D]`.
+            kernels: what `kernels` gave.
+
+        Returns:
+            `<float>[N, words]`.
+        """
+        projection = self._projections[part]
         if projection is not None:
             x = keras.ops.matmul(x, keras.ops.cast(projection, x.dtype))
-        return _affine(x, kernel, bias)
+        return keras.ops.matmul(x, keras.ops.cast(kernels[part], x.dtype)) + keras.ops.cast(self._biases[part], x.dtype)
 
     def call(self, x: Any) -> Any:
         """Returns log p of every word, as good as logits. `<float>[B, T, D] -> <float32>[B, T, V]`."""
         rows, steps = keras.ops.shape(x)[:2]
-        flat = keras.ops.reshape(x, (-1, x.shape[-1]))
-        first, frequent = _log_softmax(self.head(flat)), self.cutoffs[0]
-        parts = [first[:, :frequent]]
-        for place in range(len(self.tails)):
-            rare = first[:, frequent + place : frequent + place + 1]
-            parts.append(rare + _log_softmax(self.tail(place, flat)))
-        return keras.ops.reshape(keras.ops.concatenate(parts, axis=1), (rows, steps, self.vocabulary_size))
+        flat, kernels, frequent = keras.ops.reshape(x, (-1, x.shape[-1])), self.kernels(), self.cutoffs[0]
+        first, *others = (
+            keras.ops.log_softmax(keras.ops.cast(self.scores(part, flat, kernels), "float32"))
+            for part in range(1 + len(self.tails))
+        )
+        rare = [first[:, frequent + place : frequent + place + 1] + words for place, words in enumerate(others)]
+        found = keras.ops.concatenate([first[:, :frequent], *rare], axis=1)
+        return keras.ops.reshape(found, (rows, steps, self.vocabulary_size))
 
     def compute_output_spec(self, x: Any) -> Any:
         """The shape of `call`'s result."""
@@ -104,12 +140,11 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "cutoffs": list(self.cutoffs), "reduction": self.reduction}
-        return {**super().get_config(), **own}
+        shared = keras.saving.serialize_keras_object(self.embedding) if self.embedding is not None else None
+        return {**super().get_config(), **own, "embedding": shared}
 
-
-def _affine(x: Any, kernel: Any, bias: Any) -> Any:
-    return keras.ops.matmul(x, keras.ops.cast(kernel, x.dtype)) + keras.ops.cast(bias, x.dtype)
-
-
-def _log_softmax(scores: Any) -> Any:
-    return keras.ops.log_softmax(keras.ops.cast(scores, "float32"))
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AdaptiveSoftmax:
+        """Makes the layer from its arguments."""
+        shared = config["embedding"]
+        return cls(**{**config, "embedding": keras.saving.deserialize_keras_object(shared) if shared else None})

@@ -138,10 +138,12 @@ def adaptive_cross_entropy(softmax: AdaptiveSoftmax, x: Any, targets: Any) -> An
     first = targets
     for place, rare in enumerate(inside):
         first = tf.where(rare, softmax.cutoffs[0] + place, first)
-    nats = cross_entropy(softmax.head(x), first)
-    for place, ((low, _), rare) in enumerate(zip(softmax.tails, inside, strict=True)):
+    kernels = softmax.kernels()
+    nats = cross_entropy(softmax.scores(0, x, kernels), first)
+    for part, ((low, _), rare) in enumerate(zip(softmax.tails, inside, strict=True), 1):
         where = tf.where(rare)
-        found = cross_entropy(softmax.tail(place, tf.gather_nd(x, where)), tf.gather_nd(targets, where) - low)
+        scores = softmax.scores(part, tf.gather_nd(x, where), kernels)
+        found = cross_entropy(scores, tf.gather_nd(targets, where) - low)
         nats = tf.tensor_scatter_nd_add(nats, where, found)
     return tf.reshape(nats, shape)
 
