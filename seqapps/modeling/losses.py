@@ -158,8 +158,8 @@ PERPLEXITY = Objective(
 
 
 def perplexity_of(model: keras.Model) -> Objective:
-    """Returns `PERPLEXITY` for a model; where its layer `logits` is an adaptive softmax, by way of its `context`."""
-    softmax = model.get_layer("logits")
-    if not isinstance(softmax, AdaptiveSoftmax):
+    """Returns `PERPLEXITY` for a model; where it has an adaptive softmax, by way of the output `context`."""
+    softmax = next((layer for layer in model.layers if isinstance(layer, AdaptiveSoftmax)), None)
+    if softmax is None:
         return PERPLEXITY
     return replace(PERPLEXITY, loss=lambda outputs, y: adaptive_cross_entropy(softmax, outputs["context"], y))

@@ -14,7 +14,14 @@ from typing import Any
 from seqapps.config import RunConfig
 from tuning.spaces._shared import rate, share, stack_of, takes, training
 
-SHARES = {"weight_drop": 0.6, "word_dropout": 0.4, "vocabulary_dropout": 0.4}
+SHARES = {
+    "dropout": 0.6,
+    "input_dropout": 0.6,
+    "output_dropout": 0.6,
+    "weight_drop": 0.6,
+    "word_dropout": 0.4,
+    "vocabulary_dropout": 0.4,
+}
 """Fields of an architecture to the largest share that is drawn."""
 PENALTIES = ("activation_penalty", "temporal_penalty")
 
@@ -30,14 +37,11 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
         ConfigError: the configuration's architecture has no stack of recurrent layers.
     """
     model, section = stack_of(config, "regularisation"), config.training
-    fields = {
-        "dropout": share(hp, "dropout", model.dropout, 0.6),
-        "input_dropout": share(hp, "input_dropout", model.dropouts[0], 0.6),
-        "output_dropout": share(hp, "output_dropout", model.dropouts[-1], 0.6),
-    }
+    fields = {}
     for name, most in SHARES.items():
         if takes(model, {name: most}):
-            fields[name] = share(hp, name, getattr(model, name), most)
+            given = {"input_dropout": model.dropouts[0], "output_dropout": model.dropouts[-1]}.get(name)
+            fields[name] = share(hp, name, getattr(model, name) if given is None else given, most)
     for name in PENALTIES:
         if section.distribution == "none" and takes(model, {name: 1.0}):
             given = getattr(model, name)
