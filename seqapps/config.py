@@ -132,12 +132,15 @@ class SplitConfig(Section):
             or `time` (the same for the steps of a series).
         validation, test: shares of the rows (of the bytes for `position`).
         seed: of the hash; none takes the configuration's. With one, runs of several seeds share their splits.
+        same: whether `source.train`, `source.validation` and `source.test` may name the same file. What is measured is
+            then how well it is learned by heart.
     """
 
     by: Literal["row", "file", "position", "time"] = "row"
     validation: float = Field(0.1, ge=0.0, lt=1.0)
     test: float = Field(0.1, ge=0.0, lt=1.0)
     seed: int | None = Field(None, ge=0)
+    same: bool = False
 
     @model_validator(mode="after")
     def _some_training(self) -> Self:
