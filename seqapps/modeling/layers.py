@@ -19,6 +19,8 @@ from typing import Any
 
 import keras
 
+from seqapps.seeds import seed_of
+
 _GPU = "there is a GPU"
 _BACKEND = "the Keras backend is"
 
@@ -39,7 +41,9 @@ class _Recurrent:
             raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")
         super().__init__(units, **options)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
-        self._drawn = keras.random.SeedGenerator(options.get("seed")) if weight_drop else None
+        seed = options.get("seed")
+        own = seed if seed is None else seed_of(seed, "weight_drop")
+        self._drawn = keras.random.SeedGenerator(own) if weight_drop else None
 
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()  # type: ignore[misc]
