@@ -31,7 +31,7 @@ from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
 from seqapps.history import History, Listener
-from seqapps.manifest import Manifest, read_manifest, write_json
+from seqapps.manifest import Manifest, read_json, read_manifest, write_json
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
 from tuning.progress import SearchDisplay
@@ -308,7 +308,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
     if given is not None:
         return given, False
     file = folder / "run.json"
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    stored = read_json(file, f"remove {folder} and run the search again") if file.exists() else {}
     if stored.get("uri") == tracker.uri:
         return tracker.resume(stored["run_id"]).run_id, True
     run = tracker.start(folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})

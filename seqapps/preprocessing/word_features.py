@@ -5,7 +5,7 @@ One graph for Beam, training and the SavedModel.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -27,7 +27,7 @@ _SPACES = (*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
 """The code points at which `split` cuts and that belong to no word."""
 
 
-def split_with_offsets(text: Any, words: str) -> tuple[Any, Any, Any, Any]:
+def split_with_offsets(text: Any, words: Literal["unicode", "whitespace"]) -> tuple[Any, Any, Any, Any]:
     """Returns the words of texts as they are written, and where they stand.
 
     Nothing is normalised before: the offsets count code points of the text that was sent.
