@@ -7,8 +7,6 @@ import hashlib
 import http.client
 import os
 import re
-import shutil
-import tempfile
 import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
@@ -20,7 +18,8 @@ from pipelines.builtin import builtin_files
 from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest
-from seqapps.manifest import read_json, sha256_of, write_json
+from seqapps.files import new_file, read_json, write_json
+from seqapps.manifest import sha256_of
 from seqapps.raw_files import check_encoding, readable
 from seqapps.secrets import address, expand, recorded, scrub
 
@@ -282,25 +281,24 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     target = folder / sha256 / (re.sub(r"[^\w.-]+", "_", Path(place).name) or "download")
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".download-", delete=False) as file:
+    with new_file(target) as temporary:
+        digest = hashlib.sha256()
         try:
-            with _opener(expanded).open(_without_user(expanded), timeout=_SECONDS_WITHOUT_ANSWER) as answer:
+            with (
+                open(temporary, "wb") as file,
+                _opener(expanded).open(_without_user(expanded), timeout=_SECONDS_WITHOUT_ANSWER) as answer,
+            ):
                 while block := answer.read(1 << 20):
                     digest.update(block)
                     file.write(block)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            os.unlink(file.name)
             raise DataError(
                 f"`source.url`: {url} cannot be fetched: {scrub(str(error))}. Or name a local file in `source.files`."
             ) from None
-    if digest.hexdigest() != sha256:
-        os.unlink(file.name)
-        raise DataError(
-            f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
-        )
-    shutil.move(file.name, target)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
+            )
     return target
 
 

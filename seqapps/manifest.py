@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqapps.errors import DataError
+from seqapps.files import write_json
 from seqapps.schema import Schema
 
 FILE_NAME = "manifest.json"
@@ -134,42 +134,6 @@ def digest_of(value: Any) -> str:
     """Returns the sha256 of a JSON value, independent of key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def read_json(path: str | os.PathLike[str], remedy: str, kind: type | UnionType = dict) -> Any:
-    """Returns the content of a record.
-
-    Args:
-        path: of the file.
-        remedy: what brings the file back, for the message.
-        kind: what stands in it.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        DataError: it is empty, was cut, or holds something else.
-    """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged and cannot be read as JSON: {error}. Remedy: {remedy}.") from None
-    if not isinstance(value, kind):
-        what = type(value).__name__
-        raise DataError(f"{path} is damaged: it holds a {what} alone. Remedy: {remedy}.")
-    return value
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON atomically: a temporary name, then one rename."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    # A name that is not UTF-8 becomes what JSON reads back as the same name.
-    with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:

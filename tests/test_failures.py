@@ -15,7 +15,7 @@ import pytest
 from seqapps import __main__ as door
 from seqapps.commands._failures import TRACE, explain
 from seqapps.errors import RunError, SeqappsError, UsageError
-from seqapps.manifest import read_json
+from seqapps.files import read_json
 from seqapps.reaching import reach
 
 AGAIN = "What is done is kept: the same command goes on."

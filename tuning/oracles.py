@@ -18,7 +18,7 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
 from seqapps.config import RunConfig
-from seqapps.manifest import read_json, write_json
+from seqapps.files import read_json, write_json
 from tuning.spaces import Declare
 
 FILE_NAME = "oracle.json"

@@ -30,8 +30,9 @@ from rich.table import Table
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
+from seqapps.files import read_json, write_json, write_text
 from seqapps.history import History, Listener
-from seqapps.manifest import Manifest, read_json, read_manifest, write_json
+from seqapps.manifest import Manifest, read_manifest
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
 from tuning.progress import SearchDisplay
@@ -164,7 +165,7 @@ class _Search:
             )
         winner = with_overrides(self.config, {**best.overrides, "tuning.algorithm": "none"}, f"trial {best.trial}")
         path, image = self.folder / "best.toml", self.folder / "trials.png"
-        _write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
+        write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
         picture(self.records, self.objective, self.direction, image)
         result = SearchResult(
             winner, path, best, tuple(self.records), self.objective, self.direction, image, self.run_id
@@ -336,9 +337,3 @@ def _header(path: Path, best: TrialRecord, config: RunConfig, objective: str) ->
         f"trial {best.trial}, the best of a {tuning.algorithm} search.\n"
         f"# Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. The model and training sections are the winner's.\n"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, SeqappsError
-from seqapps.manifest import Manifest, read_json, write_json
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf

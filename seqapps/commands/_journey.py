@@ -14,7 +14,8 @@ from seqapps.commands._sources import code_digest
 from seqapps.commands.stages import Inputs, Record, Records
 from seqapps.config import DataConfig, RunConfig
 from seqapps.errors import DataError, UsageError
-from seqapps.manifest import Manifest, read_json, read_manifest
+from seqapps.files import read_json
+from seqapps.manifest import Manifest, read_manifest
 from seqapps.secrets import recorded, scrub
 from seqapps.workspace import DEFAULT, Workspace
 

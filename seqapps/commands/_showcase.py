@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqapps import applications
-from seqapps.manifest import read_json
+from seqapps.files import read_json
 
 
 def showcase(exported: Path) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from seqapps.errors import DataError
-from seqapps.manifest import Manifest, digest_of, read_json, write_json
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest, digest_of
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqapps.errors import DataError
-from seqapps.manifest import read_json, write_json
+from seqapps.files import read_json, write_json
 
 FILE_NAME = "diagnosis.json"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.drawing.lettering import lettering
+from seqapps.files import new_file
 
 _INCHES = 0.3
 _LARGEST = 24.0
@@ -51,10 +51,8 @@ def _draw(panels: Sequence[Panel], path: Path, shown: Callable[[str], str]) -> P
         axes.set_yticks(range(len(panel.target)), [shown(unit) for unit in panel.target])
     if image is not None:
         figure.colorbar(image, ax=list(grid), label="weight", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.drawing.lettering import lettering
+from seqapps.files import new_file
 
 _MOST_CLASSES, _MOST_NUMBERS, _LONGEST_NAME = 40, 15, 24
 
@@ -48,9 +48,8 @@ def _draw(counts: NDArray[np.int64], shown: NDArray[np.intp], labels: Sequence[s
     if len(shown) <= _MOST_NUMBERS:
         _write_numbers(axes, part, shares)
     figure.colorbar(image, ax=axes, label="share of the true class")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 

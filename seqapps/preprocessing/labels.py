@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
-from seqapps.manifest import MADE_AGAIN, read_json
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "labels.json"
 UNSEEN = -1

@@ -25,7 +25,8 @@ from pydantic import field_validator
 
 from seqapps.config import ModelConfig, Section
 from seqapps.errors import ConfigError, DataError
-from seqapps.manifest import MADE_AGAIN, read_json
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 from seqapps.secrets import expand
 
 FILE_NAME = "vectors.json"

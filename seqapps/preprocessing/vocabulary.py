@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
-from seqapps.manifest import MADE_AGAIN, read_json
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")

@@ -5,7 +5,7 @@ One graph for Beam, training and the SavedModel.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 
@@ -27,7 +27,7 @@ _SPACES = (*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B),
 """The code points at which `split` cuts and that belong to no word."""
 
 
-def split_with_offsets(text: Any, words: Literal["unicode", "whitespace"]) -> tuple[Any, Any, Any, Any]:
+def split_with_offsets(text: Any, words: str) -> tuple[Any, Any, Any, Any]:
     """Returns the words of texts as they are written, and where they stand.
 
     Nothing is normalised before: the offsets count code points of the text that was sent.
@@ -41,7 +41,7 @@ def split_with_offsets(text: Any, words: Literal["unicode", "whitespace"]) -> tu
         is not in it), ragged `<int32>[B, None]` each.
     """
     valid = normalize(text, TokenizerConfig())
-    units = split(valid, TokenizerConfig(words=words))
+    units = split(valid, TokenizerConfig.model_validate({"words": words}))
     codes = tf.strings.unicode_decode(valid, "UTF-8")
     spaces = tf.reduce_any(codes.flat_values[:, None] == tf.constant(_SPACES)[None, :], axis=1)
     place = tf.ragged.range(tf.cast(codes.row_lengths(), tf.int32)).flat_values

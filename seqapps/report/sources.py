@@ -20,9 +20,10 @@ from seqapps.config import RunConfig
 from seqapps.details import Details, read_details
 from seqapps.diagnosis.results import Diagnosis, read_diagnosis
 from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_statistics
+from seqapps.files import read_json
 from seqapps.history import History
 from seqapps.ledger import Entry
-from seqapps.manifest import Manifest, read_json
+from seqapps.manifest import Manifest
 from seqapps.preprocessing.splits import SPLITS
 from seqapps.scoreboard import best_baseline
 from seqapps.slices import SliceTable, read_slices

@@ -11,7 +11,7 @@ import tensorflow as tf
 from seqapps import applications
 from seqapps.answering import BATCH
 from seqapps.errors import DataError, UsageError, wrong_value
-from seqapps.manifest import read_json
+from seqapps.files import read_json
 from seqapps.serving import check
 from seqapps.trained import WEIGHTS
 
