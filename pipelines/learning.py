@@ -15,7 +15,7 @@ from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
 from seqapps.files import new_folder
-from seqapps.manifest import digest_of, sha256_of
+from seqapps.manifest import sha256_of_folder
 from seqapps.preprocessing import resources, subwords
 from seqapps.preprocessing.pretrained import Vectors
 from seqapps.preprocessing.resources import Resource
@@ -117,7 +117,7 @@ def _save(name: str, resource: Resource, build: Build, tally: Tally) -> dict[str
     return {
         "folder": f"vocabularies/{name}",
         "size": resource.size,
-        "sha256": digest_of({path.name: sha256_of(path) for path in sorted(folder.iterdir())}),
+        "sha256": sha256_of_folder(folder),
         "coverage": _coverage(tally.counts.get(name, Counter()), resource),
         "facts": resource.facts,
         "initial": isinstance(resource, Vectors),
