@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.storage import Build, read_record, temporary_beside, write_record
+from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
+from seqapps.files import new_folder
 from seqapps.manifest import digest_of, sha256_of
 from seqapps.preprocessing import resources, subwords
 from seqapps.preprocessing.pretrained import Vectors
@@ -112,11 +112,8 @@ def load_resources(build: Build) -> dict[str, Any]:
 
 def _save(name: str, resource: Resource, build: Build, tally: Tally) -> dict[str, Any]:
     folder = build.vocabularies / name
-    build.vocabularies.mkdir(exist_ok=True)
-    temporary = temporary_beside(folder)
-    resource.save(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with new_folder(folder) as building:  # another attempt of a runner learns the same
+        resource.save(building)
     return {
         "folder": f"vocabularies/{name}",
         "size": resource.size,

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,20 +138,25 @@ def _quiet(build: Build) -> Iterator[None]:
     """Keeps Beam's own lines off the screen, and lets processes that it starts import this project.
 
     Beam logs every error with its traceback before it raises it; what is raised is told once, by the launcher.
-    Processes that a local runner starts take their environment from here.
+    Processes that a local runner starts take their environment from here. What Beam puts into temporary folders lies in
+    the build folder: a kill leaves it where the next run sweeps.
     """
     write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL"})
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
+        "TMPDIR": str(build.temporary.resolve()),
     }
     before = {name: os.environ.get(name) for name in changed}
     os.environ |= changed
+    build.temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = None  # it is read from the environment anew
     logging.disable(logging.ERROR)
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
+        tempfile.tempdir = None
         for name, value in before.items():
             os.environ.pop(name)
             os.environ |= {name: value} if value is not None else {}

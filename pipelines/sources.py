@@ -6,8 +6,6 @@ import glob
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,7 +18,8 @@ from pipelines.builtin import builtin_files
 from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest
-from seqapps.manifest import sha256_of, write_json
+from seqapps.files import new_file, write_json
+from seqapps.manifest import sha256_of
 
 _SECONDS_WITHOUT_ANSWER = 60
 
@@ -264,25 +263,21 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     target = folder / sha256 / (Path(urllib.parse.unquote(address)).name or "download")
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".download-", delete=False) as file:
+    with new_file(target) as temporary:
+        digest = hashlib.sha256()
         try:
-            with urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_ANSWER) as answer:
+            with open(temporary, "wb") as file, urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_ANSWER) as answer:
                 while block := answer.read(1 << 20):
                     digest.update(block)
                     file.write(block)
         except (urllib.error.URLError, OSError) as error:
-            os.unlink(file.name)
             raise DataError(
                 f"`source.url`: {url} cannot be fetched: {error}. Or name a local file in `source.files`."
             ) from None
-    if digest.hexdigest() != sha256:
-        os.unlink(file.name)
-        raise DataError(
-            f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
-        )
-    shutil.move(file.name, target)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
+            )
     return target
 
 

@@ -407,6 +407,19 @@ class RunConfig(Section):
         """Name in the model registry."""
         return self.promotion.model or self.name
 
+    @property
+    def split_seed(self) -> int:
+        """The seed by which rows are divided."""
+        own = self.data.split.seed
+        return self.seed if own is None else own
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What decides how raw rows are prepared, as JSON: of the seed, that of the split alone."""
+        tables = self.model_dump(mode="json", include={"application", "source", "data"})
+        tables["data"]["split"]["seed"] = self.split_seed
+        return tables
+
 
 def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the tables of a TOML file with `--set section.field=value` overrides applied.

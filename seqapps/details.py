@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.applications import Application, Breakdown
-from seqapps.manifest import write_json
+from seqapps.files import write_json
 from seqapps.preprocessing.blocks import Ragged
 
 BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -32,7 +31,8 @@ from seqapps.bootstrap import Comparison, paired_bootstrap
 from seqapps.config import RunConfig
 from seqapps.details import write_details
 from seqapps.errors import DataError, RunError
-from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
+from seqapps.files import new_file, write_json
+from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.scoreboard import picture
 from seqapps.trained import Trained
@@ -374,11 +374,6 @@ def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an .npz atomically: a temporary name, then one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    """Writes an .npz, whole or not at all."""
+    with new_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

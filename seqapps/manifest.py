@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqapps.errors import DataError
+from seqapps.files import write_json
 from seqapps.schema import Schema
 
 FILE_NAME = "manifest.json"
@@ -125,19 +126,6 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 def digest_of(value: Any) -> str:
     """Returns the sha256 of a JSON value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON atomically: a temporary name, then one rename."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:

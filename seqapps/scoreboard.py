@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
+
+from seqapps.files import new_file
 
 if TYPE_CHECKING:
     from seqapps.evaluation import Evaluation
@@ -91,10 +92,8 @@ def picture(evaluation: Evaluation, path: Path) -> None:
     better = "lower" if evaluation.direction == "min" else "higher"
     axes.set_xlabel(f"{label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    drawing.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=120)
 
 
 def label(metric: str, unit: str) -> str:

@@ -23,7 +23,8 @@ from seqapps.applications import Application
 from seqapps.bootstrap import interval
 from seqapps.errors import UsageError, unknown_name
 from seqapps.evaluation import STATISTICS, read_evaluation, read_statistics
-from seqapps.manifest import Manifest, sha256_of, write_json
+from seqapps.files import write_json
+from seqapps.manifest import Manifest, sha256_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.schema import RAW
 from seqapps.scoreboard import best_baseline, figure, label

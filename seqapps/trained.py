@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps import __version__
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import DataError
-from seqapps.manifest import Manifest, write_json
+from seqapps.files import new_folder, write_json
+from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     import keras
@@ -40,22 +41,20 @@ class Trained:
 def save_trained(
     folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
 ) -> None:
-    """Writes a trained model into `folder`; `model.json` comes last, so its presence means the folder is complete."""
+    """Writes a trained model as `folder`, whole or not at all."""
     kept = {name: vocabulary for name, vocabulary in manifest.vocabularies.items() if not vocabulary.initial}
     manifest = manifest.model_copy(update={"vocabularies": kept})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAME).unlink(missing_ok=True)
-    model.save_weights(folder / WEIGHTS)
-    for name, vocabulary in manifest.vocabularies.items():
-        shutil.copytree(prepared / vocabulary.folder, folder / "vocabularies" / name, dirs_exist_ok=True)
-    write_json(
-        folder / FILE_NAME,
-        {
-            "config": application.config.model_dump(mode="json"),
-            "manifest": manifest.model_dump(mode="json"),
-            "code_version": __version__,
-        },
-    )
+    record = {
+        "config": application.config.model_dump(mode="json"),
+        "manifest": manifest.model_dump(mode="json"),
+        "code_version": __version__,
+    }
+    with new_folder(folder, replace=True) as building:
+        building.mkdir()
+        model.save_weights(building / WEIGHTS)
+        for name, vocabulary in manifest.vocabularies.items():
+            shutil.copytree(prepared / vocabulary.folder, building / "vocabularies" / name)
+        write_json(building / FILE_NAME, record)
 
 
 def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:

@@ -17,8 +17,8 @@ from warm import Warm
 
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
+from seqapps.files import write_json
 from seqapps.ledger import Entry, champions
-from seqapps.manifest import write_json
 from seqapps.promotion import Decision, champion, decision_table, ledger, promote, resolve, rollback, trained_folder
 from seqapps.registry import aliases, versions
 from seqapps.tracking import Tracker

@@ -269,7 +269,7 @@ class TimeSeries(Application):
         from seqapps.architectures._forecast import sizes_of
 
         load, sizes = architectures.load(self._model.architecture), sizes_of(self._plan, manifest)
-        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn)
+        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn, seed=self.config.seed)
         return model
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:

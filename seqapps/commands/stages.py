@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqapps.manifest import Manifest, digest_of, write_json
+from seqapps.files import write_json
+from seqapps.manifest import Manifest, digest_of
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
 

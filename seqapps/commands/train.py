@@ -78,7 +78,8 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     from seqapps import training
     from seqapps.applications import application_of
     from seqapps.audit import audit
-    from seqapps.manifest import read_manifest, write_json
+    from seqapps.files import write_json
+    from seqapps.manifest import read_manifest
     from seqapps.pictures import learning_curves
     from seqapps.progress import TrainingDisplay
     from seqapps.tracking import TrackingListener
@@ -125,7 +126,8 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
 def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
     """Returns the folder's MLflow run: a new one, or the one that a killed training had."""
     from seqapps.commands._journey import read_json
-    from seqapps.manifest import read_manifest, write_json
+    from seqapps.files import write_json
+    from seqapps.manifest import read_manifest
 
     tracker, file = journey.tracker, folder / "run.json"
     stored = read_json(file)

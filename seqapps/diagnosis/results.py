@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from seqapps.manifest import write_json
+from seqapps.files import write_json
 
 FILE_NAME = "diagnosis.json"
 

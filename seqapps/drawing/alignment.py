@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqapps.files import new_file
 
 _INCHES = 0.3
 _LARGEST = 24.0
@@ -62,10 +63,8 @@ def _draw(panels: Sequence[Panel], path: Path) -> Path:
         axes.set_yticks(range(len(panel.target)), [_shown(unit) for unit in panel.target])
     if image is not None:
         figure.colorbar(image, ax=list(grid), label="weight", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqapps.files import new_file
 
 _MOST_CLASSES, _MOST_NUMBERS, _LONGEST_NAME = 40, 15, 24
 
@@ -41,9 +42,8 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     if len(shown) <= _MOST_NUMBERS:
         _write_numbers(axes, part, shares)
     figure.colorbar(image, ax=axes, label="share of the true class")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 

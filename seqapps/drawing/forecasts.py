@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.files import new_file
+
 _MOST_WINDOWS = 400
 _MOST_TARGETS = 4
 
@@ -55,7 +57,8 @@ def draw_forecast(
     drawn = [*figure.axes[0].lines[:2], *figure.axes[0].collections[:1]]
     figure.legend(drawn, names, loc="outside upper right", ncols=len(names), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=110)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def apart(moments: NDArray[np.datetime64]) -> list[int]:
@@ -96,4 +99,5 @@ def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: S
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=110)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -20,6 +20,8 @@ from typing import Any
 
 import keras
 
+from seqapps.seeds import seed_of
+
 _GPU = "there is a GPU"
 _BACKEND = "the Keras backend is"
 
@@ -40,7 +42,9 @@ class _Recurrent:
             raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")
         super().__init__(units, *arguments, **options)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
-        self._drawn = keras.random.SeedGenerator(self.cell.seed) if weight_drop else None  # type: ignore[attr-defined]
+        seed = self.cell.seed  # type: ignore[attr-defined]
+        own = seed if seed is None else seed_of(seed, "weight_drop")
+        self._drawn = keras.random.SeedGenerator(own) if weight_drop else None
 
     def get_config(self) -> dict[str, Any]:
         own = {"weight_drop": self.weight_drop} if self.weight_drop else {}
