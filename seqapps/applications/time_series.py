@@ -285,7 +285,7 @@ class TimeSeries(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression")
+        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression", "ets", "theta", "sarima")
         chosen = self.config.baselines.names or everything
         return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 
