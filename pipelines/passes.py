@@ -19,9 +19,10 @@ from pipelines import ngrams
 from pipelines.findings import Notes
 from pipelines.pieces import Element, Piece
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
-from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
+from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
+from seqapps.files import write_bytes
 from seqapps.preprocessing.analysis import pack, scope, scoped, unpack
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.splits import SPLITS

@@ -25,6 +25,7 @@ from seqapps.checkpoints import Checkpoint
 from seqapps.config import RunConfig
 from seqapps.data import Batches
 from seqapps.errors import RunError, UsageError
+from seqapps.files import write_text
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
@@ -50,8 +51,7 @@ _FREE = {"epochs", "checkpoint_minutes", "checkpoint_steps", "sample_length", "e
 
 
 def configure(config: RunConfig) -> None:
-    """Seeds everything and sets precision and determinism. Call it before the model is built."""
-    keras.utils.set_random_seed(config.seed)
+    """Sets precision and determinism. Call it before the model is built, whose layers have seeds of their own."""
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.training.precision)
@@ -377,8 +377,7 @@ class _Run:
             return ""
         text = sample(self.epoch + 1)
         path = self.folder / "samples" / f"epoch-{self.epoch + 1:03d}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         return text
 
     def _history(self) -> History:

@@ -10,7 +10,7 @@ from pipelines.pieces import Piece
 from pipelines.readers.lines import CHUNK_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Drafts, Part, Parts, Request, chosen, without_return
 from seqapps.errors import DataError
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 Parse = Callable[[bytes], tuple[bytes, ...]]
 """A line to the values of its row; raises ValueError with the reason when it has none."""
@@ -138,7 +138,7 @@ def first_line(piece: Piece) -> str:
     if not header or len(line) == CHUNK_BYTES:
         found = f"a first line of more than {CHUNK_BYTES} bytes" if header else "no first line"
         raise DataError(f"{piece.name}: a header line is needed, or `source.columns`. Received: {found}.")
-    return header.decode("utf-8", "replace")
+    return readable(header)
 
 
 def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse, skipped: int = 0) -> Parts:

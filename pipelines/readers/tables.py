@@ -12,7 +12,7 @@ from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, chosen
 from pipelines.readers.rows import first_line
 from seqapps.errors import DataError
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 _LEAST_LIMIT = 1 << 17
 _GLUED_LINES = 8
@@ -30,7 +30,7 @@ def csv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     if not names:
         first_line(piece)
         try:
-            names = next(reader)
+            names = [readable(cell.encode("utf-8", "surrogateescape")) for cell in next(reader)]
         except (_Unclosed, standard.Error) as error:
             raise DataError(f"{piece.name}: the header line cannot be read as CSV: {error}.") from None
     places, before, ended = request.places(piece.name, names), 0, False

@@ -243,6 +243,7 @@ class ConditionalGeneration(Application):
             labels=manifest.vocabularies["label"].size if self._data.condition == "label" else 0,
             features=self._data.vector_size,
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

@@ -183,7 +183,11 @@ class LanguageModel(Application):
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
         architecture = architectures.load(self.config.model.architecture)
         model: keras.Model = architecture.build(
-            self.config.model, vocabulary_size=manifest.vocabularies["text"].size, carry=True, use_cudnn=use_cudnn
+            self.config.model,
+            vocabulary_size=manifest.vocabularies["text"].size,
+            carry=True,
+            use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

@@ -168,7 +168,7 @@ class MaskedWord(Application):
         size = manifest.vocabularies["text"].size
         architecture = architectures.load(self.config.model.architecture)
         model: keras.Model = architecture.build(
-            self.config.model, vocabulary_size=size + 1, blank=size, use_cudnn=use_cudnn
+            self.config.model, vocabulary_size=size + 1, blank=size, use_cudnn=use_cudnn, seed=self.config.seed
         )
         return model
 

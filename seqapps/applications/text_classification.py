@@ -267,6 +267,7 @@ class TextClassification(Application):
             vocabulary_size=manifest.vocabularies["text"].size,
             classes=manifest.vocabularies["label"].size,
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

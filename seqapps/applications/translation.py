@@ -238,7 +238,7 @@ class TranslationTask(Application):
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
         architecture = architectures.load(self.config.model.architecture)
         sizes = {f"{side}_size": manifest.vocabularies[self._vocabulary(side)].size for side in SIDES}
-        model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn)
+        model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn, seed=self.config.seed)
         model.longest = _longest(manifest)
         return model
 
