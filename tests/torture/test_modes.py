@@ -76,7 +76,7 @@ def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.
     folder = next((journey / "exports").glob("*/1"))
     name = folder.parent.name
     call = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["serving_default"][0]["inputs"]
-    assert main(["predict", f"{name}@champion", "--workspace", str(journey), "--json", _row(case, call)]) == 0
+    assert main(["predict", f"{name}@champion", _row(case, call), "--workspace", str(journey), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])
 
     mlflow.set_tracking_uri(f"sqlite:///{journey / 'mlflow.db'}")
