@@ -264,8 +264,8 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
     return decision
 
 
-def decision_table(decision: Decision) -> Table:
-    """Returns a decision with every condition and its figures, for people."""
+def decision_table(decision: Decision) -> Table | Text:
+    """Returns a decision with every condition and its figures, for people; without a condition, two lines."""
     words = {
         "promote": f"version {decision.version} is the champion now",
         "refuse": f"version {decision.version} was refused; the champion stays {decision.before or 'unset'}",
@@ -275,6 +275,9 @@ def decision_table(decision: Decision) -> Table:
     }
     style = "red" if decision.action == "refuse" else "yellow" if decision.action == "force" else "green"
     title = Text(f"{decision.model}: {words[decision.action]}", style=f"bold {style}")
+    if not decision.checks:
+        said = "" if decision.action == "keep" else f"\n{decision.reason}"
+        return Text.assemble(title, said)
     table = Table(title=title, title_justify="left", caption=Text(decision.reason), caption_justify="left")
     table.add_column("against")
     table.add_column(decision.objective or "objective", justify="right")

@@ -278,6 +278,7 @@ class SequenceTagging(Application):
             sizes=(files["words"].size, files["characters"].size, SHAPE_COUNT),
             allowed=TagSet.of_size(files["tags"].size, self._scheme).allowed(),
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 
