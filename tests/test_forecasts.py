@@ -353,6 +353,11 @@ def test_an_answer_for_people() -> None:
     ]
 
 
+def test_large_forecasts_keep_their_digits() -> None:
+    answer = Forecast("", "2000", ("2001",), ("y",), ((123456789.4,),), (0.1,), (((0.000123456789,),),))
+    assert answer.rows() == [["2001", "123456789", "0.000123457"]]
+
+
 def test_golden_windows_for_people_say_what_is_missing() -> None:
     inputs = {"history": [[[NAN], [2.0], [3.25]], [[1.0], [2.0], [NAN]]]}
     golden = {"serving_default": [{"inputs": inputs, "outputs": {"forecast": [[[4.0]], [[5.5]]]}}]}
