@@ -423,8 +423,9 @@ class EvaluationConfig(Section):
         streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
         window: of a language model: time steps per call.
         beam: of a translation: hypotheses that the search keeps; 1 is greedy.
-        length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
-            probability alone.
+        length_penalty: of a translation: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
         max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
             target of training, and a quarter more.
         bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
