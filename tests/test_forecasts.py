@@ -154,7 +154,7 @@ def subject_of(folder: Path, *overrides: str) -> Subject:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
         config = load_config(CONTRACTS / "time_series.toml", overrides)
-    prepared = prepare(config, Workspace(folder), console=Console(quiet=True))
+        prepared = prepare(config, Workspace(folder), console=Console(quiet=True))
     application = application_of(config)
     assert isinstance(application, TimeSeries)
     return Subject(application, prepared, read_manifest(prepared))
