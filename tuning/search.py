@@ -33,7 +33,7 @@ from rich.table import Table
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
-from seqapps.files import write_json, write_text
+from seqapps.files import read_json, write_json, write_text
 from seqapps.history import History, Listener
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.seeds import seed_of
@@ -313,7 +313,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
     if given is not None:
         return given, False
     file = folder / "run.json"
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    stored = read_json(file, f"remove {folder} and run the search again") if file.exists() else {}
     if stored.get("uri") == tracker.uri:
         return tracker.resume(stored["run_id"]).run_id, True
     run = tracker.start(folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seqapps.config import ModelConfig
+from seqapps.config import ModelConfig, Unit
 
 if TYPE_CHECKING:
     from seqapps.modeling.cells import CellOptions
@@ -71,7 +71,7 @@ class StackConfig(ModelConfig):
     """Why a stack of this architecture cannot read both ways; empty where it can."""
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    units: tuple[Size, ...] = (128,)
+    units: tuple[Unit, ...] = (128,)
     bidirectional: bool = True
     merge: Literal["concat", "sum", "average", "product"] = "concat"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -84,14 +84,14 @@ class StackConfig(ModelConfig):
     recurrent_initializer: Literal["orthogonal", "identity", "glorot_uniform"] = "orthogonal"
     leak: float = Field(0.0, ge=0.0, lt=1.0)
     learn_leak: bool = False
-    transition_depth: int = Field(0, ge=0)
+    transition_depth: int = Field(0, ge=0, le=64)
     transition_skip: bool = False
     transition_activation: Activation = "tanh"
-    skip_steps: int = Field(0, ge=0)
+    skip_steps: int = Field(0, ge=0, le=65_536)
     layer_norm: Literal["none", "output", "cell"] = "none"
     layer_skip: Literal["none", "residual", "highway"] = "none"
-    input_layers: tuple[Size, ...] = ()
-    output_layers: tuple[Size, ...] = ()
+    input_layers: tuple[Unit, ...] = ()
+    output_layers: tuple[Unit, ...] = ()
     activation_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     temporal_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
 
