@@ -146,9 +146,7 @@ def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
     patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
     inside = {source.path for source in sources if len(PurePosixPath(source.name).parts) > 1}
     stray = [
-        source.path
-        for source in sources
-        if source.path not in inside and os.path.normpath(source.path) not in patterns
+        source.path for source in sources if source.path not in inside and os.path.normpath(source.path) not in patterns
     ]
     if inside and stray:
         column = next(name for name, part in config.from_path.items() if part == "folder")

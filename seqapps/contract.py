@@ -176,6 +176,14 @@ class Application(ABC):
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
 
+    def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
+        """Returns the columns of a block's first row and what was read there, for people."""
+        return [(name, values[0]) for name, values in raw.columns.items()]
+
+    def doubts(self, manifest: Manifest) -> list[str]:
+        """Returns what may be a mistake in data that was prepared, for people who look before they train."""
+        return []
+
     @property
     def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
         """Columns of text that a model writes again: column to the feature of its ids and how it becomes units."""

@@ -353,6 +353,27 @@ def test_an_answer_for_people() -> None:
     ]
 
 
+def test_prepare_ends_with_the_first_row_the_step_and_the_clock(tmp_path: Path) -> None:
+    lines = [f"2021-06-{1 + hour // 24:02d}T{hour % 24:02d}:00+02:00,{hour % 5}" for hour in range(96)]
+    (tmp_path / "y.csv").write_text("t,y\n" + "\n".join(lines), encoding="utf-8")
+    tables: dict[str, Any] = {
+        "application": "time_series",
+        "source": {"files": [str(tmp_path / "y.csv")]},
+        "data": {"time": "t", "targets": ["y"], "history": 4, "calendar": ["hour"]},
+    }
+    told = {}
+    for zone in ("", "Europe/Berlin"):
+        console = Console(file=io.StringIO(), width=200)
+        config = config_from({**tables, "data": {**tables["data"], "time_zone": zone}}, "test")
+        prepare(config, Workspace(tmp_path / "workspace"), console=console)
+        told[zone] = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "first row: t = '2021-05-31T22:00Z'; y = '0'" in told[""]
+    assert "warning: times with an offset and the features of the calendar are those of UTC" in told[""]
+    assert "first row: t = '2021-06-01T00:00+02:00'; y = '0'" in told["Europe/Berlin"]
+    assert "frequency: 1 in the training split: 1h" in told["Europe/Berlin"]
+    assert "warning" not in told["Europe/Berlin"]
+
+
 def test_large_forecasts_keep_their_digits() -> None:
     answer = Forecast("", "2000", ("2001",), ("y",), ((123456789.4,),), (0.1,), (((0.000123456789,),),))
     assert answer.rows() == [["2001", "123456789", "0.000123457"]]

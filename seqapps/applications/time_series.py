@@ -207,6 +207,27 @@ class TimeSeries(Application):
             how.check_fold(max(parsed.series, key=len), self._plan, raw.source)
         yield from (how.parts(series, self._plan, parsed.frequency) for series in parsed.series)
 
+    def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
+        series, columns = Part.load(raw.columns["part"][0]).series, self._plan.columns
+        cells = [("series", series.name), (" ".join(columns.time), series.begins or iso(int(series.times[0])))]
+        cells += [(name, figure_of(series.numbers[0, place])) for place, name in enumerate(columns.numbers)]
+        cells += [(name, series.labels[0, place].decode()) for place, name in enumerate(columns.labels)]
+        return [(name, text.encode()) for name, text in cells if text]
+
+    def doubts(self, manifest: Manifest) -> list[str]:
+        """Returns that times with offsets are told in UTC, and that series of very different levels share a scale."""
+        from seqapps.preprocessing.scaling import Scaling, unequal
+
+        scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts)
+        found = [doubt for name in self._plan.columns.targets if (doubt := unequal(scaling, name))]
+        first = dict(manifest.found.get("first", ()))
+        if first.get(" ".join(self._plan.columns.time), "").endswith("Z") and not self._data.time_zone:
+            clock = " and the features of the calendar" if self._data.calendar else ""
+            found.append(
+                f"times with an offset{clock} are those of UTC; `data.time_zone` takes the clock of another zone"
+            )
+        return found
+
     def vocabularies(self, raw: RawBlock) -> Analysis:
         parts = [Part.load(data) for data in raw.columns["part"]]
         return Analysis(counts_of(parts, self._plan), joined(parts), sums_of(parts, self._plan))

@@ -87,8 +87,7 @@ def of_system(error: OSError) -> str:
 
 
 _FORBIDDEN = (
-    "{path} cannot be opened: {what}. Remedy: give {user} the right to it (see `ls -ld {path}`), or name "
-    "another place."
+    "{path} cannot be opened: {what}. Remedy: give {user} the right to it (see `ls -ld {path}`), or name another place."
 )
 _NO_ROOM = f"no space is left on the disk ({{path}}). Remedy: make room, or `--workspace` on another disk. {_AGAIN}"
 _FILE = "{file} is a file, and a folder is needed there ({path}). Remedy: move it away, or name another place."
