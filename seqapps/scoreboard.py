@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
+
+from seqapps.files import new_file
 
 if TYPE_CHECKING:
     from seqapps.evaluation import Evaluation
@@ -66,6 +67,7 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
         result.append(table)
     result[0].title = f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s"
     notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
+    notes += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     result[-1].caption = Text(". ".join(["* best", *(note for note in notes if note)]))
     return result
 
@@ -91,10 +93,8 @@ def picture(evaluation: Evaluation, path: Path) -> None:
     better = "lower" if evaluation.direction == "min" else "higher"
     axes.set_xlabel(f"{label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    drawing.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=120)
 
 
 def label(metric: str, unit: str) -> str:

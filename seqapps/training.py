@@ -25,6 +25,7 @@ from seqapps.checkpoints import Checkpoint
 from seqapps.config import RunConfig
 from seqapps.data import Batches
 from seqapps.errors import RunError, UsageError
+from seqapps.files import write_text
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
@@ -376,8 +377,7 @@ class _Run:
             return ""
         text = sample(self.epoch + 1)
         path = self.folder / "samples" / f"epoch-{self.epoch + 1:03d}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         return text
 
     def _history(self) -> History:

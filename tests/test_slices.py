@@ -19,7 +19,7 @@ from seqapps.bootstrap import interval
 from seqapps.details import read_details, values_of_examples, worst, write_details
 from seqapps.errors import UsageError
 from seqapps.evaluation import Evaluation, Score
-from seqapps.manifest import write_json
+from seqapps.files import write_json
 from seqapps.preprocessing.blocks import Ragged
 
 LABELS = ("good", "bad")

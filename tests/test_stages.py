@@ -124,6 +124,37 @@ def test_missing_output_runs_again(workspace: Workspace) -> None:
     assert do.times == 2
 
 
+def test_output_that_was_cut_runs_again(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    made = do(inputs())
+    file = made.outputs[0] / "weights"
+    file.write_bytes(b"12345678")
+    Records(workspace, "x").remember(made)
+    do(inputs())
+    assert do.times == 1
+    file.write_bytes(b"1234")
+    do(inputs())
+    assert do.said[-1] == f"train: runs because {file} was cut"
+    file.unlink()
+    Records(workspace, "x").remember(made)
+    file.write_bytes(b"what came later is nobody's business")
+    do(inputs())
+    assert do.said[-1].startswith("train: up to date")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outputs": 1, "components": {}, "stage": "train"}', "\xff"])
+def test_damaged_record_runs_again_and_says_so(workspace: Workspace, content: str) -> None:
+    do = Doer(workspace)
+    do(inputs())
+    for file in (workspace.root / "stages" / "x").iterdir():
+        file.write_bytes(content.encode("latin-1"))
+    do(inputs())
+    record = workspace.stage("x", "train")
+    assert do.said[-1] == f"train: runs because its record is damaged ({record})"
+    do(inputs())
+    assert do.said[-1].startswith("train: up to date")
+
+
 def test_a_folder_that_other_inputs_overwrote_is_made_again(workspace: Workspace) -> None:
     made = list[str]()
 

@@ -33,8 +33,9 @@ from rich.table import Table
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
+from seqapps.files import read_json, write_json, write_text
 from seqapps.history import History, Listener
-from seqapps.manifest import Manifest, read_manifest, write_json
+from seqapps.manifest import Manifest, read_manifest
 from seqapps.seeds import seed_of
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
@@ -168,7 +169,7 @@ class _Search:
             )
         winner = of_trial(self.config, best.overrides, best.seed, f"trial {best.trial}")
         path, image = self.folder / "best.toml", self.folder / "trials.png"
-        _write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
+        write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
         picture(self.records, self.objective, self.direction, image)
         result = SearchResult(
             winner, path, best, tuple(self.records), self.objective, self.direction, image, self.run_id
@@ -312,7 +313,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
     if given is not None:
         return given, False
     file = folder / "run.json"
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    stored = read_json(file, f"remove {folder} and run the search again") if file.exists() else {}
     if stored.get("uri") == tracker.uri:
         return tracker.resume(stored["run_id"]).run_id, True
     run = tracker.start(folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})
@@ -343,9 +344,3 @@ def _header(path: Path, best: TrialRecord, config: RunConfig, objective: str) ->
         f"trial {best.trial}, the best of a {tuning.algorithm} search.{again}\n"
         f"# Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Seed, model and training are the winner's.\n"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, SeqappsError
-from seqapps.manifest import Manifest, write_json
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,7 +58,8 @@ class TrialRecord:
 def read_records(folder: Path) -> list[TrialRecord]:
     """Returns the records in `folder`, in the order of the trials."""
     files = sorted(folder.glob("*.json"))
-    return [TrialRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    remedy = f"remove {folder.parent} and run the search again"
+    return [TrialRecord(**read_json(file, remedy)) for file in files]
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) -> RunConfig:

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `character` by default."""
+    """How text becomes units; `character` by default. Words keep their spacing by default."""
 
     unit: Literal["character", "word", "subword"] = "character"
+    spacing: Literal["kept", "dropped"] = "kept"
 
 
 class Data(DataConfig):
@@ -202,6 +203,10 @@ class ConditionalGeneration(Application):
     @property
     def ngrams(self) -> tuple[str, int]:
         return "ids", self._data.ngram_order
+
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        return {"text": ("ids", self._data.tokens)}
 
     # ---- batches and model
 

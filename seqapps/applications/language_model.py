@@ -38,6 +38,12 @@ _UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
 _DRAWING = ("--max-length", "--temperature", "--top-k", "--seed")
 
 
+class Tokens(TokenizerConfig):
+    """How text becomes units; words keep their spacing by default, so that what is written reads as text."""
+
+    spacing: Literal["kept", "dropped"] = "kept"
+
+
 class Data(DataConfig):
     """The `data` section of a language model.
 
@@ -49,7 +55,7 @@ class Data(DataConfig):
         ngram_order: order of the Kneser-Ney baseline, whose counts are made in the job; 0 makes none.
     """
 
-    tokens: TokenizerConfig = TokenizerConfig()
+    tokens: Tokens = Tokens()
     vocabulary_size: int = Field(10_000, ge=0)
     min_count: int = Field(1, ge=1)
     keep_empty_lines: bool = False
@@ -150,6 +156,10 @@ class LanguageModel(Application):
         from seqapps.preprocessing.analysis import encode_text
 
         return {"ids": encode_text(arrays, resources["text"], ends=arrays["ends"])}
+
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        return {"text": ("ids", self._data.tokens)}
 
     # ---- batches and model
 

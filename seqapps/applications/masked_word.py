@@ -43,9 +43,11 @@ class Tokens(TokenizerConfig):
 
     Args:
         unit: `word`: a blank stands for one.
+        spacing: `dropped`: a word is told, not the text around it, which stays as it was given.
     """
 
     unit: Literal["word"] = "word"
+    spacing: Literal["dropped"] = "dropped"
 
 
 class Data(DataConfig):

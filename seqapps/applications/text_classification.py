@@ -39,8 +39,9 @@ _GOLDEN_ROWS = 4
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `NFKC` and lower case by default."""
+    """How text becomes units; `NFKC` and lower case by default. No text is made of them again."""
 
+    spacing: Literal["dropped"] = "dropped"
     normalization: Literal["none", "NFC", "NFKC"] = "NFKC"
     lowercase: bool = True
 

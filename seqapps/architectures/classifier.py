@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
+from seqapps.config import Unit
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +26,7 @@ class Config(StackConfig):
     """
 
     architecture: Literal["classifier"] = "classifier"
-    embedding: int = Field(128, ge=1)
+    embedding: Unit = 128
     train_embedding: bool = True
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     embedding_dropout: float = Field(0.0, ge=0.0, lt=1.0)

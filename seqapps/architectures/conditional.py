@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Config(StackConfig):
 
     architecture: Literal["conditional"] = "conditional"
     bidirectional: bool = False
-    embedding: int = Field(64, ge=1)
-    condition: int = Field(32, ge=1)
+    embedding: Unit = 64
+    condition: Unit = 32
     every_step: bool = False
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     tie_embeddings: bool = False

@@ -6,11 +6,12 @@ Bahdanau et al. 2015 and Luong et al. 2015; Goodfellow et al. 2016, ch. 10.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class Config(StackConfig):
     """
 
     architecture: Literal["encoder_decoder"] = "encoder_decoder"
-    decoder_units: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    embedding: int = Field(128, ge=1)
+    decoder_units: tuple[Unit, ...] = ()
+    embedding: Unit = 128
     attention: Literal["none", "dot", "general", "additive"] = "general"
-    attention_units: int = Field(0, ge=0)
+    attention_units: int = Field(0, ge=0, le=65_536)
     input_feeding: bool = False
     tie_embeddings: Literal["none", "output", "all"] = "output"
     scheduled_sampling: float = Field(0.0, ge=0.0, le=1.0)

@@ -22,7 +22,7 @@ class Config(ForecastConfig):
     """
 
     architecture: Literal["forecaster"] = "forecaster"
-    hidden: int = Field(0, ge=0)
+    hidden: int = Field(0, ge=0, le=65_536)
 
 
 def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0) -> keras.Model:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from seqapps.architectures._stack import Size, recurrent_stack, state_inputs_of
+from seqapps.architectures._stack import recurrent_stack, state_inputs_of
 from seqapps.architectures._words import WordsConfig, scored
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Config(WordsConfig):
 
     architecture: Literal["stacked"] = "stacked"
     bidirectional: bool = False
-    units: tuple[Size, ...] = (256,)
-    embedding: int = Field(128, ge=1)
+    units: tuple[Unit, ...] = (256,)
+    embedding: Unit = 128
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     vocabulary_dropout: float = Field(0.0, ge=0.0, lt=1.0)
 

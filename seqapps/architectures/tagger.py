@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import OF_A_CELL, StackConfig
+from seqapps.config import Unit
 
 if TYPE_CHECKING:
     import keras
@@ -37,14 +38,14 @@ class Config(StackConfig):
     """
 
     architecture: Literal["tagger"] = "tagger"
-    embedding: int = Field(100, ge=1)
+    embedding: Unit = 100
     train_embedding: bool = True
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     characters: Literal["none", "cnn", "lstm"] = "cnn"
-    character_embedding: int = Field(30, ge=1)
-    character_units: int = Field(50, ge=1)
-    character_window: int = Field(3, ge=1)
-    shapes: int = Field(8, ge=0)
+    character_embedding: Unit = 30
+    character_units: Unit = 50
+    character_window: int = Field(3, ge=1, le=1_000)
+    shapes: int = Field(8, ge=0, le=65_536)
     head: Literal["softmax", "crf"] = "softmax"
 
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from seqapps.architectures._stack import recurrent_stack
 from seqapps.architectures._words import WordsConfig, scored
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class Config(WordsConfig):
 
     architecture: Literal["two_sided"] = "two_sided"
     bidirectional: bool = False
-    embedding: int = Field(128, ge=1)
-    hidden: int = Field(256, ge=1)
+    embedding: Unit = 128
+    hidden: Unit = 256
     tie_embeddings: bool = True
     blank_rate: float = Field(0.1, ge=0.0, lt=1.0)
 

@@ -50,6 +50,7 @@ _WITHOUT_EFFECT = {
     "seqapps",  # the version alone
     "seqapps.config",  # its values are a component of their own
     "seqapps.errors",
+    "seqapps.files",
     "seqapps.history",
     "seqapps.tracking",
     "seqapps.workspace",

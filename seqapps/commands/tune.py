@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if journey.config.tuning.algorithm == "none":
         raise UsageError(
             f'{journey.file}: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
-            f"Example: seqapps tune {journey.file} --set tuning.algorithm=random --set tuning.trials=20."
+            f"Example: {journey.command('tune')} --set tuning.algorithm=random --set tuning.trials=20."
         )
     record = stage(journey, prepare.need(journey))
     print(record.outputs[0])
