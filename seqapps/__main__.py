@@ -9,9 +9,10 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import NoReturn
 
 from seqapps import __version__
@@ -166,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # every error ends here, and users read one message
         if debug:
+            sys.excepthook = _scrubbed
             raise
         told = explain(error, parsed.verb, parsed.workspace, parsed.tracking_uri)
         print(scrub(str(told)), file=sys.stderr)
@@ -175,6 +177,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
+
+
+def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a traceback as Python does, without what was put into addresses."""
+    sys.stderr.write(scrub("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _run(arguments: argparse.Namespace) -> int:

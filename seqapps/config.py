@@ -576,7 +576,7 @@ def parse_config(
         raise ConfigError(f"{where}: " + wrong_value("`model`", given, "must be a section", example))
     section = dict(given)
     architecture = section.setdefault("architecture", next(iter(models)))
-    if architecture not in models:
+    if not isinstance(architecture, str) or architecture not in models:
         raise ConfigError(f"{where}: " + unknown_name("`model.architecture`", str(architecture), models))
     problems: list[str] = []
     values["data"] = _parse_section(data, values.get("data") or {}, "data", problems)

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlparse
 from seqapps.errors import RunError, UsageError, nearest
 from seqapps.files import publish_folder, scratch
 from seqapps.reaching import SQLITE
+from seqapps.secrets import address
 from seqapps.tracking import RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
@@ -81,6 +82,8 @@ def aliases(tracker: Tracker, model: str) -> dict[str, str]:
 
 def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
     """Returns what the registry knows of a model, or None."""
+    if not _can_be_asked(model):
+        return None
     found = tracker.client.search_registered_models(f"name = '{model}'")
     return found[0] if found else None
 
@@ -155,11 +158,11 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
     uri = tracking_uri or workspace.tracking_uri
-    database = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and not database.exists():
+    place = address(uri, "`tracking.uri`")
+    if place.startswith(SQLITE) and not Path(place.removeprefix(SQLITE)).exists():
         raise UsageError(
-            f"model `{reference}` was not found: it is no SavedModel folder, and {database} does not exist, so nothing "
-            "is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
+            f"model `{reference}` was not found: it is no SavedModel folder, and {uri.removeprefix(SQLITE)} does not "
+            "exist, so nothing is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
         )
     tracker = Tracker(uri, workspace.artifacts)
     name, at, which = reference.partition("@")
@@ -177,8 +180,13 @@ def _named(tracker: Tracker, name: str, which: str) -> ModelVersionRef:
     return known[number]
 
 
+def _can_be_asked(text: str) -> bool:
+    """Whether a text can stand between quotes in a search of MLflow's; no name and no id is another one."""
+    return bool(text) and text.isprintable() and not set(text) & set("'\"\\`")
+
+
 def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
-    found = tracker.client.search_model_versions(f"run_id = '{run_id}'")
+    found = tracker.client.search_model_versions(f"run_id = '{run_id}'") if _can_be_asked(run_id) else []
     if found:
         return _ref(found[0])
     names = [item.name for item in tracker.client.search_registered_models()]
@@ -190,9 +198,9 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
 
 
 def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
-    address = urlparse(ref.source)
-    if address.scheme == "file":
-        return _inside(Path(unquote(address.path)))
+    source = urlparse(ref.source)
+    if source.scheme == "file":
+        return _inside(Path(unquote(source.path)))
     target = workspace.cache / "models" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not target.exists():
         with scratch(target) as folder:
