@@ -148,7 +148,8 @@ def _spread(words: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 130 for Ctrl-C."""
+    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 3 for a
+    model that the gate refused, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())

@@ -93,6 +93,9 @@ class Application(ABC):
     """The metric that the gate decides by. May be a property, where it follows from the configuration."""
     direction: Literal["min", "max"]
     """Which way the objective improves."""
+    second: ClassVar[str] = ""
+    """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
+    Empty for none: equal systems are not told apart."""
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""

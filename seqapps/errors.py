@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+REFUSED = 3
+"""Exit code of a model that the gate refused: nothing failed, and a script must be able to tell it from a failure."""
+
 
 class SeqappsError(Exception):
     """A run that failed for a reason the user can act on. Printed without a traceback; exit code 1."""

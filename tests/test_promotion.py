@@ -15,6 +15,7 @@ from rich.console import Console
 from tiny import make_config
 from warm import Warm
 
+from seqapps.bootstrap import paired_bootstrap
 from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_json
@@ -139,7 +140,8 @@ def test_worse_than_one_baseline_is_refused_and_recorded(house: House) -> None:
     decision = house.promote(house.run("worse", 25.0))
     assert (decision.action, decision.after, decision.moved) == ("refuse", "", False)
     assert [(check.against, check.passed) for check in decision.checks] == [("uniform", True), ("unigram", False)]
-    assert decision.reason == "not better than unigram: difference +5"
+    assert decision.reason.startswith("not surely better than unigram: difference +5 [")
+    assert decision.reason.endswith("better in 0.0% of 200 resamples of 40 sequences, needed 95.0%")
     assert aliases(house.tracker, "worse") == {"challenger": "1"}
     (entry,) = ledger(house.tracker, "worse")
     assert (entry.action, entry.version, entry.before, entry.after) == ("refuse", "1", "", "")
@@ -151,6 +153,45 @@ def test_worse_than_one_baseline_is_refused_and_recorded(house: House) -> None:
 
 def test_equal_to_a_baseline_is_refused(house: House) -> None:
     assert house.promote(house.run("tie", 20.0)).action == "refuse"
+
+
+def test_a_baseline_must_be_beaten_surely(house: House) -> None:
+    """Better by a point, and in four resamples of five: enough for nothing but a lower confidence."""
+    run = house.run("point", 19.9)
+    path = run["evaluation_folder"] / "statistics.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    noise = np.random.default_rng(1).normal(scale=0.04, size=40)
+    arrays["model"][:, 0] += 25.0 * (noise - noise.mean())
+    np.savez(path, **arrays)
+    decision = house.promote(run)
+    check = decision.checks[1]
+    assert (decision.action, check.against, check.passed) == ("refuse", "unigram", False)
+    assert check.theirs is not None
+    assert check.ours < check.theirs
+    assert "needed 95.0%" in check.detail
+    run["config"] = house.config("point").model_copy(
+        update={"promotion": run["config"].promotion.model_copy(update={"baseline_confidence": 0.6})}
+    )
+    assert house.promote(run).action == "promote"
+
+
+def test_equal_figures_are_told_apart_by_the_second_metric() -> None:
+    right = np.ones(50)
+    low, high = (np.stack([right, right * nats], axis=1) for nats in (0.002, 0.083))
+    options: dict[str, Any] = {"direction": "max", "resamples": 200, "seed": 1}
+
+    def accuracy(totals: Any) -> Any:
+        return totals[..., 0] / 50
+
+    def log_loss(totals: Any) -> Any:
+        return totals[..., 1] / 50
+
+    assert paired_bootstrap(low, high, accuracy, **options).probability_better == 0.0
+    assert paired_bootstrap(low, high, accuracy, second=log_loss, **options).probability_better == 1.0
+    assert paired_bootstrap(high, low, accuracy, second=log_loss, **options).probability_better == 0.0
+    worse = high * np.array([0.9, 1.0])  # a second metric does not outweigh the first
+    assert paired_bootstrap(worse, high, accuracy, second=log_loss, **options).probability_better == 0.0
 
 
 def test_the_champion_must_be_beaten_surely(house: House) -> None:
@@ -181,7 +222,7 @@ def test_a_baseline_that_was_not_scored_refuses(house: House) -> None:
     run["config"] = make_config(promotion={"model": "missing"})  # asks for all four baselines
     decision = house.promote(run)
     assert decision.action == "refuse"
-    assert "not better than kneser_ney: it was not scored" in decision.reason
+    assert "not surely better than kneser_ney: it was not scored" in decision.reason
 
 
 def test_force_moves_the_champion_and_says_so(house: House) -> None:
@@ -189,7 +230,8 @@ def test_force_moves_the_champion_and_says_so(house: House) -> None:
     assert house.promote(run).action == "refuse"
     decision = house.promote(run, force="the old one leaks names")
     assert (decision.action, decision.after, decision.passed) == ("force", "1", False)
-    assert decision.reason.startswith("forced: the old one leaks names (the gate refused: not better than unigram")
+    said = "forced: the old one leaks names (the gate refused: not surely better than unigram"
+    assert decision.reason.startswith(said)
     assert [entry.action for entry in ledger(house.tracker, "forced")] == ["refuse", "force"]
     assert aliases(house.tracker, "forced")["champion"] == "1"
 
@@ -210,7 +252,7 @@ def test_a_gate_without_a_condition_refuses(house: House, monkeypatch: pytest.Mo
     monkeypatch.setattr(LanguageModel, "baselines", lambda self: ())
     decision = house.promote(run)
     assert (decision.action, decision.after) == ("refuse", "")
-    assert decision.reason.startswith("not better than any baseline: there is none, and no champion")
+    assert decision.reason.startswith("not surely better than any baseline: there is none, and no champion")
 
 
 def test_rollback_goes_back_along_the_champions(house: House) -> None:

@@ -292,7 +292,7 @@ class TextClassification(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("majority", "tfidf_logistic")
+        return self.config.baselines.names or ("majority", "tfidf_logistic", "linear_text")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the probability of each class, `<float32>[N, C]`."""
