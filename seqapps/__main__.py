@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from seqapps import __version__
 from seqapps.commands._failures import explain
@@ -47,7 +47,11 @@ _TEXT_VERBS = ("predict",)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong call as the house does, and names the nearest option."""
+    """Reports a wrong call as the house does, and names the nearest option. Texts may stand among the options."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Does what it always does, but takes what has no option from anywhere: MODEL --workspace FOLDER TEXT."""
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         hint = ""

@@ -16,6 +16,7 @@ from tiny import make_config
 from warm import Warm
 
 from seqapps.bootstrap import paired_bootstrap
+from seqapps.calls import WRITING
 from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_json
@@ -33,9 +34,15 @@ NUMBERS = itertools.count()
 class Echo(tf.Module):  # type: ignore[misc]
     """A SavedModel with the signatures of a language model."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)])  # type: ignore[untyped-decorator]
-    def generate(self, prompt: Any, max_length: Any) -> dict[str, Any]:
-        return {"text": tf.strings.join([prompt, tf.strings.as_string(max_length)], " ")}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+    def plain(self, prompt: Any) -> dict[str, Any]:
+        return {"text": tf.strings.join([prompt, "12"], " ")}
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None], kind) for kind in (tf.string, tf.int64, tf.float32, tf.int64)]
+    )
+    def generate(self, prompt: Any, max_length: Any, temperature: Any, seed: Any) -> dict[str, Any]:
+        return {"text": tf.strings.join([prompt, *map(tf.strings.as_string, (max_length, seed))], " ")}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
     def score(self, text: Any) -> dict[str, Any]:
@@ -50,10 +57,18 @@ class House:
         self.tracker = Tracker.open(make_config(), self.workspace)
         self.saved_model = root / "saved_model"
         echo = Echo()
-        signatures = {"serving_default": echo.generate, "score": echo.score}
+        signatures = {"serving_default": echo.plain, "generate": echo.generate, "score": echo.score}
         tf.saved_model.save(echo, str(self.saved_model), signatures=signatures)
-        golden = {"serving_default": [{"inputs": {"prompt": ["so"], "max_length": 12}, "outputs": {"text": ["so 12"]}}]}
-        write_json(self.saved_model / "golden.json", golden)
+        settings = {name: WRITING[name].facts() for name in ("max_length", "temperature", "seed")}
+        inputs = {name: {"dtype": "int64", "shape": [None]} for name in settings}
+        text = {"dtype": "string", "shape": [None]}
+        inputs |= {"prompt": text, "temperature": {"dtype": "float32", "shape": [None]}}
+        told = {
+            "serving_default": {"inputs": {"prompt": text}, "outputs": {"text": text}, "full": "generate"},
+            "generate": {"inputs": inputs, "outputs": {"text": text}, "settings": settings},
+            "score": {"inputs": {"text": text}, "outputs": {"total": {"dtype": "float32", "shape": [None]}}},
+        }
+        write_json(self.saved_model / "model.json", {"signatures": told, "needs_tensorflow_text": False})
 
     def config(self, model: str) -> RunConfig:
         return make_config(promotion={"model": model, "resamples": 200}, baselines={"names": ["uniform", "unigram"]})
@@ -377,17 +392,28 @@ def test_the_registered_model_answers_as_a_pyfunc(house: House) -> None:
     mlflow.set_tracking_uri(house.tracker.uri)
     model = mlflow.pyfunc.load_model("models:/answers@champion")
     rows = pd.DataFrame({"prompt": ["so", "na ja"]})
-    assert model.predict(rows, params={"max_length": 7}) == [{"text": "so 7"}, {"text": "na ja 7"}]
-    # What is not given is what the first golden example gives.
-    assert model.predict(rows[:1]) == [{"text": "so 12"}]
+    # Rows that are given one seed draw with seeds that follow one another.
+    expected = [{"text": "so 7 1"}, {"text": "na ja 7 2"}]
+    kinds = [rows, {"prompt": ["so", "na ja"]}, ["so", "na ja"], [{"prompt": "so"}, {"prompt": "na ja"}]]
+    assert [model.predict(kind, params={"max_length": 7}) for kind in kinds] == [expected] * 4
+    # What is not given is what `seqapps predict` takes.
+    assert model.predict("so") == [{"text": "so 100 1"}]
+    assert model.predict(["so"], params={"signature": "generate", "seed": 4}) == [{"text": "so 100 4"}]
+    own = rows.assign(max_length=[3, 4], seed=[8, -(2**31)])
+    assert model.predict(own) == [{"text": "so 3 8"}, {"text": "na ja 4 -2147483648"}]
+    assert [row["text"] for row in model.predict(["a"] * 130)] == [f"a 100 {seed}" for seed in range(1, 131)]
+    for nothing in (rows[:0], [], {"prompt": []}):
+        assert model.predict(nothing) == []
     scores = model.predict(pd.DataFrame({"text": ["abc"]}), params={"signature": "score"})
     assert scores == [{"total": -3.0}]
     with pytest.raises(ValueError, match="needs the column 'text'"):
         model.predict(rows, params={"signature": "score"})
-    with pytest.raises(ValueError, match=r"Allowed: \['score', 'serving_default'\]"):
+    with pytest.raises(ValueError, match=r"Allowed: \['generate', 'score', 'serving_default'\]"):
         model.predict(rows, params={"signature": "scroe"})
     with pytest.raises(ValueError, match=r"must hold text. Received: (None|nan)"):
         model.predict(pd.DataFrame({"prompt": ["so", None]}))
+    defaults = {param.name: param.default for param in model.metadata.signature.params}
+    assert defaults == {"signature": "serving_default", "max_length": 100, "temperature": 0.8, "seed": 1}
     folder = resolve("answers@champion", house.workspace)
     requirements = (folder.parent.parent / "requirements.txt").read_text()
     assert all("==" in line for line in requirements.split())
