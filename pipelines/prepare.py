@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipelines.plan import make_plan
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
+from seqapps.errors import ConfigError, DataError, RunError, SeqappsError, UsageError
 from seqapps.manifest import FILE_NAME, damage, read_manifest
 from seqapps.workspace import DEFAULT, Workspace
 
@@ -128,6 +129,8 @@ def beam_options(arguments: Sequence[str]) -> list[str]:
     share one interpreter lock.
     """
     options = list(arguments)
+    if _workers(options) < 1:
+        raise UsageError(f"`--direct_num_workers` must be at least 1. Received: {' '.join(options)}.")
     if not any(option.split("=")[0] == "--runner" for option in options):
         options.append("--runner=FnApiRunner")
     if _workers(options) != 1 and not any(option.split("=")[0] == "--direct_running_mode" for option in options):
@@ -156,15 +159,17 @@ def _quiet(build: Build) -> Iterator[None]:
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
         "TMPDIR": str(build.temporary.resolve()),
     }
-    before = {name: os.environ.get(name) for name in changed}
+    before, hook = {name: os.environ.get(name) for name in changed}, threading.excepthook
     os.environ |= changed
     build.temporary.mkdir(exist_ok=True)
     tempfile.tempdir = None  # it is read from the environment anew
     logging.disable(logging.ERROR)
+    threading.excepthook = lambda _: None  # of a runner's own threads, when a worker of theirs is gone
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
+        threading.excepthook = hook
         tempfile.tempdir = None
         for name, value in before.items():
             os.environ.pop(name)

@@ -377,6 +377,8 @@ def _client(uri: str) -> MlflowClient:
 
     from mlflow import MlflowClient
 
+    # They log what they then raise, with its traceback; that is for `--debug`, which lets warnings through.
+    level = logging.WARNING if logging.getLogger().level <= logging.WARNING else logging.CRITICAL
     for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

@@ -6,7 +6,6 @@ import argparse
 import gzip
 import io
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 
 from pipelines.prepare import prepare
-from seqapps import baselines, registry, training
-from seqapps.applications import application_of, config_from, load_config
+from seqapps import baselines, training
+from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.time_series import Forecast, TimeSeries
 from seqapps.baselines.linear_autoregression import solve
 from seqapps.drawing.forecasts import apart
@@ -248,19 +247,18 @@ def test_quantiles_increase_and_the_median_is_the_forecast(subject: Subject, mod
 
 # ---- answers
 
-Call = Callable[..., dict[str, Any]]
 NORTH = argparse.Namespace(series="north")
 
 
 @pytest.fixture(scope="module")
 def call(subject: Subject, model: keras.Model) -> Call:
     resources = load_resources(subject.folder / "vocabularies", subject.manifest)
-    _, signatures = subject.application.signatures(model, resources)
+    module, signatures = subject.application.signatures(model, resources)
 
     def answer(signature: str, **inputs: Any) -> dict[str, Any]:
         return check.answer(tf, signatures[signature], inputs)
 
-    return answer
+    return Call(answer, module.facts())
 
 
 def file_until(origin: str, ahead: int) -> str:
@@ -461,20 +459,3 @@ def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -
 def test_all_series_have_one_step(subject: Subject) -> None:
     with pytest.raises(DataError, match=r"All series must have one step. Received: 1d \(60 steps\), 1h \(9 steps\)"):
         subject.application.learn({"frequency": {b"1h": 9, b"1d": 60}})
-
-
-def test_registry_knows_arrays_of_doubles(tmp_path: Path) -> None:
-    module = tf.Module()
-    module.serve = tf.function(
-        lambda history: {"forecast": history[:, -1]},
-        input_signature=[tf.TensorSpec([None, 4, 2], tf.float64, "history")],
-    )
-    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
-    assert registry._signature(tmp_path).inputs.to_dict() == [
-        {
-            "name": "history",
-            "type": "array",
-            "items": {"type": "array", "items": {"type": "double"}},
-            "required": False,
-        }
-    ]

@@ -7,7 +7,6 @@ test part, standardised by the training part alone, and cut into windows: a hist
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import re
@@ -454,7 +453,7 @@ class TimeSeries(Application):
         chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
         features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
         times = self._times(features["origin"].ravel(), resources, 1 - self._plan.lookback)
-        return {"serving_default": [golden_call(self._plan, features, resources, times)], "settings": [{}]}
+        return {"serving_default": [golden_call(self._plan, features, resources, times)]}
 
     def _times(self, origins: NDArray[Any], resources: Resources, first: int) -> list[list[str]]:
         """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
@@ -475,9 +474,8 @@ class TimeSeries(Application):
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
         line that holds a target; later lines give the known columns. Refused lines are named on standard error."""
-        settings = json.loads(call("settings")["settings"][0])
-        plan = Plan.from_facts(settings["plan"])
-        columns = replace(plan.columns, frequency=settings["frequency"])
+        plan, frequency = Plan.from_facts(call.facts["plan"]), call.facts["frequency"]
+        columns = replace(plan.columns, frequency=frequency)
         answers = []
         for row in rows:
             text, file = content_of(row)
@@ -487,11 +485,11 @@ class TimeSeries(Application):
                 print(refused(parsed, where), file=sys.stderr)
             series = chosen(parsed, options.series, where)
             try:
-                inputs, times = recent(series, plan, settings["frequency"])
+                inputs, times = recent(series, plan, frequency)
             except ValueError as error:
                 raise DataError(f"{where} cannot be forecast: {error}.") from None
             found = call("serving_default", **inputs)
-            levels = tuple(settings["quantiles"])
+            levels = tuple(call.facts["quantiles"])
             origin, *after = times
             answers.append(
                 Forecast(

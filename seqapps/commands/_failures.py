@@ -56,6 +56,8 @@ def _of_kind(error: BaseException) -> str:
             said = f"copying failed: {_short(error)}. Remedy: see that the source is there and that the disk has room."
         case OSError():
             said = of_system(error)
+        case ValueError() if "null byte" in str(error) or "null character" in str(error):
+            said = "a name of a file has a zero byte, which no file can have. Remedy: another name."
         case UnicodeError():
             said = _of_text(error)
         case RecursionError():
@@ -150,7 +152,7 @@ _STORE = {
 def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
     """Returns the message for an error that nobody had foreseen; its traceback goes to a file."""
     place = ""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         target = workspace / TRACE
         trace = scrub("".join(traceback.format_exception(error)))
         target.write_text(trace, encoding="utf-8", errors="backslashreplace")

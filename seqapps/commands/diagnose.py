@@ -305,11 +305,14 @@ def _matrices(found: Diagnosis) -> Table:
 
 
 def _gates(found: Diagnosis) -> Table:
-    table = _table("gates", "layer", "gate", "mean", "low", "high")
+    table = _table("gates", "layer", "gate", "mean", "deviation", "low", "high")
     for layer in found.layers:
         for gate in layer.gates:
-            table.add_row(layer.name, gate.name, f"{gate.mean:.3f}", f"{gate.low:.1%}", f"{gate.high:.1%}")
-    table.caption = "low: below 0.05; high: above 0.95 (of an activation: below -0.95, above 0.95)"
+            deviation = "" if gate.deviation is None else f"{gate.deviation:.3f}"
+            table.add_row(layer.name, gate.name, f"{gate.mean:.3f}", deviation, f"{gate.low:.1%}", f"{gate.high:.1%}")
+    table.caption = (
+        "low: below 0.05; high: above 0.95 (candidate and activation: beyond -0.95 and 0.95; cell state: its tanh)"
+    )
     return table
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
+from seqapps.errors import REFUSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Decides, and prints the decision to stdout. A refused promotion exits with 1: a script must be able to see it."""
+    """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`: a script can see it."""
     from seqapps.commands import evaluate, prepare, train, tune
     from seqapps.commands._journey import journey_of
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     evaluated = evaluate.need(journey, prepared, trained)
     record = stage(journey, prepared, trained, evaluated, force=arguments.force)
     show(record)
-    return 1 if refused(record) else 0
+    return REFUSED if refused(record) else 0
 
 
 def refused(record: Record) -> bool:
