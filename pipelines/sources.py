@@ -281,8 +281,15 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
     return target
 
 
+def stamp_of(path: str) -> str:
+    """Returns what changes with a file's content: size, times and inode. Tools that set back the time of the content
+    cannot set back that of the inode."""
+    stat = os.stat(path)
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
 def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
-    """Returns the sha256 of every file. A file of the same path, size and time of change is not read again."""
+    """Returns the sha256 of every file. A file of the same path and stamp is not read again."""
     book = cache / "sha256.json"
     try:
         known: dict[str, list[str]] = json.loads(book.read_text(encoding="utf-8"))
@@ -290,8 +297,7 @@ def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
         known = {}
     before, hashes = dict(known), []
     for source in sources:
-        stat, path = os.stat(source.path), os.path.realpath(source.path)
-        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
+        stamp, path = stamp_of(source.path), os.path.realpath(source.path)
         if known.get(path, [""])[0] != stamp:
             known[path] = [stamp, sha256_of(path)]
         hashes.append(known[path][1])

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from seqapps import __version__
 from seqapps.errors import SeqappsError, UsageError, nearest, unknown_name
+from seqapps.interrupts import TERMINATED, Terminated, heed_sigterm
 from seqapps.workspace import DEFAULT
 
 VERBS = (
@@ -35,6 +36,9 @@ VERBS = (
     "doctor",
 )
 """The files of `seqapps/commands/`, in the order of the journey."""
+
+GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
+"""The verbs that go on where they were interrupted."""
 
 BEAM_VERBS = ("prepare", "run")
 """The verbs that hand what stands after `--` to Beam."""
@@ -127,7 +131,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 130 for Ctrl-C."""
+    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 130 for Ctrl-C, 143
+    for SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -143,11 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(error, file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
-        return 130
+        by, code = ("Ended by SIGTERM", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", 130)
+        what = "to continue" if words[0] in GOING_ON else "from its beginning"
+        print(f"\n{by}. Run the same command again {what}.", file=sys.stderr)
+        return code
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -160,6 +167,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from seqapps.commands._stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
+    heed_sigterm()
     quiet(arguments.debug)
     dry = getattr(arguments, "dry_run", False)
     keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)

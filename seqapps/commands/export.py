@@ -49,16 +49,25 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
     version = promoted.result["version"]
     target = output or journey.workspace.exports / journey.config.model_name / version
     upstream = {"saved_model": promoted.inputs.upstream["saved_model"], "version": version}
-    stage_inputs = journey.inputs("export", {"output": str(target)}, upstream)
+    stage_inputs = journey.inputs("export", {"output": str(output or "")}, upstream)
 
     def work() -> Record:
         publish(promoted.outputs[0], target)
         return Record(stage_inputs, (target,), {"version": version, "showcase": showcase(target)})
 
-    record = journey.perform(stage_inputs, work)
+    record = journey.perform(stage_inputs, work, doubt=lambda record: lacking(record.outputs[0], promoted.outputs[0]))
     if refused(promoted):
         journey.say(f"export: version {version} was refused as champion; it is exported all the same: {target}")
     return record
+
+
+def lacking(folder: Path, source: Path) -> str:
+    """Returns which file of a folder is missing or cut, as its source has it; empty when none is."""
+    for file in sorted(source.rglob("*")):
+        copied = folder / file.relative_to(source)
+        if file.is_file() and not (copied.is_file() and copied.stat().st_size == file.stat().st_size):
+            return f"{copied} is missing or cut"
+    return ""
 
 
 def publish(source: Path, target: Path) -> None:
