@@ -6,6 +6,7 @@ Only what is called imports Beam and TensorFlow: asking for a fingerprint is fas
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shutil
@@ -24,7 +25,7 @@ from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
 from seqapps.files import temporaries_in
-from seqapps.manifest import FILE_NAME, read_manifest
+from seqapps.manifest import FILE_NAME, damage, read_manifest
 from seqapps.workspace import DEFAULT, Workspace
 
 
@@ -62,10 +63,10 @@ def prepare(
     given = read_input(config, workspace, rows)
     target = workspace.prepared(config.name or config.application, given.fingerprint)
     build = Build(target.with_name(f".build-{target.name}"))
-    if not (target / FILE_NAME).exists():
+    if not _is_whole(target, console):
         elements = make_plan(config, given.sources, rows)
         with build.locked():
-            if not (target / FILE_NAME).exists():
+            if not _is_whole(target):
                 build.sweep()
                 _run(config, build, elements, beam_arguments, console)
                 _publish(config, build, elements, given, target)
@@ -75,6 +76,14 @@ def prepare(
     elif build.root.exists():
         shutil.rmtree(build.root, ignore_errors=True)
     return target
+
+
+def _is_whole(target: Path, console: Console | None = None) -> bool:
+    """Returns whether a prepared folder stands there with all that its manifest lists; says what is wrong with it."""
+    wrong = damage(target)
+    if wrong and console is not None:
+        console.print(f"prepare: {wrong}; the folder is made anew", highlight=False, soft_wrap=True, markup=False)
+    return (target / FILE_NAME).exists() and not wrong
 
 
 def _run(
@@ -89,7 +98,7 @@ def _run(
         from pipelines import graph
 
         job = graph.Job(
-            config=config.model_dump_json(),
+            config=json.dumps(config.model_dump(mode="json")),
             build=str(build.root.resolve()),
             elements=len(elements),
             launcher=os.getpid(),
@@ -165,6 +174,8 @@ def _quiet(build: Build) -> Iterator[None]:
 
 
 def _tell(target: Path, config: RunConfig, console: Console) -> None:
+    from pipelines.findings import told
+
     manifest = read_manifest(target)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
     sizes = {name: f"{split.rows:,} rows / {split.tokens:,} tokens" for name, split in manifest.splits.items()}
@@ -178,6 +189,8 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
                 f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
             )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
+    for line in told(manifest, config):
+        console.print(f"prepare: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

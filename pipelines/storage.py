@@ -10,7 +10,6 @@ prepared/.build-<name>-<fingerprint>/
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import RunError
-from seqapps.files import new_file, sweep, write_json
+from seqapps.files import new_file, read_json, sweep, write_json
 
 DIGITS = 12
 """Digits of the fingerprint in a folder's name."""
@@ -135,9 +134,13 @@ class Build:
 
 
 def read_record(path: Path) -> Any:
-    """Returns a record that a pass wrote, or None where it has not."""
+    """Returns a record that a pass wrote, or None where it has not.
+
+    Raises:
+        DataError: the record is damaged.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, f"remove {path.parent.parent} and run `seqapps prepare` again", dict | list)
     except FileNotFoundError:
         return None
 

@@ -7,7 +7,6 @@ pictures/          the application's pictures
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.applications import Application, Breakdown
-from seqapps.files import write_json
+from seqapps.files import read_json, write_json
 from seqapps.preprocessing.blocks import Ragged
 
 BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"
@@ -168,4 +167,6 @@ def _plain(value: Any) -> Any:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    return read_json(path, f"remove {path.parent} and run `seqapps evaluate` again", dict | list)

@@ -24,9 +24,10 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
-from seqapps.errors import RunError
+from seqapps.errors import DataError, RunError
 
 _OURS = re.compile(r"\..+\.([0-9a-f]{8})-[0-9a-f]{16}\.(tmp|lock)")
 _WORK = re.compile(r"\..+\.running")
@@ -96,7 +97,31 @@ def copy_file(source: Path, target: Path) -> None:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    # A name that is not UTF-8 becomes an escape that JSON reads back as the same name.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def read_json(path: str | os.PathLike[str], remedy: str, kind: type | UnionType = dict) -> Any:
+    """Returns the content of a record.
+
+    Args:
+        path: of the file.
+        remedy: what brings the file back, for the message.
+        kind: what stands in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is empty, was cut, or holds something else.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged and cannot be read as JSON: {error}. Remedy: {remedy}.") from None
+    if not isinstance(value, kind):
+        what = type(value).__name__
+        raise DataError(f"{path} is damaged: it holds a {what} alone. Remedy: {remedy}.")
+    return value
 
 
 @contextlib.contextmanager
@@ -236,7 +261,7 @@ def _locked_beside(path: Path, kind: str) -> tuple[Path, int]:
     """Returns a new, locked file beside a path, and its handle."""
     while True:
         # A name may have 255 bytes.
-        name = path.name.encode()[:200].decode(errors="ignore")
+        name = os.fsdecode(os.fsencode(path.name)[:200])
         temporary = path.with_name(f".{name}.{_machine()}-{uuid.uuid4().hex[:16]}.{kind}")
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if _flock(handle) is not False and _is(handle, temporary):

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from seqapps.errors import RunError, UsageError, nearest
 from seqapps.files import publish_folder, scratch
+from seqapps.reaching import SQLITE
 from seqapps.tracking import LEASE, RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
@@ -162,13 +163,13 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
     uri = tracking_uri or workspace.tracking_uri
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.exists():
+    database = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not database.exists():
         raise UsageError(
             f"model `{reference}` was not found: it is no SavedModel folder, and {database} does not exist, so nothing "
             "is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
         )
-    tracker = Tracker(uri, None if uri.startswith("http") else workspace.artifacts)
+    tracker = Tracker(uri, workspace.artifacts)
     name, at, which = reference.partition("@")
     ref = _named(tracker, name, which) if at else _of_run(tracker, reference)
     return _saved_model(tracker, ref, workspace)

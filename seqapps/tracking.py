@@ -24,10 +24,12 @@ from urllib.parse import unquote, urlparse
 
 from seqapps import __version__
 from seqapps.config import RunConfig, to_toml
-from seqapps.errors import RunError, UsageError
-from seqapps.files import copy_file, temporaries_in, temporary_folder, write_json
+from seqapps.errors import DataError, RunError, UsageError
+from seqapps.files import copy_file, read_json, temporaries_in, temporary_folder, write_json
 from seqapps.manifest import Manifest
 from seqapps.provenance import git_tags, is_gone, lock_file, process_tags, user
+from seqapps.reaching import SQLITE, reach
+from seqapps.secrets import address, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,26 +61,31 @@ class RunRef:
 class Tracker:
     """Runs, parameters, metrics and artifacts, written by run id.
 
+    `uri` afterwards is the form for records and messages: variables unexpanded, without user and password.
+
     Args:
-        uri: `sqlite:///...` (or another database), or `http(s)://...` of a server.
-        artifacts: folder of the runs' files; None lets the server decide.
+        uri: `sqlite:///...` (or another database), or `http(s)://...` of a server; `${NAME}` is replaced.
+        artifacts: folder of the runs' files; a server decides by itself.
         experiment: name of the experiment, which is created when it is missing.
 
     Raises:
-        UsageError: a store that MLflow has retired, a server that does not answer, a deleted experiment.
+        UsageError: a store that MLflow has retired or whose driver is missing, or a deleted experiment.
+        RunError: the store does not answer.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, *, experiment: str = _DEFAULT_EXPERIMENT) -> None:
-        if "://" not in uri or uri.startswith("file:"):
+        self._address = address(uri, "`tracking.uri`")
+        self.uri = recorded(uri)
+        if "://" not in self._address or self._address.startswith("file:"):
             raise UsageError(
                 "`tracking.uri` must be a server or a database. MLflow has retired folders of files. "
-                f"Received: {uri!r}. Example: http://127.0.0.1:5000 or sqlite:////data/mlflow.db."
+                f"Received: {self.uri!r}. Example: http://127.0.0.1:5000 or sqlite:////data/mlflow.db."
             )
-        self.uri = uri
         self.experiment = experiment
-        self._artifacts = artifacts
+        self._artifacts = None if self.is_server else artifacts
+        reach(self._address)
         with self.lock("store"):
-            self.client = _client(uri)
+            self.client = _client(self._address)
             self.experiment_id = self._experiment()
 
     @classmethod
@@ -90,17 +97,20 @@ class Tracker:
             workspace: holds the embedded store when no server is named.
             uri: goes before the configuration's.
         """
-        address = uri or config.tracking.uri or workspace.tracking_uri
-        artifacts = None if address.startswith("http") else workspace.artifacts
         name = config.tracking.experiment or config.name or _DEFAULT_EXPERIMENT
-        tracker = cls(address, artifacts, experiment=name)
+        tracker = cls(uri or config.tracking.uri or workspace.tracking_uri, workspace.artifacts, experiment=name)
         tracker.reap()
         return tracker
 
     @property
     def page_command(self) -> str:
         """The command (or the address) that opens MLflow's page."""
-        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
+        return self.uri if self.is_server else f"mlflow ui --backend-store-uri {self.uri}"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is a server, which decides where files lie."""
+        return self._address.startswith("http")
 
     # ---- runs
 
@@ -129,22 +139,30 @@ class Tracker:
 
         Args:
             file: JSON, beside what the run makes.
-            run_name, kind, tags: see `start`.
+            run_name, kind, tags: see `start`. By the tags the run is found again when the file is damaged.
         """
-        stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        stored, marks = self._named(file), tags or {}
         known = stored.get("run_id", "")
-        if not known and "word" in stored:
-            found = self.find(kind=kind, tags={_WORD: stored["word"]})
+        if not known and file.exists():  # it was written before the run was made, or is damaged
+            found = self.find(kind=kind, tags={_WORD: stored["word"]} if "word" in stored else marks)
             known = found[0].info.run_id if found else ""
         if known and self._has(known):
             run = self.resume(known)
         else:
             word = uuid.uuid4().hex
             write_json(file, {"word": word})
-            run = self.start(run_name, kind=kind, tags={**(tags or {}), _WORD: word})
+            run = self.start(run_name, kind=kind, tags={**marks, _WORD: word})
         if stored.get("run_id") != run.run_id or stored.get("uri") != self.uri:
             write_json(file, {"run_id": run.run_id, "uri": self.uri})
         return run
+
+    @staticmethod
+    def _named(file: Path) -> dict[str, str]:
+        try:
+            stored: dict[str, str] = read_json(file, "remove it")
+        except (FileNotFoundError, DataError):
+            return {}
+        return stored
 
     def _has(self, run_id: str) -> bool:
         """Whether a run is in this store, which may be called otherwise than when it was made there."""
@@ -273,7 +291,7 @@ class Tracker:
         if name not in {path.rpartition("/")[2] for path in self.artifacts(run_id, folder)}:
             return None
         with temporary_folder() as target:
-            return self.download(run_id, file, target).read_text(encoding="utf-8")
+            return self.download(run_id, file, target).read_text(encoding="utf-8", errors="replace")
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """Returns the paths of a run's artifacts, those at the top or in a folder."""
@@ -293,7 +311,7 @@ class Tracker:
 
     def _is_embedded(self) -> bool:
         """Whether the store lies beside its artifacts, in one workspace."""
-        database = Path(self.uri.removeprefix("sqlite:///"))
+        database = Path(self._address.removeprefix(SQLITE))
         return self._artifacts is not None and database.resolve().parent == self._artifacts.resolve().parent
 
     def _put(self, uri: str, path: Path, folder: str) -> None:
@@ -311,7 +329,7 @@ class Tracker:
     def _files(self, uri: str) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        return get_artifact_repository(self.here(uri), tracking_uri=self.uri)
+        return get_artifact_repository(self.here(uri), tracking_uri=self._address)
 
     def log_model(  # noqa: PLR0913 - what makes a pyfunc
         self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
@@ -351,7 +369,7 @@ class Tracker:
             self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         # A server takes no other source than its own id for a logged model. Without a server, the registry would look
         # that id up in the process' default store, so there it is the place itself.
-        return f"models:/{logged.model_id}" if self.uri.startswith("http") else self.here(logged.artifact_location)
+        return f"models:/{logged.model_id}" if self.is_server else self.here(logged.artifact_location)
 
     def ensure_registered(self, model: str) -> None:
         """Makes the registered model when it is missing; another machine may be doing the same."""
@@ -376,7 +394,9 @@ class Tracker:
 
         if source.startswith("models:/m-"):
             source = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
-        return Path(download_artifacts(artifact_uri=self.here(source), dst_path=str(folder), tracking_uri=self.uri))
+        return Path(
+            download_artifacts(artifact_uri=self.here(source), dst_path=str(folder), tracking_uri=self._address)
+        )
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
@@ -409,7 +429,7 @@ class Tracker:
             RunError: another process holds the lease, and goes on renewing it.
         """
         with self.lock("registry"):
-            if self.uri.startswith("sqlite:///"):
+            if self._address.startswith(SQLITE):
                 yield lambda: None
                 return
             name, token = f"{model}{LEASE}", uuid.uuid4().hex
@@ -462,10 +482,10 @@ class Tracker:
         return dict(found[0].tags) if found else {}
 
     def _lock_path(self, name: str) -> Path:
-        if self.uri.startswith("sqlite:///"):
-            database = Path(self.uri.removeprefix("sqlite:///"))
+        if self._address.startswith(SQLITE):
+            database = Path(self._address.removeprefix(SQLITE))
             return database.with_name(f".{database.name}.{name}.lock")
-        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self._address.encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"seqapps-{digest}.{name}.lock"
 
     def _experiment(self) -> str:

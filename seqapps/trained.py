@@ -7,7 +7,6 @@ vocabularies/<name>/    tokenizers
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps import __version__
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import DataError
-from seqapps.files import new_folder, write_json
+from seqapps.files import new_folder, read_json, write_json
 from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -57,6 +56,24 @@ def save_trained(
         write_json(building / FILE_NAME, record)
 
 
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Returns `model.json` of a trained model: `config`, `manifest`, `code_version`.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    remedy = f"remove {folder} and run `seqapps train` again; a finished training is only saved anew"
+    try:
+        record: dict[str, Any] = read_json(folder / FILE_NAME, remedy)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Remedy: {remedy}."
+        ) from None
+    if not record.keys() >= {"config", "manifest", "code_version"}:
+        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {remedy}.")
+    return record
+
+
 def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
     """Returns what `save_trained` wrote, with the model built anew and its weights in place.
 
@@ -68,12 +85,7 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", pr
     Raises:
         DataError: the folder holds no complete model.
     """
-    try:
-        record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`."
-        ) from None
+    record = read_trained(folder)
     manifest = Manifest.model_validate(record["manifest"])
     resources = load_resources(folder / "vocabularies", manifest)
     application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)

@@ -105,15 +105,6 @@ def test_an_alias_that_was_taken_away_is_decided_on_again(user: Path) -> None:
     assert len(ledger(tracker, "little")) == 1
 
 
-def test_a_published_folder_that_lost_a_file_is_published_again(user: Path) -> None:
-    lost = user / "ws" / "exports" / "little" / "1" / "saved_model.pb"
-    lost.unlink()
-    code, _, said = command(user, "export", "little.toml")
-    assert code == 0, said
-    assert said_of(said, "export") == "export: runs because ws/exports/little/1/saved_model.pb is missing or cut"
-    assert lost.exists()
-
-
 def test_a_copied_workspace_has_all_that_it_needs_and_leaves_the_original_alone(user: Path, tmp_path: Path) -> None:
     copied = mutations.copy(user, tmp_path / "copied")
     before = snapshot(user)

@@ -151,7 +151,7 @@ class TimeSeries(Application):
     @cached_property
     def _several(self) -> bool:
         """Whether there can be several files, so that a series without a name has that of its file."""
-        paths = self.config.source.files or self.config.source.train
+        paths = [*map(os.path.expandvars, self.config.source.files or self.config.source.train)]
         return len(paths) > 1 or any(os.path.isdir(path) or re.search(r"[*?[]", path) for path in paths)
 
     # ---- inside Beam
@@ -269,7 +269,7 @@ class TimeSeries(Application):
         from seqapps.architectures._forecast import sizes_of
 
         load, sizes = architectures.load(self._model.architecture), sizes_of(self._plan, manifest)
-        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn)
+        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn, seed=self.config.seed)
         return model
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
@@ -285,7 +285,7 @@ class TimeSeries(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression")
+        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression", "ets", "theta", "sarima")
         chosen = self.config.baselines.names or everything
         return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seqapps.config import ModelConfig
+from seqapps.config import ModelConfig, Unit
 
 if TYPE_CHECKING:
     from seqapps.modeling.cells import CellOptions
@@ -61,7 +61,7 @@ class StackConfig(ModelConfig):
     """Why a stack of this architecture cannot read both ways; empty where it can."""
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    units: tuple[Size, ...] = (128,)
+    units: tuple[Unit, ...] = (128,)
     bidirectional: bool = True
     merge: Literal["concat", "sum", "average", "product"] = "concat"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -72,13 +72,13 @@ class StackConfig(ModelConfig):
     reset: Literal["after", "before"] = "after"
     leak: float = Field(0.0, ge=0.0, lt=1.0)
     learn_leak: bool = False
-    transition_depth: int = Field(0, ge=0)
+    transition_depth: int = Field(0, ge=0, le=64)
     transition_skip: bool = False
-    skip_steps: int = Field(0, ge=0)
+    skip_steps: int = Field(0, ge=0, le=65_536)
     layer_norm: Literal["none", "output", "cell"] = "none"
     layer_skip: Literal["none", "residual", "highway"] = "none"
-    input_layers: tuple[Size, ...] = ()
-    output_layers: tuple[Size, ...] = ()
+    input_layers: tuple[Unit, ...] = ()
+    output_layers: tuple[Unit, ...] = ()
     activation_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     temporal_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
 
@@ -177,6 +177,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     real: Any = None,
     use_cudnn: bool | Literal["auto"] = "auto",
     layers: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> tuple[Any, list[list[Any]]]:
     """Returns the sequence after the last layer and every layer's last states.
 
@@ -192,6 +193,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
         real: `<bool>[B, T]` for the penalties, where `mask` is None; None counts every step.
         use_cudnn: False builds layers that run on any machine, with the same weights.
         layers: layers by name, which are taken instead of new ones.
+        seed: of the model: with the layers' names, of initial weights and of what is dropped.
 
     Returns:
         `<float>[B, T, config.outputs]`, 0 where the mask is False, and for every layer the states after the last real
@@ -199,7 +201,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     """
     import keras
 
-    made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn)
+    made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn, seed)
     steps = mask
     if mask is not None:
         # The first step of every row counts, so that no row is empty.
@@ -228,9 +230,10 @@ class _Layers:
     """Makes the layers of a stack, or takes those that there are already."""
 
     def __init__(
-        self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"]
+        self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"], seed: int
     ) -> None:
-        self._config, self._prefix, self._known, self._use_cudnn = config, prefix, known, use_cudnn
+        self._config, self._prefix, self._known = config, prefix, known
+        self._use_cudnn, self._seed = use_cudnn, seed
 
     def get(self, name: str, make: Callable[..., Any]) -> Any:
         name = f"{self._prefix}{name}"
@@ -243,7 +246,7 @@ class _Layers:
 
         config, units = self._config, self._config.units[index]
 
-        def one_way(name: str) -> Any:
+        def one_way(name: str, *, go_backwards: bool = False) -> Any:
             if config.recurrent_dropout:
                 warnings.warn(
                     f"`model.recurrent_dropout` = {config.recurrent_dropout:g} leaves the fast path of layer {name}: "
@@ -259,6 +262,8 @@ class _Layers:
                 options=config.cell_options,
                 recurrent_dropout=config.recurrent_dropout,
                 weight_drop=config.weight_drop,
+                go_backwards=go_backwards,
+                seed=self._seed,
             )
 
         if not config.bidirectional:
@@ -266,8 +271,10 @@ class _Layers:
         mode = {"concat": "concat", "sum": "sum", "average": "ave", "product": "mul"}[config.merge]
 
         def two_ways(name: str) -> Any:
-            inner = one_way(f"{self._prefix}{config.cell}_{index}")
-            both = keras.layers.Bidirectional(inner, merge_mode=mode, name=name)
+            inner = f"{self._prefix}{config.cell}_{index}"
+            # Keras would make the backward layer from the forward one, with the same seeds.
+            backward = one_way(f"backward_{inner}", go_backwards=True)
+            both = keras.layers.Bidirectional(one_way(inner), merge_mode=mode, backward_layer=backward, name=name)
             for layer in (both.forward_layer, both.backward_layer):
                 layer.beside = 2
             return both
@@ -275,16 +282,17 @@ class _Layers:
         return self.get(f"bi_{config.cell}_{index}", two_ways)
 
     def dense(self, where: Literal["input", "output"], index: int) -> Any:
-        import keras
+        from seqapps.modeling import seeded
 
         sizes = {"input": self._config.input_layers, "output": self._config.output_layers}[where]
-        return self.get(f"{where}_{index}", lambda name: keras.layers.Dense(sizes[index], "relu", name=name))
+        units, seed = sizes[index], self._seed
+        return self.get(f"{where}_{index}", lambda name: seeded.dense(units, "relu", name=name, seed=seed))
 
     def skip(self, index: int) -> Any:
         from seqapps.modeling.skips import LayerSkip
 
         kind: Any = self._config.layer_skip
-        return self.get(f"skip_{index}", lambda name: LayerSkip(kind, name=name))
+        return self.get(f"skip_{index}", lambda name: LayerSkip(kind, seed=self._seed, name=name))
 
     def penalty(self) -> Any:
         from seqapps.modeling.penalties import ActivationPenalty
@@ -295,9 +303,12 @@ class _Layers:
         )
 
     def dropped(self, x: Any, rate: float, name: str) -> Any:
-        import keras
+        from seqapps.modeling import seeded
 
-        return self.get(name, lambda name: keras.layers.SpatialDropout1D(rate, name=name))(x) if rate else x
+        def make(name: str) -> Any:
+            return seeded.spatial_dropout(rate, name=name, seed=self._seed)
+
+        return self.get(name, make)(x) if rate else x
 
 
 def _real_alone(x: Any, mask: Any) -> Any:
@@ -311,10 +322,3 @@ def state_inputs_of(config: StackConfig) -> list[dict[str, Any]]:
     from seqapps.modeling.recurrent import state_inputs
 
     return [state_inputs(config.cell, units, index, config.cell_options) for index, units in enumerate(config.units)]
-
-
-def spatial_dropout(x: Any, rate: float, name: str) -> Any:
-    """Drops whole features of a row: one mask for all time steps (variational). No layer when the rate is 0."""
-    import keras
-
-    return keras.layers.SpatialDropout1D(rate, name=name)(x) if rate else x

@@ -89,7 +89,7 @@ def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -
     """Returns the record of the promotion, or raises with the verb that is missing."""
     last = journey.records.last("promote")
     force = "" if last is None else str(last.inputs.config.get("force", ""))
-    served = journey.need(package_inputs(journey, prepared, trained), "promote", _incomplete)
+    served = journey.need(package_inputs(journey, prepared, trained), "promote")
     doubt = partial(_doubt, journey, trained)
     return journey.need(inputs(journey, served, evaluated, force), "promote", doubt)
 
@@ -148,14 +148,7 @@ def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
         mark.touch()
         return Record(stage_inputs, (target, mark), {})
 
-    return journey.perform(stage_inputs, work, folder=train.folder_of(trained), doubt=_incomplete)
-
-
-def _incomplete(record: Record) -> str:
-    """Returns which file of a SavedModel is missing; empty when none is."""
-    names = ("saved_model.pb", "model.json", "golden.json", "variables/variables.index")
-    missing = [record.outputs[0] / name for name in names if not (record.outputs[0] / name).is_file()]
-    return f"{missing[0]} is missing" if missing else ""
+    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
 
 
 def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:

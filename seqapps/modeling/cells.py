@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 STATES: dict[str, tuple[str, ...]] = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
 """Cell name to the names of its states."""
 PAST = "past"
@@ -56,13 +59,14 @@ def state_sizes_of(kind: str, units: int, options: CellOptions = PLAIN) -> dict[
     return {**sizes, PAST: options.skip_steps * units} if options.skip_steps else sizes
 
 
-def make_cell(kind: str, units: int, options: CellOptions = PLAIN, **arguments: Any) -> Any:
-    """Returns a cell: Keras' own where it has one, with the same weights."""
+def make_cell(kind: str, units: int, options: CellOptions = PLAIN, *, name: str, seed: int = 0) -> Any:
+    """Returns a cell: Keras' own where it has one, with the same weights. `seed` is that of what the cell lies in."""
     if not options.plain:
-        return Cell(kind, units, asdict(options), **arguments)
+        return Cell(kind, units, asdict(options), name=name, seed=seed)
+    arguments = seeded.recurrent(seed_of(seed, name))
     if kind == "gru":
         arguments["reset_after"] = options.reset == "after"
-    return _OWN[kind](units, **arguments)
+    return _OWN[kind](units, name=name, **arguments)
 
 
 def repeated_past(state: Any, steps: int) -> Any:
@@ -98,11 +102,12 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         kind: `simple_rnn`, `lstm` or `gru`.
         units: D.
         options: see `CellOptions`; the fields as a dictionary.
+        seed: with the cell's name, of the initial weights.
     """
 
-    def __init__(self, kind: str, units: int, options: Mapping[str, Any], **arguments: Any) -> None:
+    def __init__(self, kind: str, units: int, options: Mapping[str, Any], *, seed: int = 0, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.kind, self.units, self.options = kind, units, CellOptions(**options)
+        self.kind, self.units, self.options, self.seed = kind, units, CellOptions(**options), seed
         sizes = list(state_sizes_of(kind, units, self.options).values())
         self.state_size = sizes if len(sizes) > 1 else sizes[0]
         self.output_size = units
@@ -121,19 +126,23 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         """Makes the weights for inputs `[B, F]`."""
         units, options = self.units, self.options
         wide = {"simple_rnn": 1, "lstm": 4, "gru": 3}[self.kind] * units
+        own = seed_of(self.seed, self.name)
 
-        def kernel(shape: tuple[int | None, ...], name: str, initializer: str = "orthogonal") -> Any:
-            return self.add_weight(shape=shape, initializer=initializer, name=name)
+        def kernel(shape: tuple[int | None, ...], name: str, kind: str = "orthogonal") -> Any:
+            return self.add_weight(shape=shape, initializer=seeded.initializer(kind, own, name), name=name)
+
+        def bias(shape: tuple[int, ...], name: str) -> Any:
+            return self.add_weight(shape=shape, initializer="zeros", name=name)
 
         self.kernel = kernel((input_shape[-1], wide), "kernel", "glorot_uniform")
         self.recurrent_kernel = kernel((units, wide), "recurrent_kernel")
-        self.bias = kernel((2, wide) if self._after else (wide,), "bias", "zeros")
+        self.bias = bias((2, wide) if self._after else (wide,), "bias")
         if self.kind == "lstm":
             # A forget gate that is open at first (Jozefowicz et al. 2015).
             ones, zeros = keras.ops.ones((units,)), keras.ops.zeros((units,))
             self.bias.assign(keras.ops.concatenate([zeros, ones, zeros, zeros]))
         self.transitions = [
-            (kernel((units, units), f"transition_{n}"), kernel((units,), f"transition_bias_{n}", "zeros"))
+            (kernel((units, units), f"transition_{n}"), bias((units,), f"transition_bias_{n}"))
             for n in range(options.transition_depth)
         ]
         if options.skip_steps:
@@ -209,4 +218,5 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
             "kind": self.kind,
             "units": self.units,
             "options": asdict(self.options),
+            "seed": self.seed,
         }

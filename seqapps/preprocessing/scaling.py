@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
 
@@ -118,7 +120,7 @@ class Scaling:
     @classmethod
     def load(cls, folder: Path) -> Scaling:
         """Reads what `save` wrote."""
-        return cls.from_facts(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+        return cls.from_facts(read_json(folder / FILE_NAME, MADE_AGAIN))
 
 
 def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple[str, ...]) -> NDArray[np.float64]:

@@ -188,7 +188,8 @@ def _save(
     return {
         "application": trained.application.name,
         "name": trained.application.config.model_name,
-        "config": trained.application.config.model_dump(mode="json"),
+        # Neither where the data came from nor where runs are kept is a server's business.
+        "config": trained.application.config.model_dump(mode="json", exclude={"source", "tracking"}),
         "vocabularies": {
             name: {**_settings(resource), **resource.facts, "size": resource.size}
             for name, resource in trained.resources.items()
