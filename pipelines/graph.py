@@ -32,6 +32,7 @@ from pipelines.pieces import Element
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import RunError, SeqappsError, UsageError
+from seqapps.provenance import pid_space
 
 _LONGEST_CAUSE = 400
 
@@ -286,8 +287,7 @@ def _packing(job: Job) -> ngrams.Packing:
 
 def process_space() -> str:
     """Returns a name of the machine and, on Linux, of the space in which process ids are unique."""
-    space = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}"
+    return f"{socket.gethostname()} {pid_space()}"
 
 
 def _settle_worker(job: Job) -> None:

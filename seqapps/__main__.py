@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from seqapps import __version__
 from seqapps.commands._failures import explain
 from seqapps.errors import UsageError, nearest, unknown_name
+from seqapps.interrupts import TERMINATED, Terminated, heed_sigterm
 from seqapps.secrets import scrub
 from seqapps.workspace import DEFAULT
 
@@ -38,6 +39,9 @@ VERBS = (
     "doctor",
 )
 """The files of `seqapps/commands/`, in the order of the journey."""
+
+GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
+"""The verbs that go on where they were interrupted."""
 
 BEAM_VERBS = ("prepare", "run")
 """The verbs that hand what stands after `--` to Beam."""
@@ -153,7 +157,7 @@ def _spread(words: Sequence[str]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 3 for a
-    model that the gate refused, 130 for Ctrl-C."""
+    model that the gate refused, 130 for Ctrl-C, 143 for SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -177,11 +181,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = explain(error, parsed.verb, parsed.workspace, parsed.tracking_uri)
         print(scrub(str(told)), file=sys.stderr)
         return told.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
-        return 130
+        by, code = ("Ended by SIGTERM", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", 130)
+        what = "to continue" if words[0] in GOING_ON else "from its beginning"
+        print(f"\n{by}. Run the same command again {what}.", file=sys.stderr)
+        return code
 
 
 def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -195,6 +201,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from seqapps.commands._stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
+    heed_sigterm()
     quiet(arguments.debug, notes=not arguments.quiet)
     dry = getattr(arguments, "dry_run", False)
     keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)

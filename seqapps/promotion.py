@@ -1,8 +1,8 @@
 """The gate between a trained model and service: a model becomes champion on evidence, and every decision is recorded.
 
-The alias has no compare-and-set, so a move is guarded: under a lock the champion is read again, the entry goes to the
+The alias has no compare-and-set, so a move is guarded: under a lease the champion is read again, the entry goes to the
 ledger, then the alias moves. A process killed between the last two leaves an entry for a move that did not happen; the
-same command again makes it.
+same command again makes it, and the entry is written over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.text import Text
 from seqapps.applications import application_of
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
-from seqapps.ledger import Action, Entry, append, champions, ledger
+from seqapps.ledger import Action, Entry, append, champions, ledger, promotion_of, repeated
 from seqapps.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,6 +31,7 @@ from seqapps.registry import (
     champion,
     register,
     registered,
+    registered_names,
     resolve,
     trained_folder,
     versions,
@@ -125,8 +126,8 @@ def promote(  # noqa: PLR0913 - a run with its three folders
 ) -> Decision:
     """Registers a run's model as challenger, and makes it champion when the gate passes.
 
-    Called again for the same run, it registers nothing new; a version that is the champion already stays it, and
-    nothing is written.
+    Called again for the same run, it registers nothing new; a version that is the champion already stays it, nothing is
+    written, and what is returned is what was decided then.
 
     Args:
         tracker: the store.
@@ -159,6 +160,9 @@ def promote(  # noqa: PLR0913 - a run with its three folders
     current = champion(tracker, model)
     before = current.version if current else ""
     if before == ref.version:
+        entry = promotion_of(ledger(tracker, model), run_id, before)
+        if entry is not None:
+            return _decided(entry)
         reason = f"version {ref.version} is the champion already"
         return Decision("keep", model, ref.version, before, before, evaluation.objective, (), reason)
     checks = gate(config, evaluation, statistics, before)
@@ -278,7 +282,7 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
         UsageError: no such model, no champion, or no version before it.
     """
     if registered(tracker, model) is None:
-        names = ", ".join(item.name for item in tracker.client.search_registered_models()) or "none"
+        names = ", ".join(registered_names(tracker)) or "none"
         raise UsageError(f"model `{model}` is not registered. Registered: {names}.")
     current = champion(tracker, model)
     if current is None:
@@ -328,7 +332,7 @@ def decision_table(decision: Decision) -> Table | Text:
 def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapping[str, Any]) -> None:
     """Writes the entry, then moves the alias when the decision says so."""
     action: Action = decision.action  # type: ignore[assignment]
-    with tracker.lock("registry"):
+    with tracker.lease(decision.model) as still_ours:
         now = champion(tracker, decision.model)
         if (now.version if now else "") != decision.before:
             raise RunError(
@@ -345,6 +349,7 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
             reason=decision.reason,
             evidence=evidence,
         )
+        entry = repeated(tracker, entry)
         append(tracker, entry)
         client, model, number = tracker.client, decision.model, decision.version
         tags = {"decision": action, "reason": decision.reason, "decided": entry.when, "decided_by": entry.who}
@@ -355,7 +360,14 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
         for key, value in tags.items():
             client.set_model_version_tag(model, number, f"{_VERSION_TAGS}{key}", value)
         if decision.moved:
+            still_ours()
             client.set_registered_model_alias(model, CHAMPION, number)
+            moved = champion(tracker, model)
+            if moved is None or moved.version != number:
+                raise RunError(
+                    f"the champion of `{model}` was moved to {moved.version if moved else 'none'} in the same moment. "
+                    "Look at `seqapps report`, and run the command again."
+                )
 
 
 def _version_before(tracker: Tracker, model: str, current: str) -> ModelVersionRef | None:
@@ -376,6 +388,20 @@ def _reason(checks: tuple[Check, ...], before: str, force: str) -> str:
     return f"forced: {force} (the gate refused: {causes})" if force else causes
 
 
+def _decided(entry: Entry) -> Decision:
+    """Returns the decision that an entry of the ledger tells of."""
+    return Decision(
+        action=entry.action,
+        model=entry.model,
+        version=entry.version,
+        before=entry.before,
+        after=entry.after,
+        objective=str(entry.evidence["objective"]),
+        checks=tuple(Check(**check) for check in entry.evidence["checks"]),
+        reason=entry.reason,
+    )
+
+
 def _evidence(evaluation: Evaluation, checks: tuple[Check, ...]) -> dict[str, Any]:
     return {
         "objective": evaluation.objective,
@@ -384,6 +410,7 @@ def _evidence(evaluation: Evaluation, checks: tuple[Check, ...]) -> dict[str, An
         "units": evaluation.units,
         "sequences": evaluation.sequences,
         "metrics": evaluation.metrics,
+        "opponent": evaluation.champion.version if evaluation.champion else "",
         "checks": [asdict(check) for check in checks],
     }
 

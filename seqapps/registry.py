@@ -13,7 +13,7 @@ from seqapps.errors import RunError, UsageError, nearest
 from seqapps.files import publish_folder, read_json, scratch
 from seqapps.reaching import SQLITE
 from seqapps.secrets import address
-from seqapps.tracking import RunRef, Tracker
+from seqapps.tracking import LEASE, RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
     return found[0] if found else None
 
 
+def registered_names(tracker: Tracker) -> list[str]:
+    """Returns the names of all models, without the leases on them."""
+    names = [item.name for item in tracker.client.search_registered_models()]
+    return [name for name in names if LEASE not in name]
+
+
 def versions(tracker: Tracker, model: str) -> list[ModelVersionRef]:
     """Returns all versions of a model, the oldest first."""
     found = tracker.client.search_model_versions(f"name = '{model}'")
@@ -110,8 +116,7 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
         )
         if (run_folder / "model" / TRAINED).exists():
             tracker.log_artifact(run_id, run_folder / "model", TRAINED_ARTIFACT)
-        if registered(tracker, model) is None:
-            tracker.client.create_registered_model(model)
+        tracker.ensure_registered(model)
         everything = {RUN_FOLDER: str(run_folder.resolve()), **tags}
         logged = source.removeprefix("models:/") if source.startswith("models:/") else None
         made = tracker.client.create_model_version(model, source, run_id=run_id, tags=everything, model_id=logged)
@@ -121,14 +126,17 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
 def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
     """Returns the trained model of a version: the run's folder, else its artifacts, which are fetched once.
 
+    The folder is that of this workspace where it has one: it may have been moved or copied since.
+
     Raises:
         RunError: neither the folder nor the artifact exists.
     """
-    if ref.trained is not None:
-        return ref.trained
+    for folder in (workspace.root / "runs" / ref.run_folder.name / "model", ref.trained):
+        if folder is not None and (folder / TRAINED).exists():
+            return folder
     target = workspace.cache / "trained" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not (target / TRAINED).exists():
-        items = [item.path for item in tracker.client.list_artifacts(ref.run_id)]
+        items = tracker.artifacts(ref.run_id)
         if TRAINED_ARTIFACT not in items:
             raise RunError(
                 f"version {ref.version} of `{ref.model}` cannot be loaded: {ref.run_folder} is gone, and its run has "
@@ -136,7 +144,7 @@ def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace)
             )
         with scratch(target) as folder:
             folder.mkdir()
-            publish_folder(Path(tracker.client.download_artifacts(ref.run_id, TRAINED_ARTIFACT, str(folder))), target)
+            publish_folder(tracker.download(ref.run_id, TRAINED_ARTIFACT, folder), target)
     return target
 
 
@@ -163,7 +171,7 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
 
 def _named(tracker: Tracker, name: str, which: str) -> ModelVersionRef:
     if registered(tracker, name) is None:
-        raise UsageError(_unknown("model", name, [item.name for item in tracker.client.search_registered_models()]))
+        raise UsageError(_unknown("model", name, registered_names(tracker)))
     number = aliases(tracker, name).get(which, which)
     known = {ref.version: ref for ref in versions(tracker, name)}
     if number not in known:
@@ -180,7 +188,7 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
     found = tracker.client.search_model_versions(f"run_id = '{run_id}'") if _can_be_asked(run_id) else []
     if found:
         return _ref(found[0])
-    names = [item.name for item in tracker.client.search_registered_models()]
+    names = registered_names(tracker)
     choices = [f"{name}@{alias}" for name in names for alias in aliases(tracker, name)]
     raise UsageError(
         _unknown("model", run_id, choices)
@@ -189,7 +197,7 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
 
 
 def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
-    source = urlparse(ref.source)
+    source = urlparse(tracker.here(ref.source))
     if source.scheme == "file":
         return _inside(Path(unquote(source.path)))
     target = workspace.cache / "models" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"

@@ -253,9 +253,10 @@ def test_force_moves_the_champion_and_says_so(house: House) -> None:
 
 def test_promoting_twice_changes_nothing(house: House) -> None:
     run = house.run("twice", 10.0)
-    house.promote(run)
+    first = house.promote(run)
     again = house.promote(run)
-    assert (again.action, again.version, again.moved) == ("keep", "1", False)
+    assert (again.action, again.version) == ("promote", "1")
+    assert again == first
     assert len(versions(house.tracker, "twice")) == 1
     assert len(ledger(house.tracker, "twice")) == 1
 

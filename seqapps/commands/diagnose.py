@@ -231,13 +231,15 @@ def log(found: Diagnosis, subject: Subject, workspace: Workspace, uri: str) -> s
     from seqapps.commands._journey import read_or_none
     from seqapps.errors import UsageError
     from seqapps.tracking import Tracker
+    from seqapps.workspace import store_of
 
     stored = {} if subject.folder is None else read_or_none(subject.folder / "run.json")
-    if "run_id" not in stored:
+    if subject.folder is None or "run_id" not in stored:
         return ""
     run_id = str(stored["run_id"])
     with suppress(UsageError):  # another store than the one that it was trained with
-        tracker = Tracker.open(subject.application.config, workspace, uri or str(stored.get("uri", "")))
+        store = uri or store_of(subject.folder, str(stored.get("uri", "")))
+        tracker = Tracker.open(subject.application.config, workspace, store)
         tracker.run(run_id)
         tracker.log_metrics(run_id, found.metrics())
         tracker.log_artifact(run_id, subject.target, FOLDER)

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
     if arguments.dry_run:
         workspace = Workspace(journey.workspace.root / "dry-run")
+        workspace.sweep(journey.config.name)
         journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
         journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
     is_refused = travel(journey)
@@ -71,7 +72,7 @@ def travel(journey: Journey) -> bool:
     evaluate.show(evaluated)
     promote.show(promoted)
     print(exported.result["showcase"])
-    folder, target, command = train.folder_of(trained), exported.outputs[0], trained.result["page"]
+    folder, target, command = train.folder_of(trained), exported.outputs[0], journey.tracker.page_command
     page = reported.outputs[0]
     print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))
     return promote.refused(promoted)

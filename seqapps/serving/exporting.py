@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from seqapps import __version__
 from seqapps.calls import limits
 from seqapps.errors import RunError
-from seqapps.files import new_folder, write_json
+from seqapps.files import new_folder, temporary_folder, write_json
 from seqapps.serving import check
 from seqapps.serving.alone import Alone
 from seqapps.serving.served import FACTS, FILE_NAME
@@ -183,8 +182,8 @@ def _save(
     trained: Trained, module: Any, signatures: Mapping[str, Any], trained_folder: Path, folder: Path
 ) -> dict[str, Any]:
     """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
-    with tempfile.TemporaryDirectory() as names:
-        module.assets = _assets(trained_folder, trained, module.facts(), Path(names))
+    with temporary_folder() as names:
+        module.assets = _assets(trained_folder, trained, module.facts(), names)
         tf.saved_model.save(module, str(folder), signatures=signatures)
     _refuse_cudnn(folder)
     return {
