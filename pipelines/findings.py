@@ -47,7 +47,7 @@ class Notes:
     def add(self, split: str, block: RawBlock) -> None:
         """Takes rows of a split."""
         if not self._first:
-            self._first = [(name, _shown(values[0])) for name, values in block.columns.items()]
+            self._first = [(name, _shown(text)) for name, text in self._application.first_row(block)]
         self._put_together(block)
         if keys_count(self._application):
             digests = (hashlib.blake2b(key, digest_size=8).digest() for key in self._application.split_keys(block))
@@ -120,7 +120,9 @@ def told(manifest: Manifest, config: RunConfig) -> list[str]:
             counts = dict(zip(file.facts["names"], file.facts["counts"], strict=True))
             lines.append(f"{name}: {_classes(counts)}")
             lines += [f"warning: {name}: {doubt}" for doubt in doubts(counts)]
-    lines += _texts_told(manifest, application_of(config))
+    application = application_of(config)
+    lines += _texts_told(manifest, application)
+    lines += [f"warning: {doubt}" for doubt in application.doubts(manifest)]
     known = manifest.found.get("known", {})
     for split in SPLITS:
         if rows := known.get(split, 0):

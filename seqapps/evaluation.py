@@ -70,11 +70,13 @@ class Score(_Record):
         description: what it is, in one line.
         metrics: metric name to value; those that it does not give are left out.
         seconds: time to fit and score it; that of the first time when it came from the cache.
+        converged: whether a baseline that is fitted step by step came to its end before a cap of steps; True of others.
     """
 
     description: str
     metrics: dict[str, float]
     seconds: float
+    converged: bool = True
 
 
 class ChampionScore(_Record):
@@ -320,7 +322,12 @@ def _baseline(
     baseline, examples = baselines.load(name)(ground), ground.examples(split)
     statistics = _statistics(application, baseline.predict(examples), examples, name)
     seconds = round(time.monotonic() - began, 3)
-    score = Score(description=baseline.description, metrics=_metrics(application, statistics), seconds=seconds)
+    score = Score(
+        description=baseline.description,
+        metrics=_metrics(application, statistics),
+        seconds=seconds,
+        converged=baselines.has_converged(baseline),
+    )
     _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
     return score, statistics
 

@@ -27,6 +27,7 @@ from seqapps.data import Batches
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_text
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
+from seqapps.interrupts import deferred
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
 from seqapps.modeling.optimizers import AveragedDescent, make_optimizer, no_longer_better
@@ -77,6 +78,8 @@ def train(  # noqa: PLR0913
     judge: Judge | None = None,
 ) -> History:
     """Trains until the epochs are done or nothing improves; the best weights by validation are in `model` at return.
+
+    Ctrl-C and SIGTERM wait until the step is done, and leave a checkpoint.
 
     Writes `checkpoint.npz`, `history.json` and `samples/epoch-NNN.txt`. Called again after a kill, it goes on; called
     again after the end, it puts the best weights into the model and returns at once.
@@ -198,18 +201,21 @@ class _Run:
         """Takes the steps of the epoch that are still to be taken. Reads the sums now and then: reading waits."""
         self.clock.start()
         told, before = -math.inf, self.mover.sums()
-        for x, y, weights in self.batches.dataset(self.epoch, self.step):
-            states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
-            self.states = self.mover(x, y, weights, states, self._rate(self.step))
-            self.step += 1
-            if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:
-                sums = self._look()
-                log = self._step_log(sums.since(before))
-                told, before = time.monotonic(), sums
-                for listener in listeners:
-                    listener.on_step(log)
-            if self._checkpoint_is_due():
-                self._save()
+        with deferred() as interrupted:  # between two steps the state is whole
+            for x, y, weights in self.batches.dataset(self.epoch, self.step):
+                states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
+                self.states = self.mover(x, y, weights, states, self._rate(self.step))
+                self.step += 1
+                if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:
+                    sums = self._look()
+                    log = self._step_log(sums.since(before))
+                    told, before = time.monotonic(), sums
+                    for listener in listeners:
+                        listener.on_step(log)
+                if self._checkpoint_is_due() or interrupted():
+                    self._save()
+                if interrupted():
+                    break
         self._look()
 
     def _look(self) -> Sums:

@@ -35,6 +35,7 @@ from seqapps.manifest import Manifest, Shard, Split, Table, VocabularyFile, read
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
+from seqapps.promotion import gate
 from seqapps.scoreboard import picture, tables
 from seqapps.trained import Trained
 
@@ -188,6 +189,25 @@ def test_baselines_are_fitted_once(prepared: Path, tmp_path: Path, monkeypatch: 
     changed = {**tables_of()["baselines"], "fixed_window_units": 9}
     third = evaluate(trained_on(prepared, baselines=changed), prepared, tmp_path, console=silent())
     assert "9 tanh units" in third.baselines["fixed_window"].description
+
+
+def test_a_baseline_that_is_not_for_such_data_is_left_out_and_told(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(ground: baselines.Ground) -> baselines.Baseline:
+        raise baselines.Infeasible("it is for up to 20 steps. Received: 21")
+
+    load = baselines.load
+    monkeypatch.setattr(baselines, "load", lambda name: fit if name == "unigram" else load(name))
+    console, names = Console(file=io.StringIO(), width=200), ["uniform", "unigram"]
+    trained = trained_on(prepared, baselines={"names": names})
+    evaluation = evaluate(trained, prepared, tmp_path, console=console)
+    told = "unigram is left out: it is for up to 20 steps. Received: 21"
+    assert told in console.file.getvalue()  # type: ignore[attr-defined]
+    assert told in " ".join(printed(evaluation).split())
+    assert (list(evaluation.baselines), evaluation.left_out["unigram"]) == (["uniform"], told.partition(": ")[2])
+    checks = gate(trained.application.config, evaluation, read_statistics(tmp_path), "")
+    assert [check.against for check in checks] == ["uniform"]
 
 
 def test_how_it_is_measured_decides_a_baselines_sums(prepared: Path, tmp_path: Path) -> None:

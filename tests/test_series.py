@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.metrics.forecasting import dense
 from seqapps.preprocessing.labels import Labels
-from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
+from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of, unequal
 from seqapps.preprocessing.series import reading
 from seqapps.preprocessing.series.calendars import calendar_features, seconds_of
 from seqapps.preprocessing.series.features import forward_filled, original_units
@@ -23,7 +23,16 @@ from seqapps.preprocessing.series.parts import Cut, Part, counts_of, joined, par
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Columns, Series, read_series
 from seqapps.preprocessing.series.recent import chosen, recent, refused
-from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, around, infer, iso, parse_times
+from seqapps.preprocessing.series.timeline import (
+    NO_TIME,
+    Frequency,
+    Grid,
+    around,
+    check_zone,
+    infer,
+    iso,
+    parse_times,
+)
 from seqapps.preprocessing.series.windows import encode_windows, schema_of
 
 NAN = np.nan
@@ -351,6 +360,41 @@ def test_a_time_comes_out_as_it_goes_in(texts: tuple[str, ...], form: str, prefi
     assert tuple(found.form.text(time) for time in series.times) == texts
     _, times = recent(series, replace(PLAN, history=1, season=0), found.frequency)
     assert found.form.text(times[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("", ["2021-03-27T23:00Z", "2021-03-28T00:00Z", "2021-03-28T01:00Z"]),
+        ("Europe/Berlin", ["2021-03-28T00:00+01:00", "2021-03-28T01:00+01:00", "2021-03-28T03:00+02:00"]),
+    ],
+)
+def test_times_with_an_offset_are_told_by_one_clock_and_marked(zone: str, expected: list[str]) -> None:
+    text = "t,y\n2021-03-28T00:00+01:00,1\n2021-03-28T00:00Z,2\n2021-03-28T03:00+02:00,3\n"
+    found = parsed(text, replace(PLAIN, time_zone=zone))
+    (series,) = found.series
+    assert [found.form.text(series.times[place]) for place in (0, 1, -1)] == expected
+    assert series.begins == expected[0]
+    assert series.gaps == (1 if zone else 0)  # the hour that the clock of Berlin skips
+
+
+def test_days_of_a_zone_are_days_in_summer_and_winter() -> None:
+    text = "t,y\n2021-03-27T00:00+01:00,1\n2021-03-28T00:00+01:00,2\n2021-03-29T00:00+02:00,3\n"
+    found = parsed(text, replace(PLAIN, time_zone="Europe/Berlin"))
+    assert (faults_of(found), found.frequency, len(found.series[0])) == ([], "1d", 3)
+
+
+def test_an_unknown_zone_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"`data\.time_zone`.*'Europe/Berln'.*Nearest: Europe/Berlin"):
+        check_zone("Europe/Berln")
+
+
+def test_series_of_very_different_levels_are_told() -> None:
+    names = ("y",)
+    scaling = Scaling(names, (0.0,), (1.0,), naive_of={"y": {"small": 0.5, "large": 500.0, "still": 0.0}})
+    assert unequal(scaling, "y").startswith("y: the steps of series 'large' are 1,000 times those of 'small'")
+    assert not unequal(replace(scaling, logged=names), "y")
+    assert not unequal(replace(scaling, naive_of={"y": {"a": 1.0, "b": 50.0}}), "y")
 
 
 def test_a_form_that_does_not_say_all_of_a_time_is_not_taken() -> None:

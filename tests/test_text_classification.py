@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from pipelines.prepare import prepare
 from seqapps import baselines, training
-from seqapps.applications import Application, application_of, config_from, options_of
+from seqapps.applications import Application, Call, application_of, config_from, options_of
 from seqapps.applications.text_classification import Classification, TextClassification
 from seqapps.baselines import Ground
 from seqapps.errors import ConfigError, DataError, UsageError
@@ -327,7 +327,7 @@ class Serving(NamedTuple):
 
 def serving_of(application: Application, model: Any, resources: Mapping[str, Any]) -> Serving:
     module, signatures = application.signatures(model, resources)
-    return Serving(module, lambda name, **inputs: answer(tf, signatures[name], inputs))
+    return Serving(module, Call(lambda name, **inputs: answer(tf, signatures[name], inputs)))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -292,7 +293,7 @@ class TextClassification(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("majority", "tfidf_logistic")
+        return self.config.baselines.names or ("majority", "tfidf_logistic", "linear_text")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the probability of each class, `<float32>[N, C]`."""
@@ -399,12 +400,15 @@ class TextClassification(Application):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("-k", type=int, default=5, metavar="N", help="labels shown with their probabilities (5)")
+        usual = SUGGESTING["k"].default
+        parser.add_argument(
+            "-k", type=int, default=usual, metavar="N", help="labels shown with their probabilities (%(default)s)"
+        )
         parser.add_argument("--weights", action="store_true", help="the weight of each token (attention pooling)")
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        answering.check_range(options, {"-k": 1})
+        answering.check_settings(options, SUGGESTING)
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
@@ -460,11 +464,12 @@ class TextClassification(Application):
 
 
 def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classification:
-    pairs = sorted(zip(found["labels"], found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
+    names = found["labels"][row]
+    pairs = sorted(zip(names, found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
     label = found["label"][row]
     labels: tuple[str, ...] = (label,)
     if "given" in found:
-        above = {name for name, given in zip(found["labels"], found["given"][row], strict=True) if given}
+        above = {name for name, given in zip(names, found["given"][row], strict=True) if given}
         labels = tuple(name for name, _ in pairs if name in above)
     weights: tuple[tuple[str, float], ...] = ()
     if "weights" in found:

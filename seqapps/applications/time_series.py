@@ -7,7 +7,6 @@ test part, standardised by the training part alone, and cut into windows: a hist
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import re
@@ -206,6 +205,27 @@ class TimeSeries(Application):
         if parsed.series:
             how.check_fold(max(parsed.series, key=len), self._plan, raw.source)
         yield from (how.parts(series, self._plan, parsed.frequency) for series in parsed.series)
+
+    def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
+        series, columns = Part.load(raw.columns["part"][0]).series, self._plan.columns
+        cells = [("series", series.name), (" ".join(columns.time), series.begins or iso(int(series.times[0])))]
+        cells += [(name, figure_of(series.numbers[0, place])) for place, name in enumerate(columns.numbers)]
+        cells += [(name, series.labels[0, place].decode()) for place, name in enumerate(columns.labels)]
+        return [(name, text.encode()) for name, text in cells if text]
+
+    def doubts(self, manifest: Manifest) -> list[str]:
+        """Returns that times with offsets are told in UTC, and that series of very different levels share a scale."""
+        from seqapps.preprocessing.scaling import Scaling, unequal
+
+        scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts)
+        found = [doubt for name in self._plan.columns.targets if (doubt := unequal(scaling, name))]
+        first = dict(manifest.found.get("first", ()))
+        if first.get(" ".join(self._plan.columns.time), "").endswith("Z") and not self._data.time_zone:
+            clock = " and the features of the calendar" if self._data.calendar else ""
+            found.append(
+                f"times with an offset{clock} are those of UTC; `data.time_zone` takes the clock of another zone"
+            )
+        return found
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
         parts = [Part.load(data) for data in raw.columns["part"]]
@@ -433,7 +453,7 @@ class TimeSeries(Application):
         chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
         features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
         times = self._times(features["origin"].ravel(), resources, 1 - self._plan.lookback)
-        return {"serving_default": [golden_call(self._plan, features, resources, times)], "settings": [{}]}
+        return {"serving_default": [golden_call(self._plan, features, resources, times)]}
 
     def _times(self, origins: NDArray[Any], resources: Resources, first: int) -> list[list[str]]:
         """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
@@ -454,9 +474,8 @@ class TimeSeries(Application):
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
         line that holds a target; later lines give the known columns. Refused lines are named on standard error."""
-        settings = json.loads(call("settings")["settings"][0])
-        plan = Plan.from_facts(settings["plan"])
-        columns = replace(plan.columns, frequency=settings["frequency"])
+        plan, frequency = Plan.from_facts(call.facts["plan"]), call.facts["frequency"]
+        columns = replace(plan.columns, frequency=frequency)
         answers = []
         for row in rows:
             text, file = content_of(row)
@@ -466,11 +485,11 @@ class TimeSeries(Application):
                 print(refused(parsed, where), file=sys.stderr)
             series = chosen(parsed, options.series, where)
             try:
-                inputs, times = recent(series, plan, settings["frequency"])
+                inputs, times = recent(series, plan, frequency)
             except ValueError as error:
                 raise DataError(f"{where} cannot be forecast: {error}.") from None
             found = call("serving_default", **inputs)
-            levels = tuple(settings["quantiles"])
+            levels = tuple(call.facts["quantiles"])
             origin, *after = times
             answers.append(
                 Forecast(

@@ -16,6 +16,8 @@ from seqapps.files import read_json
 from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
+UNEQUAL = 100.0
+"""Times that the steps of one series may be as large as those of another."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,22 @@ def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple
     is_logged = np.array([name in logged for name in names])
     inside = is_logged & (values > -1.0)
     return np.where(is_logged, np.where(inside, np.log1p(np.where(inside, values, 0.0)), np.nan), values)
+
+
+def unequal(scaling: Scaling, name: str) -> str:
+    """Returns that the steps of some series are hundreds of times those of others, though one deviation is for all, in
+    words; empty where they are not, and where the variable is logged."""
+    errors = {series: error for series, error in ((scaling.naive_of or {}).get(name) or {}).items() if error > 0}
+    if len(errors) < 2 or name in scaling.logged:
+        return ""
+    least, most = min(errors, key=lambda one: errors[one]), max(errors, key=lambda one: errors[one])
+    if errors[most] < UNEQUAL * errors[least]:
+        return ""
+    return (
+        f"{name}: the steps of series {most!r} are {errors[most] / errors[least]:,.0f} times those of {least!r}, and "
+        "one deviation standardises all: the small ones are hardly learned. `data.log` brings them together; "
+        '`data.objective` = "mase" measures each by its own'
+    )
 
 
 # ---- sums of the training part, added up over files

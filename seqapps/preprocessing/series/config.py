@@ -13,7 +13,7 @@ from seqapps.errors import ConfigError, unknown_name
 from seqapps.preprocessing.series.parts import Cut
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Columns
-from seqapps.preprocessing.series.timeline import Frequency
+from seqapps.preprocessing.series.timeline import Frequency, check_zone
 
 _PLAIN_NAME = re.compile(r"[\w. -]+")
 
@@ -36,6 +36,10 @@ class SeriesData(DataConfig):
         time: the column of the time; of several, their texts are joined by a space.
         time_format: of `datetime.strptime`; empty for ISO 8601: a year, a month, a date (also as eight digits), or a
             date and a time. Seconds since 1970 are no time.
+        time_zone: whose clock tells times that are written with an offset or `Z`, such as `Europe/Berlin`; empty for
+            UTC. Steps, features of the calendar and answers go by it; the hour that a clock shows twice in autumn is
+            refused the second time, the one that it skips in spring is a step without a line. Times without an offset
+            are taken as they are.
         time_prefix: put before the text of the time, such as "190" for a file whose years begin at 1.
         frequency: the step, such as `15min`, `1h`, `1d`, `1M` (months, the same day in each) or `1ME` (their last days;
             `1M` becomes it where the times are that); empty takes the median distance of two lines. Lines that are not
@@ -71,6 +75,7 @@ class SeriesData(DataConfig):
     time: tuple[str, ...]
     time_format: str = ""
     time_prefix: str = ""
+    time_zone: str = ""
     frequency: str = ""
     targets: tuple[str, ...] = Field(min_length=1)
     covariates: tuple[str, ...] = ()
@@ -114,6 +119,7 @@ class SeriesData(DataConfig):
             series=self.series,
             time_format=self.time_format,
             time_prefix=self.time_prefix,
+            time_zone=self.time_zone,
             frequency=self.frequency,
             missing=self.missing_values,
             fill=dict(self.fill),
@@ -157,6 +163,8 @@ class SeriesData(DataConfig):
             raise ConfigError("`data.keep` is for rows of text; a window has no raw row. Slice by `series` instead.")
         if self.frequency:
             Frequency.parse(self.frequency)
+        if self.time_zone:
+            check_zone(self.time_zone)
         roles = Counter((*self.targets, *self.covariates, *self.known, *self.static))
         for name, count in roles.items():
             if count > 1:

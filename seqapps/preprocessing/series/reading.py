@@ -49,6 +49,7 @@ class Columns:
     series: str = ""
     time_format: str = ""
     time_prefix: str = ""
+    time_zone: str = ""
     frequency: str = ""
     missing: tuple[str, ...] = ("", "NA", "NaN", "nan", "null")
     fill: dict[str, float] = field(default_factory=dict)
@@ -108,6 +109,7 @@ class Series:
         static_numbers, static_labels: `[columns]`, the first of the series' lines that is not missing.
         gaps: steps that no line had.
         unordered: lines that stood after a later one.
+        begins: its first time, as the file writes it.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Series:
     static_labels: NDArray[np.bytes_]
     gaps: int = 0
     unordered: int = 0
+    begins: str = ""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -200,10 +203,11 @@ class _Lines:
                 self._faults.append(Fault(line, reason, _shown(row)))
         self.good = np.ones(len(self._cells), bool)
         moments = [columns.time_prefix + moment for moment in self.column(*columns.time)]
-        self.times = parse_times(moments, columns.time_format)
+        self.times = parse_times(moments, columns.time_format, columns.time_zone)
         self.refuse(self.times == NO_TIME, "bad-time")
         first = next((moment for moment, good in zip(moments, self.good, strict=True) if good), "")
-        self.form = form_of(first.removeprefix(columns.time_prefix), columns.time_format, columns.time_prefix)
+        first = first.removeprefix(columns.time_prefix)
+        self.form = form_of(first, columns.time_format, columns.time_prefix, columns.time_zone)
         self._numbers = {name: self._column_of_numbers(name) for name in (*columns.numbers, *columns.static_numbers)}
         self._labels = {name: self._column_of_labels(name) for name in (*columns.labels, *columns.static_labels)}
 
@@ -310,6 +314,7 @@ class _Lines:
             static_numbers=np.array([_first(self._numbers[key][rows]) for key in columns.static_numbers], np.float64),
             static_labels=np.array([_first(self._labels[key][rows]) for key in columns.static_labels], np.bytes_),
             gaps=count - len(rows),
+            begins=self.form.text(int(self.times[rows[0]])),
         )
 
     def refuse_other_static(self, rows: NDArray[np.int64]) -> None:
