@@ -50,11 +50,10 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
     Raises:
         DataError: a file is missing or a download fails.
     """
-    sources = resolve(config.source, workspace.cache)
+    sources = resolve(config.source, workspace.cache, same=config.data.split.same)
     files = all_files(sources)
     hashes = hash_sources(files, workspace.cache)
-    dump = config.model_dump(mode="json")
-    settings = {name: dump[name] for name in ("application", "seed", "source", "data")}
+    settings = config.preparation
     described: list[list[Any]] = [
         [file.name, file.split, file.size, sha256] for file, sha256 in zip(files, hashes, strict=True)
     ]

@@ -21,6 +21,12 @@ from seqapps.preprocessing.pretrained import Vectors
 from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.tokenizers import Tokenizer
 
+_REMEDIES = {
+    "label-is-a-list": "; several labels of a text need `data.multi_label` = true of text_classification",
+    "labels-are-no-list": "; with one label a text leave `data.multi_label` out, or give `data.label_separator`",
+}
+"""Reason to what may help."""
+
 
 @dataclass
 class Tally:
@@ -95,8 +101,8 @@ def check_rejects(tally: Tally, allowed: float, build: Build) -> None:
     leading, count = min(tally.rejected.items(), key=lambda item: (-item[1], item[0]))
     raise DataError(
         f"{rejected} of {tally.read} rows were rejected, {rejected / tally.read:.2%}, above "
-        f"`data.max_reject_fraction` = {allowed:g}. The reason that led: {leading} ({count}). "
-        f"All{_listed(tally.rejected)}. The rows are in {build.rejects}."
+        f"`data.max_reject_fraction` = {allowed:g}. The reason that led: {leading} ({count})"
+        f"{_REMEDIES.get(leading, '')}. All{_listed(tally.rejected)}. The rows are in {build.rejects}."
     )
 
 

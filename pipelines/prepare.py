@@ -177,6 +177,8 @@ def _quiet(build: Build) -> Iterator[None]:
 
 
 def _tell(target: Path, config: RunConfig, console: Console) -> None:
+    from pipelines.findings import told
+
     manifest = read_manifest(target)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
     sizes = {name: f"{split.rows:,} rows / {split.tokens:,} tokens" for name, split in manifest.splits.items()}
@@ -190,6 +192,8 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
                 f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
             )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
+    for line in told(manifest, config):
+        console.print(f"prepare: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

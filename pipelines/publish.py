@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import findings
 from pipelines.inputs import Input
 from pipelines.passes import schema_of
 from pipelines.pieces import Element
@@ -61,6 +62,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         fingerprint=given.fingerprint,
         code_version=__version__,
         settings=given.settings,
+        found=findings.gather(application, build, elements),
     )
 
 

@@ -63,8 +63,13 @@ class _Found:
         return self.path == self.pattern
 
 
-def resolve(config: SourceConfig, cache: Path) -> list[Source]:
+def resolve(config: SourceConfig, cache: Path, *, same: bool = False) -> list[Source]:
     """Returns the files of a `source` section, in reading order: the order of the patterns, then by name.
+
+    Args:
+        config: the section.
+        cache: where downloads lie.
+        same: whether a file may be in several splits (`data.split.same`).
 
     Raises:
         DataError: a pattern matches nothing, a file is in two splits, a download fails or has another sha256, or a file
@@ -83,7 +88,8 @@ def resolve(config: SourceConfig, cache: Path) -> list[Source]:
         found = [file for split in splits for file in _matches(f"source.{split}", split, getattr(config, split))]
     if config.format == "aligned":
         found = _main_files(config, found)
-    _check_splits(found)
+    if not same:
+        _check_splits(found)
     for file in found:
         _check_is_text(file.path)
     return _named(config, found)
@@ -127,6 +133,35 @@ def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, byt
                 f"is none. Received: {path}."
             )
     return {column: parts[part].encode("utf-8", "replace") for column, part in config.from_path.items()}
+
+
+def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
+    """Raises for files beside the folders that name a column's values: they would have the name of the folder of all.
+
+    Raises:
+        DataError: names some of them.
+    """
+    if "folder" not in config.from_path.values():
+        return
+    patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
+    inside = {source.path for source in sources if len(PurePosixPath(source.name).parts) > 1}
+    stray = [
+        source.path
+        for source in sources
+        if source.path not in inside and os.path.normpath(source.path) not in patterns
+    ]
+    if inside and stray:
+        column = next(name for name, part in config.from_path.items() if part == "folder")
+        folder = Path(stray[0]).parent
+        raise DataError(
+            f"`source.from_path` takes the column `{column}` from the folder, and files stand beside the folders. "
+            f"Received: {', '.join(stray[:3])}{', ...' if len(stray) > 3 else ''} ({len(stray)} in all), which would "
+            f'be `{folder.name}`. Remedy: move them away, or name the folders. Example: ["{folder}/*/*"].'
+        )
+
+
+def _patterns(config: SourceConfig) -> list[str]:
+    return [*config.files, *config.train, *config.validation, *config.test]
 
 
 def _named(config: SourceConfig, found: list[_Found]) -> list[Source]:
@@ -211,7 +246,7 @@ def _check_splits(found: Iterable[_Found]) -> None:
             raise DataError(
                 f"{file.path} is in two splits: `source.{owner.split}` finds it by {owner.pattern!r} and "
                 f"`source.{file.split}` by {file.pattern!r}. Name the files of each split one by one, or by patterns "
-                "that share none."
+                "that share none; or say that this is meant: `data.split.same` = true."
             )
 
 

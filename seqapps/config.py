@@ -205,12 +205,15 @@ class SplitConfig(Section):
             or `time` (the same for the steps of a series).
         validation, test: shares of the rows (of the bytes for `position`).
         seed: of the hash; none takes the configuration's. With one, runs of several seeds share their splits.
+        same: whether `source.train`, `source.validation` and `source.test` may name the same file. What is measured is
+            then how well it is learned by heart.
     """
 
     by: Literal["row", "file", "position", "time"] = "row"
     validation: float = Field(0.1, ge=0.0, lt=1.0)
     test: float = Field(0.1, ge=0.0, lt=1.0)
     seed: int | None = Field(None, ge=0)
+    same: bool = False
 
     @model_validator(mode="after")
     def _some_training(self) -> Self:
@@ -420,8 +423,9 @@ class EvaluationConfig(Section):
         streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
         window: of a language model: time steps per call.
         beam: of a translation: hypotheses that the search keeps; 1 is greedy.
-        length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
-            probability alone.
+        length_penalty: of a translation: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
         max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
             target of training, and a quarter more.
         bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
@@ -504,6 +508,19 @@ class RunConfig(Section):
     def model_name(self) -> str:
         """Name in the model registry."""
         return self.promotion.model or self.name
+
+    @property
+    def split_seed(self) -> int:
+        """The seed by which rows are divided."""
+        own = self.data.split.seed
+        return self.seed if own is None else own
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What decides how raw rows are prepared, as JSON: of the seed, that of the split alone."""
+        tables = self.model_dump(mode="json", include={"application", "source", "data"})
+        tables["data"]["split"]["seed"] = self.split_seed
+        return tables
 
 
 def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:

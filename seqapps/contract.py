@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seqapps.modeling.losses import Objective
     from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
     from seqapps.preprocessing.resources import Resource
+    from seqapps.preprocessing.units import TokenizerConfig
     from seqapps.schema import Schema
 
     Resources = Mapping[str, Any]
@@ -174,6 +175,11 @@ class Application(ABC):
     @abstractmethod
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
+
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        """Columns of text that a model writes again: column to the feature of its ids and how it becomes units."""
+        return {}
 
     @property
     def ngrams(self) -> tuple[str, int]:

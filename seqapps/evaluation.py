@@ -104,6 +104,7 @@ class Evaluation(_Record):
         objective, direction: the metric that decides, and which way it improves.
         metrics: the model's, metric name to value.
         baselines: name to what it reached.
+        left_out: baseline that is not for such data to the reason.
         champion: the version in service; none when there is none yet.
         seconds: time to score the model.
         pictures: title to file of the application's pictures, relative to the folder.
@@ -119,6 +120,7 @@ class Evaluation(_Record):
     direction: Literal["min", "max"]
     metrics: dict[str, float]
     baselines: dict[str, Score]
+    left_out: dict[str, str] = {}
     champion: ChampionScore | None = None
     seconds: float
     pictures: dict[str, str] = {}
@@ -164,10 +166,14 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     began = time.monotonic()
     prediction = application.predict(trained.model, examples)
     statistics = {"model": _statistics(application, prediction, examples, "model")}
-    seconds, scores = time.monotonic() - began, {}
+    seconds, scores, left_out = time.monotonic() - began, {}, {}
     for name in application.baselines():
         ground = _ground(name, application, prepared, manifest, console)
-        scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+        try:
+            scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+        except baselines.Infeasible as reason:
+            left_out[name] = str(reason)
+            console.print(f"evaluate: {name} is left out: {reason}", style="yellow")
     service = None
     if champion is not None:
         console.print(f"evaluate: scoring the champion, version {champion_version}")
@@ -192,6 +198,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         direction=application.direction,
         metrics=_metrics(application, statistics["model"]),
         baselines=scores,
+        left_out=left_out,
         champion=service,
         seconds=round(seconds, 3),
         pictures=pictures,

@@ -96,6 +96,7 @@ class Manifest(_Record):
         fingerprint: sha256 of configuration part, sources and code version; names the folder.
         code_version: version of seqapps that wrote it.
         settings: the configuration part that made it, for people and for `seqapps report`.
+        found: what `prepare` saw, for people; see `pipelines.findings`.
     """
 
     application: str
@@ -109,6 +110,7 @@ class Manifest(_Record):
     fingerprint: str
     code_version: str
     settings: dict[str, Any]
+    found: dict[str, Any] = {}
 
     @property
     def rows(self) -> int:

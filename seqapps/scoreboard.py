@@ -67,6 +67,7 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
         result.append(table)
     result[0].title = f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s"
     notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
+    notes += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     result[-1].caption = Text(". ".join(["* best", *(note for note in notes if note)]))
     return result
 

@@ -51,8 +51,7 @@ _FREE = {"epochs", "checkpoint_minutes", "checkpoint_steps", "sample_length", "e
 
 
 def configure(config: RunConfig) -> None:
-    """Seeds everything and sets precision and determinism. Call it before the model is built."""
-    keras.utils.set_random_seed(config.seed)
+    """Sets precision and determinism. Call it before the model is built, whose layers have seeds of their own."""
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_global_policy(config.training.precision)

@@ -3,7 +3,7 @@ held to them.
 
 An application brings `tests/contracts/<application>.toml` and the raw rows that it names: the smallest real data; and
 a file `tests/contracts/<application>/<mode>.toml` for each way of using it that takes other paths through the code. The
-modes are held to the quick laws here, and to every law in `tests/torture/test_modes.py`.
+modes are held to the quickest laws here, and to every law in `tests/torture/test_modes.py`.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ PAIRS = [(name, model) for name in applications.names() for model in application
 MODES = [(file.parent.name, file.stem) for file in sorted(CONTRACTS.glob("*/*.toml"))]
 COSTLY = ("batch", "learned", "exported")
 """Fixtures of laws that compile steps or export: here they are asked of the architectures alone."""
+BUILT = [
+    ("conditional_generation", "vector"),
+    ("language_model", "character_stream"),
+    ("masked_word", "adaptive"),
+    ("sequence_tagging", "plain_crf"),
+    ("text_classification", "multi_label"),
+    ("time_series", "one_series"),
+    ("translation", "words_dot"),
+]
+"""The modes whose model is built and audited here."""
 SMALL = {"units": [10, 8], "embedding": 6}
 """Fields of an architecture that are made small when it has them."""
 
@@ -89,7 +99,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives each law its subjects."""
     if "subject" in metafunc.fixturenames:
-        cases = PAIRS if set(COSTLY) & set(metafunc.fixturenames) else [*PAIRS, *MODES]
+        cases = [*PAIRS, *(BUILT if "model" in metafunc.fixturenames else MODES)]
+        cases = PAIRS if set(COSTLY) & set(metafunc.fixturenames) else cases
         metafunc.parametrize("subject", cases, ids="-".join, indirect=True, scope="session")
 
 

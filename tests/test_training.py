@@ -25,7 +25,7 @@ from seqapps.data.streams import StreamBatches
 from seqapps.errors import ConfigError, RunError
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 from seqapps.modeling.auto_clip import AutoThreshold
-from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity
+from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity, weighted
 from seqapps.modeling.optimizers import clipping, make_optimizer, rows_once
 from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.schedules import Schedule
@@ -65,6 +65,20 @@ def test_cross_entropy_is_finite_where_a_probability_underflows(classes: int) ->
     logits = tf.constant(np.pad([[0.0, 2000.0], [-2000.0, 0.0]], ((0, 0), (0, classes - 2)), constant_values=-4000.0))
     assert cross_entropy(tf.cast(logits, tf.float32), tf.constant([0, 1])).numpy().tolist() == [2000.0, 0.0]
     assert perplexity(1000.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "right"),
+    [((4,), (4,), True), ((4, 3), (4, 3), True), ((4, 1), (4,), False), ((4, 1), (4, 3), False), ((4,), (4, 3), False)],
+    ids=str,
+)
+def test_a_loss_has_the_shape_of_the_weights(y: tuple[int, ...], weights: tuple[int, ...], right: bool) -> None:
+    losses = cross_entropy(tf.zeros((*y, 5)), tf.zeros(y, tf.int32))
+    if right:
+        np.testing.assert_allclose(weighted(losses, tf.zeros(y), 2.0 * tf.ones(weights)), 2.0 * np.log(5.0), rtol=1e-6)
+        return
+    with pytest.raises(RunError, match=r"^A loss must have the shape of the weights.*`y\[:, 0\]` makes \[B\] of"):
+        weighted(losses, tf.zeros(y), tf.ones(weights))
 
 
 # ---- clipping and optimizers

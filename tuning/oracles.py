@@ -1,7 +1,7 @@
 """KerasTuner's algorithms with a state that survives a kill: one file, written atomically.
 
 The first trial has the defaults of the space, which are the values of the configuration: a search of whole trainings
-does not pick what is worse on validation than what the user began with.
+does not pick what is worse on validation than what the user began with, whose seed it has, too.
 
 KerasTuner writes `oracle.json` and one `trial.json` a trial, in place: a kill leaves truncated files, or files that
 contradict each other. Here a save is one snapshot of both, under a temporary name and then one rename.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ class TrialRecord:
         parameters: trainable numbers of the model; 0 when it failed.
         reason: why it failed.
         run_id: its MLflow run.
+        seed: of its training.
     """
 
     trial: str
@@ -48,6 +48,7 @@ class TrialRecord:
     parameters: int
     reason: str
     run_id: str
+    seed: int
 
     def write(self, folder: Path) -> None:
         """Writes the record, atomically."""
@@ -77,9 +78,22 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) 
     return config_from(tables, where)
 
 
-def seed_of(seed: int, trial: str) -> int:
-    """Returns the seed of a trial: another one for each, and the same when it runs again."""
-    return zlib.crc32(f"{seed}/{trial}".encode()) % (1 << 31)
+def of_trial(config: RunConfig, overrides: Mapping[str, Any], seed: int, where: str) -> RunConfig:
+    """Returns the configuration of a trial: it repeats the trial's training, on the same split of the rows.
+
+    Args:
+        config: that the search began with; without a seed of its own, its split goes by `seed`.
+        overrides: dotted field to value.
+        seed: of the trial's training.
+        where: names it in an error.
+
+    Raises:
+        ConfigError: the combination is not possible; says why.
+    """
+    changed = {**overrides, "tuning.algorithm": "none"}
+    if seed != config.seed:
+        changed |= {"seed": seed, "data.split.seed": config.split_seed}
+    return with_overrides(config, changed, where)
 
 
 def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its length, its listeners

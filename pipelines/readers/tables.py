@@ -12,7 +12,7 @@ from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, chosen
 from pipelines.readers.rows import first_line
 from seqapps.errors import DataError
-from seqapps.raw_files import readable
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 _LEAST_LIMIT = 1 << 17
 _GLUED_LINES = 8
@@ -60,6 +60,16 @@ def csv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
             lines.close_record()
         yield drafts.part(lines.before - before)
         before = lines.before
+
+
+def first_cells(path: str) -> list[str]:
+    """Returns the cells of a file's first line; none of an empty file, and of a line that is no record."""
+    with open_raw(path) as file:
+        line = file.readline(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
+    try:
+        return next(standard.reader([line.decode("utf-8", "replace")]), [])
+    except standard.Error:
+        return []
 
 
 class _Unclosed(Exception):

@@ -39,8 +39,9 @@ _GOLDEN_ROWS = 4
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `NFKC` and lower case by default."""
+    """How text becomes units; `NFKC` and lower case by default. No text is made of them again."""
 
+    spacing: Literal["dropped"] = "dropped"
     normalization: Literal["none", "NFC", "NFKC"] = "NFKC"
     lowercase: bool = True
 
@@ -266,6 +267,7 @@ class TextClassification(Application):
             vocabulary_size=manifest.vocabularies["text"].size,
             classes=manifest.vocabularies["label"].size,
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

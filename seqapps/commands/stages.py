@@ -187,7 +187,7 @@ def data_digest(manifest: Manifest) -> str:
 
     It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
     """
-    made_by = {"fingerprint", "code_version", "settings", "sources"}
+    made_by = {"fingerprint", "code_version", "settings", "sources", "found"}
     return digest_of(manifest.model_dump(mode="json", exclude=made_by))
 
 

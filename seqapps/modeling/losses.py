@@ -61,9 +61,9 @@ def weighted(losses: Any, y: Any, weights: Any) -> Any:
         targets = ", ".join(str(part.shape) for part in tf.nest.flatten(y))
         raise RunError(
             f"A loss must have the shape of the weights. Received: {losses.shape} from y {targets}, and weights "
-            f"{weights.shape}. Allowed as y: [B] for a class or a number of each row, [B, T] for one of each step (weights "
-            "alike), [B, C] and [B, T, C] where the loss takes the last axis away. Remedy: the `batches` of the "
-            "application; `y[:, 0]` makes [B] of [B, 1]."
+            f"{weights.shape}. Allowed as y: [B] for a class or a number of each row, [B, T] for one of each step "
+            "(weights alike), [B, C] and [B, T, C] where the loss takes the last axis away. Remedy: the `batches` of "
+            "the application; `y[:, 0]` makes [B] of [B, 1]."
         )
     return losses * weights
 

@@ -190,7 +190,7 @@ def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], 
             )
         deviation = float(np.sqrt(max(squares, 0.0) / count))
         means.append(mean)
-        deviations.append(deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0)
+        deviations.append(deviation if deviation > 1e-12 * abs(mean) else 1.0)
         counts.append(int(count))
     naive, naive_of = _naive_of(sums, names)
     return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of)
