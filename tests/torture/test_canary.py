@@ -63,8 +63,9 @@ LINES = (
     (("prepare", "little.toml", "--workspace", "new", "--set", 'source.sha256="' + "1" * 64 + '"'), 1),
     (("prepare", "little.toml", "--workspace", "new", "--set", 'source.url="http://${FINCH}:${CANARY}@[::1]:9/x"'), 1),
     (("prepare", "little.toml", "--workspace", "new", "--set", 'source.url="nothing://${CANARY}"'), 2),
-    (("evaluate", "little.toml", "--set", 'tracking.uri="http://${FINCH}:${CANARY}@127.0.0.1:9"'), 1),
-    (("evaluate", "little.toml", "--debug", "--set", 'tracking.uri="http://${FINCH}:${CANARY}@127.0.0.1:9"'), 1),
+    (("train", "little.toml", "--set", "seed=2", 'tracking.uri="http://${FINCH}:${CANARY}@127.0.0.1:9"'), 2),
+    (("report", "little.toml", "--tracking-uri", "http://${FINCH}:${CANARY}@127.0.0.1:9"), 1),
+    (("report", "little.toml", "--debug", "--tracking-uri", "http://${FINCH}:${CANARY}@127.0.0.1:9"), 1),
 )  # fmt: skip
 
 
