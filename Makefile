@@ -8,10 +8,10 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.seqapps-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test check ruff mypy imports dockerfile bench lock clean
+.PHONY: help environment demo test torture torture-sample check ruff mypy imports dockerfile bench lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: $(READY) ## .venv from requirements.lock (every other target makes it when it is missing)
 
@@ -27,6 +27,12 @@ demo: $(READY) ## the whole journey on real text that every Python carries
 
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+torture: $(READY) ## long campaigns (kills, fuzz, every mode), from where they stopped; at most 90 minutes
+	$(BIN)/python tests/torture/run.py
+
+torture-sample: $(READY) ## a part of them that every commit chooses anew; at most 20 minutes
+	$(BIN)/python tests/torture/run.py --sample --minutes 17
 
 check: ruff mypy imports dockerfile test ## ruff, mypy --strict, import-linter, hadolint, pytest
 

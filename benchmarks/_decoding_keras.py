@@ -106,7 +106,7 @@ def save(folder: Path, application: str, module: Any) -> Path:
     """Exports it as a folder that `seqapps.serving.load` reads."""
     import tensorflow as tf
 
-    from seqapps.manifest import write_json
+    from seqapps.files import write_json
 
     tf.saved_model.save(module, str(folder), signatures=module.signatures())
     write_json(folder / "model.json", {"application": application, "needs_tensorflow_text": True})

@@ -40,7 +40,7 @@ files = ["{file}"]
 [data]
 vocabulary_size = {vocabulary}
 ngram_order = {order}
-tokens = {{ unit = "word", normalization = "NFKC", lowercase = true }}
+tokens = {{ unit = "word", normalization = "NFKC", lowercase = true, spacing = "dropped" }}
 """
 PROJECT = Path(__file__).resolve().parents[1]
 

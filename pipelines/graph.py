@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from pipelines import ngrams
 from pipelines.learning import Tally, learn, load_resources
 from pipelines.passes import CountPass, EncodePass, load_counts
 from pipelines.pieces import Element
-from pipelines.storage import Build, read_record, temporary_beside, write_record
+from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import SeqappsError
 
@@ -233,7 +234,7 @@ def _joined(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
 
 def _merged(runs: list[str], job: Job) -> str:
     """Merges runs into a new one. The old ones stay: a runner may try a bundle twice."""
-    path = temporary_beside(job.folder.work / "merged.run")
+    path = job.folder.work / f"merged.{uuid.uuid4().hex}.run"
     ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], _packing(job).words))
     return str(path)
 

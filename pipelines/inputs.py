@@ -12,6 +12,7 @@ from pipelines.sources import Source, all_files, columns_of_path, hash_sources, 
 from seqapps.config import RunConfig
 from seqapps.errors import DataError
 from seqapps.manifest import digest_of, sha256_of
+from seqapps.secrets import expand
 from seqapps.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -49,11 +50,10 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
     Raises:
         DataError: a file is missing or a download fails.
     """
-    sources = resolve(config.source, workspace.cache)
+    sources = resolve(config.source, workspace.cache, same=config.data.split.same)
     files = all_files(sources)
     hashes = hash_sources(files, workspace.cache)
-    dump = config.model_dump(mode="json")
-    settings = {name: dump[name] for name in ("application", "seed", "source", "data")}
+    settings = config.preparation
     described: list[list[Any]] = [
         [file.name, file.split, file.size, sha256] for file, sha256 in zip(files, hashes, strict=True)
     ]
@@ -80,10 +80,11 @@ def _further_files(config: RunConfig, workspace: Workspace) -> list[list[Any]]:
     Raises:
         DataError: one is missing.
     """
-    missing = [path for path in config.data.further_files if not Path(path).is_file()]
+    paths = [expand(path, "`data`") for path in config.data.further_files]
+    missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise DataError(f"`data`: {missing[0]} does not exist.")
-    found = [Source(Path(path).name, path, "") for path in config.data.further_files]
+    found = [Source(Path(path).name, path, "") for path in paths]
     hashes = hash_sources(found, workspace.cache)
     return [[source.name, "", source.size, sha256] for source, sha256 in zip(found, hashes, strict=True)]
 

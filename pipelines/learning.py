@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.storage import Build, read_record, temporary_beside, write_record
+from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
-from seqapps.manifest import digest_of, sha256_of
+from seqapps.files import new_folder
+from seqapps.manifest import sha256_of_folder
 from seqapps.preprocessing import resources, subwords
 from seqapps.preprocessing.pretrained import Vectors
 from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.tokenizers import Tokenizer
+
+_REMEDIES = {
+    "label-is-a-list": "; several labels of a text need `data.multi_label` = true of text_classification",
+    "labels-are-no-list": "; with one label a text leave `data.multi_label` out, or give `data.label_separator`",
+}
+"""Reason to what may help."""
 
 
 @dataclass
@@ -95,8 +101,8 @@ def check_rejects(tally: Tally, allowed: float, build: Build) -> None:
     leading, count = min(tally.rejected.items(), key=lambda item: (-item[1], item[0]))
     raise DataError(
         f"{rejected} of {tally.read} rows were rejected, {rejected / tally.read:.2%}, above "
-        f"`data.max_reject_fraction` = {allowed:g}. The reason that led: {leading} ({count}). "
-        f"All{_listed(tally.rejected)}. The rows are in {build.rejects}."
+        f"`data.max_reject_fraction` = {allowed:g}. The reason that led: {leading} ({count})"
+        f"{_REMEDIES.get(leading, '')}. All{_listed(tally.rejected)}. The rows are in {build.rejects}."
     )
 
 
@@ -112,15 +118,12 @@ def load_resources(build: Build) -> dict[str, Any]:
 
 def _save(name: str, resource: Resource, build: Build, tally: Tally) -> dict[str, Any]:
     folder = build.vocabularies / name
-    build.vocabularies.mkdir(exist_ok=True)
-    temporary = temporary_beside(folder)
-    resource.save(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with new_folder(folder) as building:  # another attempt of a runner learns the same
+        resource.save(building)
     return {
         "folder": f"vocabularies/{name}",
         "size": resource.size,
-        "sha256": digest_of({path.name: sha256_of(path) for path in sorted(folder.iterdir())}),
+        "sha256": sha256_of_folder(folder),
         "coverage": _coverage(tally.counts.get(name, Counter()), resource),
         "facts": resource.facts,
         "initial": isinstance(resource, Vectors),

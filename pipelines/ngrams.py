@@ -7,7 +7,6 @@ the n-grams. A run is a file of `<uint64>[rows, words + 1]`, sorted, every n-gra
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.storage import temporary_beside, write_bytes
 from seqapps.errors import DataError
+from seqapps.files import new_file, write_bytes
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN
 
@@ -158,13 +157,9 @@ def reduced(words: list[Rows], counts: Rows | None = None) -> Rows:
 
 def write_run(path: Path, rows: Iterable[Rows]) -> None:
     """Writes sorted rows as a run, whole or not at all."""
-    temporary = temporary_beside(path)
-    with open(temporary, "wb") as file:
+    with new_file(path) as temporary, open(temporary, "wb") as file:
         for block in rows:
             file.write(np.ascontiguousarray(block).data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def merge(paths: Sequence[Path], words: int, block_rows: int = BLOCK_ROWS) -> Iterator[Rows]:

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from pipelines import ngrams
+from pipelines.findings import Notes
 from pipelines.pieces import Element, Piece
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
-from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_bytes, write_record
+from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
+from seqapps.files import write_bytes
 from seqapps.preprocessing.analysis import pack, scope, scoped, unpack
 from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.splits import SPLITS
+from seqapps.preprocessing.vocabulary import UNKNOWN
 from seqapps.schema import RAW, Feature, Schema
 
 _TEXT_OF_A_REJECT = 200
@@ -84,6 +87,7 @@ class _Counting:
         self._rejects: list[dict[str, Any]] = []
         self._reasons: Counter[str] = Counter()
         self._read = 0
+        self._notes = Notes(application, build, element.stem)
 
     def record(self) -> dict[str, Any]:
         """Does the pass and returns what the record holds."""
@@ -105,6 +109,7 @@ class _Counting:
             "blocks": self._blocks,
             "counts": counts,
             "sums": {name: np.asarray(array, np.float64).tolist() for name, array in self._sums.items()},
+            "found": self._notes.record(),
         }
 
     def _read_piece(self, index: int, piece: Piece) -> int:
@@ -146,7 +151,9 @@ class _Counting:
         if not self._waiting[split].blocks:
             return
         block = self._waiting[split].take()
+        self._notes.add(split, block)
         analysis = self._application.vocabularies(block)
+        self._notes.count(split, analysis.counts.get("label"))
         if split == "train":
             for name, (units, counts) in analysis.counts.items():
                 total = self._counts.setdefault(name, Counter())
@@ -195,6 +202,7 @@ class EncodePass:
         writers: dict[str, ShardWriter] = {}
         runs: list[str] = []
         seams: list[dict[str, Any]] = []
+        unknown: Counter[str] = Counter()
         for number, block in enumerate(read_record(self._build.counted(element.stem))["blocks"]):
             stored = load_arrays(self._build.work / block["file"])
             begins = stored.pop("begins")
@@ -204,6 +212,8 @@ class EncodePass:
                 f"{RAW}{column}": _one_a_row(unpack("value", scope(f"keep.{column}", stored)))
                 for column in self._application.config.data.keep
             }
+            for column, (feature, _) in self._application.written.items():
+                unknown[column] += _rows_with_unknown(features[feature])
             split = block["split"]
             if split not in writers:
                 (self._build.data / split).mkdir(exist_ok=True)
@@ -215,7 +225,7 @@ class EncodePass:
                 ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, begins, self._packing)])
                 seams.append(ngrams.border(ids, begins, self._packing.order))
         shards = {split: {"file": f"{split}/{w.path.name}", **w.close()} for split, w in writers.items()}
-        return {"shards": shards, "runs": runs, "seams": seams}
+        return {"shards": shards, "runs": runs, "seams": seams, "unknown": dict(unknown)}
 
 
 def schema_of(application: Application) -> Schema:
@@ -225,6 +235,11 @@ def schema_of(application: Application) -> Schema:
         for column in application.config.data.keep
     )
     return Schema(features=(*application.schema().features, *kept))
+
+
+def _rows_with_unknown(ids: Ragged) -> int:
+    rows = np.repeat(np.arange(len(ids)), ids.lengths)
+    return len(np.unique(rows[ids.values == UNKNOWN]))
 
 
 def _one_a_row(values: list[bytes]) -> Ragged:

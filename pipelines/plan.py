@@ -15,7 +15,7 @@ from itertools import pairwise
 from pipelines.pieces import WHOLE, Beside, Cut, Element, Piece
 from pipelines.readers import RowReader
 from pipelines.readers.lines import lines_at, offsets_of
-from pipelines.sources import Source, columns_of_path
+from pipelines.sources import Source, check_folders, columns_of_path
 from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig, SourceConfig, SplitConfig
 from seqapps.errors import ConfigError, DataError
@@ -77,6 +77,8 @@ def _check(config: RunConfig, sources: Sequence[Source]) -> None:
     reader = RowReader.of(config, application.columns)
     for file in sources:
         columns_of_path(source, file.name, file.path)
+    check_folders(source, sources)
+    reader.check_headers(sources)
     if config.data.split.by == "time":
         _check_time(source, application)
     reader.check_names(sources)

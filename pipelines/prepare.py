@@ -6,10 +6,12 @@ Only what is called imports Beam and TensorFlow: asking for a fingerprint is fas
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,7 @@ from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
-from seqapps.manifest import FILE_NAME, read_manifest
+from seqapps.manifest import FILE_NAME, damage, read_manifest
 from seqapps.workspace import DEFAULT, Workspace
 
 
@@ -61,10 +63,10 @@ def prepare(
     given = read_input(config, workspace, rows)
     target = workspace.prepared(config.name or config.application, given.fingerprint)
     build = Build(target.with_name(f".build-{target.name}"))
-    if not (target / FILE_NAME).exists():
+    if not _is_whole(target, console):
         elements = make_plan(config, given.sources, rows)
         with build.locked():
-            if not (target / FILE_NAME).exists():
+            if not _is_whole(target):
                 build.sweep()
                 _run(config, build, elements, beam_arguments, console)
                 _publish(config, build, elements, given, target)
@@ -74,6 +76,14 @@ def prepare(
     elif build.root.exists():
         shutil.rmtree(build.root, ignore_errors=True)
     return target
+
+
+def _is_whole(target: Path, console: Console | None = None) -> bool:
+    """Returns whether a prepared folder stands there with all that its manifest lists; says what is wrong with it."""
+    wrong = damage(target)
+    if wrong and console is not None:
+        console.print(f"prepare: {wrong}; the folder is made anew", highlight=False, soft_wrap=True, markup=False)
+    return (target / FILE_NAME).exists() and not wrong
 
 
 def _run(
@@ -88,7 +98,7 @@ def _run(
         from pipelines import graph
 
         job = graph.Job(
-            config=config.model_dump_json(),
+            config=json.dumps(config.model_dump(mode="json")),
             build=str(build.root.resolve()),
             elements=len(elements),
             launcher=os.getpid(),
@@ -137,26 +147,33 @@ def _quiet(build: Build) -> Iterator[None]:
     """Keeps Beam's own lines off the screen, and lets processes that it starts import this project.
 
     Beam logs every error with its traceback before it raises it; what is raised is told once, by the launcher.
-    Processes that a local runner starts take their environment from here.
+    Processes that a local runner starts take their environment from here. What Beam puts into temporary folders lies in
+    the build folder: a kill leaves it where the next run sweeps.
     """
     write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL"})
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
+        "TMPDIR": str(build.temporary.resolve()),
     }
     before = {name: os.environ.get(name) for name in changed}
     os.environ |= changed
+    build.temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = None  # it is read from the environment anew
     logging.disable(logging.ERROR)
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
+        tempfile.tempdir = None
         for name, value in before.items():
             os.environ.pop(name)
             os.environ |= {name: value} if value is not None else {}
 
 
 def _tell(target: Path, config: RunConfig, console: Console) -> None:
+    from pipelines.findings import told
+
     manifest = read_manifest(target)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
     sizes = {name: f"{split.rows:,} rows / {split.tokens:,} tokens" for name, split in manifest.splits.items()}
@@ -170,6 +187,8 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
                 f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
             )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
+    for line in told(manifest, config):
+        console.print(f"prepare: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ Workers leave records in the build folder anyway; a thread of the launcher reads
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pipelines.storage import Build
+from pipelines.storage import Build, read_record
 
 _SECONDS = 0.5
 _SECONDS_OF_A_PLAIN_LINE = 10.0
@@ -66,7 +65,7 @@ class Monitor(threading.Thread):
     def _rows(self) -> tuple[int, int]:
         for path in self._build.work.glob("*.counted.json"):
             if path not in self._known:
-                record = json.loads(path.read_text(encoding="utf-8"))
+                record = read_record(path)
                 self._known[path] = record["read"], sum(record["rejected"].values())
         sums = [*self._known.values()]
         for path in self._build.work.glob("*.progress"):

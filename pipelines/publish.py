@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import findings
 from pipelines.inputs import Input
 from pipelines.passes import schema_of
 from pipelines.pieces import Element
 from pipelines.readers.lines import lines_before
-from pipelines.storage import Build, read_record, temporary_beside
+from pipelines.storage import Build, read_record
 from seqapps import __version__
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
+from seqapps.files import new_file, publish_folder
 from seqapps.manifest import Manifest, Shard, SourceFile, Split, Table, VocabularyFile, sha256_of, write_manifest
 from seqapps.preprocessing.splits import SPLITS
 
@@ -61,6 +62,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         fingerprint=given.fingerprint,
         code_version=__version__,
         settings=given.settings,
+        found=findings.gather(application, build, elements),
     )
 
 
@@ -93,10 +95,8 @@ def _tables(build: Build) -> dict[str, tuple[Table, ...]]:
 
 def write_rejects(build: Build, elements: Sequence[Element]) -> int:
     """Writes the refused rows of all elements that are counted, with lines of the whole files; returns their number."""
-    build.rejects.parent.mkdir(exist_ok=True)
-    temporary = temporary_beside(build.rejects)
     number = 0
-    with open(temporary, "w", encoding="utf-8") as file:
+    with new_file(build.rejects) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for element, bases in _line_bases(build, elements):
             rejects = build.work / f"{element.stem}.rejects.jsonl"
             for text in rejects.open(encoding="utf-8") if rejects.exists() else ():
@@ -105,9 +105,6 @@ def write_rejects(build: Build, elements: Sequence[Element]) -> int:
                 reject |= {"file": element.pieces[index].name, "line": bases[index] + reject["line"]}
                 file.write(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n")
                 number += 1
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, build.rejects)
     return number
 
 
@@ -129,12 +126,7 @@ def publish(build: Build, manifest: Manifest, target: Path) -> None:
     """Writes the manifest, last, and gives the folder its name."""
     _drop_strangers(build, manifest)
     write_manifest(build.data, manifest)
-    for folder in (build.data, target.parent):
-        _sync(folder)
-    if target.exists():  # a folder without a manifest: nobody can read it
-        shutil.rmtree(target)
-    build.data.rename(target)
-    _sync(target.parent)
+    publish_folder(build.data, target, replace=True)  # what has the name has no manifest: nobody can read it
     shutil.rmtree(build.root, ignore_errors=True)
 
 
@@ -150,11 +142,3 @@ def _drop_strangers(build: Build, manifest: Manifest) -> None:
             path.unlink()
         elif path.is_dir() and not any(path.iterdir()):
             path.rmdir()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

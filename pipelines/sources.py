@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
+import http.client
 import os
-import shutil
-import tempfile
-import urllib.error
+import re
 import urllib.parse
 import urllib.request
 from collections import Counter, defaultdict
@@ -20,7 +18,10 @@ from pipelines.builtin import builtin_files
 from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest
-from seqapps.manifest import sha256_of, write_json
+from seqapps.files import new_file, read_json, write_json
+from seqapps.manifest import sha256_of
+from seqapps.raw_files import check_encoding, readable
+from seqapps.secrets import address, expand, recorded, scrub
 
 _SECONDS_WITHOUT_ANSWER = 60
 
@@ -62,8 +63,13 @@ class _Found:
         return self.path == self.pattern
 
 
-def resolve(config: SourceConfig, cache: Path) -> list[Source]:
+def resolve(config: SourceConfig, cache: Path, *, same: bool = False) -> list[Source]:
     """Returns the files of a `source` section, in reading order: the order of the patterns, then by name.
+
+    Args:
+        config: the section.
+        cache: where downloads lie.
+        same: whether a file may be in several splits (`data.split.same`).
 
     Raises:
         DataError: a pattern matches nothing, a file is in two splits, a download fails or has another sha256, or a file
@@ -82,8 +88,18 @@ def resolve(config: SourceConfig, cache: Path) -> list[Source]:
         found = [file for split in splits for file in _matches(f"source.{split}", split, getattr(config, split))]
     if config.format == "aligned":
         found = _main_files(config, found)
-    _check_splits(found)
+    if not same:
+        _check_splits(found)
+    for file in found:
+        _check_is_text(file.path)
     return _named(config, found)
+
+
+def _check_is_text(path: str) -> None:
+    """Raises for a packed file, and for one in another encoding: all of its lines would be refused one by one."""
+    if not path.endswith(".gz"):
+        with open(path, "rb") as file:
+            check_encoding(file.read(8), readable(os.fsencode(Path(path).name)))
 
 
 def all_files(sources: Iterable[Source]) -> list[Source]:
@@ -119,10 +135,37 @@ def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, byt
     return {column: parts[part].encode("utf-8", "replace") for column, part in config.from_path.items()}
 
 
+def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
+    """Raises for files beside the folders that name a column's values: they would have the name of the folder of all.
+
+    Raises:
+        DataError: names some of them.
+    """
+    if "folder" not in config.from_path.values():
+        return
+    patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
+    inside = {source.path for source in sources if len(PurePosixPath(source.name).parts) > 1}
+    stray = [
+        source.path for source in sources if source.path not in inside and os.path.normpath(source.path) not in patterns
+    ]
+    if inside and stray:
+        column = next(name for name, part in config.from_path.items() if part == "folder")
+        folder = Path(stray[0]).parent
+        raise DataError(
+            f"`source.from_path` takes the column `{column}` from the folder, and files stand beside the folders. "
+            f"Received: {', '.join(stray[:3])}{', ...' if len(stray) > 3 else ''} ({len(stray)} in all), which would "
+            f'be `{folder.name}`. Remedy: move them away, or name the folders. Example: ["{folder}/*/*"].'
+        )
+
+
+def _patterns(config: SourceConfig) -> list[str]:
+    return [*config.files, *config.train, *config.validation, *config.test]
+
+
 def _named(config: SourceConfig, found: list[_Found]) -> list[Source]:
     """Short names where they are unique; two patterns that give the same one keep the path as it was given."""
     seen = Counter(file.short for file in found)
-    names = [file.short if seen[file.short] == 1 else file.path for file in found]
+    names = [readable(os.fsencode(file.short if seen[file.short] == 1 else file.path)) for file in found]
     return [
         Source(name, file.path, file.split, _beside(config, name, file.path))
         for name, file in zip(names, found, strict=True)
@@ -152,7 +195,8 @@ def _beside(config: SourceConfig, name: str, path: str) -> tuple[Beside, ...]:
             )
         found.append(Beside(column, os.path.relpath(beside, Path(path).parent), beside))
     folder = PurePosixPath(name).parent
-    return tuple(Beside(file.column, os.path.normpath(folder / file.name), file.path) for file in found)
+    names = [readable(os.fsencode(os.path.normpath(folder / file.name))) for file in found]
+    return tuple(Beside(file.column, shown, file.path) for file, shown in zip(found, names, strict=True))
 
 
 def _wanted(config: SourceConfig, path: str) -> dict[str, str]:
@@ -200,14 +244,14 @@ def _check_splits(found: Iterable[_Found]) -> None:
             raise DataError(
                 f"{file.path} is in two splits: `source.{owner.split}` finds it by {owner.pattern!r} and "
                 f"`source.{file.split}` by {file.pattern!r}. Name the files of each split one by one, or by patterns "
-                "that share none."
+                "that share none; or say that this is meant: `data.split.same` = true."
             )
 
 
 def _matches(where: str, split: str, patterns: Sequence[str]) -> list[_Found]:
     """Returns the files that patterns find, each once."""
     found: dict[str, _Found] = {}
-    for pattern in map(os.path.expanduser, patterns):
+    for pattern in (os.path.expanduser(expand(pattern, where)) for pattern in patterns):
         root, paths = _expand(pattern)
         if not paths:
             raise DataError(_nothing_there(where, pattern))
@@ -255,49 +299,72 @@ def _nothing_there(where: str, pattern: str) -> str:
 def fetch(url: str, sha256: str, folder: Path) -> Path:
     """Downloads a file once and returns where it lies. Its name appears only when its content is the expected one.
 
+    Args:
+        url: `${NAME}` in it is replaced, and never written down or said.
+        sha256: of the content.
+        folder: of the cache.
+
     Raises:
         DataError: it cannot be had, or its sha256 is another one (both are named).
     """
-    scheme, _, address, *_ = urllib.parse.urlparse(url)
-    if scheme not in ("http", "https", "file"):
+    expanded, url = address(url, "`source.url`"), recorded(url)
+    if urllib.parse.urlparse(expanded).scheme not in ("http", "https", "file"):
         raise ConfigError(f"`source.url` must be http, https or file. Received: {url!r}.")
-    target = folder / sha256 / (Path(urllib.parse.unquote(address)).name or "download")
+    place = urllib.parse.unquote(urllib.parse.urlparse(url).path)
+    target = folder / sha256 / (re.sub(r"[^\w.-]+", "_", Path(place).name) or "download")
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".download-", delete=False) as file:
+    with new_file(target) as temporary:
+        digest = hashlib.sha256()
         try:
-            with urllib.request.urlopen(url, timeout=_SECONDS_WITHOUT_ANSWER) as answer:
+            with (
+                open(temporary, "wb") as file,
+                _opener(expanded).open(_without_user(expanded), timeout=_SECONDS_WITHOUT_ANSWER) as answer,
+            ):
                 while block := answer.read(1 << 20):
                     digest.update(block)
                     file.write(block)
-        except (urllib.error.URLError, OSError) as error:
-            os.unlink(file.name)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DataError(
-                f"`source.url`: {url} cannot be fetched: {error}. Or name a local file in `source.files`."
+                f"`source.url`: {url} cannot be fetched: {scrub(str(error))}. Or name a local file in `source.files`."
             ) from None
-    if digest.hexdigest() != sha256:
-        os.unlink(file.name)
-        raise DataError(
-            f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
-        )
-    shutil.move(file.name, target)
+        if digest.hexdigest() != sha256:
+            raise DataError(
+                f"`source.url`: {url} has another content. Expected sha256: {sha256}. Received: {digest.hexdigest()}."
+            )
     return target
+
+
+def _without_user(url: str) -> str:
+    """Returns an address without user and password, which urllib does not take there."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Returns what opens an address, with its user and password as basic authentication where it has them."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.username is None:
+        return urllib.request.build_opener()
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
+    passwords.add_password(None, _without_user(url), user, password, is_authenticated=True)
+    return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
 
 
 def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
     """Returns the sha256 of every file. A file of the same path, size and time of change is not read again."""
     book = cache / "sha256.json"
     try:
-        known: dict[str, list[str]] = json.loads(book.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        known = {}
+        known: dict[str, list[str]] = read_json(book, "remove it")
+    except (FileNotFoundError, DataError):
+        known = {}  # it only saves reading the files again
     before, hashes = dict(known), []
     for source in sources:
         stat, path = os.stat(source.path), os.path.realpath(source.path)
         stamp = f"{stat.st_size} {stat.st_mtime_ns}"
-        if known.get(path, [""])[0] != stamp:
+        entry = known.get(path)
+        if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamp:
             known[path] = [stamp, sha256_of(path)]
         hashes.append(known[path][1])
     if known != before:

@@ -4,16 +4,15 @@ prepared/.build-<name>-<fingerprint>/
     lock                    held by the process that runs the job
     work/                   what the passes leave for each other; a job that was killed goes on from here
     data/                   what becomes the prepared folder, by one rename
+    tmp/                    the runner's own files
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import RunError
-from seqapps.manifest import write_json
+from seqapps.files import new_file, read_json, sweep, write_json
 
 DIGITS = 12
 """Digits of the fingerprint in a folder's name."""
@@ -64,6 +63,11 @@ class Build:
         return self.work / f"{stem}.progress"
 
     @property
+    def temporary(self) -> Path:
+        """Where the runner's temporary files lie."""
+        return self.root / "tmp"
+
+    @property
     def learned(self) -> Path:
         """Record of the vocabularies."""
         return self.work / "vocabularies.json"
@@ -94,9 +98,9 @@ class Build:
         self.data.mkdir(exist_ok=True)
 
     def sweep(self) -> None:
-        """Removes what a killed run left half-written: names that begin with a dot are read by nobody."""
-        for path in [*self.root.rglob(".*.tmp")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        """Removes what a killed run left half-written."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        sweep(self.root, below=True)
 
     def sweep_siblings(self) -> None:
         """Removes the build folders of the same name that other inputs left and no process works on."""
@@ -129,15 +133,14 @@ class Build:
             yield
 
 
-def temporary_beside(path: Path) -> Path:
-    """Returns a name in the same folder that nobody reads."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-
-
 def read_record(path: Path) -> Any:
-    """Returns a record that a pass wrote, or None where it has not."""
+    """Returns a record that a pass wrote, or None where it has not.
+
+    Raises:
+        DataError: the record is damaged.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, f"remove {path.parent.parent} and run `seqapps prepare` again", dict | list)
     except FileNotFoundError:
         return None
 
@@ -147,25 +150,11 @@ write_record = write_json
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Writes named arrays, whole or not at all."""
-    temporary = temporary_beside(path)
-    with open(temporary, "wb") as file:
+    with new_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Returns what `save_arrays` wrote."""
     with np.load(path, allow_pickle=False) as file:
         return dict(file)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    temporary = temporary_beside(path)
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

@@ -9,7 +9,6 @@ Source: tensorflow/core/example/{example,feature}.proto and tensorflow/core/lib/
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from collections.abc import Mapping
 from itertools import pairwise
@@ -20,8 +19,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.storage import temporary_beside
 from seqapps.errors import DataError
+from seqapps.files import Pending
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.schema import Feature, Schema
 
@@ -37,8 +36,8 @@ class ShardWriter:
         self.rows = self.tokens = self.bytes = 0
         self.lengths: dict[int, int] = {}
         self._digest = hashlib.sha256()
-        self._temporary = temporary_beside(path)
-        self._file = self._temporary.open("wb")
+        self._pending = Pending(path)
+        self._file = self._pending.temporary.open("wb")
 
     def write(self, features: Mapping[str, Ragged]) -> None:
         """Appends the rows of a block. The first feature of the schema is the one whose length counts as tokens."""
@@ -56,10 +55,8 @@ class ShardWriter:
 
     def close(self) -> dict[str, Any]:
         """Gives the file its name and returns its description."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._temporary, self.path)
+        self._pending.publish()
         return {
             "rows": self.rows,
             "tokens": self.tokens,

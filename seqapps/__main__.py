@@ -15,7 +15,9 @@ from types import ModuleType
 from typing import NoReturn
 
 from seqapps import __version__
-from seqapps.errors import SeqappsError, UsageError, nearest, unknown_name
+from seqapps.commands._failures import explain
+from seqapps.errors import UsageError, nearest, unknown_name
+from seqapps.secrets import scrub
 from seqapps.workspace import DEFAULT
 
 VERBS = (
@@ -38,6 +40,9 @@ VERBS = (
 
 BEAM_VERBS = ("prepare", "run")
 """The verbs that hand what stands after `--` to Beam."""
+
+_TEXT_VERBS = ("predict",)
+"""A text may look like a setting."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,9 +126,24 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
                 f"seqapps {verb}: `--` hands options to Beam, and this verb runs no Beam job. "
                 f"Received: {' '.join(beam_arguments)!r}. Allowed with: {', '.join(BEAM_VERBS)}."
             )
+    if verb in VERBS and verb not in _TEXT_VERBS:
+        rest = _spread(rest)
     parsed = parser_of(verb).parse_args(rest)
     parsed.verb, parsed.beam_arguments = verb, beam_arguments
     return parsed
+
+
+def _spread(words: Sequence[str]) -> list[str]:
+    """Returns the words with `--set` before each of several settings: `--set a.b=1 c=2` means both."""
+    spread: list[str] = []
+    follows = False
+    for word in words:
+        is_setting = "=" in word and not word.startswith("-") and not os.path.exists(word)
+        if follows and is_setting and spread[-1] != "--set":
+            spread.append("--set")
+        follows = word == "--set" or (follows and is_setting)
+        spread.append(word)
+    return spread
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,22 +157,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seqapps {__version__}")
         return 0
     debug = "--debug" in words
+    parsed = argparse.Namespace(verb=words[0], workspace=Path(DEFAULT), tracking_uri="")
     try:
-        return _run(parse(words))
-    except SeqappsError as error:
+        parsed = parse(words)
+        return _run(parsed)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # every error ends here, and users read one message
         if debug:
             raise
-        print(error, file=sys.stderr)
-        return error.exit_code
+        told = explain(error, parsed.verb, parsed.workspace, parsed.tracking_uri)
+        print(scrub(str(told)), file=sys.stderr)
+        return told.exit_code
     except KeyboardInterrupt:
         if debug:
             raise
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -161,7 +184,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from seqapps.commands._stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
-    quiet(arguments.debug)
+    quiet(arguments.debug, notes=not arguments.quiet)
     dry = getattr(arguments, "dry_run", False)
     keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)
 

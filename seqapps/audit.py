@@ -123,14 +123,9 @@ def append_padding(model: keras.Model, batch: Batch, steps: int) -> Batch:
     x, y, weights = batch
     open_axes = _open_axes(model, x)
     longer = {name: _appended(value, open_axes.get(name, ()), steps) for name, value in x.items()}
-    if not _weights_have_time(model, batch):
-        return longer, y, weights
-
-    def one(value: Any) -> Any:
-        has_time = value.shape.rank >= 2 and value.shape[1] == weights.shape[1]
-        return _appended(value, (1,) if has_time else (), steps)
-
-    return longer, tf.nest.map_structure(one, y), _appended(weights, (1,), steps)
+    axes_of = _axes_beside_weights(model, batch)
+    y, weights = tf.nest.map_structure(lambda value: _appended(value, axes_of(value), steps), (y, weights))
+    return longer, y, weights
 
 
 def alone(model: keras.Model, batch: Batch, row: int) -> Batch:
@@ -139,13 +134,9 @@ def alone(model: keras.Model, batch: Batch, row: int) -> Batch:
     lengths = {size: int(found[row]) for size, found in lengths_of(model, batch).items()}
     open_axes = _open_axes(model, x)
     cut = {name: _cut(value[row : row + 1], open_axes.get(name, ()), lengths) for name, value in x.items()}
-    axes = (1,) if _weights_have_time(model, batch) else ()
-
-    def one(value: Any) -> Any:
-        has_time = value.shape.rank >= 2 and value.shape[1] == weights.shape[1]
-        return _cut(value[row : row + 1], axes if has_time else (), lengths)
-
-    return cut, tf.nest.map_structure(one, y), one(weights)
+    axes_of = _axes_beside_weights(model, batch)
+    y, weights = tf.nest.map_structure(lambda value: _cut(value[row : row + 1], axes_of(value), lengths), (y, weights))
+    return cut, y, weights
 
 
 def lengths_of(model: keras.Model, batch: Batch) -> dict[int, NDArray[np.int64]]:
@@ -330,6 +321,16 @@ def _weights_have_time(model: keras.Model, batch: Batch) -> bool:
         return False
     open_sizes = {int(x[name].shape[axis]) for name, axes in _open_axes(model, x).items() for axis in axes}
     return None in second or size in open_sizes
+
+
+def _axes_beside_weights(model: keras.Model, batch: Batch) -> Callable[[Any], tuple[int, ...]]:
+    """Returns a function from the weights, or a part of y, to its time axes: axis 1 or none."""
+    steps = batch[2].shape[1] if _weights_have_time(model, batch) else None
+
+    def axes_of(value: Any) -> tuple[int, ...]:
+        return (1,) if steps is not None and value.shape.rank >= 2 and value.shape[1] == steps else ()
+
+    return axes_of
 
 
 def _appended(value: Any, axes: tuple[int, ...], steps: int) -> Any:

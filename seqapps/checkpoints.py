@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
+from seqapps.files import new_file
 
 FILE_NAME = "checkpoint.npz"
 PREVIOUS = "checkpoint-previous.npz"
@@ -58,18 +59,14 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
     A kill at any moment leaves at least one whole file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     meta = json.dumps({"identity": checkpoint.identity, **checkpoint.meta})
-    target, temporary = folder / FILE_NAME, folder / f".{FILE_NAME}.tmp"
+    target = folder / FILE_NAME
     arrays: dict[str, Any] = {_META: np.frombuffer(meta.encode(), np.uint8), **checkpoint.arrays}
-    with open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    if target.exists():
-        os.replace(target, folder / PREVIOUS)
-    os.replace(temporary, target)
-    _sync_folder(folder)
+    with new_file(target) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        if target.exists():
+            os.replace(target, folder / PREVIOUS)
 
 
 def find(folder: Path, identity: str) -> Found:
@@ -104,12 +101,3 @@ def read(path: Path) -> Checkpoint:
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}.") from None
     return Checkpoint(identity, arrays, meta)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the renames last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

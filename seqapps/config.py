@@ -6,23 +6,92 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from seqapps.errors import ConfigError, unknown_name, wrong_value
+from seqapps.secrets import expand, names_in, recorded
+
+LARGEST = 2**31 - 1
+"""No whole number of a configuration is larger, unless its field says so."""
+
+Unit = Annotated[int, Field(ge=1, le=65_536)]
+"""Units of a layer, or the size of an embedding."""
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, no unknown keys."""
+    """A part of the configuration: frozen, no unknown keys, every value of its own type, numbers finite and bounded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples(cls, values: Any) -> Any:
+        """TOML and JSON have lists only; a field that holds several values is a tuple."""
+        return {key: _as_tuple(value) for key, value in values.items()} if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _bounded_numbers(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if type(number) is int and abs(number) > LARGEST:
+                    raise ValueError(f"`{name}` must stay below 2**31. Received: {number}")
+        return self
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_LONGEST_NAME = 100
+
+
+def checked_name(name: str, where: str, *, spaces: bool = False) -> str:
+    """Returns a name of folders and of the registry as it is; an empty one stands for a default.
+
+    Raises:
+        ValueError: it could lead out of a folder, or MLflow does not take it.
+    """
+    pattern = _NAME.replace(".-]", ". -]") if spaces else _NAME
+    if name and (not re.fullmatch(pattern, name) or len(name) > _LONGEST_NAME):
+        raise ValueError(
+            f"`{where}` must begin with a letter, a digit or `_`, and hold only letters, digits, `_`, `.`"
+            f"{', spaces' if spaces else ''} and `-`, at most {_LONGEST_NAME} characters. Received: {name!r}. Example: "
+            f"{valid_name(name)}"
+        )
+    return name
+
+
+def valid_name(text: str) -> str:
+    """Returns a name that folders and the registry take, as near to a text as can be.
+
+    >>> valid_name("my config"), valid_name("été"), valid_name("../x"), valid_name("模型")
+    ('my_config', 'ete', 'x', 'run-1c7e8c4a')
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip(".-_").rstrip("_")[:_LONGEST_NAME]
+    code = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return name or f"run-{code}"
 
 
 class SourceConfig(Section):
@@ -67,6 +136,10 @@ class SourceConfig(Section):
     from_path: dict[str, Literal["folder", "stem", "suffix"]] = {}
     beside: dict[str, str] = {}
     comment: str = ""
+
+    @field_serializer("url")
+    def _without_user(self, url: str) -> str:
+        return recorded(url)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -132,12 +205,15 @@ class SplitConfig(Section):
             or `time` (the same for the steps of a series).
         validation, test: shares of the rows (of the bytes for `position`).
         seed: of the hash; none takes the configuration's. With one, runs of several seeds share their splits.
+        same: whether `source.train`, `source.validation` and `source.test` may name the same file. What is measured is
+            then how well it is learned by heart.
     """
 
     by: Literal["row", "file", "position", "time"] = "row"
     validation: float = Field(0.1, ge=0.0, lt=1.0)
     test: float = Field(0.1, ge=0.0, lt=1.0)
     seed: int | None = Field(None, ge=0)
+    same: bool = False
 
     @model_validator(mode="after")
     def _some_training(self) -> Self:
@@ -245,18 +321,18 @@ class TrainingConfig(Section):
     """
 
     batching: Literal["stream", "length"] = "length"
-    batch_size: int = Field(32, ge=1)
-    token_budget: int = Field(0, ge=0)
-    window: int = Field(64, ge=1)
-    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1, le=1 << 20)
+    token_budget: int = Field(0, ge=0, le=1 << 24)
+    window: int = Field(64, ge=1, le=1 << 20)
+    epochs: int = Field(10, ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "lazy_adam", "sgd", "nt_asgd"] = "adam"
     nonmonotone: int = Field(_NONMONOTONE, ge=1)
-    learning_rate: float = Field(2e-3, gt=0.0)
+    learning_rate: float = Field(2e-3, gt=0.0, le=1_000.0)
     momentum: float = Field(0.0, ge=0.0, lt=1.0)
-    weight_decay: float = Field(0.0, ge=0.0)
+    weight_decay: float = Field(0.0, ge=0.0, le=1.0)
     schedule: ScheduleConfig = ScheduleConfig()
     clip: Literal["global_norm", "norm", "auto", "none"] = "global_norm"
-    clip_threshold: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    clip_threshold: float = Field(1.0, gt=0.0)
     clip_percentile: float = Field(_PERCENTILE, gt=0.0, le=100.0)
     reduction: Literal["token", "sequence"] = "token"
     early_stopping: int = Field(3, ge=0)
@@ -307,9 +383,9 @@ class BaselinesConfig(Section):
     """
 
     names: tuple[str, ...] = ()
-    fixed_window_context: int = Field(5, ge=1)
-    fixed_window_embedding: int = Field(64, ge=1)
-    fixed_window_units: int = Field(256, ge=1)
+    fixed_window_context: int = Field(5, ge=1, le=1_000)
+    fixed_window_embedding: Unit = 64
+    fixed_window_units: Unit = 256
     fixed_window_epochs: int = Field(100, ge=1)
     fixed_window_max_steps: int = Field(20_000, ge=1)
 
@@ -348,19 +424,20 @@ class EvaluationConfig(Section):
         streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
         window: of a language model: time steps per call.
         beam: of a translation: hypotheses that the search keeps; 1 is greedy.
-        length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
-            probability alone.
+        length_penalty: of a translation: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
         max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
             target of training, and a quarter more.
         bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
             characters, `zh` characters of Chinese and words, `none` what white space divides.
     """
 
-    streams: int = Field(1, ge=1)
-    window: int = Field(256, ge=1)
-    beam: int = Field(4, ge=1)
+    streams: int = Field(1, ge=1, le=1 << 20)
+    window: int = Field(256, ge=1, le=1 << 20)
+    beam: int = Field(4, ge=1, le=1_024)
     length_penalty: float = Field(0.6, ge=0.0)
-    max_length: int = Field(0, ge=0)
+    max_length: int = Field(0, ge=0, le=1 << 20)
     bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
 
 
@@ -379,21 +456,41 @@ class PromotionConfig(Section):
     model: str = ""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     baseline_confidence: float = Field(0.95, ge=0.5, lt=1.0)
-    resamples: int = Field(2_000, ge=100)
+    resamples: int = Field(2_000, ge=100, le=10_000_000)
     segment: int = Field(256, ge=1)
+
+    @field_validator("model")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        return checked_name(name, "promotion.model")
 
 
 class TrackingConfig(Section):
-    """Where MLflow keeps runs. An empty `uri` means the embedded SQLite store of the workspace."""
+    """Where MLflow keeps runs.
+
+    Args:
+        uri: of a server or a database; empty means the embedded SQLite store of the workspace. `${NAME}` keeps a
+            password out of every record; a user and a password that stand here as they are, are left out of them.
+        experiment: name of the experiment; empty takes the configuration's.
+    """
 
     uri: str = ""
     experiment: str = ""
+
+    @field_serializer("uri")
+    def _without_user(self, uri: str) -> str:
+        return recorded(uri)
+
+    @field_validator("experiment")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        return checked_name(name, "tracking.experiment", spaces=True)
 
 
 class RunConfig(Section):
     """One run, from raw rows to a served model."""
 
-    name: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
+    name: str = ""
     application: str
     seed: int = Field(1, ge=0, lt=2**31)
     source: SourceConfig
@@ -406,34 +503,60 @@ class RunConfig(Section):
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
 
+    @field_validator("name")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        return checked_name(name, "name")
+
     @property
     def model_name(self) -> str:
         """Name in the model registry."""
         return self.promotion.model or self.name
 
+    @property
+    def split_seed(self) -> int:
+        """The seed by which rows are divided."""
+        own = self.data.split.seed
+        return self.seed if own is None else own
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """What decides how raw rows are prepared, as JSON: of the seed, that of the split alone."""
+        tables = self.model_dump(mode="json", include={"application", "source", "data"})
+        tables["data"]["split"]["seed"] = self.split_seed
+        return tables
+
 
 def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Returns the tables of a TOML file with `--set section.field=value` overrides applied.
 
-    `${NAME}` in a string is replaced by the environment variable. Paths of `source` that are relative are taken from
-    the folder in which the command runs. `name` defaults to the file's name.
+    `${NAME}` in a string is the environment variable, and stays as it is: where the value is used it is replaced. Paths
+    of `source` that are relative are taken from the folder in which the command runs. `name` defaults to the file's
+    name.
 
     Raises:
         ConfigError: no such file, not TOML, an unset variable or an override that is not `key=value`.
     """
     file = Path(path)
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         near = sorted(str(other) for other in file.parent.glob("*.toml")) if file.parent.is_dir() else []
         raise ConfigError(f"{file} does not exist." + (f" Nearby: {', '.join(near[:8])}." if near else "")) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except UnicodeDecodeError as error:
+        remedy = "Remedy: save it as UTF-8, such as with `iconv -f latin1 -t utf-8`"
+        raise ConfigError(f"{file} cannot be read as TOML: {error}. {remedy}.") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file} cannot be read as TOML: {error}.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        remedy = "Remedy: name a file that is there and that you may read"
+        raise ConfigError(f"{os.fspath(file)[:_LONGEST_SHOWN]} cannot be read: {why}. {remedy}.") from None
     for override in overrides:
         _apply_override(tables, override)
-    tables.setdefault("name", file.stem)
-    expanded: dict[str, Any] = _expand(tables, str(file))
-    return expanded
+    tables.setdefault("name", valid_name(file.stem))
+    _check_variables(tables, str(file))
+    return tables
 
 
 def parse_config(
@@ -486,7 +609,7 @@ def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> s
     """Rewrites one pydantic error in the house's voice."""
     location = tuple(str(part) for part in item["loc"])
     where = f"`{'.'.join(prefix + location)}`" if prefix + location else "the file"
-    received = item.get("input")
+    received = _shown(item.get("input"))
     match item["type"]:
         case "extra_forbidden":
             return unknown_name(where, location[-1], _keys(cls, location[:-1]))
@@ -499,6 +622,18 @@ def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> s
         return wrong_value(where, received, "must be a list", example)
     text = item["msg"].replace("Input should be ", "must be ").replace("'", '"')
     return f"{where} {text}. Received: {received!r}."
+
+
+def _shown(value: Any) -> Any:
+    """Returns a received value as the file has it, and not more of it than one wants to read."""
+    if isinstance(value, tuple):
+        return [_shown(item) for item in value]
+    if isinstance(value, str) and len(value) > _LONGEST_SHOWN:
+        return f"{value[:_LONGEST_SHOWN]}..."
+    return value
+
+
+_LONGEST_SHOWN = 200
 
 
 def _keys(cls: type[BaseModel], location: Sequence[str]) -> list[str]:
@@ -520,6 +655,8 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except RecursionError:
+        raise ConfigError(f"`--set {override[:60]}...` is nested too deeply.") from None
     *sections, field = key.strip().split(".")
     table = tables
     for section in sections:
@@ -529,21 +666,40 @@ def _apply_override(tables: dict[str, Any], override: str) -> None:
     table[field] = value
 
 
-def _expand(value: Any, where: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(item, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, where) for item in value]
-    if not isinstance(value, str):
-        return value
+def _check_variables(tables: Mapping[str, Any], where: str) -> None:
+    """Raises for a variable that is not set, and for one in a field that is read as it stands."""
+    for field, text in _texts(tables):
+        for name in names_in(text):
+            if field not in WITH_VARIABLES:
+                raise ConfigError(
+                    f"{where}: `${{{name}}}` is replaced in {', '.join(WITH_VARIABLES)} alone, when they are used, so "
+                    f"that no record holds its value. Received: `{field}` = {text!r}."
+                )
+        expand(text, where)
 
-    def variable(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise ConfigError(f"{where}: ${{{name}}} is not set. Set it, for example: export {name}=/path/to/folder.")
-        return os.environ[name]
 
-    return re.sub(r"\$\{(\w+)\}", variable, value)
+WITH_VARIABLES = (
+    "source.files",
+    "source.train",
+    "source.validation",
+    "source.test",
+    "source.url",
+    "data.pretrained.path",
+    "tracking.uri",
+)
+"""The fields in which `${NAME}` is an environment variable: places of files and addresses."""
+
+
+def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (dotted field, text) for every text inside nested tables and lists."""
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{field}.{key}" if field else str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item, field)
 
 
 def to_toml(value: Mapping[str, Any], prefix: str = "") -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seqapps.modeling.losses import Objective
     from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
     from seqapps.preprocessing.resources import Resource
+    from seqapps.preprocessing.units import TokenizerConfig
     from seqapps.schema import Schema
 
     Resources = Mapping[str, Any]
@@ -91,7 +92,7 @@ class Application(ABC):
     objective: str
     """The metric that the gate decides by. May be a property, where it follows from the configuration."""
     direction: Literal["min", "max"]
-    """Which way the objective improves."""
+    """Which way the objective improves. May be a property, as the objective."""
     second: ClassVar[str] = ""
     """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
     Empty for none: equal systems are not told apart."""
@@ -177,6 +178,11 @@ class Application(ABC):
     @abstractmethod
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
+
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        """Columns of text that a model writes again: column to the feature of its ids and how it becomes units."""
+        return {}
 
     @property
     def ngrams(self) -> tuple[str, int]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import time
 import zipfile
 from collections.abc import Mapping
@@ -32,7 +31,8 @@ from seqapps.bootstrap import Comparison, paired_bootstrap
 from seqapps.config import RunConfig
 from seqapps.details import write_details
 from seqapps.errors import DataError, RunError
-from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
+from seqapps.files import new_file, write_json
+from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.scoreboard import picture
 from seqapps.trained import Trained
@@ -102,10 +102,12 @@ class Evaluation(_Record):
         note: why it is not the test split; empty when it is.
         unit: what the metrics count: `character`, `word`, `subword`.
         units: how many of them were scored, `<eos>` included and padding not.
+        rows: rows of the split; 0 where it is not known.
         sequences: rows of `statistics.npz`, which the bootstrap resamples.
         objective, direction: the metric that decides, and which way it improves.
         metrics: the model's, metric name to value.
         baselines: name to what it reached.
+        left_out: baseline that is not for such data to the reason.
         champion: the version in service; none when there is none yet.
         seconds: time to score the model.
         pictures: title to file of the application's pictures, relative to the folder.
@@ -116,11 +118,13 @@ class Evaluation(_Record):
     note: str
     unit: str
     units: int
+    rows: int = 0
     sequences: int
     objective: str
     direction: Literal["min", "max"]
     metrics: dict[str, float]
     baselines: dict[str, Score]
+    left_out: dict[str, str] = {}
     champion: ChampionScore | None = None
     seconds: float
     pictures: dict[str, str] = {}
@@ -166,10 +170,14 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     began = time.monotonic()
     prediction = application.predict(trained.model, examples)
     statistics = {"model": _statistics(application, prediction, examples, "model")}
-    seconds, scores = time.monotonic() - began, {}
+    seconds, scores, left_out = time.monotonic() - began, {}, {}
     for name in application.baselines():
         ground = _ground(name, application, prepared, manifest, console)
-        scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+        try:
+            scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+        except baselines.Infeasible as reason:
+            left_out[name] = str(reason)
+            console.print(f"evaluate: {name} is left out: {reason}", style="yellow")
     service = None
     if champion is not None:
         console.print(f"evaluate: scoring the champion, version {champion_version}")
@@ -189,11 +197,13 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         note=note,
         unit=application.unit,
         units=manifest.splits[split].tokens,
+        rows=manifest.splits[split].rows,
         sequences=len(statistics["model"]),
         objective=application.objective,
         direction=application.direction,
         metrics=_metrics(application, statistics["model"]),
         baselines=scores,
+        left_out=left_out,
         champion=service,
         seconds=round(seconds, 3),
         pictures=pictures,
@@ -381,11 +391,6 @@ def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an .npz atomically: a temporary name, then one rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
+    """Writes an .npz, whole or not at all."""
+    with new_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

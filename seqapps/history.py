@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from seqapps.manifest import write_json
+from seqapps.files import write_json
 
 
 @dataclass(frozen=True)

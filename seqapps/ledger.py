@@ -11,6 +11,7 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,22 +93,37 @@ class Entry:
 
 def ledger(tracker: Tracker, model: str) -> list[Entry]:
     """Returns all decisions on a model, the oldest first; empty for a model that is not registered."""
-    entries = {entry.id: entry for entry in _from_artifact(tracker, model)}
-    for version in tracker.client.search_model_versions(f"name = '{model}'"):
-        for key, value in version.tags.items():
-            if key.startswith(TAG):
-                entry = Entry.from_json(value)
-                entries[entry.id] = entry
-    return sorted(entries.values(), key=lambda entry: (entry.when, entry.id))
+    entries, whole = _read(tracker, model)
+    if not whole:
+        with tracker.lock("ledger"):
+            _write(tracker, model)
+    return entries
 
 
 def append(tracker: Tracker, entry: Entry) -> None:
     """Writes an entry. The version that it decides on must be registered."""
     with tracker.lock("ledger"):
         tracker.client.set_model_version_tag(entry.model, entry.version, f"{TAG}{entry.id}", entry.to_json())
-        run_id = _run(tracker, entry.model) or _start(tracker, entry.model)
-        lines = [item.to_json() + "\n" for item in ledger(tracker, entry.model)]
-        tracker.log_text(run_id, "".join(lines), FILE_NAME)
+        _write(tracker, entry.model)
+
+
+def _read(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
+    """Returns all entries in order, and whether the artifact could be read to its end."""
+    kept, whole = _from_artifact(tracker, model)
+    entries = {entry.id: entry for entry in kept}
+    for version in tracker.client.search_model_versions(f"name = '{model}'"):
+        for key, value in version.tags.items():
+            if key.startswith(TAG):
+                entry = Entry.from_json(value)
+                entries[entry.id] = entry
+    return sorted(entries.values(), key=lambda entry: (entry.when, entry.id)), whole
+
+
+def _write(tracker: Tracker, model: str) -> None:
+    """Renews the artifact from what stands in it and in the tags; the lock is held."""
+    run_id = _run(tracker, model) or _start(tracker, model)
+    entries, _ = _read(tracker, model)
+    tracker.log_text(run_id, "".join(item.to_json() + "\n" for item in entries), FILE_NAME)
 
 
 def champions(entries: Sequence[Entry]) -> list[str]:
@@ -131,10 +147,17 @@ def champions(entries: Sequence[Entry]) -> list[str]:
     return stack
 
 
-def _from_artifact(tracker: Tracker, model: str) -> list[Entry]:
+def _from_artifact(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
+    """Returns the entries of the artifact that can be read, and whether those are all: it may have been cut."""
     run_id = _run(tracker, model)
-    text = tracker.read_text(run_id, FILE_NAME) if run_id else None
-    return [Entry.from_json(line) for line in (text or "").splitlines()]
+    if not run_id:
+        return [], True
+    lines = (tracker.read_text(run_id, FILE_NAME) or "").splitlines()
+    entries = []
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            entries.append(Entry.from_json(line))
+    return entries, bool(lines) and len(entries) == len(lines)
 
 
 def _run(tracker: Tracker, model: str) -> str | None:

@@ -15,9 +15,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqapps.errors import DataError
+from seqapps.files import write_json
 from seqapps.schema import Schema
 
 FILE_NAME = "manifest.json"
+MADE_AGAIN = "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its verb again"
+"""The remedy for a vocabulary, labels or a scaling that cannot be read."""
 
 
 class _Record(BaseModel):
@@ -93,6 +96,7 @@ class Manifest(_Record):
         fingerprint: sha256 of configuration part, sources and code version; names the folder.
         code_version: version of seqapps that wrote it.
         settings: the configuration part that made it, for people and for `seqapps report`.
+        found: what `prepare` saw, for people; see `pipelines.findings`.
     """
 
     application: str
@@ -106,6 +110,7 @@ class Manifest(_Record):
     fingerprint: str
     code_version: str
     settings: dict[str, Any]
+    found: dict[str, Any] = {}
 
     @property
     def rows(self) -> int:
@@ -122,22 +127,15 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_folder(folder: Path) -> str:
+    """Returns one sha256 over the names and the contents of a folder's files."""
+    return digest_of({path.name: sha256_of(path) for path in sorted(folder.iterdir())})
+
+
 def digest_of(value: Any) -> str:
     """Returns the sha256 of a JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON atomically: a temporary name, then one rename."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
@@ -158,6 +156,33 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise DataError(
             f"{path} is missing: the folder is not a complete prepared data set. Run `seqapps prepare`."
         ) from None
-    except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise DataError(f"{path} cannot be read as a manifest: {error.error_count()} errors, first: {first}.") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise DataError(
+            f"{path} is damaged and cannot be read as a manifest: {first}. Remedy: run `seqapps prepare` again; it "
+            "makes the folder anew."
+        ) from None
+
+
+def damage(folder: str | os.PathLike[str]) -> str:
+    """Returns what is wrong with a prepared folder: the manifest, or a file that it lists, is missing or was changed.
+
+    Every file is read. Empty for a whole folder, and for one that has no manifest at all.
+    """
+    place = Path(folder)
+    try:
+        manifest = read_manifest(place)
+    except DataError as error:
+        return str(error) if (place / FILE_NAME).exists() else ""
+    files = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
+    files |= {table.file: table.sha256 for parts in manifest.tables.values() for table in parts}
+    for file, sha256 in files.items():
+        if not (place / file).is_file():
+            return f"{place / file} is missing"
+        if sha256_of(place / file) != sha256:
+            return f"{place / file} was changed"
+    for vocabulary in manifest.vocabularies.values():
+        inner = place / vocabulary.folder
+        if not inner.is_dir() or sha256_of_folder(inner) != vocabulary.sha256:
+            return f"{inner} is missing or was changed"
+    return ""

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seqapps.files import new_file
 from seqapps.history import History
 
 _WIDE_RANGE = 10.0
@@ -42,8 +43,8 @@ def learning_curves(history: History, path: Path) -> None:
     _label(norms, "gradient norm before clipping")
     rates.plot(epochs, [log.learning_rate for log in history.epochs], ".-", label="at the epoch's end")
     _label(rates, "learning rate")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def loss_title(history: History) -> str:

@@ -188,6 +188,8 @@ def gate(
     ours, needed = evaluation.metrics[evaluation.objective], config.promotion.baseline_confidence
     checks = []
     for name in application_of(config).baselines():
+        if name in evaluation.left_out:
+            continue
         score, key = evaluation.baselines.get(name), f"baseline.{name}"
         if score is None or key not in statistics:
             checks.append(Check(name, ours, None, False, "it was not scored: run `seqapps evaluate` again"))
@@ -293,8 +295,8 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
     return decision
 
 
-def decision_table(decision: Decision) -> Table:
-    """Returns a decision with every condition and its figures, for people."""
+def decision_table(decision: Decision) -> Table | Text:
+    """Returns a decision with every condition and its figures, for people; without a condition, two lines."""
     words = {
         "promote": f"version {decision.version} is the champion now",
         "refuse": f"version {decision.version} was refused; the champion stays {decision.before or 'unset'}",
@@ -304,6 +306,9 @@ def decision_table(decision: Decision) -> Table:
     }
     style = "red" if decision.action == "refuse" else "yellow" if decision.action == "force" else "green"
     title = Text(f"{decision.model}: {words[decision.action]}", style=f"bold {style}")
+    if not decision.checks:
+        said = "" if decision.action == "keep" else f"\n{decision.reason}"
+        return Text.assemble(title, said)
     table = Table(title=title, title_justify="left", caption=Text(decision.reason), caption_justify="left")
     table.add_column("against")
     table.add_column(decision.objective or "objective", justify="right")

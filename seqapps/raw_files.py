@@ -17,16 +17,27 @@ _OTHER_MARKS = {
 """In this order: the one of UTF-32 begins with that of UTF-16."""
 
 
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "rename it to {name}.gz: such a file is read as it is"),
+    b"PK\x03\x04": ("zip", "unpack it (`unzip {name}`)"),
+    b"BZh": ("bzip2", "unpack it (`bunzip2 {name}`)"),
+    b"\xfd7zXZ": ("xz", "unpack it (`unxz {name}`)"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unpack it (`unzstd {name}`)"),
+    b"PAR1": ("Parquet", "write it as JSON lines or CSV"),
+}
+"""First bytes of a file to what it is, and the remedy."""
+
+
 def open_raw(path: str) -> BinaryIO:
     """Opens a raw file for reading; `.gz` is unpacked on the way."""
     return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
 
 
 def check_encoding(beginning: bytes, name: str) -> None:
-    """Raises for the byte order mark of UTF-16 or UTF-32.
+    """Raises for the byte order mark of UTF-16 or UTF-32, and for a packed file.
 
     Args:
-        beginning: at least the first 4 bytes of a file.
+        beginning: at least the first 6 bytes of a file.
         name: of the file.
 
     Raises:
@@ -38,3 +49,15 @@ def check_encoding(beginning: bytes, name: str) -> None:
                 f"{name}: a text must be UTF-8. Received: {encoding}. Remedy: "
                 f"iconv -f {encoding} -t UTF-8 {name} > {name}.utf8"
             )
+    for mark, (kind, remedy) in _PACKED.items():
+        if beginning.startswith(mark):
+            raise DataError(f"{name} is no text: it is a {kind} file. Remedy: {remedy.format(name=name)}.")
+
+
+def readable(name: bytes) -> str:
+    """Returns bytes as text that every file and screen takes; those that are not UTF-8 as escapes.
+
+    >>> print(readable(b"caf\\xe9.txt"))
+    caf\\xe9.txt
+    """
+    return name.decode("utf-8", "backslashreplace")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from seqapps.errors import RunError, UsageError, nearest
+from seqapps.files import publish_folder, scratch
+from seqapps.reaching import SQLITE
 from seqapps.tracking import RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
@@ -141,8 +140,9 @@ def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace)
                 f"version {ref.version} of `{ref.model}` cannot be loaded: {ref.run_folder} is gone, and its run has "
                 f"no artifact `{TRAINED_ARTIFACT}`. Received: {items}."
             )
-        with tempfile.TemporaryDirectory(dir=_made(target.parent)) as folder:
-            _publish(Path(tracker.client.download_artifacts(ref.run_id, TRAINED_ARTIFACT, folder)), target)
+        with scratch(target) as folder:
+            folder.mkdir()
+            publish_folder(Path(tracker.client.download_artifacts(ref.run_id, TRAINED_ARTIFACT, str(folder))), target)
     return target
 
 
@@ -155,13 +155,13 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
     uri = tracking_uri or workspace.tracking_uri
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.exists():
+    database = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not database.exists():
         raise UsageError(
             f"model `{reference}` was not found: it is no SavedModel folder, and {database} does not exist, so nothing "
             "is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
         )
-    tracker = Tracker(uri, None if uri.startswith("http") else workspace.artifacts)
+    tracker = Tracker(uri, workspace.artifacts)
     name, at, which = reference.partition("@")
     ref = _named(tracker, name, which) if at else _of_run(tracker, reference)
     return _saved_model(tracker, ref, workspace)
@@ -195,8 +195,9 @@ def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -
         return _inside(Path(unquote(address.path)))
     target = workspace.cache / "models" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not target.exists():
-        with tempfile.TemporaryDirectory(dir=_made(target.parent)) as folder:
-            _publish(tracker.fetch(ref.source, Path(folder)), target)
+        with scratch(target) as folder:
+            folder.mkdir()
+            publish_folder(tracker.fetch(ref.source, folder), target)
     return _inside(target)
 
 
@@ -295,18 +296,3 @@ def _unknown(what: str, received: str, allowed: Iterable[str]) -> str:
     return f"{what} does not exist. Received: {received!r}. Allowed: {', '.join(names)}." + (
         f" Nearest: {close}." if close else ""
     )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _publish(made: Path, target: Path) -> None:
-    """Gives a complete folder its name in one step; another process may have been first."""
-    try:
-        os.rename(made, target)
-    except OSError:
-        if not target.exists():
-            raise
-        shutil.rmtree(made)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
+
+from seqapps.files import new_file
 
 if TYPE_CHECKING:
     from seqapps.evaluation import Evaluation
@@ -72,10 +73,12 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
                 cells = ["not comparable"] * len(metrics)
             table.add_row(Text(name), *cells, style="bold green" if " *" in name else None)
         result.append(table)
-    result[0].title = f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s"
+    rows_of = f"{evaluation.rows:,} rows, " if evaluation.rows else ""
+    result[0].title = f"{evaluation.split}: {rows_of}{evaluation.units:,} {evaluation.unit}s"
     notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
     if not all(score.converged for score in evaluation.baselines.values()):
         notes.insert(0, f"{_CAPPED} its fitting was ended by a cap of steps: it may be stronger than it looks")
+    notes += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     result[-1].caption = Text(". ".join(["* best", *(note for note in notes if note)]))
     return result
 
@@ -101,10 +104,8 @@ def picture(evaluation: Evaluation, path: Path) -> None:
     better = "lower" if evaluation.direction == "min" else "higher"
     axes.set_xlabel(f"{label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
     axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    drawing.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        drawing.savefig(temporary, format="png", dpi=120)
 
 
 def label(metric: str, unit: str) -> str:

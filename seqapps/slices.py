@@ -6,7 +6,6 @@ the examples of a slice. `slices.json` stands in the evaluation's folder, and ho
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,8 @@ from seqapps.applications import Application
 from seqapps.bootstrap import interval
 from seqapps.errors import UsageError, unknown_name
 from seqapps.evaluation import STATISTICS, read_evaluation, read_statistics
-from seqapps.manifest import Manifest, sha256_of, write_json
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest, sha256_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.schema import RAW
 from seqapps.scoreboard import best_baseline, figure, label
@@ -149,7 +149,7 @@ def read_slices(folder: Path) -> list[SliceTable]:
     path = folder / FILE_NAME
     if not path.exists() or not (folder / STATISTICS).exists():
         return []
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, "remove it and run `seqapps evaluate` again with `--slices`")
     if record["statistics"] != sha256_of(folder / STATISTICS):
         return []
     return [SliceTable.model_validate(table) for table in record["tables"]]

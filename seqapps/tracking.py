@@ -24,6 +24,8 @@ from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
 from seqapps.manifest import Manifest
 from seqapps.provenance import git_tags, is_gone, lock_file, process_tags, user
+from seqapps.reaching import SQLITE, reach
+from seqapps.secrets import address, recorded
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,26 +52,31 @@ class RunRef:
 class Tracker:
     """Runs, parameters, metrics and artifacts, written by run id.
 
+    `uri` afterwards is the form for records and messages: variables unexpanded, without user and password.
+
     Args:
-        uri: `sqlite:///...` (or another database), or `http(s)://...` of a server.
-        artifacts: folder of the runs' files; None lets the server decide.
+        uri: `sqlite:///...` (or another database), or `http(s)://...` of a server; `${NAME}` is replaced.
+        artifacts: folder of the runs' files; a server decides by itself.
         experiment: name of the experiment, which is created when it is missing.
 
     Raises:
-        UsageError: a store that MLflow has retired, a server that does not answer, a deleted experiment.
+        UsageError: a store that MLflow has retired or whose driver is missing, or a deleted experiment.
+        RunError: the store does not answer.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, *, experiment: str = _DEFAULT_EXPERIMENT) -> None:
-        if "://" not in uri or uri.startswith("file:"):
+        self._address = address(uri, "`tracking.uri`")
+        self.uri = recorded(uri)
+        if "://" not in self._address or self._address.startswith("file:"):
             raise UsageError(
                 "`tracking.uri` must be a server or a database. MLflow has retired folders of files. "
-                f"Received: {uri!r}. Example: http://127.0.0.1:5000 or sqlite:////data/mlflow.db."
+                f"Received: {self.uri!r}. Example: http://127.0.0.1:5000 or sqlite:////data/mlflow.db."
             )
-        self.uri = uri
         self.experiment = experiment
-        self._artifacts = artifacts
+        self._artifacts = None if self.is_server else artifacts
+        reach(self._address)
         with self.lock("store"):
-            self.client = _client(uri)
+            self.client = _client(self._address)
             self.experiment_id = self._experiment()
 
     @classmethod
@@ -81,17 +88,20 @@ class Tracker:
             workspace: holds the embedded store when no server is named.
             uri: goes before the configuration's.
         """
-        address = uri or config.tracking.uri or workspace.tracking_uri
-        artifacts = None if address.startswith("http") else workspace.artifacts
         name = config.tracking.experiment or config.name or _DEFAULT_EXPERIMENT
-        tracker = cls(address, artifacts, experiment=name)
+        tracker = cls(uri or config.tracking.uri or workspace.tracking_uri, workspace.artifacts, experiment=name)
         tracker.reap()
         return tracker
 
     @property
     def page_command(self) -> str:
         """The command (or the address) that opens MLflow's page."""
-        return self.uri if self.uri.startswith("http") else f"mlflow ui --backend-store-uri {self.uri}"
+        return self.uri if self.is_server else f"mlflow ui --backend-store-uri {self.uri}"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is a server, which decides where files lie."""
+        return self._address.startswith("http")
 
     # ---- runs
 
@@ -218,7 +228,8 @@ class Tracker:
         if name not in {item.path.rpartition("/")[2] for item in self.client.list_artifacts(run_id, folder or None)}:
             return None
         with tempfile.TemporaryDirectory() as target:
-            return Path(self.client.download_artifacts(run_id, file, target)).read_text(encoding="utf-8")
+            found = Path(self.client.download_artifacts(run_id, file, target))
+            return found.read_text(encoding="utf-8", errors="replace")
 
     def log_model(  # noqa: PLR0913 - what makes a pyfunc
         self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
@@ -256,7 +267,7 @@ class Tracker:
         self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         # A server takes no other source than its own id for a logged model. Without a server, the registry would look
         # that id up in the process' default store, so there it is the place itself.
-        return f"models:/{logged.model_id}" if self.uri.startswith("http") else str(logged.artifact_location)
+        return f"models:/{logged.model_id}" if self.is_server else str(logged.artifact_location)
 
     def fetch(self, source: str, folder: Path) -> Path:
         """Downloads the files of a model version into `folder`, and returns where they lie."""
@@ -264,7 +275,7 @@ class Tracker:
 
         if source.startswith("models:/m-"):
             source = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
-        return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self.uri))
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._address))
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
@@ -282,10 +293,10 @@ class Tracker:
             yield
 
     def _lock_path(self, name: str) -> Path:
-        if self.uri.startswith("sqlite:///"):
-            database = Path(self.uri.removeprefix("sqlite:///"))
+        if self._address.startswith(SQLITE):
+            database = Path(self._address.removeprefix(SQLITE))
             return database.with_name(f".{database.name}.{name}.lock")
-        digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self._address.encode()).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"seqapps-{digest}.{name}.lock"
 
     def _experiment(self) -> str:

@@ -7,7 +7,6 @@ vocabularies/<name>/    tokenizers
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps import __version__
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import DataError
-from seqapps.manifest import Manifest, write_json
+from seqapps.files import new_folder, read_json, write_json
+from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     import keras
@@ -40,22 +40,38 @@ class Trained:
 def save_trained(
     folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
 ) -> None:
-    """Writes a trained model into `folder`; `model.json` comes last, so its presence means the folder is complete."""
+    """Writes a trained model as `folder`, whole or not at all."""
     kept = {name: vocabulary for name, vocabulary in manifest.vocabularies.items() if not vocabulary.initial}
     manifest = manifest.model_copy(update={"vocabularies": kept})
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE_NAME).unlink(missing_ok=True)
-    model.save_weights(folder / WEIGHTS)
-    for name, vocabulary in manifest.vocabularies.items():
-        shutil.copytree(prepared / vocabulary.folder, folder / "vocabularies" / name, dirs_exist_ok=True)
-    write_json(
-        folder / FILE_NAME,
-        {
-            "config": application.config.model_dump(mode="json"),
-            "manifest": manifest.model_dump(mode="json"),
-            "code_version": __version__,
-        },
-    )
+    record = {
+        "config": application.config.model_dump(mode="json"),
+        "manifest": manifest.model_dump(mode="json"),
+        "code_version": __version__,
+    }
+    with new_folder(folder, replace=True) as building:
+        building.mkdir()
+        model.save_weights(building / WEIGHTS)
+        for name, vocabulary in manifest.vocabularies.items():
+            shutil.copytree(prepared / vocabulary.folder, building / "vocabularies" / name)
+        write_json(building / FILE_NAME, record)
+
+
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Returns `model.json` of a trained model: `config`, `manifest`, `code_version`.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    remedy = f"remove {folder} and run `seqapps train` again; a finished training is only saved anew"
+    try:
+        record: dict[str, Any] = read_json(folder / FILE_NAME, remedy)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Remedy: {remedy}."
+        ) from None
+    if not record.keys() >= {"config", "manifest", "code_version"}:
+        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {remedy}.")
+    return record
 
 
 def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
@@ -69,12 +85,7 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", pr
     Raises:
         DataError: the folder holds no complete model.
     """
-    try:
-        record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(
-            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Run `seqapps train`."
-        ) from None
+    record = read_trained(folder)
     manifest = Manifest.model_validate(record["manifest"])
     resources = load_resources(folder / "vocabularies", manifest)
     application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)

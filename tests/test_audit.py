@@ -164,6 +164,16 @@ def test_padding_is_appended_to_time_axes_alone() -> None:
     assert (x["tokens"].shape, y.shape, weights.shape) == ((5, 9), (5,), (5,))
 
 
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 3)], ids=str)
+def test_targets_of_a_row_have_no_time_axis_whatever_their_shape(shape: tuple[int, ...]) -> None:
+    batches = Tokens(per_row=True)
+    x, _, weights = batches.batch
+    batches.batch = (x, tf.ones(shape), weights)
+    assert audit(classifier("mean"), batches).largest <= 1e-5
+    assert append_padding(classifier("mean"), batches.batch, 2)[1].shape == shape
+    assert row_alone(classifier("mean"), batches.batch, 1)[1].shape == (1, *shape[1:])
+
+
 def test_a_fixed_history_and_a_fixed_horizon_stay() -> None:
     history = keras.Input((7, 2), name="history")
     answer = keras.layers.Dense(7, name="values")(keras.layers.GRU(4)(history))

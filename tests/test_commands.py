@@ -156,6 +156,23 @@ def test_beam_options_stand_after_two_dashes() -> None:
     assert (parsed.file, parsed.overrides) == ("x.toml", ["seed=2"])
 
 
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        (["x.toml", "--set", "seed=2", "training.epochs=3"], ["seed=2", "training.epochs=3"]),
+        (["--set", "seed=2", "training.epochs=3", "x.toml"], ["seed=2", "training.epochs=3"]),
+        (["--set", "seed=2", "--set", "a=b=c", "x.toml", "--quiet"], ["seed=2", "a=b=c"]),
+    ],
+)
+def test_one_set_takes_several_settings(words: list[str], overrides: list[str]) -> None:
+    parsed = door.parse(["train", *words])
+    assert (parsed.file, parsed.overrides) == ("x.toml", overrides)
+
+
+def test_text_that_looks_like_a_setting_stays_a_text() -> None:
+    assert door.parse(["predict", "m@1", "a=1", "b=2"]).texts == ["a=1", "b=2"]
+
+
 def test_reader_that_has_seen_enough_is_no_error() -> None:
     shell = f"{sys.executable} -m seqapps config configs/language_model/python_docs.toml | head -1"
     done = subprocess.run(shell, shell=True, capture_output=True, text=True, cwd=ROOT, check=True)
@@ -171,13 +188,13 @@ def test_config_prints_what_it_can_read_again(tmp_path: Path) -> None:
 
 
 def test_verb_names_the_one_that_is_missing(tmp_path: Path) -> None:
-    workspace = str(tmp_path / "ws")
-    done = seqapps("train", "configs/language_model/python_docs.toml", "--workspace", workspace)
+    given = ["--set", "seed=2", "--workspace", str(tmp_path / "ws")]
+    done = seqapps("train", "configs/language_model/python_docs.toml", *given)
     assert done.returncode == 2
+    same = f"configs/language_model/python_docs.toml {' '.join(given)}"
     assert done.stderr.strip() == (
-        "`prepare` is not done for this configuration (it would run for the first time). Run `seqapps prepare "
-        "configs/language_model/python_docs.toml` first, or all stages with `seqapps run "
-        "configs/language_model/python_docs.toml`."
+        f"`prepare` is not done for this configuration (it would run for the first time). Run `seqapps prepare {same}` "
+        f"first, or all stages with `seqapps run {same}`."
     )
 
 
@@ -186,8 +203,8 @@ def test_tune_says_what_the_configuration_lacks(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.strip() == (
         'configs/language_model/python_docs.toml: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
-        "Example: seqapps tune configs/language_model/python_docs.toml --set tuning.algorithm=random "
-        "--set tuning.trials=20."
+        f"Example: seqapps tune configs/language_model/python_docs.toml --workspace {tmp_path / 'ws'} "
+        "--set tuning.algorithm=random --set tuning.trials=20."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -67,7 +69,7 @@ def test_unknown_key_of_the_architecture(file: Path) -> None:
     [
         (
             'training.epochs="many"',
-            "`training.epochs` must be a valid integer, unable to parse string as an integer. Received: 'many'.",
+            "`training.epochs` must be a valid integer. Received: 'many'.",
         ),
         ("training.epochs=0", "`training.epochs` must be greater than or equal to 1. Received: 0."),
         ("training.learning_rate=-1.0", "`training.learning_rate` must be greater than 0. Received: -1.0."),
@@ -262,3 +264,87 @@ def test_text_survives_toml(file: Path, text: str) -> None:
     tables = {**read_toml(file), "source": {"files": [text]}}
     config = config_from(tables, "tables")
     assert round_trip(config).source.files == (text,)
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("training.epochs=true", "`training.epochs` must be a valid integer. Received: True."),
+        ('training.epochs="3"', "`training.epochs` must be a valid integer. Received: '3'."),
+        ("training.epochs=3.0", "`training.epochs` must be a valid integer. Received: 3.0."),
+        ("training.deterministic=1", "`training.deterministic` must be a valid boolean. Received: 1."),
+        ("training.learning_rate=inf", "`training.learning_rate` must be a finite number. Received: inf."),
+        ("training.learning_rate=nan", "`training.learning_rate` must be a finite number. Received: nan."),
+        ("training.weight_decay=2.0", "`training.weight_decay` must be less than or equal to 1. Received: 2.0."),
+        (
+            f"training.batch_size={10**20}",
+            f"`training.batch_size` must be less than or equal to 1048576. Received: {10**20}.",
+        ),
+        (f"model.units=[{10**13}]", f"`model.units.0` must be less than or equal to 65536. Received: {10**13}."),
+        (f"data.max_row_bytes={10**12}", f"`data`: `max_row_bytes` must stay below 2**31. Received: {10**12}."),
+        ("data.keep=[1]", "`data.keep.0` must be a valid string. Received: 1."),
+    ],
+)  # fmt: skip
+def test_type_and_size_are_those_that_the_field_says(file: Path, override: str, text: str) -> None:
+    assert message(file, override) == text
+
+
+def test_yes_is_no_number_and_one_is_no_yes(file: Path) -> None:
+    overrides = ['application="text_classification"', "data.multi_label=1"]
+    with pytest.raises(ConfigError, match=r"`data\.multi_label` must be a valid boolean\. Received: 1\."):
+        load_config(file, overrides)
+
+
+def test_whole_number_is_taken_where_a_fraction_stands(file: Path) -> None:
+    assert load_config(file, ["training.learning_rate=1"]).training.learning_rate == 1.0
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "-x", "a/b", "../x", "/any/path", "a b", "été", "x" * 101])
+@pytest.mark.parametrize("field", ["name", "promotion.model", "tracking.experiment"])
+def test_name_that_could_lead_elsewhere_is_refused_when_it_is_read(file: Path, field: str, name: str) -> None:
+    if (field, name) == ("tracking.experiment", "a b"):
+        assert load_config(file, ['tracking.experiment="a b"']).tracking.experiment == "a b"
+        return
+    with pytest.raises(ConfigError, match=rf"`{field}` must begin with a letter, a digit or `_`, .* Example: \w"):
+        load_config(file, [f"{field}={json.dumps(name)}"])
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("my config", "my_config"), ("été", "ete"), (".hidden", "hidden"), ("a(1)", "a_1"), ("x" * 150, "x" * 100)],
+)
+def test_name_of_any_file_gives_a_name(tmp_path: Path, stem: str, name: str) -> None:
+    file = tmp_path / f"{stem}.toml"
+    file.write_text(SMALL)
+    assert load_config(file).name == name
+
+
+def test_name_of_a_file_without_any_letter_of_ours_is_its_own(tmp_path: Path) -> None:
+    names = []
+    for stem in ("模型", "数据"):
+        file = tmp_path / f"{stem}.toml"
+        file.write_text(SMALL)
+        names.append(load_config(file).name)
+    assert all(re.fullmatch(r"run-[0-9a-f]{8}", name) for name in names) and len({*names}) == 2
+
+
+def test_file_with_a_byte_order_mark_is_read(file: Path) -> None:
+    before = load_config(file)
+    file.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert load_config(file) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("seed = 1 # été".encode("latin-1"), r"cannot be read as TOML: 'utf-8' codec .* Remedy: save it as UTF-8"),
+        (b"x = " + b"[" * 5000, "cannot be read as TOML"),
+        (None, r"cannot be read: Is a directory\. Remedy"),
+    ],
+    ids=["latin-1", "deep", "folder"],
+)
+def test_file_that_cannot_be_read_is_a_wrong_call(tmp_path: Path, content: bytes | None, text: str) -> None:
+    file = tmp_path / "x.toml"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(ConfigError, match=text):
+        load_config(file)

@@ -1,6 +1,9 @@
-"""The laws, for every application x architecture that the folders hold. Put a file in, and it is held to them.
+"""The laws, for every application x architecture that the folders hold, and for every mode. Put a file in, and it is
+held to them.
 
-An application brings `tests/contracts/<application>.toml` and the raw rows that it names: the smallest real data.
+An application brings `tests/contracts/<application>.toml` and the raw rows that it names: the smallest real data; and
+a file `tests/contracts/<application>/<mode>.toml` for each way of using it that takes other paths through the code. The
+modes are held to the quickest laws here, and to every law in `tests/torture/test_modes.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from pipelines.sources import resolve
 from seqapps import applications, architectures, serving, training
 from seqapps.applications import Application, application_of, load_config
 from seqapps.audit import append_padding, audit
+from seqapps.config import RunConfig
 from seqapps.diagnosis.capture import capture
 from seqapps.diagnosis.examining import examine_layer
 from seqapps.manifest import Manifest, read_manifest
@@ -44,6 +48,19 @@ from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"
 PAIRS = [(name, model) for name in applications.names() for model in applications.load(name).architectures]
+MODES = [(file.parent.name, file.stem) for file in sorted(CONTRACTS.glob("*/*.toml"))]
+COSTLY = ("batch", "learned", "exported")
+"""Fixtures of laws that compile steps or export: here they are asked of the architectures alone."""
+BUILT = [
+    ("conditional_generation", "vector"),
+    ("language_model", "character_stream"),
+    ("masked_word", "adaptive"),
+    ("sequence_tagging", "plain_crf"),
+    ("text_classification", "multi_label"),
+    ("time_series", "one_series"),
+    ("translation", "words_dot"),
+]
+"""The modes whose model is built and audited here."""
 SMALL = {"units": [10, 8], "embedding": 6}
 """Fields of an architecture that are made small when it has them."""
 
@@ -79,19 +96,37 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("contracts"))
 
 
-@pytest.fixture(scope="session", params=PAIRS, ids="-".join)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Gives each law its subjects."""
+    if "subject" in metafunc.fixturenames:
+        cases = [*PAIRS, *(BUILT if "model" in metafunc.fixturenames else MODES)]
+        cases = PAIRS if set(COSTLY) & set(metafunc.fixturenames) else cases
+        metafunc.parametrize("subject", cases, ids="-".join, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def subject(request: pytest.FixtureRequest, workspace: Workspace) -> Iterator[Subject]:
-    name, architecture = request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+        config = config_of(*request.param)
+        folder = prepare(config, workspace, console=Console(quiet=True))
+        yield Subject(application_of(config), folder, read_manifest(folder))
+
+
+def config_of(name: str, kind: str, *overrides: str) -> RunConfig:
+    """Returns the small configuration of an application with one of its architectures, or in one of its modes."""
+    if (name, kind) in MODES:
+        file = CONTRACTS / name / f"{kind}.toml"
+        return load_config(file, [*_small(load_config(file).model.architecture), *overrides])
     file = CONTRACTS / f"{name}.toml"
     if not file.exists():
         pytest.fail(f"application `{name}` brings no {file}: add the smallest real data that it can be tested on")
+    return load_config(file, [f"model.architecture={kind}", *_small(kind), *overrides])
+
+
+def _small(architecture: str) -> list[str]:
     fields = architectures.load(architecture).Config.model_fields
-    overrides = [f"model.{field}={value}" for field, value in SMALL.items() if field in fields]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
-        config = load_config(file, [f"model.architecture={architecture}", *overrides])
-        folder = prepare(config, workspace, console=Console(quiet=True))
-        yield Subject(application_of(config), folder, read_manifest(folder))
+    return [f"model.{field}={value}" for field, value in SMALL.items() if field in fields]
 
 
 @pytest.fixture(scope="session")
@@ -350,6 +385,8 @@ def _loaded(folder: Path) -> Any:
 
 
 def test_every_recurrent_layer_can_be_diagnosed(subject: Subject, model: keras.Model, batch: Batch) -> None:
+    if subject.application.config.training.batching == "stream":  # padding there is what follows the end of all text
+        batch = next(iter(subject.application.batches(subject.folder, subject.manifest, "train").dataset(0)))
     layers = [examine_layer(call) for call in capture(model, batch, subject.objective(model)).calls]
     assert layers
     for layer in layers:

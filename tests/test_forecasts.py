@@ -202,7 +202,8 @@ def test_every_baseline_by_hand(subject: Subject) -> None:
     test = subject.examples("test")
     past = subject.application.original(dense(test["history"])[:, :, :2, None], test)[..., 0]
     found = {name: baselines.load(name)(ground).predict(test)[..., 0] for name in subject.application.baselines()}
-    assert list(found) == ["persistence", "drift", "seasonal_naive", "linear_autoregression"]
+    classical = ["ets", "theta", "sarima"]
+    assert list(found) == ["persistence", "drift", "seasonal_naive", "linear_autoregression", *classical]
     steps = np.arange(1, 4)[None, :, None]
     assert_allclose(found["persistence"], np.repeat(past[:, -1:], 3, axis=1), rtol=1e-5)
     assert_allclose(found["drift"], past[:, -1:] + steps * (past[:, -1:] - past[:, :1]) / 6, rtol=1e-5)
@@ -210,6 +211,10 @@ def test_every_baseline_by_hand(subject: Subject) -> None:
     seen = dense(test["history"])[:, :3, -3:-1] > 0
     assert_allclose(found["seasonal_naive"][seen], past[:, :3][seen], rtol=1e-4)
     assert np.isfinite(found["linear_autoregression"]).all()
+    truth = subject.application._truth(test)
+    naive = np.nanmean(np.abs(found["persistence"] - truth), axis=(0, 1))
+    for name in classical:
+        assert (np.nanmean(np.abs(found[name] - truth), axis=(0, 1)) < naive).all(), name
 
 
 def test_linear_autoregression_finds_the_coefficients() -> None:
@@ -346,6 +351,11 @@ def test_an_answer_for_people() -> None:
         "time          y  0.1   0.9",
         "2000-02-29  1.5    1  2.25",
     ]
+
+
+def test_large_forecasts_keep_their_digits() -> None:
+    answer = Forecast("", "2000", ("2001",), ("y",), ((123456789.4,),), (0.1,), (((0.000123456789,),),))
+    assert answer.rows() == [["2001", "123456789", "0.000123457"]]
 
 
 def test_golden_windows_for_people_say_what_is_missing() -> None:

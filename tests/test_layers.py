@@ -206,6 +206,91 @@ def test_gradients_are_those_of_the_textbook_on_three_steps() -> None:
     assert_allclose(found[1], d_u, atol=1e-12)
 
 
+def _sig(x: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _three_steps(gates: int, biases: tuple[int, ...]) -> list[Any]:
+    """x of three steps, the weights and the upstream gradient: one row, two inputs, two units."""
+    random = np.random.default_rng(4)
+    width = 2 * gates
+    return [random.normal(size=shape) for shape in ((3, 2), (2, width), (2, width), (*biases, width), (3, 2))]
+
+
+def _of_kernel(kernel: Any, x: Any, weights: list[Any], upstream: Any, states: int) -> Any:
+    given = [tf.constant(value) for value in weights]
+    zeros = [tf.zeros((1, 2), tf.float64)] * states
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        outputs, _ = kernel(tf.constant(x)[None], zeros, given, None, reverse=False, keep=True)
+        loss = tf.reduce_sum(outputs[0] * upstream)
+    return tape.gradient(loss, given)
+
+
+def test_gradients_of_an_lstm_are_those_of_the_chain_rule_by_hand() -> None:
+    """dL/dc_t = dL/dh_t o (1 - tanh^2 c_t) + dL/dc_{t+1} f_{t+1};  of the arguments of the gates, f = sig, g = tanh:
+    di = dc g i (1 - i), df = dc c_{t-1} f (1 - f), dg = dc i (1 - g^2), do = dh tanh(c) o (1 - o)."""
+    x, w, u, b, upstream = _three_steps(4, ())
+    h, c, kept = np.zeros(2), np.zeros(2), []
+    for t in range(3):
+        z_i, z_f, z_g, z_o = np.split(x[t] @ w + h @ u + b, 4)
+        i, f, g, o = _sig(z_i), _sig(z_f), np.tanh(z_g), _sig(z_o)
+        kept.append((i, f, g, o, c, f * c + i * g, h))
+        c = f * c + i * g
+        h = o * np.tanh(c)
+    d_w, d_u, d_b, d_h, d_c = np.zeros_like(w), np.zeros_like(u), np.zeros_like(b), np.zeros(2), np.zeros(2)
+    for t in (2, 1, 0):
+        i, f, g, o, before, cell, h = kept[t]
+        d_h = d_h + upstream[t]
+        d_c = d_c + d_h * o * (1 - np.tanh(cell) ** 2)
+        d_z = np.concatenate(
+            [d_c * g * i * (1 - i), d_c * before * f * (1 - f), d_c * i * (1 - g**2), d_h * np.tanh(cell) * o * (1 - o)]
+        )
+        d_w, d_u, d_b = d_w + np.outer(x[t], d_z), d_u + np.outer(h, d_z), d_b + d_z
+        d_h, d_c = u @ d_z, d_c * f
+    for found, expected in zip(_of_kernel(kernels.lstm, x, [w, u, b], upstream, 2), (d_w, d_u, d_b), strict=True):
+        assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+def test_gradients_of_a_gru_are_those_of_the_chain_rule_by_hand(after: bool) -> None:
+    """h_t = z h_{t-1} + (1 - z) n: z weights the old state in both forms. So dn = dh (1 - z), dz = dh (h_{t-1} - n).
+
+    dL/dh_{t-1} has dh z beside what comes through the gates and the candidate.
+    """
+    x, w, u, b, upstream = _three_steps(3, (2,) if after else ())
+    given, own = (b[0], b[1]) if after else (b, np.zeros(6))
+    u_zr, u_n = u[:, :4], u[:, 4:]
+    h, kept = np.zeros(2), []
+    for t in range(3):
+        a = x[t] @ w + given
+        z, r = np.split(_sig(a[:4] + h @ u_zr + own[:4]), 2)
+        told = h @ u_n + own[4:] if after else (r * h) @ u_n
+        n = np.tanh(a[4:] + (r * told if after else told))
+        kept.append((z, r, n, told, h))
+        h = z * h + (1 - z) * n
+    d_w, d_u, d_given, d_own, d_h = np.zeros_like(w), np.zeros_like(u), np.zeros(6), np.zeros(6), np.zeros(2)
+    for t in (2, 1, 0):
+        z, r, n, told, h = kept[t]
+        d_h = d_h + upstream[t]
+        d_n = d_h * (1 - z) * (1 - n**2)
+        d_z = d_h * (h - n) * z * (1 - z)
+        d_r = (d_n * told if after else (u_n @ d_n) * h) * r * (1 - r)
+        d_x, d_recurrent = np.concatenate([d_z, d_r, d_n]), np.concatenate([d_z, d_r, d_n * r if after else d_n])
+        d_w, d_given, d_own = d_w + np.outer(x[t], d_x), d_given + d_x, d_own + d_recurrent
+        d_u[:, :4] += np.outer(h, d_recurrent[:4])
+        d_u[:, 4:] += np.outer(h if after else r * h, d_recurrent[4:])
+        through = u_n @ d_recurrent[4:]
+        d_h = d_h * z + u_zr @ d_recurrent[:4] + (through if after else through * r)
+    d_b = np.stack([d_given, d_own]) if after else d_given
+
+    def kernel(*arguments: Any, **options: Any) -> Any:
+        return kernels.gru(*arguments, reset_after=after, **options)
+
+    for found, expected in zip(_of_kernel(kernel, x, [w, u, b], upstream, 1), (d_w, d_u, d_b), strict=True):
+        assert_allclose(found, expected, atol=1e-12)
+
+
 def test_a_stateful_layer_goes_on_where_it_stopped() -> None:
     x = np.random.default_rng(5).normal(size=(ROWS, 8, INPUTS)).astype(np.float32)
     whole = layers.LSTM(UNITS, return_sequences=True)

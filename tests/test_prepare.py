@@ -7,6 +7,8 @@ import hashlib
 import http.server
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ from pipelines.sources import resolve
 from pipelines.tfrecord import examples, records
 from seqapps.applications import config_from
 from seqapps.config import RunConfig, SplitConfig
-from seqapps.errors import ConfigError, DataError, RunError
+from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.splits import SPLITS, places_of
@@ -321,6 +323,51 @@ def test_a_complete_folder_is_left_alone(tmp_path: Path) -> None:
     assert run(config, tmp_path) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == stamp
     assert [path.name for path in (tmp_path / "ws/prepared").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        ("train/*.tfrecord", "is missing; the folder is made anew"),
+        ("manifest.json", "is damaged and cannot be read as a manifest: .* Remedy: run `seqapps prepare` again"),
+        ("vocabularies/text/tokens.json", "text is missing or was changed; the folder is made anew"),
+    ],
+)
+def test_a_damaged_folder_is_made_anew(tmp_path: Path, pattern: str, told: str) -> None:
+    config = configuration(given_splits(tmp_path, b"a b\nb a\n"))
+    folder = run(config, tmp_path)
+    before = bytes_of(folder)
+    file = next(folder.glob(pattern))
+    file.unlink() if file.suffix == ".tfrecord" else file.write_bytes(file.read_bytes()[:20])
+    said = io.StringIO()
+    assert prepare(config, Workspace(tmp_path / "ws"), console=Console(file=said, width=10_000)) == folder
+    assert bytes_of(folder) == before
+    assert re.search(told, said.getvalue())
+
+
+def test_name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tmp_path / name).write_text("".join(f"row {number}\n" for number in range(60)))
+    folder = run(configuration({"files": [str(tmp_path / "caf*.txt")]}), tmp_path)
+    assert [source.file for source in read_manifest(folder).sources] == ["caf\\xe9.txt"]
+    again = run(configuration({"files": [str(tmp_path / "caf*.txt")]}), tmp_path)
+    assert again == folder
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"label,t\xe9xt\nx,a\n", r"column does not exist\. Received: 'text'\. Allowed: label, t\\xe9xt"),
+        (gzip.compress(b"label,text\nx,a b\n"), r"^table\.csv is no text: it is a gzip file\. .* to table\.csv\.gz"),
+        (b"\x80\x81\x82,b\n1,2\n", r"column does not exist.* Allowed: \\x80\\x81\\x82, b"),
+    ],
+    ids=["latin-1", "gzip", "zip"],
+)
+def test_table_that_is_no_text_is_told_in_words(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(SeqappsError) as caught:
+        run(configuration({"files": [str(tmp_path / "table.csv")], "format": "csv"}), tmp_path)
+    assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
 
 
 def test_a_locked_build_is_not_entered(tmp_path: Path) -> None:

@@ -282,8 +282,8 @@ def test_a_column_that_no_row_has(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failure:
         checked({"a.conllu": CONLLU}, ("tokens", "text"), source, tmp_path)
     assert str(failure.value) == (
-        "a.conllu: column does not exist. Received: 'lemmas'. Allowed: deprel, deps, feats, form, head, id, lemma, "
-        "misc, sent_id, text, upos, xpos. Nearest: lemma. No row has it. Remedy: `source.fields`. Example: tokens = "
+        "a.conllu: column does not exist. Received: 'lemmas'. Allowed: deprel, feats, form, head, id, lemma, "
+        "sent_id, text, upos. Nearest: lemma. No row has it. Remedy: `source.fields`. Example: tokens = "
         '"lemma".'
     )
     source["fields"]["tokens"] = "lemma"
@@ -564,3 +564,56 @@ def test_a_limit_counts_rows(tmp_path: Path, name: str) -> None:
         assert found.rows == [{"text": "a\n" * 7}]
     else:
         assert len(found.rows) == (1 if name == "file" else 7)
+
+
+# ---- what would be read wrongly without a word
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": NaN}', "unreadable-json"),
+        ('{"text": "a", "more": [-Infinity]}', "unreadable-json"),
+        ('{"text": "a", "text": "b"}', "duplicate-name"),
+        ('{"text": "a", "more": {"x": 1, "x": 2}}', "duplicate-name"),
+    ],
+)
+def test_json_that_has_no_one_meaning_is_refused(line: str, reason: str, tmp_path: Path) -> None:
+    file = written(tmp_path, f'{{"text": "good"}}\n{line}\n'.encode())
+    found = read(file, ("text",), {"format": "jsonl"})
+    assert (found.rows, rejects(found)) == ([{"text": "good"}], [(2, reason)])
+
+
+@pytest.mark.parametrize(
+    ("source", "content"),
+    [
+        ({"format": "csv"}, b'"Text",label\nwarm,pos\n'),
+        ({"format": "tsv"}, b"\xef\xbb\xbftext\tlabel\r\nwarm\tpos\r\n"),
+        ({"format": "conll"}, b"text label\nwarm pos\n"),
+    ],
+    ids=["csv", "tsv", "conll"],
+)
+def test_columns_are_not_given_for_a_file_that_names_them(
+    source: dict[str, Any], content: bytes, tmp_path: Path
+) -> None:
+    config = configuration({**source, "columns": ["text", "label"]})
+    reader = RowReader.of(config, ("text",))
+    reader.check_headers([Source("b.txt", str(written(tmp_path, content.split(b"\n", 1)[1], "b.txt")), "")])
+    with pytest.raises(DataError, match=r"^a\.txt: the first line has the names that `source\.columns` gives"):
+        reader.check_headers([Source("a.txt", str(written(tmp_path, content, "a.txt")), "")])
+
+
+def test_a_column_of_conllu_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    line = "1\tThey\tthey\tPRON\t_\t_\t2\tnsubj\t_\t_\n"
+    file = Source("a.conllu", str(written(tmp_path, (line + "\n").encode() * 2)), "")
+    reader = RowReader.of(configuration({"format": "conllu"}), ("tokens", "tags"))
+    reader.check_names([file])
+    fields = {"format": "conllu", "fields": {"tags": "xpos"}}
+    with pytest.raises(DataError) as failure:
+        RowReader.of(configuration(fields), ("tokens", "tags")).check_names([file])
+    assert str(failure.value).startswith("a.conllu: the column `xpos`, which `tags` is read from, is `_` in every row")
+
+
+def test_a_bad_line_of_a_document_counts_once(tmp_path: Path) -> None:
+    assert rejects(read(written(tmp_path, b"\xff\n"), ("text",), {"rows": "document"})) == [(1, "not-utf-8")]
+    assert rejects(read(written(tmp_path, b" \n"), ("text",), {"rows": "document"})) == [(1, "empty")]

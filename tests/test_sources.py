@@ -190,7 +190,8 @@ def test_a_file_is_in_one_split(tmp_path: Path, link: bool) -> None:
         resolve(source, tmp_path)
     assert str(failure.value) == (
         f"{name} is in two splits: `source.train` finds it by '{tmp_path}/corpus' and `source.validation` by '{name}'. "
-        "Name the files of each split one by one, or by patterns that share none."
+        "Name the files of each split one by one, or by patterns that share none; or say that this is meant: "
+        "`data.split.same` = true."
     )
 
 
@@ -452,3 +453,34 @@ def test_real_series_is_one_row() -> None:
     (row,), reasons = real(("text",), source, max_row_bytes=3_000_000)
     assert (row["text"].count(b"\r\n"), reasons) == (43_824, {})
     assert real(("text",), source)[1] == {"over-long": 1}
+
+
+# ---- files that are not what they seem
+
+
+def test_files_beside_the_folders_of_the_classes_are_refused(tmp_path: Path) -> None:
+    for name in ("train/pos/1.txt", "train/neg/1.txt", "train/urls_pos.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("warm")
+    source = {"rows": "file", "from_path": {"label": "folder"}}
+    config = configuration({**source, "files": [str(tmp_path / "train")]}, keep=["label"])
+    with pytest.raises(DataError) as failure:
+        make_plan(config, resolve(config.source, tmp_path))
+    assert f"Received: {tmp_path}/train/urls_pos.txt (1 in all), which would be `train`" in str(failure.value)
+    for files in ([f"{tmp_path}/train/*/*"], [f"{tmp_path}/train/pos", f"{tmp_path}/train/neg/1.txt"]):
+        config = configuration({**source, "files": files}, keep=["label"])
+        assert make_plan(config, resolve(config.source, tmp_path))
+
+
+def test_one_file_is_all_splits_where_one_says_so(tmp_path: Path) -> None:
+    (tmp_path / "tiny.txt").write_text("hello\n")
+    file = [str(tmp_path / "tiny.txt")]
+    config = configuration({"train": file, "validation": file, "test": file}, split={"same": True})
+    told = io.StringIO()
+    folder = prepare(config, Workspace(tmp_path / "ws"), console=Console(file=told, width=500))
+    manifest = read_manifest(folder)
+    assert {name: split.rows for name, split in manifest.splits.items()} == {"train": 1, "validation": 1, "test": 1}
+    assert manifest.found["known"] == {"validation": 1, "test": 1}
+    assert "warning: `data.split.same` = true: figures say how well the training data is learned by heart" in (
+        told.getvalue()
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from seqapps.applications import config_from
+from seqapps import applications
+from seqapps.applications import Application, config_from
 from seqapps.commands import _sources, promote, train, tune
 from seqapps.commands._journey import Journey
 from seqapps.commands.stages import Inputs, Record, Records, mark_of
@@ -121,6 +124,37 @@ def test_missing_output_runs_again(workspace: Workspace) -> None:
     assert do.times == 2
 
 
+def test_output_that_was_cut_runs_again(workspace: Workspace) -> None:
+    do = Doer(workspace)
+    made = do(inputs())
+    file = made.outputs[0] / "weights"
+    file.write_bytes(b"12345678")
+    Records(workspace, "x").remember(made)
+    do(inputs())
+    assert do.times == 1
+    file.write_bytes(b"1234")
+    do(inputs())
+    assert do.said[-1] == f"train: runs because {file} was cut"
+    file.unlink()
+    Records(workspace, "x").remember(made)
+    file.write_bytes(b"what came later is nobody's business")
+    do(inputs())
+    assert do.said[-1].startswith("train: up to date")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outputs": 1, "components": {}, "stage": "train"}', "\xff"])
+def test_damaged_record_runs_again_and_says_so(workspace: Workspace, content: str) -> None:
+    do = Doer(workspace)
+    do(inputs())
+    for file in (workspace.root / "stages" / "x").iterdir():
+        file.write_bytes(content.encode("latin-1"))
+    do(inputs())
+    record = workspace.stage("x", "train")
+    assert do.said[-1] == f"train: runs because its record is damaged ({record})"
+    do(inputs())
+    assert do.said[-1].startswith("train: up to date")
+
+
 def test_a_folder_that_other_inputs_overwrote_is_made_again(workspace: Workspace) -> None:
     made = list[str]()
 
@@ -202,6 +236,17 @@ def test_the_winner_of_a_search_is_measured_as_todays_configuration_says(workspa
     assert (won.model.model_dump()["units"], won.evaluation.beam, won.tuning.algorithm) == ((7,), 1, "none")
 
 
+def test_a_search_goes_on_under_another_budget_and_other_code(tmp_path: Path, workspace: Workspace) -> None:
+    base = {"data": "d" * 64}
+
+    def identity(code: str = "a", **tuning: Any) -> str:
+        tables = {"algorithm": "random", "trials": 3, "minutes": 0.0, "epochs": 0, **tuning}
+        return tune._identity(Inputs("tune", {"seed": 1, "tuning": tables}, base, code))
+
+    assert identity() == identity(trials=5) == identity(minutes=9.0) == identity(code="b")
+    assert len({identity(), identity(algorithm="bayesian"), identity(epochs=2)}) == 3
+
+
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of three modules: `app` imports `low` in a function; nobody imports `other`."""
@@ -255,6 +300,35 @@ def test_code_digest_sees_what_the_stage_runs(house: Path, file: str, source: st
 def test_every_root_is_there(stage: str) -> None:
     patterns = [name.format(application="language_model", architecture="stacked") for name in _sources.ROOTS[stage]]
     assert [name for name in patterns if not list(_sources.ROOT.glob(name))] == []
+
+
+@pytest.mark.parametrize("application", applications.names())
+@pytest.mark.parametrize("stage", sorted(_sources.NOT_CALLED))
+def test_no_stage_calls_a_method_that_its_digest_leaves_out(stage: str, application: str) -> None:
+    roots = [
+        file
+        for name in _sources.ROOTS[stage]
+        for file in _sources.ROOT.glob(name.format(application=application, architecture="stacked"))
+    ]
+    left_out = _sources.NOT_CALLED[stage]
+    others = {_sources.ROOT / "seqapps/contract.py"}  # whose `options_of` is that of `predict`
+    for file in _sources.closure(roots, left_out) - others | {_sources.ROOT / f"seqapps/commands/{stage}.py"}:
+        if not file.exists():
+            continue
+        text = _sources._read(file, left_out).meaning
+        own = "".join(map(ast.unparse, _sources.applications_in(ast.parse(text))))
+        called = re.findall(r"\bapplication\.(\w+)", text) + re.findall(r"\b(?:self|cls)\.(\w+)", own)
+        assert left_out & set(called) == set(), file
+    for name in left_out:
+        assert hasattr(Application, name)
+
+
+def test_a_colour_in_a_picture_trains_nothing_again() -> None:
+    roots = [_sources.ROOT / "seqapps/applications/time_series.py"]
+    with_all = {file.parent.name for file in _sources.closure(roots)}
+    trained = {file.parent.name for file in _sources.closure(roots, _sources.NOT_CALLED["train"])}
+    assert with_all - trained == {"drawing", "graphs"}
+    assert {"data", "series", "modeling"} <= trained
 
 
 def test_training_depends_on_the_layers_and_not_on_the_screen() -> None:

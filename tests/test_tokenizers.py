@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from seqapps.errors import DataError
 from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_tokenizer, pack, unpack
 from seqapps.preprocessing.blocks import Ragged
-from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
+from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, join, normalize, split
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 
 CHARACTER = TokenizerConfig(unit="character")
 WORD = TokenizerConfig(unit="word", normalization="NFKC", lowercase=True)
 PLAIN_WORD = TokenizerConfig(unit="word", words="whitespace")
+KEPT = TokenizerConfig(unit="word", spacing="kept")
 SUBWORD = TokenizerConfig(unit="subword")
 # Surrogates are no characters: they have no UTF-8.
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1, max_size=5)
@@ -83,9 +84,79 @@ def test_ties_go_by_the_bytes_of_the_unit() -> None:
     assert learn_tokenizer({b"b": 1, b"a": 1, b"c": 2}, PLAIN_WORD, 6, 1).vocabulary.tokens[4:] == ("c", "a")
 
 
-@pytest.mark.parametrize("config", [CHARACTER, WORD, PLAIN_WORD], ids=["character", "word", "whitespace"])
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("6.2", "6 ￭.￭ 2"),
+        ("6 . 2", "6 . 2"),
+        ("6:02, or 7", "6 ￭:￭ 02 ￭, or 7"),
+        ("the 6-by-2 board", "the 6 ￭-￭ by ￭-￭ 2 board"),
+        ('say "six two"', 'say "￭ six two ￭"'),
+        ("(a) [b]?!", "(￭ a ￭) [￭ b ￭] ￭? ￭!"),
+        ("l’été", "l ￭’￭ été"),
+        ("a￭b ￭ c", "a￭b ￭ c"),
+        ("", ""),
+    ],
+)
+def test_a_sign_tells_where_no_space_stands(text: str, units: str) -> None:
+    found = split(tf.constant([text]), KEPT)
+    assert [unit.decode() for unit in found.flat_values.numpy()] == units.split()
+    assert join(found, KEPT).numpy()[0].decode() == text
+
+
+def test_white_space_that_is_no_single_space_is_a_unit() -> None:
+    (row,) = split(tf.constant(["\ta  b\n c\u202f! "]), KEPT).to_list()
+    expected = ["\t￭", "a", "￭ ", "￭ ￭", "b", "￭\n", "c", "￭\u202f", "￭!", "￭ "]
+    assert [unit.decode() for unit in row] == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CHARACTER,
+        KEPT,
+        KEPT.model_copy(update={"normalization": "NFKC", "lowercase": True}),
+        SUBWORD,
+        SUBWORD.model_copy(update={"normalization": "NFC"}),
+    ],
+    ids=["character", "word", "folded word", "subword", "NFC subword"],
+)
+def test_decoding_gives_the_normalised_text(config: TokenizerConfig) -> None:
+    known = "".join(map(chr, range(9, 14))) + " .,'\"-()￭éÉ\u00a0\u202f\u0301ﬁ日Ωa1_<unk>"
+
+    @settings(max_examples=15, deadline=None)
+    @given(texts=st.lists(st.text(st.sampled_from(known)), min_size=1, max_size=4) | TEXTS)
+    def law(texts: list[str]) -> None:
+        tokenizer = learned(texts, config) if config.unit != "subword" else bytewise
+        if config.unit == "subword":  # SentencePiece writes a space as this sign
+            texts = [text.replace("\u2581", "") for text in texts]
+        wanted = normalize(tf.constant([text.encode() for text in texts]), config).numpy().tolist()
+        assert decoded(through_beam(texts, tokenizer, ends=True), tokenizer) == [text.decode() for text in wanted]
+        assert tokenizer.decode(tokenizer.encode(tf.constant(texts))).numpy().tolist() == wanted
+
+    bytewise = learned(PROSE * 5, config, 600) if config.unit == "subword" else None
+    law()
+
+
+@settings(max_examples=10, deadline=None)
+@given(rows=st.lists(st.lists(st.text(st.sampled_from("ab.￭"), min_size=1)), min_size=1))
+def test_whitespace_words_come_back_with_one_space_between_them(rows: list[list[str]]) -> None:
+    tokenizer = learned([" ".join(row) for row in rows], PLAIN_WORD)
+    texts = [" ".join(row) for row in rows]
+    assert decoded(through_beam(texts, tokenizer, ends=True), tokenizer) == texts
+
+
+def test_words_have_the_units_that_they_have_without_their_spacing() -> None:
+    text = tf.constant(["The cat, the 6.2 (DOG)."])
+    plain, kept = split(text, WORD).to_list()[0], split(text, WORD.model_copy(update={"spacing": "kept"})).to_list()[0]
+    assert [unit.decode().strip("￭") for unit in kept] == [unit.decode() for unit in plain]
+
+
+@pytest.mark.parametrize(
+    "config", [CHARACTER, WORD, PLAIN_WORD, KEPT], ids=["character", "word", "whitespace", "spacing"]
+)
 def test_beam_and_graph_agree_on_any_text(config: TokenizerConfig) -> None:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=10 if config.keeps_spacing else 60, deadline=None)
     @given(texts=TEXTS, seen=TEXTS)
     def law(texts: list[str], seen: list[str]) -> None:
         tokenizer = learned([*seen, texts[0]], config)

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from seqapps.data.streams import StreamBatches
 from seqapps.errors import ConfigError, RunError
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
 from seqapps.modeling.auto_clip import AutoThreshold
-from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity
+from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity, weighted
 from seqapps.modeling.optimizers import clipping, make_optimizer, rows_once
 from seqapps.modeling.recurrent import zero_states
 from seqapps.modeling.schedules import Schedule
@@ -65,6 +66,20 @@ def test_cross_entropy_is_finite_where_a_probability_underflows(classes: int) ->
     logits = tf.constant(np.pad([[0.0, 2000.0], [-2000.0, 0.0]], ((0, 0), (0, classes - 2)), constant_values=-4000.0))
     assert cross_entropy(tf.cast(logits, tf.float32), tf.constant([0, 1])).numpy().tolist() == [2000.0, 0.0]
     assert perplexity(1000.0) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("y", "weights", "right"),
+    [((4,), (4,), True), ((4, 3), (4, 3), True), ((4, 1), (4,), False), ((4, 1), (4, 3), False), ((4,), (4, 3), False)],
+    ids=str,
+)
+def test_a_loss_has_the_shape_of_the_weights(y: tuple[int, ...], weights: tuple[int, ...], right: bool) -> None:
+    losses = cross_entropy(tf.zeros((*y, 5)), tf.zeros(y, tf.int32))
+    if right:
+        np.testing.assert_allclose(weighted(losses, tf.zeros(y), 2.0 * tf.ones(weights)), 2.0 * np.log(5.0), rtol=1e-6)
+        return
+    with pytest.raises(RunError, match=r"^A loss must have the shape of the weights.*`y\[:, 0\]` makes \[B\] of"):
+        weighted(losses, tf.zeros(y), tf.ones(weights))
 
 
 # ---- clipping and optimizers
@@ -396,6 +411,18 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert best.objective == min(log.objective for log in history.epochs)
     again = ValidationStep(model, PERPLEXITY, other.dataset(0).element_spec).mean_loss(other)
     assert again == pytest.approx(best.validation_loss, abs=1e-6)
+
+
+def test_epochs_that_are_equal_by_the_objective_are_told_apart_by_the_loss(tmp_path: Path) -> None:
+    run = config(epochs=3, early_stopping=1)
+    configure(run)
+    always_right = replace(PERPLEXITY, name="accuracy", direction="max", figure=None)
+    options: dict[str, Any] = {"objective": always_right, "judge": lambda model: 1.0}
+    history = train(model_of(run), stream(), stream(60), run, tmp_path, **options)
+    losses = [log.validation_loss for log in history.epochs]
+    assert len(losses) == 3  # the loss falls, so that nobody stops early
+    assert history.best == 1.0
+    assert history.best_epoch == 1 + losses.index(min(losses)) > 1
 
 
 def test_clipping_is_logged_before_it_is_done(tmp_path: Path) -> None:

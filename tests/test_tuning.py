@@ -16,6 +16,8 @@ from rich.console import Console
 from tiny import make_config, make_prepared
 
 from seqapps.applications import config_from, load_config
+from seqapps.commands import train
+from seqapps.commands._journey import Journey
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, RunError, UsageError
 from seqapps.tracking import Tracker
@@ -26,7 +28,7 @@ from tuning.progress import SearchDisplay
 from tuning.report import picture, ranked, trials_table
 from tuning.search import SearchResult, search
 from tuning.spaces import stacked
-from tuning.trials import PartBatches, TrialRecord, seed_of, with_overrides
+from tuning.trials import PartBatches, TrialRecord, of_trial, with_overrides
 
 
 def small(hp: Any, config: RunConfig) -> dict[str, Any]:
@@ -69,7 +71,10 @@ def test_a_search_writes_a_winner_that_loads(bench: Bench) -> None:
     assert result.winner.objective == min(trial.objective or 0.0 for trial in result.trials)
     assert load_config(result.config_path) == result.best
     assert result.best.tuning.algorithm == "none"
-    assert result.best.seed == bench.config.seed
+    first, second = result.trials
+    assert first.seed == bench.config.seed != second.seed
+    assert result.best.seed == result.winner.seed
+    assert result.best.split_seed == bench.config.split_seed
     assert result.best.training.learning_rate == result.winner.overrides["training.learning_rate"]
     header = result.config_path.read_text().splitlines()
     assert header[0] == f"# seqapps train --config {result.config_path}"
@@ -270,18 +275,29 @@ def test_a_part_of_the_batches() -> None:
     assert PartBatches(Ten(), 0.01).steps == 1
 
 
-def test_seeds_differ_between_trials_and_not_between_calls() -> None:
-    seeds = [seed_of(1, f"{number:04d}") for number in range(100)]
-    assert len(set(seeds)) == 100
-    assert seeds == [seed_of(1, f"{number:04d}") for number in range(100)]
-    assert all(0 <= seed < 2**31 for seed in seeds)
+def test_a_trial_has_its_figure_again_when_it_is_trained(bench: Bench) -> None:
+    result = bench.search(algorithm="random", trials=2, epochs=0, max_rows_fraction=1.0)
+    assert "Trained again, it has the same figure." in result.config_path.read_text()
+    trial = result.trials[1]  # by the command, and no longer after another one
+    config = of_trial(bench.config, trial.overrides, trial.seed, "a trial")
+    journey = Journey(config, Workspace(bench.root), Console(quiet=True), "best.toml")
+    train._train(journey, bench.prepared, bench.root / "again", "identity")
+    assert json.loads((bench.root / "again" / "history.json").read_text())["best"] == trial.objective
+
+
+def test_a_trial_with_another_seed_keeps_the_split_of_the_rows() -> None:
+    config = make_config()
+    assert of_trial(config, {}, config.seed, "") == config
+    other = of_trial(config, {"training.epochs": 7}, 99, "")
+    assert (other.seed, other.training.epochs, other.data.split.seed) == (99, 7, config.seed)
+    assert other.preparation == config.preparation
 
 
 def _records() -> list[TrialRecord]:
     def record(number: int, objective: float | None, **overrides: Any) -> TrialRecord:
         status: Any = "failed" if objective is None else "completed"
         reason = "out of memory" if objective is None else ""
-        return TrialRecord(f"{number:04d}", status, overrides, objective, 1, 2.0, 10, reason, "")
+        return TrialRecord(f"{number:04d}", status, overrides, objective, 1, 2.0, 10, reason, "", 1)
 
     random = np.random.default_rng(0)
     cells = ("lstm", "gru", "simple_rnn")

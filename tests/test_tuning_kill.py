@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from stores import copy_empty
 from tiny import make_config, make_prepared
@@ -64,7 +63,8 @@ def test_a_killed_search_loses_no_trial_and_ends_alike(tmp_path: Path) -> None:
     }
     assert len(result.trials) == 2
     assert [trial.overrides for trial in result.trials] == [trial.overrides for trial in expected.trials]
-    assert [trial.objective for trial in result.trials] == pytest.approx([trial.objective for trial in expected.trials])
+    # The first of one search ran in another process; each second one ran after another first one, or alone.
+    assert [trial.objective for trial in result.trials] == [trial.objective for trial in expected.trials]
     assert result.winner.trial == expected.winner.trial
     assert result.best == expected.best
 

@@ -1,7 +1,7 @@
 """KerasTuner's algorithms with a state that survives a kill: one file, written atomically.
 
 The first trial has the defaults of the space, which are the values of the configuration: a search of whole trainings
-does not pick what is worse on validation than what the user began with.
+does not pick what is worse on validation than what the user began with, whose seed it has, too.
 
 KerasTuner writes `oracle.json` and one `trial.json` a trial, in place: a kill leaves truncated files, or files that
 contradict each other. Here a save is one snapshot of both, under a temporary name and then one rename.
@@ -9,7 +9,6 @@ contradict each other. Here a save is one snapshot of both, under a temporary na
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
 from seqapps.config import RunConfig
-from seqapps.manifest import write_json
+from seqapps.files import read_json, write_json
 from tuning.spaces import Declare
 
 FILE_NAME = "oracle.json"
@@ -36,7 +35,8 @@ class _OneFile:
 
     def reload(self: Any) -> None:
         """Reads the snapshot; the trial that was running goes to the front of the queue."""
-        state = json.loads(Path(self._get_oracle_fname()).read_text(encoding="utf-8"))
+        file = Path(self._get_oracle_fname())
+        state = read_json(file, f"remove {file.parent.parent} and run the search again")
         self.trials = {name: Trial.from_state(trial) for name, trial in state["trials"].items()}
         self.set_state(state["oracle"])
         # A finished trial is still listed as ongoing in the snapshot that ended it.

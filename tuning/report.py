@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 from rich.text import Text
 
+from seqapps.files import new_file
 from tuning.trials import TrialRecord
 
 _WIDTH = 80
@@ -81,10 +81,8 @@ def picture(trials: Sequence[TrialRecord], objective: str, direction: str, path:
         panels[row * columns].set_ylabel(f"validation {objective}")
     for axes in panels[1 + len(names) :]:
         axes.set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def _progress(axes: Axes, trials: Sequence[TrialRecord], direction: str) -> None:

@@ -9,6 +9,9 @@
 
 A finished trial is never run again; the trial that was running is run from its beginning. Hyperband's later rounds go
 on from the checkpoint of the earlier one: weights, optimizer and position, with the same seed.
+
+The first trial has the seed of the configuration, every other one a seed of its own, which is the winner's, too: a
+winner of whole trainings has its figure again when it is trained.
 """
 
 from __future__ import annotations
@@ -30,13 +33,15 @@ from rich.table import Table
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
+from seqapps.files import read_json, write_json, write_text
 from seqapps.history import History, Listener
-from seqapps.manifest import Manifest, read_manifest, write_json
+from seqapps.manifest import Manifest, read_manifest
+from seqapps.seeds import seed_of
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
 from tuning.progress import SearchDisplay
 from tuning.report import picture, ranked, trials_table
-from tuning.trials import TrialRecord, begin_folder, explain, read_records, run_trial, seed_of, with_overrides
+from tuning.trials import TrialRecord, begin_folder, explain, of_trial, read_records, run_trial
 
 __all__ = ["SearchResult", "search"]
 
@@ -162,9 +167,9 @@ class _Search:
                 f"no trial of {len(self.records)} gave a {self.objective}:\n{self._reasons(self.records)}\n"
                 f"Mend what they say and remove {self.folder} to search anew, or raise `tuning.trials` to go on."
             )
-        winner = with_overrides(self.config, {**best.overrides, "tuning.algorithm": "none"}, f"trial {best.trial}")
+        winner = of_trial(self.config, best.overrides, best.seed, f"trial {best.trial}")
         path, image = self.folder / "best.toml", self.folder / "trials.png"
-        _write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
+        write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
         picture(self.records, self.objective, self.direction, image)
         result = SearchResult(
             winner, path, best, tuple(self.records), self.objective, self.direction, image, self.run_id
@@ -183,12 +188,14 @@ class _Search:
         values = trial.hyperparameters.values
         tags = {"seqapps.trial": trial.trial_id}
         run = self.tracker.start(f"trial-{trial.trial_id}", kind="trial", parent=self.run_id, tags=tags).run_id
-        blank = TrialRecord(trial.trial_id, "failed", {}, None, 0, 0.0, 0, "", run)
+        seed = self._seed(trial.trial_id)
+        blank = TrialRecord(trial.trial_id, "failed", {}, None, 0, 0.0, 0, "", run, seed)
         with _closed_when_interrupted(self.tracker, run):
             try:
                 overrides = dict(self.declare(trial.hyperparameters, self.config))
                 epochs = int(values.get("tuner/epochs", self.config.tuning.epochs or self.config.training.epochs))
-                history = self._train(trial, overrides, epochs, run, display)
+                config = of_trial(self.config, overrides, seed, f"trial {trial.trial_id}")
+                history = self._train(trial, config, epochs, run, display)
             except Exception as error:
                 seconds = round(time.monotonic() - began, 3)
                 return replace(blank, overrides=overrides, seconds=seconds, reason=explain(error))
@@ -202,10 +209,7 @@ class _Search:
             parameters=history.parameters,
         )
 
-    def _train(self, trial: Any, overrides: dict[str, Any], epochs: int, run: str, display: SearchDisplay) -> History:
-        config = with_overrides(self.config, overrides, f"trial {trial.trial_id}")
-        seed = seed_of(config.seed, self._root(trial.trial_id))
-        config = config.model_copy(update={"seed": seed})
+    def _train(self, trial: Any, config: RunConfig, epochs: int, run: str, display: SearchDisplay) -> History:
         self.tracker.log_config(run, config)
         earlier = trial.hyperparameters.values.get("tuner/trial_id")
         folder = self.folder / "work" / trial.trial_id
@@ -213,11 +217,12 @@ class _Search:
         listeners: list[Listener] = [display, TrackingListener(self.tracker, run)]
         return run_trial(config, self.prepared, self.manifest, folder, epochs=epochs, listeners=listeners)
 
-    def _root(self, trial_id: str) -> str:
-        """Returns the first round of a configuration, whose seed all its rounds have."""
+    def _seed(self, trial_id: str) -> int:
+        """Returns the seed of a trial, which all rounds of a configuration share."""
         while earlier := self.oracle.trials[trial_id].hyperparameters.values.get("tuner/trial_id"):
             trial_id = earlier
-        return trial_id
+        first = next(iter(self.oracle.trials))
+        return self.config.seed if trial_id == first else seed_of(self.config.seed, "trial", trial_id)
 
     def _end(self, trial: Any, record: TrialRecord) -> None:
         """Keeps what became of a trial: the record first, the snapshot that makes it count next, MLflow last."""
@@ -308,7 +313,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
     if given is not None:
         return given, False
     file = folder / "run.json"
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    stored = read_json(file, f"remove {folder} and run the search again") if file.exists() else {}
     if stored.get("uri") == tracker.uri:
         return tracker.resume(stored["run_id"]).run_id, True
     run = tracker.start(folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})
@@ -330,15 +335,12 @@ def _closed_when_interrupted(tracker: Tracker, run_id: str) -> Iterator[None]:
 def _header(path: Path, best: TrialRecord, config: RunConfig, objective: str) -> str:
     tuning = config.tuning
     part = f" on {tuning.max_rows_fraction:.0%} of the batches" if tuning.max_rows_fraction < 1.0 else ""
+    # With fewer epochs, or a part of the batches, the whole training that follows has another figure.
+    whole = not part and tuning.epochs in (0, config.training.epochs) and tuning.algorithm != "hyperband"
+    again = " Trained again, it has the same figure." if whole else ""
     return (
         f"# seqapps train --config {path}\n"
         f"# Validation {objective} {best.objective:.4f} after {best.epochs} epochs{part}, in {best.seconds:.0f} s: "
-        f"trial {best.trial}, the best of a {tuning.algorithm} search.\n"
-        f"# Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. The model and training sections are the winner's.\n"
+        f"trial {best.trial}, the best of a {tuning.algorithm} search.{again}\n"
+        f"# Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Seed, model and training are the winner's.\n"
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, SeqappsError
-from seqapps.manifest import Manifest, write_json
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,6 +36,7 @@ class TrialRecord:
         parameters: trainable numbers of the model; 0 when it failed.
         reason: why it failed.
         run_id: its MLflow run.
+        seed: of its training.
     """
 
     trial: str
@@ -48,6 +48,7 @@ class TrialRecord:
     parameters: int
     reason: str
     run_id: str
+    seed: int
 
     def write(self, folder: Path) -> None:
         """Writes the record, atomically."""
@@ -57,7 +58,8 @@ class TrialRecord:
 def read_records(folder: Path) -> list[TrialRecord]:
     """Returns the records in `folder`, in the order of the trials."""
     files = sorted(folder.glob("*.json"))
-    return [TrialRecord(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    remedy = f"remove {folder.parent} and run the search again"
+    return [TrialRecord(**read_json(file, remedy)) for file in files]
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) -> RunConfig:
@@ -76,9 +78,22 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) 
     return config_from(tables, where)
 
 
-def seed_of(seed: int, trial: str) -> int:
-    """Returns the seed of a trial: another one for each, and the same when it runs again."""
-    return zlib.crc32(f"{seed}/{trial}".encode()) % (1 << 31)
+def of_trial(config: RunConfig, overrides: Mapping[str, Any], seed: int, where: str) -> RunConfig:
+    """Returns the configuration of a trial: it repeats the trial's training, on the same split of the rows.
+
+    Args:
+        config: that the search began with; without a seed of its own, its split goes by `seed`.
+        overrides: dotted field to value.
+        seed: of the trial's training.
+        where: names it in an error.
+
+    Raises:
+        ConfigError: the combination is not possible; says why.
+    """
+    changed = {**overrides, "tuning.algorithm": "none"}
+    if seed != config.seed:
+        changed |= {"seed": seed, "data.split.seed": config.split_seed}
+    return with_overrides(config, changed, where)
 
 
 def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its length, its listeners

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqapps.errors import ConfigError, unknown_name
+from seqapps.files import new_folder
 
 
 def names() -> list[str]:
@@ -45,14 +44,9 @@ def written_once(folder: Path, make: Callable[[], Mapping[str, str]]) -> Path:
     """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    for name, text in make().items():
-        path = temporary / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    try:
-        temporary.rename(folder)
-    except OSError:  # another process was faster; its files are the same
-        shutil.rmtree(temporary)
+    with new_folder(folder) as building:
+        for name, text in make().items():
+            path = building / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
     return folder

@@ -42,6 +42,12 @@ _KEYS: Mapping[str, Callable[[Request, Piece, BinaryIO], Iterator[set[str]]]] = 
     "conllu": groups.keys_of_conllu,
 }
 """The names that each row of a format without header knows."""
+_HEADERS: Mapping[str, Callable[[str], list[str]]] = {
+    "tsv": rows.first_cells,
+    "csv": tables.first_cells,
+    "conll": groups.first_cells,
+}
+"""The cells of the first line of a file."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,24 @@ class RowReader:
         request = Request(source, tuple(found), config.data.max_row_bytes)
         return cls(request, tuple(asked), bool(getattr(config.data, "keep_empty_lines", False)))
 
+    def check_headers(self, sources: Sequence[Source]) -> None:
+        """Raises for a file whose first line is the names that `source.columns` gives: it would be read as a row.
+
+        Raises:
+            DataError: names the file and the line.
+        """
+        names, header = list(self.request.source.columns), _HEADERS.get(self.request.source.format)
+        if not names or header is None or self._rows != "line":
+            return
+        remedy = "take the line away" if self.request.source.format == "conll" else "leave `source.columns` out"
+        for source in sources:
+            cells = header(source.path)
+            if [cell.strip().casefold() for cell in cells] == [name.casefold() for name in names]:
+                raise DataError(
+                    f"{source.name}: the first line has the names that `source.columns` gives, and would be read as a "
+                    f"row. Received: {', '.join(cells)}. Remedy: {remedy}."
+                )
+
     def check_names(self, sources: Sequence[Source]) -> None:
         """Raises for a column that no row of a split has: its name is wrong. Files are read up to a row that has it.
 
@@ -124,6 +148,12 @@ class RowReader:
                     break
             if missing and first:
                 key, column = next(iter(missing.items()))
+                if key in groups.CONLLU:
+                    told = ", ".join(name for name in groups.CONLLU if name in first[1])
+                    raise DataError(
+                        f"{first[0]}: the column `{key}`, which `{column}` is read from, is `_` in every row: it says "
+                        f'nothing. Those that do: {told}. Remedy: `source.fields`. Example: {column} = "xpos".'
+                    )
                 told = unknown_name("column", key, first[1])
                 close = nearest(key, sorted(first[1]))
                 example = f' Example: {column} = "{close}".' if close else ""

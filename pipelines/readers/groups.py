@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import BinaryIO, NamedTuple
 
 from pipelines.pieces import Piece
-from pipelines.readers.lines import is_gap, line_chunks, no_texts
+from pipelines.readers.lines import SHOWN_BYTES, is_gap, line_chunks, no_texts
 from pipelines.readers.parts import Column, Drafts, Parts, Request, without_return
 from pipelines.readers.rows import compact
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """The columns of CoNLL-U (https://universaldependencies.org/format.html)."""
@@ -81,6 +83,13 @@ def conll(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     return _parsed(request, piece, file, parse)
 
 
+def first_cells(path: str) -> list[str]:
+    """Returns the cells of a file's first line."""
+    with open_raw(path) as file:
+        line = file.readline(SHOWN_BYTES).removeprefix(BYTE_ORDER_MARK)
+    return _cells(line.decode("utf-8", "replace").rstrip("\r\n"))
+
+
 def _place(column: Column, names: Sequence[str]) -> int:
     if names:
         return names.index(column.key)
@@ -121,11 +130,15 @@ def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def keys_of_conllu(request: Request, piece: Piece, file: BinaryIO) -> Iterator[set[str]]:
-    """Yields the names that each sentence knows: the ten columns, and the keys of its comments."""
+    """Yields the names that each sentence knows: those of the ten columns that say something, and the keys of its
+    comments. A cell that says nothing is `_`."""
     for found in _groups(request, piece, file):
         if isinstance(found, Group):
             lines = [line.decode("utf-8", "replace") for line in found.lines]
-            yield {*CONLLU, *(key for line in lines if line.startswith("#") for key in _comment(line))}
+            cells = [line.split("\t") for line in lines if not line.startswith("#")]
+            columns = zip(CONLLU, zip_longest(*cells, fillvalue="_"), strict=False)
+            told = {name for name, values in columns if set(values) != {"_"}}
+            yield told | {key for line in lines if line.startswith("#") for key in _comment(line)}
 
 
 def _comment(line: str) -> dict[str, str]:

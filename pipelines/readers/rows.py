@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from pipelines.pieces import Piece
 from pipelines.readers.lines import CHUNK_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Drafts, Part, Parts, Request, chosen, without_return
 from seqapps.errors import DataError
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 Parse = Callable[[bytes], tuple[bytes, ...]]
 """A line to the values of its row; raises ValueError with the reason when it has none."""
+
+
+class _Twice(Exception):
+    """A name that stands twice in one object: which value was meant is not known."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _Twice
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
+"""JSON as RFC 8259 has it: without NaN and Infinity, and every name once."""
 
 
 def text(request: Request, piece: Piece, file: BinaryIO) -> Parts:
@@ -44,7 +63,9 @@ def jsonl(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
     def parse(line: bytes) -> tuple[bytes, ...]:
         try:
-            found = json.loads(line.decode())  # from bytes it would guess an encoding
+            found = _JSON.decode(line.decode())
+        except _Twice:
+            raise ValueError("duplicate-name") from None
         except (ValueError, RecursionError):
             raise ValueError("unreadable-json") from None
         fields = found if isinstance(found, dict) else {}
@@ -61,8 +82,8 @@ def keys_of_jsonl(request: Request, piece: Piece, file: BinaryIO) -> Iterator[se
     for lines, _ in line_chunks(file, piece, request.longest):
         for line in lines:
             try:
-                found = json.loads(line.decode())
-            except (ValueError, RecursionError):
+                found = _JSON.decode(line.decode())
+            except (_Twice, ValueError, RecursionError):
                 continue
             if isinstance(found, dict):
                 yield set(found)
@@ -98,6 +119,13 @@ def tsv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     return _parsed(request, piece, file, parse, skipped=1 if piece.begins and not request.source.columns else 0)
 
 
+def first_cells(path: str) -> list[str]:
+    """Returns the cells of a file's first line; none of an empty file."""
+    with open_raw(path) as file:
+        line = file.readline(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
+    return line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
+
+
 def first_line(piece: Piece) -> str:
     """Returns the header line of the piece's file.
 
@@ -110,7 +138,7 @@ def first_line(piece: Piece) -> str:
     if not header or len(line) == CHUNK_BYTES:
         found = f"a first line of more than {CHUNK_BYTES} bytes" if header else "no first line"
         raise DataError(f"{piece.name}: a header line is needed, or `source.columns`. Received: {found}.")
-    return header.decode("utf-8", "replace")
+    return readable(header)
 
 
 def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse, skipped: int = 0) -> Parts:

@@ -12,6 +12,7 @@ from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, chosen
 from pipelines.readers.rows import first_line
 from seqapps.errors import DataError
+from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 _LEAST_LIMIT = 1 << 17
 _GLUED_LINES = 8
@@ -29,7 +30,7 @@ def csv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     if not names:
         first_line(piece)
         try:
-            names = next(reader)
+            names = [readable(cell.encode("utf-8", "surrogateescape")) for cell in next(reader)]
         except (_Unclosed, standard.Error) as error:
             raise DataError(f"{piece.name}: the header line cannot be read as CSV: {error}.") from None
     places, before, ended = request.places(piece.name, names), 0, False
@@ -59,6 +60,16 @@ def csv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
             lines.close_record()
         yield drafts.part(lines.before - before)
         before = lines.before
+
+
+def first_cells(path: str) -> list[str]:
+    """Returns the cells of a file's first line; none of an empty file, and of a line that is no record."""
+    with open_raw(path) as file:
+        line = file.readline(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
+    try:
+        return next(standard.reader([line.decode("utf-8", "replace")]), [])
+    except standard.Error:
+        return []
 
 
 class _Unclosed(Exception):

@@ -61,7 +61,8 @@ def stretches(longest: int, piece: Piece, file: BinaryIO) -> Iterator[Stretch]:
             texts, rejects = [], []
     ends, text = piece.ends or bool(piece.limit), b"".join(texts)
     if begins and ends and not text.strip():
-        yield Stretch(None, first + 1, line - first, begins, ends, [*rejects, Reject("empty", 1, b"")])
+        # A line that was left out is counted once: it is why nothing is left.
+        yield Stretch(None, first + 1, line - first, begins, ends, rejects or [Reject("empty", 1, b"")])
     else:
         yield Stretch(text, first + 1, line - first, begins, ends, rejects)
 

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `character` by default."""
+    """How text becomes units; `character` by default. Words keep their spacing by default."""
 
     unit: Literal["character", "word", "subword"] = "character"
+    spacing: Literal["kept", "dropped"] = "kept"
 
 
 class Data(DataConfig):
@@ -203,6 +204,10 @@ class ConditionalGeneration(Application):
     def ngrams(self) -> tuple[str, int]:
         return "ids", self._data.ngram_order
 
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        return {"text": ("ids", self._data.tokens)}
+
     # ---- batches and model
 
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
@@ -238,6 +243,7 @@ class ConditionalGeneration(Application):
             labels=manifest.vocabularies["label"].size if self._data.condition == "label" else 0,
             features=self._data.vector_size,
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

@@ -38,6 +38,12 @@ _UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
 _DRAWING = ("--max-length", "--temperature", "--top-k", "--seed")
 
 
+class Tokens(TokenizerConfig):
+    """How text becomes units; words keep their spacing by default, so that what is written reads as text."""
+
+    spacing: Literal["kept", "dropped"] = "kept"
+
+
 class Data(DataConfig):
     """The `data` section of a language model.
 
@@ -49,7 +55,7 @@ class Data(DataConfig):
         ngram_order: order of the Kneser-Ney baseline, whose counts are made in the job; 0 makes none.
     """
 
-    tokens: TokenizerConfig = TokenizerConfig()
+    tokens: Tokens = Tokens()
     vocabulary_size: int = Field(10_000, ge=0)
     min_count: int = Field(1, ge=1)
     keep_empty_lines: bool = False
@@ -151,6 +157,10 @@ class LanguageModel(Application):
 
         return {"ids": encode_text(arrays, resources["text"], ends=arrays["ends"])}
 
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        return {"text": ("ids", self._data.tokens)}
+
     # ---- batches and model
 
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
@@ -173,7 +183,11 @@ class LanguageModel(Application):
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
         architecture = architectures.load(self.config.model.architecture)
         model: keras.Model = architecture.build(
-            self.config.model, vocabulary_size=manifest.vocabularies["text"].size, carry=True, use_cudnn=use_cudnn
+            self.config.model,
+            vocabulary_size=manifest.vocabularies["text"].size,
+            carry=True,
+            use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 

@@ -43,9 +43,11 @@ class Tokens(TokenizerConfig):
 
     Args:
         unit: `word`: a blank stands for one.
+        spacing: `dropped`: a word is told, not the text around it, which stays as it was given.
     """
 
     unit: Literal["word"] = "word"
+    spacing: Literal["dropped"] = "dropped"
 
 
 class Data(DataConfig):
@@ -166,7 +168,7 @@ class MaskedWord(Application):
         size = manifest.vocabularies["text"].size
         architecture = architectures.load(self.config.model.architecture)
         model: keras.Model = architecture.build(
-            self.config.model, vocabulary_size=size + 1, blank=size, use_cudnn=use_cudnn
+            self.config.model, vocabulary_size=size + 1, blank=size, use_cudnn=use_cudnn, seed=self.config.seed
         )
         return model
 

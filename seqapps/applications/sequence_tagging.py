@@ -278,6 +278,7 @@ class SequenceTagging(Application):
             sizes=(files["words"].size, files["characters"].size, SHAPE_COUNT),
             allowed=TagSet.of_size(files["tags"].size, self._scheme).allowed(),
             use_cudnn=use_cudnn,
+            seed=self.config.seed,
         )
         return model
 
@@ -294,7 +295,7 @@ class SequenceTagging(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("most_frequent_tag",)
+        return self.config.baselines.names or ("most_frequent_tag", "crf")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the tag of every token of the split, `<int32>[tokens]`."""

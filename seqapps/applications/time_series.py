@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes", "seasonal")
 _GOLDEN = 3
 _MEDIAN = 0.5
+_LARGE = 1e16
+"""Above it a double has no digit after the point, and not all before it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Forecast:
             for target, value in enumerate(self.values[step]):
                 quantiles = self.quantiles[step][target] if self.levels else ()
                 shown = (quantile for level, quantile in zip(self.levels, quantiles, strict=True) if level != _MEDIAN)
-                cells += [f"{number:.6g}" for number in (value, *shown)]
+                cells += [figure_of(number) for number in (value, *shown)]
             found.append(cells)
         return found
 
@@ -151,7 +153,7 @@ class TimeSeries(Application):
     @cached_property
     def _several(self) -> bool:
         """Whether there can be several files, so that a series without a name has that of its file."""
-        paths = self.config.source.files or self.config.source.train
+        paths = [*map(os.path.expandvars, self.config.source.files or self.config.source.train)]
         return len(paths) > 1 or any(os.path.isdir(path) or re.search(r"[*?[]", path) for path in paths)
 
     # ---- inside Beam
@@ -269,7 +271,7 @@ class TimeSeries(Application):
         from seqapps.architectures._forecast import sizes_of
 
         load, sizes = architectures.load(self._model.architecture), sizes_of(self._plan, manifest)
-        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn)
+        model: keras.Model = load.build(self._model, sizes=sizes, use_cudnn=use_cudnn, seed=self.config.seed)
         return model
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
@@ -285,7 +287,7 @@ class TimeSeries(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression")
+        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression", "ets", "theta", "sarima")
         chosen = self.config.baselines.names or everything
         return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 
@@ -473,8 +475,8 @@ class TimeSeries(Application):
             answers.append(
                 Forecast(
                     series=series.name,
-                    origin=iso(origin),
-                    times=tuple(iso(time) for time in after),
+                    origin=parsed.form.text(origin),
+                    times=tuple(parsed.form.text(time) for time in after),
                     targets=columns.targets,
                     values=tuple(tuple(step) for step in found["forecast"][0]),
                     levels=levels,
@@ -511,8 +513,8 @@ class TimeSeries(Application):
         call, lines = golden["serving_default"][0], []
         for history, forecast in zip(call["inputs"]["history"], call["outputs"]["forecast"], strict=True):
             values = [float(step[0]) for step in history[-6:]]
-            before = " ".join("missing" if math.isnan(value) else f"{value:.5g}" for value in values)
-            after = " ".join(f"{step[0]:.5g}" for step in forecast[:6])
+            before = " ".join("missing" if math.isnan(value) else figure_of(value, 5) for value in values)
+            after = " ".join(figure_of(step[0], 5) for step in forecast[:6])
             lines.append(f"  .. {before} -> {after}" + (" .." if len(forecast) > 6 else ""))
         return lines
 
@@ -525,8 +527,17 @@ class TimeSeries(Application):
         return self._memory[1]
 
 
+def figure_of(value: float, digits: int = 6) -> str:
+    """Returns a number for people with so many digits, and with all before the point.
+
+    >>> figure_of(0.1234567), figure_of(1234567.8), figure_of(12.0), figure_of(1e300)
+    ('0.123457', '1234568', '12', '1e+300')
+    """
+    return f"{value:.0f}" if 10**digits <= abs(value) < _LARGE else f"{value:.{digits}g}"
+
+
 def _numbers(values: NDArray[Any]) -> str:
-    return " ".join(f"{value:.5g}" for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
+    return " ".join(figure_of(value, 5) for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
 
 
 APPLICATION = TimeSeries

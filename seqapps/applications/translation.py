@@ -47,8 +47,8 @@ _MOST_UNITS = 100
 class Side(TokenizerConfig):
     """How the text of one side becomes units; see `seqapps.preprocessing.units.TokenizerConfig`.
 
-    `subword` gives the text back as it was; normalization `none` keeps every space as it is written, U+00A0 and U+202F
-    too, and NFKC makes plain spaces of them.
+    `subword`, `character` and words that keep their spacing (the default) give the text back as it was; normalization
+    `none` keeps every space as it is written, U+00A0 and U+202F too, and NFKC makes plain spaces of them.
 
     Args:
         vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
@@ -56,6 +56,7 @@ class Side(TokenizerConfig):
     """
 
     unit: Literal["character", "word", "subword"] = "subword"
+    spacing: Literal["kept", "dropped"] = "kept"
     vocabulary_size: int = Field(8_000, ge=0)
     min_count: int = Field(1, ge=1)
 
@@ -204,6 +205,10 @@ class TranslationTask(Application):
         features = encode_pairs(arrays, {side: resources[self._vocabulary(side)] for side in SIDES})
         return {feature.name: features[feature.name] for feature in self.schema().features}
 
+    @property
+    def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
+        return {"target": ("target_ids", self._data.target.tokens)}
+
     # ---- batches and model
 
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
@@ -233,7 +238,7 @@ class TranslationTask(Application):
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
         architecture = architectures.load(self.config.model.architecture)
         sizes = {f"{side}_size": manifest.vocabularies[self._vocabulary(side)].size for side in SIDES}
-        model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn)
+        model: keras.Model = architecture.build(self.config.model, **sizes, use_cudnn=use_cudnn, seed=self.config.seed)
         model.longest = _longest(manifest)
         return model
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
+from seqapps.config import Unit
 from seqapps.manifest import Manifest
 from seqapps.preprocessing.series.plan import Plan, category
 
@@ -28,7 +29,7 @@ class ForecastConfig(StackConfig):
     """
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "gru"
-    units: tuple[Annotated[int, Field(ge=1)], ...] = (16,)
+    units: tuple[Unit, ...] = (16,)
     bidirectional: bool = False
     loss: Literal["mse", "mae"] = "mse"
     quantiles: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = ()

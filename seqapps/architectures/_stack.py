@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seqapps.config import ModelConfig
+from seqapps.config import ModelConfig, Unit
 
 if TYPE_CHECKING:
     from seqapps.modeling.cells import CellOptions
 
 Size = Annotated[int, Field(ge=1)]
+Activation = Literal["tanh", "relu", "leaky_relu", "elu"]
 
-OF_A_CELL = ("cell", "reset", "leak", "learn_leak", "transition_depth", "transition_skip", "skip_steps")
+OF_A_CELL = (
+    "cell", "reset", "activation", "recurrent_initializer", "leak", "learn_leak",
+    "transition_depth", "transition_skip", "transition_activation", "skip_steps",
+)  # fmt: skip
 """Fields that say what a cell is, wherever it runs; `layer_norm` = "cell" is one more."""
 OF_OUTPUTS = ("merge", "layer_skip", "output_layers", "activation_penalty", "temporal_penalty")
 """Fields that change what a stack gives at every step, and not its states; `layer_norm` = "output" is one more."""
@@ -37,12 +41,18 @@ class StackConfig(ModelConfig):
         weight_drop: share of the recurrent matrix that is zero for one batch of training (DropConnect; Merity et al.
             2017). It costs next to nothing.
         reset: of a GRU: the reset gate acts `after` the product with the recurrent matrix (the form of cuDNN) or
-            `before` it (Cho et al. 2014).
+            `before` it (Cho et al. 2014). In both forms the update gate z weights the old state: h_t = z h_{t-1} +
+            (1 - z) n.
+        activation: of the candidate of a cell; of an LSTM also of the cell state on its way out. `relu` keeps the fast
+            path of `simple_rnn`; all others but `tanh` run step by step.
+        recurrent_initializer: of the recurrent matrices: `orthogonal`, `glorot_uniform`, or of `simple_rnn` `identity`,
+            with which a unit adds up at first (IRNN, with `activation = "relu"`; Le et al. 2015).
         leak: of `simple_rnn`: share l of the state that stays, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units (Jaeger
             et al. 2007). 0 is the ordinary cell; any other runs step by step, on no fast path.
         learn_leak: every unit learns its own share, from `leak` on.
         transition_depth: hidden layers between the state and the next one (Pascanu et al. 2014); 0 for none. Step by
             step.
+        transition_activation: of those layers.
         transition_skip: the state also goes past those layers (Goodfellow et al. 2016, fig. 10.13 c).
         skip_steps: d: the state of t - d enters step t beside that of t - 1 (El Hihi & Bengio 1996); 0 for none. Step
             by step.
@@ -61,7 +71,7 @@ class StackConfig(ModelConfig):
     """Why a stack of this architecture cannot read both ways; empty where it can."""
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
-    units: tuple[Size, ...] = (128,)
+    units: tuple[Unit, ...] = (128,)
     bidirectional: bool = True
     merge: Literal["concat", "sum", "average", "product"] = "concat"
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -70,15 +80,18 @@ class StackConfig(ModelConfig):
     recurrent_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     weight_drop: float = Field(0.0, ge=0.0, lt=1.0)
     reset: Literal["after", "before"] = "after"
+    activation: Activation = "tanh"
+    recurrent_initializer: Literal["orthogonal", "identity", "glorot_uniform"] = "orthogonal"
     leak: float = Field(0.0, ge=0.0, lt=1.0)
     learn_leak: bool = False
-    transition_depth: int = Field(0, ge=0)
+    transition_depth: int = Field(0, ge=0, le=64)
     transition_skip: bool = False
-    skip_steps: int = Field(0, ge=0)
+    transition_activation: Activation = "tanh"
+    skip_steps: int = Field(0, ge=0, le=65_536)
     layer_norm: Literal["none", "output", "cell"] = "none"
     layer_skip: Literal["none", "residual", "highway"] = "none"
-    input_layers: tuple[Size, ...] = ()
-    output_layers: tuple[Size, ...] = ()
+    input_layers: tuple[Unit, ...] = ()
+    output_layers: tuple[Unit, ...] = ()
     activation_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     temporal_penalty: float = Field(0.0, ge=0.0, allow_inf_nan=False)
 
@@ -103,8 +116,18 @@ class StackConfig(ModelConfig):
             )
         if self.learn_leak and not self.leak:
             raise ValueError("`model.learn_leak` begins at `model.leak`, which is 0. Example: leak = 0.9")
+        if self.recurrent_initializer == "identity" and self.cell != "simple_rnn":
+            raise ValueError(
+                '`model.recurrent_initializer` = "identity" is for cell "simple_rnn": matrices of gates side by side '
+                f"are no square. Received: {self.cell!r}. Allowed: orthogonal, glorot_uniform"
+            )
         if self.transition_skip and not self.transition_depth:
             raise ValueError("`model.transition_skip` goes past the layers of `model.transition_depth`, which is 0")
+        if self.transition_activation != "tanh" and not self.transition_depth:
+            raise ValueError(
+                "`model.transition_activation` is that of the layers of `model.transition_depth`, which is 0. Example: "
+                "transition_depth = 1"
+            )
         if self.skip_steps == 1:
             raise ValueError("`model.skip_steps` = 1 is what every recurrent layer has. Received: 1. Allowed: 0, 2, ..")
         for name in ("recurrent_dropout", "weight_drop"):
@@ -122,11 +145,14 @@ class StackConfig(ModelConfig):
 
         return CellOptions(
             reset=self.reset,
+            activation=self.activation,
+            recurrent_initializer=self.recurrent_initializer,
             leak=self.leak,
             learn_leak=self.learn_leak,
             normalise=self.layer_norm == "cell",
             transition_depth=self.transition_depth,
             transition_skip=self.transition_skip,
+            transition_activation=self.transition_activation,
             skip_steps=self.skip_steps,
         )
 
@@ -177,6 +203,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     real: Any = None,
     use_cudnn: bool | Literal["auto"] = "auto",
     layers: Mapping[str, Any] | None = None,
+    seed: int = 0,
 ) -> tuple[Any, list[list[Any]]]:
     """Returns the sequence after the last layer and every layer's last states.
 
@@ -192,6 +219,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
         real: `<bool>[B, T]` for the penalties, where `mask` is None; None counts every step.
         use_cudnn: False builds layers that run on any machine, with the same weights.
         layers: layers by name, which are taken instead of new ones.
+        seed: of the model: with the layers' names, of initial weights and of what is dropped.
 
     Returns:
         `<float>[B, T, config.outputs]`, 0 where the mask is False, and for every layer the states after the last real
@@ -199,7 +227,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     """
     import keras
 
-    made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn)
+    made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn, seed)
     steps = mask
     if mask is not None:
         # The first step of every row counts, so that no row is empty.
@@ -228,9 +256,10 @@ class _Layers:
     """Makes the layers of a stack, or takes those that there are already."""
 
     def __init__(
-        self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"]
+        self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"], seed: int
     ) -> None:
-        self._config, self._prefix, self._known, self._use_cudnn = config, prefix, known, use_cudnn
+        self._config, self._prefix, self._known = config, prefix, known
+        self._use_cudnn, self._seed = use_cudnn, seed
 
     def get(self, name: str, make: Callable[..., Any]) -> Any:
         name = f"{self._prefix}{name}"
@@ -243,7 +272,7 @@ class _Layers:
 
         config, units = self._config, self._config.units[index]
 
-        def one_way(name: str) -> Any:
+        def one_way(name: str, *, go_backwards: bool = False) -> Any:
             if config.recurrent_dropout:
                 warnings.warn(
                     f"`model.recurrent_dropout` = {config.recurrent_dropout:g} leaves the fast path of layer {name}: "
@@ -259,6 +288,8 @@ class _Layers:
                 options=config.cell_options,
                 recurrent_dropout=config.recurrent_dropout,
                 weight_drop=config.weight_drop,
+                go_backwards=go_backwards,
+                seed=self._seed,
             )
 
         if not config.bidirectional:
@@ -266,8 +297,10 @@ class _Layers:
         mode = {"concat": "concat", "sum": "sum", "average": "ave", "product": "mul"}[config.merge]
 
         def two_ways(name: str) -> Any:
-            inner = one_way(f"{self._prefix}{config.cell}_{index}")
-            both = keras.layers.Bidirectional(inner, merge_mode=mode, name=name)
+            inner = f"{self._prefix}{config.cell}_{index}"
+            # Keras would make the backward layer from the forward one, with the same seeds.
+            backward = one_way(f"backward_{inner}", go_backwards=True)
+            both = keras.layers.Bidirectional(one_way(inner), merge_mode=mode, backward_layer=backward, name=name)
             for layer in (both.forward_layer, both.backward_layer):
                 layer.beside = 2
             return both
@@ -275,16 +308,17 @@ class _Layers:
         return self.get(f"bi_{config.cell}_{index}", two_ways)
 
     def dense(self, where: Literal["input", "output"], index: int) -> Any:
-        import keras
+        from seqapps.modeling import seeded
 
         sizes = {"input": self._config.input_layers, "output": self._config.output_layers}[where]
-        return self.get(f"{where}_{index}", lambda name: keras.layers.Dense(sizes[index], "relu", name=name))
+        units, seed = sizes[index], self._seed
+        return self.get(f"{where}_{index}", lambda name: seeded.dense(units, "relu", name=name, seed=seed))
 
     def skip(self, index: int) -> Any:
         from seqapps.modeling.skips import LayerSkip
 
         kind: Any = self._config.layer_skip
-        return self.get(f"skip_{index}", lambda name: LayerSkip(kind, name=name))
+        return self.get(f"skip_{index}", lambda name: LayerSkip(kind, seed=self._seed, name=name))
 
     def penalty(self) -> Any:
         from seqapps.modeling.penalties import ActivationPenalty
@@ -295,9 +329,12 @@ class _Layers:
         )
 
     def dropped(self, x: Any, rate: float, name: str) -> Any:
-        import keras
+        from seqapps.modeling import seeded
 
-        return self.get(name, lambda name: keras.layers.SpatialDropout1D(rate, name=name))(x) if rate else x
+        def make(name: str) -> Any:
+            return seeded.spatial_dropout(rate, name=name, seed=self._seed)
+
+        return self.get(name, make)(x) if rate else x
 
 
 def _real_alone(x: Any, mask: Any) -> Any:
@@ -311,10 +348,3 @@ def state_inputs_of(config: StackConfig) -> list[dict[str, Any]]:
     from seqapps.modeling.recurrent import state_inputs
 
     return [state_inputs(config.cell, units, index, config.cell_options) for index, units in enumerate(config.units)]
-
-
-def spatial_dropout(x: Any, rate: float, name: str) -> Any:
-    """Drops whole features of a row: one mask for all time steps (variational). No layer when the rate is 0."""
-    import keras
-
-    return keras.layers.SpatialDropout1D(rate, name=name)(x) if rate else x

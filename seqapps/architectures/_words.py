@@ -49,7 +49,9 @@ class WordsConfig(StackConfig):
         return self
 
 
-def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabulary_size: int) -> dict[str, Any]:
+def scored(
+    config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabulary_size: int, *, seed: int
+) -> dict[str, Any]:
     """Returns `logits <float>[B, T, V]` of x `<float>[B, T, D]` and, for an adaptive softmax, x itself as `context`:
     the loss of a target follows from it sooner.
 
@@ -58,19 +60,19 @@ def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabular
         x: what is known of each position; of the embedding's size for tied embeddings.
         embedding: whose matrix is shared by tied embeddings.
         vocabulary_size: V.
+        seed: of the model.
 
     Raises:
         ConfigError: a cutoff lies above the vocabulary.
     """
-    import keras
-
+    from seqapps.modeling import seeded
     from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
     from seqapps.modeling.heads import TiedLogits
 
     if config.softmax == "full":
-        tied = config.tie_embeddings
-        layer = TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits")
-        return {"logits": layer(x)}
+        if config.tie_embeddings:
+            return {"logits": TiedLogits(embedding, name="logits")(x)}
+        return {"logits": seeded.dense(vocabulary_size, name="logits", seed=seed)(x)}
     cutoffs = config.cutoffs or zipf_cutoffs(vocabulary_size)
     if not cutoffs or cutoffs[-1] >= vocabulary_size:
         raise ConfigError(
@@ -78,6 +80,6 @@ def scored(config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabular
             f'Remedy: softmax = "full", or cutoffs = {list(zipf_cutoffs(vocabulary_size))}.'
         )
     shared = embedding if config.tie_embeddings else None
-    reduction = config.tail_reduction
-    softmax = AdaptiveSoftmax(vocabulary_size, cutoffs, reduction=reduction, embedding=shared, name="logits")
+    given: Any = {"reduction": config.tail_reduction, "embedding": shared, "seed": seed, "name": "logits"}
+    softmax = AdaptiveSoftmax(vocabulary_size, cutoffs, **given)
     return {"logits": softmax(x), "context": x}

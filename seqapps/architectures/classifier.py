@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
+from seqapps.config import Unit
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +26,7 @@ class Config(StackConfig):
     """
 
     architecture: Literal["classifier"] = "classifier"
-    embedding: int = Field(128, ge=1)
+    embedding: Unit = 128
     train_embedding: bool = True
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     embedding_dropout: float = Field(0.0, ge=0.0, lt=1.0)
@@ -39,7 +40,12 @@ class Config(StackConfig):
 
 
 def build(
-    config: Config, *, vocabulary_size: int, classes: int, use_cudnn: bool | Literal["auto"] = "auto"
+    config: Config,
+    *,
+    vocabulary_size: int,
+    classes: int,
+    use_cudnn: bool | Literal["auto"] = "auto",
+    seed: int = 0,
 ) -> keras.Model:
     """Returns word dropout -> embedding -> [dropout -> recurrent layer] x L -> pooling -> dropout -> logits.
 
@@ -48,6 +54,7 @@ def build(
         vocabulary_size: V, the number of ids.
         classes: C, the number of classes.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]`. Out: `logits <float32>[B, C]` and, for attention pooling,
@@ -56,25 +63,25 @@ def build(
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling.layers import Embedding
+    from seqapps.modeling import seeded
     from seqapps.modeling.word_dropout import WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = keras.ops.not_equal(tokens, 0)
-    ids = WordDropout(config.word_dropout, name="word_dropout")(tokens) if config.word_dropout else tokens
-    x = Embedding(vocabulary_size, config.embedding, trainable=config.train_embedding, name="embedding")(ids)
+    ids = WordDropout(config.word_dropout, seed=seed, name="word_dropout")(tokens) if config.word_dropout else tokens
+    given: Any = {"trainable": config.train_embedding, "seed": seed, "name": "embedding"}
+    x = seeded.embedding(vocabulary_size, config.embedding, **given)(ids)
     if config.embedding_dropout:
-        x = keras.layers.Dropout(config.embedding_dropout, name="embedding_dropout")(x)
-    x, states = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)
-    pooled, outputs = _pool(config, x, mask, states[-1])
-    logits = keras.layers.Dense(classes, name="logits")(pooled)
+        x = seeded.dropout(config.embedding_dropout, name="embedding_dropout", seed=seed)(x)
+    x, states = recurrent_stack(config, x, mask, use_cudnn=use_cudnn, seed=seed)
+    pooled, outputs = _pool(config, x, mask, states[-1], seed)
+    logits = seeded.dense(classes, name="logits", seed=seed)(pooled)
     return keras.Model({"tokens": tokens}, {"logits": logits, **outputs}, name="classifier")
 
 
-def _pool(config: Config, x: Any, mask: Any, states: list[Any]) -> tuple[Any, dict[str, Any]]:
+def _pool(config: Config, x: Any, mask: Any, states: list[Any], seed: int) -> tuple[Any, dict[str, Any]]:
     """Returns the vector of each row, `<float>[B, D or 2 D]`, and further outputs."""
-    import keras
-
+    from seqapps.modeling import seeded
     from seqapps.modeling.pooling import AttentionPooling, last_state, masked_max, masked_mean
 
     match config.pooling:
@@ -82,10 +89,10 @@ def _pool(config: Config, x: Any, mask: Any, states: list[Any]) -> tuple[Any, di
             # The stack drops features of its sequence; its states come as they are.
             rate = config.dropouts[-1]
             state = last_state(states, len(states) // (2 if config.bidirectional else 1))
-            return keras.layers.Dropout(rate, name="dropout_state")(state) if rate else state, {}
+            return seeded.dropout(rate, name="dropout_state", seed=seed)(state) if rate else state, {}
         case "mean":
             return masked_mean(x, mask), {}
         case "max":
             return masked_max(x, mask), {}
-    pooled, weights = AttentionPooling(int(x.shape[-1]), name="attention")(x, mask)
+    pooled, weights = AttentionPooling(int(x.shape[-1]), seed=seed, name="attention")(x, mask)
     return pooled, {"attention": weights}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Config(StackConfig):
 
     architecture: Literal["conditional"] = "conditional"
     bidirectional: bool = False
-    embedding: int = Field(64, ge=1)
-    condition: int = Field(32, ge=1)
+    embedding: Unit = 64
+    condition: Unit = 32
     every_step: bool = False
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     tie_embeddings: bool = False
@@ -60,8 +61,14 @@ class Decoder(NamedTuple):
     step: keras.Model
 
 
-def build(
-    config: Config, *, vocabulary_size: int, labels: int, features: int, use_cudnn: bool | Literal["auto"] = "auto"
+def build(  # noqa: PLR0913 - two sizes of the condition, one of the vocabulary
+    config: Config,
+    *,
+    vocabulary_size: int,
+    labels: int,
+    features: int,
+    use_cudnn: bool | Literal["auto"] = "auto",
+    seed: int = 0,
 ) -> keras.Model:
     """Returns condition -> initial states; embedding -> [dropout -> recurrent layer] x L -> dropout -> logits.
 
@@ -73,6 +80,7 @@ def build(
         labels: how many labels there are; 0 takes a vector.
         features: numbers of the vector; 0 takes a label. Exactly one of the two is above 0.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]` and `label <int32>[B]` or `vector <float32>[B, F]`. Out: `logits
@@ -80,11 +88,12 @@ def build(
     """
     import keras
 
-    layers = _layers(config, vocabulary_size, labels)
+    layers = _layers(config, vocabulary_size, labels, seed)
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     condition = _condition_input(features)
     code = layers["code"](condition)
-    logits, _ = _decode(config, layers, tokens, _initial(config, layers, code), code, use_cudnn=use_cudnn)
+    states = _initial(config, layers, code)
+    logits, _ = _decode(config, layers, tokens, states, code, use_cudnn=use_cudnn, seed=seed)
     return keras.Model({"tokens": tokens, condition.name: condition}, {"logits": logits}, name="conditional")
 
 
@@ -120,32 +129,32 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     return Decoder(begin, step)
 
 
-def _layers(config: Config, vocabulary_size: int, labels: int) -> dict[str, Any]:
+def _layers(config: Config, vocabulary_size: int, labels: int, seed: int) -> dict[str, Any]:
     """Returns every layer but the stack's by its name."""
-    import keras
-
+    from seqapps.modeling import seeded
     from seqapps.modeling.cells import STATES
     from seqapps.modeling.conditions import LabelCode
     from seqapps.modeling.heads import TiedLogits
-    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import WordDropout
 
-    embedding = Embedding(vocabulary_size, config.embedding, name="embedding")
+    embedding = seeded.embedding(vocabulary_size, config.embedding, name="embedding", seed=seed)
     code = (
-        LabelCode(labels, config.condition, name="code")
+        LabelCode(labels, config.condition, seed=seed, name="code")
         if labels
-        else keras.layers.Dense(config.condition, activation="tanh", name="code")
+        else seeded.dense(config.condition, "tanh", name="code", seed=seed)
     )
     layers = [embedding, code]
     for index, units in enumerate(config.units):
         names = [f"begin_{index}_{state}" for state in STATES[config.cell]]
-        layers += [keras.layers.Dense(units, activation="tanh", name=name) for name in names]
+        layers += [seeded.dense(units, "tanh", name=name, seed=seed) for name in names]
     if config.word_dropout:
-        layers.append(WordDropout(config.word_dropout, name="word_dropout"))
+        layers.append(WordDropout(config.word_dropout, seed=seed, name="word_dropout"))
     if config.tie_embeddings and config.outputs != config.embedding:
-        layers.append(keras.layers.Dense(config.embedding, use_bias=False, name="projection"))
-    tied = config.tie_embeddings
-    layers.append(TiedLogits(embedding, name="logits") if tied else keras.layers.Dense(vocabulary_size, name="logits"))
+        layers.append(seeded.dense(config.embedding, use_bias=False, name="projection", seed=seed))
+    if config.tie_embeddings:
+        layers.append(TiedLogits(embedding, name="logits"))
+    else:
+        layers.append(seeded.dense(vocabulary_size, name="logits", seed=seed))
     return {layer.name: layer for layer in layers}
 
 
@@ -177,6 +186,7 @@ def _decode(  # noqa: PLR0913 - what a decoder reads
     code: Any,
     *,
     use_cudnn: bool | Literal["auto"] = "auto",
+    seed: int = 0,
 ) -> tuple[Any, list[list[Any]]]:
     """Returns the logits of every step, and every layer's states after the last one."""
     import keras
@@ -187,7 +197,8 @@ def _decode(  # noqa: PLR0913 - what a decoder reads
     if config.every_step:
         x = beside_every_step(x, code)
     real = keras.ops.not_equal(tokens, PAD)
-    x, after = recurrent_stack(config, x, None, initial=states, real=real, use_cudnn=use_cudnn, layers=layers)
+    given: Any = {"initial": states, "real": real, "use_cudnn": use_cudnn, "layers": layers, "seed": seed}
+    x, after = recurrent_stack(config, x, None, **given)
     if "projection" in layers:
         x = layers["projection"](x)
     return layers["logits"](x), after

@@ -6,11 +6,12 @@ Bahdanau et al. 2015 and Luong et al. 2015; Goodfellow et al. 2016, ch. 10.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seqapps.architectures._stack import StackConfig, recurrent_stack, spatial_dropout, state_inputs_of
+from seqapps.architectures._stack import StackConfig, recurrent_stack, state_inputs_of
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class Config(StackConfig):
     """
 
     architecture: Literal["encoder_decoder"] = "encoder_decoder"
-    decoder_units: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    embedding: int = Field(128, ge=1)
+    decoder_units: tuple[Unit, ...] = ()
+    embedding: Unit = 128
     attention: Literal["none", "dot", "general", "additive"] = "general"
-    attention_units: int = Field(0, ge=0)
+    attention_units: int = Field(0, ge=0, le=65_536)
     input_feeding: bool = False
     tie_embeddings: Literal["none", "output", "all"] = "output"
     scheduled_sampling: float = Field(0.0, ge=0.0, le=1.0)
@@ -110,7 +111,7 @@ class Config(StackConfig):
 
 
 def build(
-    config: Config, *, source_size: int, target_size: int, use_cudnn: bool | Literal["auto"] = "auto"
+    config: Config, *, source_size: int, target_size: int, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0
 ) -> keras.Model:
     """Returns the encoder, a bridge for the states, the decoder and its logits.
 
@@ -118,6 +119,7 @@ def build(
         config: the `model` section.
         source_size, target_size: V of each side, the number of ids.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `source <int32>[B, S]` and `target <int32>[B, T]`, what stands before each unit that
@@ -126,12 +128,12 @@ def build(
     """
     import keras
 
-    target_embedding = _embedding(config, target_size, "target_embedding")
+    target_embedding = _embedding(config, target_size, "target_embedding", seed)
     source_embedding = target_embedding
     if config.tie_embeddings != "all":
-        source_embedding = _embedding(config, source_size, "source_embedding")
-    encoder = _encoder(config, source_embedding, use_cudnn)
-    decoder = _decoder(config, target_embedding, use_cudnn)
+        source_embedding = _embedding(config, source_size, "source_embedding", seed)
+    encoder = _encoder(config, source_embedding, use_cudnn, seed)
+    decoder = _decoder(config, target_embedding, use_cudnn, seed)
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     seen = encoder(source)
@@ -139,26 +141,24 @@ def build(
     if config.scheduled_sampling:
         from seqapps.modeling.scheduled_sampling import ScheduledSampling
 
-        sampled = ScheduledSampling(decoder, config.scheduled_sampling, config.scheduled_sampling_steps, name="inputs")
+        share, steps = config.scheduled_sampling, config.scheduled_sampling_steps
+        sampled = ScheduledSampling(decoder, share, steps, seed=seed, name="inputs")
         given = sampled(target, seen)
     logits = decoder({"target": given, **seen})["logits"]
     return keras.Model({"source": source, "target": target}, {"logits": logits}, name="encoder_decoder")
 
 
-def _embedding(config: Config, size: int, name: str) -> Any:
+def _embedding(config: Config, size: int, name: str, seed: int) -> Any:
     """Returns an embedding whose vectors have a length of about 1.
 
     Keras' own are so short that tied logits and attention need epochs to tell units apart.
     """
-    import keras
+    from seqapps.modeling import seeded
 
-    from seqapps.modeling.layers import Embedding
-
-    scale = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
-    return Embedding(size, config.embedding, scale, name=name)
+    return seeded.embedding(size, config.embedding, deviation=config.embedding**-0.5, name=name, seed=seed)
 
 
-def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
+def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], seed: int) -> keras.Model:
     """Returns what reads: `<int32>[B, S]` to the decoder's first states and, for attention, its memory.
 
     Out: `state_<layer>_h`, `_c`, `_past` and FEED `<float>[B, D]`; `memory <float>[B, S, M]`, `keys
@@ -170,10 +170,11 @@ def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
 
     source = keras.Input((None,), dtype="int32", name="source")
     mask = keras.ops.not_equal(source, PAD)
-    x, states = recurrent_stack(config.encoder, embedding(source), mask, name=ENCODER, use_cudnn=use_cudnn)
-    outputs = _bridge(config, states)
+    given: Any = {"name": ENCODER, "use_cudnn": use_cudnn, "seed": seed}
+    x, states = recurrent_stack(config.encoder, embedding(source), mask, **given)
+    outputs = _bridge(config, states, seed)
     if config.attention != "none":
-        keys = attention_keys(config.attention, x, _key_units(config), "attention_keys")
+        keys = attention_keys(config.attention, x, _key_units(config), "attention_keys", seed=seed)
         outputs |= {"memory": x, "keys": keys, "mask": mask}
     if config.input_feeding:
         # A hidden vector of zeros stands before the first one.
@@ -181,10 +182,11 @@ def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
     return keras.Model(source, outputs, name=ENCODER)
 
 
-def _bridge(config: Config, states: list[list[Any]]) -> dict[str, Any]:
+def _bridge(config: Config, states: list[list[Any]], seed: int) -> dict[str, Any]:
     """Returns the decoder's states before its first step: tanh(W s), s all last states of one kind (h, or c)."""
     import keras
 
+    from seqapps.modeling import seeded
     from seqapps.modeling.cells import PAST, STATES, repeated_past
     from seqapps.modeling.recurrent import STATE
 
@@ -194,7 +196,7 @@ def _bridge(config: Config, states: list[list[Any]]) -> dict[str, Any]:
         last = [state for layer in states for state in layer[place::held]]
         together = keras.layers.Concatenate(name=f"last_{kind}")(last) if len(last) > 1 else last[0]
         for layer, units in enumerate(config.decoder.units):
-            dense = keras.layers.Dense(units, activation="tanh", name=f"bridge_{layer}_{kind}")
+            dense = seeded.dense(units, "tanh", name=f"bridge_{layer}_{kind}", seed=seed)
             bridged[f"{STATE}{layer}_{kind}"] = dense(together)
     if config.skip_steps:
         for layer in range(len(config.decoder.units)):
@@ -202,7 +204,7 @@ def _bridge(config: Config, states: list[list[Any]]) -> dict[str, Any]:
     return dict(sorted(bridged.items()))
 
 
-def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) -> keras.Model:
+def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], seed: int) -> keras.Model:
     """Returns what writes, for any number of steps: all of them in training, one at a time in decoding.
 
     In: `target <int32>[B, T]` and all that the encoder gives. Out: `logits <float>[B, T, V]`, the states after the
@@ -210,6 +212,7 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
     """
     import keras
 
+    from seqapps.modeling import seeded
     from seqapps.modeling.attention import Attention
     from seqapps.modeling.cells import make_cell
     from seqapps.modeling.heads import TiedLogits
@@ -228,30 +231,32 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"]) 
         }
     outputs = {}
     x = embedding(target)
-    readout = keras.layers.Dense(config.embedding, activation="tanh", name="readout")
+    readout = seeded.dense(config.embedding, "tanh", name="readout", seed=seed)
     attention = None
     if config.attention != "none":
-        attention = Attention(config.attention, _key_units(config), name="attention")
+        attention = Attention(config.attention, _key_units(config), seed=seed, name="attention")
     initial = [list(layer.values()) for layer in states]
     if config.input_feeding:
         inputs[FEED] = keras.Input((config.embedding,), name=FEED)
         cells = [
-            make_cell(decoder.cell, units, decoder.cell_options, name=f"{decoder.cell}_{layer}")
+            make_cell(decoder.cell, units, decoder.cell_options, name=f"{decoder.cell}_{layer}", seed=seed)
             for layer, units in enumerate(decoder.units)
         ]
-        feeding = FeedingDecoder(cells, decoder.dropouts, attention, readout, name=DECODER)
+        feeding = FeedingDecoder(cells, decoder.dropouts, attention, readout, seed=seed, name=DECODER)
         x, outputs["attention"], last, outputs[FEED] = feeding(x, initial, inputs[FEED], memory)
     else:
         # Padding comes after what is real, and no step sees a later one: it needs no mask.
         real = keras.ops.not_equal(target, PAD)
-        x, last = recurrent_stack(decoder, x, None, name=DECODER, initial=initial, real=real, use_cudnn=use_cudnn)
+        given: Any = {"name": DECODER, "initial": initial, "real": real, "use_cudnn": use_cudnn, "seed": seed}
+        x, last = recurrent_stack(decoder, x, None, **given)
         if attention is not None:
             context, outputs["attention"] = attention(x, **memory)
             x = keras.layers.Concatenate(name="attended")([context, x])
         x = readout(x)
-    x = spatial_dropout(x, config.dropouts[-1], "dropout_readout")
+    if rate := config.dropouts[-1]:
+        x = seeded.spatial_dropout(rate, name="dropout_readout", seed=seed)(x)
     if config.tie_embeddings == "none":
-        outputs["logits"] = keras.layers.Dense(embedding.input_dim, name="logits")(x)
+        outputs["logits"] = seeded.dense(embedding.input_dim, name="logits", seed=seed)(x)
     else:
         outputs["logits"] = TiedLogits(embedding, name="logits")(x)
     for layer, after in zip(states, last, strict=True):

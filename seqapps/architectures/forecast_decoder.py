@@ -32,13 +32,14 @@ class Config(ForecastConfig):
         return self
 
 
-def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0) -> keras.Model:
     """Returns history -> encoder -> states -> decoder over the horizon -> answer.
 
     Args:
         config: the `model` section.
         sizes: of a window.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: see `_forecast.window`. Out: `forecast <float32>[B, P, V, Q]` in standard units.
@@ -48,7 +49,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
     from seqapps.modeling.feedback import FeedbackCell
 
     given = window(config, sizes)
-    _, states = recurrent_stack(config, given.past, given.mask, name="encoder", use_cudnn=use_cudnn)
+    _, states = recurrent_stack(config, given.past, given.mask, name="encoder", use_cudnn=use_cudnn, seed=seed)
     wide = sizes.targets * config.answers
     zeros = keras.ops.zeros_like(given.last)[:, :1]
     base = keras.ops.repeat(keras.ops.repeat(zeros[:, :, None], sizes.horizon, axis=1), wide, axis=2)
@@ -64,17 +65,19 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
         cumulative=config.anchor == "last",
         options=asdict(config.cell_options),
         name="step",
+        seed=seed,
     )
-    initial = [state for layer, last in enumerate(states) for state in _bridge(config, layer, last)]
+    initial = [state for layer, last in enumerate(states) for state in _bridge(config, layer, last, seed)]
     x = keras.layers.RNN(cell, return_sequences=True, name="decoder")(steps, initial_state=[*initial, given.last])
     x = keras.layers.Reshape((sizes.horizon, sizes.targets, config.answers), name="steps")(x)
     return keras.Model(dict(given.inputs), {"forecast": answer(x)}, name="forecast_decoder")
 
 
-def _bridge(config: Config, layer: int, states: list[Any]) -> list[Any]:
+def _bridge(config: Config, layer: int, states: list[Any], seed: int) -> list[Any]:
     """Returns the decoder's first states of a layer: the encoder's last; of two directions, a dense map of both."""
     import keras
 
+    from seqapps.modeling import seeded
     from seqapps.modeling.cells import STATES, repeated_past
 
     if not config.bidirectional:
@@ -82,7 +85,7 @@ def _bridge(config: Config, layer: int, states: list[Any]) -> list[Any]:
     half = len(states) // 2
     both = [keras.ops.concatenate(pair, axis=-1) for pair in zip(states[:half], states[half:], strict=True)]
     first = [
-        keras.layers.Dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}")(state)
+        seeded.dense(config.units[layer], "tanh", name=f"bridge_{layer}_{place}", seed=seed)(state)
         for place, state in enumerate(both[: len(STATES[config.cell])])
     ]
     return [*first, repeated_past(first[0], config.skip_steps)] if config.skip_steps else first

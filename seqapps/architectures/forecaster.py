@@ -22,24 +22,27 @@ class Config(ForecastConfig):
     """
 
     architecture: Literal["forecaster"] = "forecaster"
-    hidden: int = Field(0, ge=0)
+    hidden: int = Field(0, ge=0, le=65_536)
 
 
-def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
+def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0) -> keras.Model:
     """Returns history -> recurrent layers -> last state -> dense -> answer, added to what it is anchored to.
 
     Args:
         config: the `model` section.
         sizes: of a window.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: see `_forecast.window`. Out: `forecast <float32>[B, P, V, Q]` in standard units.
     """
     import keras
 
+    from seqapps.modeling import seeded
+
     given = window(config, sizes)
-    x, _ = recurrent_stack(config, given.past, given.mask, use_cudnn=use_cudnn)
+    x, _ = recurrent_stack(config, given.past, given.mask, use_cudnn=use_cudnn, seed=seed)
     # A backward layer ends at the first step.
     if config.bidirectional and (config.merge != "concat" or config.output_layers):
         x = keras.ops.concatenate([x[:, -1], x[:, 0]], axis=-1)
@@ -50,10 +53,10 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
     if given.future is not None:
         x = keras.ops.concatenate([x, keras.layers.Flatten(name="whole_future")(given.future)], axis=-1)
     if config.hidden:
-        x = keras.layers.Dense(config.hidden, "relu", name="hidden")(x)
+        x = seeded.dense(config.hidden, "relu", name="hidden", seed=seed)(x)
         if config.dropout:
-            x = keras.layers.Dropout(config.dropout, name="dropout_hidden")(x)
-    x = keras.layers.Dense(sizes.horizon * sizes.targets * config.answers, name="answer")(x)
+            x = seeded.dropout(config.dropout, name="dropout_hidden", seed=seed)(x)
+    x = seeded.dense(sizes.horizon * sizes.targets * config.answers, name="answer", seed=seed)(x)
     x = keras.layers.Reshape((sizes.horizon, sizes.targets, config.answers), name="steps")(x)
     if given.base is not None:
         x = x + given.base

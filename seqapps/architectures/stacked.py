@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from seqapps.architectures._stack import Size, recurrent_stack, state_inputs_of
+from seqapps.architectures._stack import recurrent_stack, state_inputs_of
 from seqapps.architectures._words import WordsConfig, scored
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import PAD
 
 if TYPE_CHECKING:
@@ -30,14 +31,14 @@ class Config(WordsConfig):
 
     architecture: Literal["stacked"] = "stacked"
     bidirectional: bool = False
-    units: tuple[Size, ...] = (256,)
-    embedding: int = Field(128, ge=1)
+    units: tuple[Unit, ...] = (256,)
+    embedding: Unit = 128
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     vocabulary_dropout: float = Field(0.0, ge=0.0, lt=1.0)
 
 
 def build(
-    config: Config, *, vocabulary_size: int, carry: bool, use_cudnn: bool | Literal["auto"] = "auto"
+    config: Config, *, vocabulary_size: int, carry: bool, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0
 ) -> keras.Model:
     """Returns embedding -> [dropout -> recurrent layer] x L -> dropout -> logits, with what `config` puts between.
 
@@ -47,6 +48,7 @@ def build(
         carry: whether the layers' states are inputs and outputs (`state_<layer>_h`, `state_<layer>_c`,
             `state_<layer>_past`).
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]` and the states `<float32>[B, D]`. Out: `logits
@@ -54,25 +56,27 @@ def build(
     """
     import keras
 
-    from seqapps.modeling.layers import Embedding
+    from seqapps.modeling import seeded
     from seqapps.modeling.word_dropout import VocabularyDropout, WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    embedding = Embedding(vocabulary_size, config.embedding, name="embedding")
+    embedding = seeded.embedding(vocabulary_size, config.embedding, name="embedding", seed=seed)
     states = state_inputs_of(config) if carry else []
-    ids = WordDropout(config.word_dropout, name="word_dropout")(tokens) if config.word_dropout else tokens
+    ids = WordDropout(config.word_dropout, seed=seed, name="word_dropout")(tokens) if config.word_dropout else tokens
     x = embedding(ids)
     if config.vocabulary_dropout:
-        x = VocabularyDropout(config.vocabulary_dropout, vocabulary_size, name="vocabulary_dropout")(x, ids)
+        drop = VocabularyDropout(config.vocabulary_dropout, vocabulary_size, seed=seed, name="vocabulary_dropout")
+        x = drop(x, ids)
     initial = [list(layer.values()) for layer in states] or None
     real = keras.ops.not_equal(tokens, PAD)
-    x, last = recurrent_stack(config, x, None, initial=initial, real=real, use_cudnn=use_cudnn)
+    x, last = recurrent_stack(config, x, None, initial=initial, real=real, use_cudnn=use_cudnn, seed=seed)
     outputs = {
         name: keras.ops.cast(state, "float32")
         for layer, after in zip(states, last, strict=False)
         for name, state in zip(layer, after, strict=True)
     }
     if config.tie_embeddings and config.outputs != config.embedding:
-        x = keras.layers.Dense(config.embedding, use_bias=False, name="projection")(x)
+        x = seeded.dense(config.embedding, use_bias=False, name="projection", seed=seed)(x)
     inputs = {"tokens": tokens, **{name: state for layer in states for name, state in layer.items()}}
-    return keras.Model(inputs, {**scored(config, x, embedding, vocabulary_size), **outputs}, name="stacked")
+    logits = scored(config, x, embedding, vocabulary_size, seed=seed)
+    return keras.Model(inputs, {**logits, **outputs}, name="stacked")

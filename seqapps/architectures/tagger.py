@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from seqapps.architectures._stack import OF_A_CELL, StackConfig
+from seqapps.config import Unit
 
 if TYPE_CHECKING:
     import keras
@@ -37,14 +38,14 @@ class Config(StackConfig):
     """
 
     architecture: Literal["tagger"] = "tagger"
-    embedding: int = Field(100, ge=1)
+    embedding: Unit = 100
     train_embedding: bool = True
     word_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     characters: Literal["none", "cnn", "lstm"] = "cnn"
-    character_embedding: int = Field(30, ge=1)
-    character_units: int = Field(50, ge=1)
-    character_window: int = Field(3, ge=1)
-    shapes: int = Field(8, ge=0)
+    character_embedding: Unit = 30
+    character_units: Unit = 50
+    character_window: int = Field(3, ge=1, le=1_000)
+    shapes: int = Field(8, ge=0, le=65_536)
     head: Literal["softmax", "crf"] = "softmax"
 
 
@@ -54,6 +55,7 @@ def build(
     sizes: tuple[int, int, int],
     allowed: NDArray[Any],
     use_cudnn: bool | Literal["auto"] = "auto",
+    seed: int = 0,
 ) -> keras.Model:
     """Returns [word, characters, shape] side by side -> [dropout -> recurrent layer] x L -> dropout -> logits.
 
@@ -62,6 +64,7 @@ def build(
         sizes: numbers of words, characters and shapes.
         allowed: which tag may follow which, `<bool>[K + 1, K + 1]`, the border of the sentence last.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `words <int32>[B, T]`, 0 on padding, `characters <int32>[B, T, C]` and `shapes
@@ -71,52 +74,54 @@ def build(
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
+    from seqapps.modeling import seeded
     from seqapps.modeling.crf import Transitions
-    from seqapps.modeling.layers import Embedding
     from seqapps.modeling.word_dropout import WordDropout
 
     words = keras.Input((None,), dtype="int32", name="words")
     inputs, mask = {"words": words}, keras.ops.not_equal(words, 0)
-    ids = WordDropout(config.word_dropout, name="word_dropout")(words) if config.word_dropout else words
-    embedding = Embedding(sizes[0], config.embedding, trainable=config.train_embedding, name="embedding")
-    parts = [embedding(ids)]
+    ids = WordDropout(config.word_dropout, seed=seed, name="word_dropout")(words) if config.word_dropout else words
+    given: Any = {"trainable": config.train_embedding, "seed": seed, "name": "embedding"}
+    parts = [seeded.embedding(sizes[0], config.embedding, **given)(ids)]
     if config.characters != "none":
         inputs["characters"] = keras.Input((None, None), dtype="int32", name="characters")
-        parts.append(_characters(config, inputs["characters"], mask, sizes[1], use_cudnn))
+        parts.append(_characters(config, inputs["characters"], mask, sizes[1], use_cudnn=use_cudnn, seed=seed))
     if config.shapes:
         inputs["shapes"] = keras.Input((None,), dtype="int32", name="shapes")
-        parts.append(Embedding(sizes[2], config.shapes, name="shape_embedding")(inputs["shapes"]))
+        shapes = seeded.embedding(sizes[2], config.shapes, name="shape_embedding", seed=seed)
+        parts.append(shapes(inputs["shapes"]))
     x = keras.layers.Concatenate(name="word")(parts) if len(parts) > 1 else parts[0]
-    x, _ = recurrent_stack(config, x, mask, use_cudnn=use_cudnn)
-    logits = keras.layers.Dense(len(allowed) - 1, name="logits", dtype="float32")(x)
+    x, _ = recurrent_stack(config, x, mask, use_cudnn=use_cudnn, seed=seed)
+    logits = seeded.dense(len(allowed) - 1, name="logits", seed=seed, dtype="float32")(x)
     outputs = {"logits": logits}
     if config.head == "crf":
         outputs |= {"transitions": Transitions(allowed, name="transitions", dtype="float32")(logits), "mask": mask}
     return keras.Model(inputs, outputs, name="tagger")
 
 
-def _characters(config: Config, characters: Any, mask: Any, count: int, use_cudnn: bool | Literal["auto"]) -> Any:
+def _characters(  # noqa: PLR0913 - what a word's vector is made of
+    config: Config, characters: Any, mask: Any, count: int, *, use_cudnn: bool | Literal["auto"], seed: int
+) -> Any:
     """Returns the vectors of words by their characters, `<float>[B, T, D]`; padding after a word changes none."""
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling.layers import Embedding
+    from seqapps.modeling import seeded
     from seqapps.modeling.word_axes import RowsAsWords, WordsAsRows
 
     rows = WordsAsRows(name="words_as_rows")(characters)
     real = keras.ops.not_equal(rows, 0)
-    x = Embedding(count, config.character_embedding, name="character_embedding")(rows)
+    x = seeded.embedding(count, config.character_embedding, name="character_embedding", seed=seed)(rows)
     x = x * keras.ops.cast(real, x.dtype)[:, :, None]
     if config.characters == "cnn":
-        convolution = keras.layers.Conv1D(
-            config.character_units, config.character_window, padding="same", name="character_cnn"
-        )
+        units, window = config.character_units, config.character_window
+        convolution = seeded.convolution(units, window, padding="same", name="character_cnn", seed=seed)
         x = keras.ops.where(real[:, :, None], convolution(x), LEAST)
         vectors = keras.ops.max(x, axis=1)
     else:
         inside: Any = config.layer_norm if config.layer_norm == "cell" else "none"
         given = {**config.fields_of(OF_A_CELL), "units": (config.character_units,), "layer_norm": inside}
         stack = StackConfig(architecture="stack", **given)
-        _, states = recurrent_stack(stack, x, real, name="character", use_cudnn=use_cudnn)
+        _, states = recurrent_stack(stack, x, real, name="character", use_cudnn=use_cudnn, seed=seed)
         vectors = keras.layers.Concatenate(name="character_states")(states[0][:: len(states[0]) // 2])
     return RowsAsWords(name="rows_as_words")(vectors, mask)

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from seqapps.architectures._stack import recurrent_stack
 from seqapps.architectures._words import WordsConfig, scored
+from seqapps.config import Unit
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class Config(WordsConfig):
 
     architecture: Literal["two_sided"] = "two_sided"
     bidirectional: bool = False
-    embedding: int = Field(128, ge=1)
-    hidden: int = Field(256, ge=1)
+    embedding: Unit = 128
+    hidden: Unit = 256
     tie_embeddings: bool = True
     blank_rate: float = Field(0.1, ge=0.0, lt=1.0)
 
 
 def build(
-    config: Config, *, vocabulary_size: int, blank: int, use_cudnn: bool | Literal["auto"] = "auto"
+    config: Config, *, vocabulary_size: int, blank: int, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0
 ) -> keras.Model:
     """Returns embedding -> forward stack, backward stack -> hidden layer -> logits.
 
@@ -60,6 +61,7 @@ def build(
         vocabulary_size: V, the number of ids, `blank` included.
         blank: id that stands where a word is missing.
         use_cudnn: False builds a model that runs on any machine; its weights are the same.
+        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]`, right-padded rows of words. Out: `logits <float32>[B, T, V]` of
@@ -67,25 +69,27 @@ def build(
     """
     import keras
 
-    from seqapps.modeling.layers import Embedding
+    from seqapps.modeling import seeded
     from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     # Vectors of length about 1: Keras' own are so short that tied logits take an epoch to tell words apart.
-    normal = keras.initializers.RandomNormal(stddev=config.embedding**-0.5)
-    embedding = Embedding(vocabulary_size, config.embedding, normal, name="embedding")
-    words = Blanks(config.blank_rate, blank, name="blanks")(tokens) if config.blank_rate else tokens
+    deviation = config.embedding**-0.5
+    embedding = seeded.embedding(vocabulary_size, config.embedding, deviation=deviation, name="embedding", seed=seed)
+    words = Blanks(config.blank_rate, blank, seed=seed, name="blanks")(tokens) if config.blank_rate else tokens
     real = tokens != PAD
     turn = ReverseWords(name="reverse_words")
     # Padding stands after the words for both stacks, so that neither needs a mask.
     begun = embedding(after_marker(words, BEGIN))
-    left, _ = recurrent_stack(config, begun, None, name="forward", real=real, use_cudnn=use_cudnn)
+    given: Any = {"real": real, "use_cudnn": use_cudnn, "seed": seed}
+    left, _ = recurrent_stack(config, begun, None, name="forward", **given)
     turned = embedding(after_marker(turn(words, real), END))
-    right, _ = recurrent_stack(config, turned, None, name="backward", real=real, use_cudnn=use_cudnn)
+    right, _ = recurrent_stack(config, turned, None, name="backward", **given)
     x: Any = keras.layers.Concatenate(name="sides")([left, turn(right, real)])
     if config.tie_embeddings:
-        x = keras.layers.Dense(config.hidden, activation="relu", name="hidden")(x)
-        x = keras.layers.Dense(config.embedding, name=CONTEXT)(x)
+        x = seeded.dense(config.hidden, "relu", name="hidden", seed=seed)(x)
+        x = seeded.dense(config.embedding, name=CONTEXT, seed=seed)(x)
     else:
-        x = keras.layers.Dense(config.hidden, activation="relu", name=CONTEXT)(x)
-    return keras.Model({"tokens": tokens}, scored(config, x, embedding, vocabulary_size), name="two_sided")
+        x = seeded.dense(config.hidden, "relu", name=CONTEXT, seed=seed)(x)
+    logits = scored(config, x, embedding, vocabulary_size, seed=seed)
+    return keras.Model({"tokens": tokens}, logits, name="two_sided")

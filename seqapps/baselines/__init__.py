@@ -38,6 +38,10 @@ class Ground:
     report: Callable[[str], None]
 
 
+class Infeasible(Exception):
+    """Raised by `fit` where a baseline is not for such data; the text says why. It is left out, and people are told."""
+
+
 class Baseline(Protocol):
     """A baseline after fitting."""
 

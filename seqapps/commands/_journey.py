@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from seqapps.commands._sources import code_digest
 from seqapps.commands.stages import Inputs, Record, Records
 from seqapps.config import DataConfig, RunConfig
-from seqapps.errors import RunError, UsageError
+from seqapps.errors import DataError, UsageError
+from seqapps.files import read_json
 from seqapps.manifest import Manifest, read_manifest
-from seqapps.workspace import Workspace
+from seqapps.secrets import recorded, scrub
+from seqapps.workspace import DEFAULT, Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +38,7 @@ class Journey:
         beam_arguments: what stood after `--`.
         rows: rows to read, for a dry run; 0 reads all.
         any_code: what other code made from equal inputs counts as done.
+        options: the options of every verb that the user gave, as words for remedies.
     """
 
     config: RunConfig
@@ -46,6 +49,11 @@ class Journey:
     beam_arguments: tuple[str, ...] = ()
     rows: int = 0
     any_code: bool = False
+    options: str = ""
+
+    def command(self, verb: str) -> str:
+        """Returns the command line of another verb for the same configuration, workspace and store."""
+        return f"seqapps {verb} {shlex.quote(self.file)}{self.options}"
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -61,7 +69,7 @@ class Journey:
 
     def say(self, line: str) -> None:
         """Prints one line for people; paths are never broken."""
-        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self.console.print(scrub(line), soft_wrap=True, highlight=False, markup=False)
 
     def with_config(self, config: RunConfig) -> Journey:
         """Returns the same journey with another configuration, such as the tuner's winner."""
@@ -98,7 +106,7 @@ class Journey:
             why = self.records.reason(inputs).replace("runs", "it would run", 1)
             raise UsageError(
                 f"`{inputs.stage}` is not done for this configuration ({why}). "
-                f"Run `seqapps {verb} {self.file}` first, or all stages with `seqapps run {self.file}`."
+                f"Run `{self.command(verb)}` first, or all stages with `{self.command('run')}`."
             )
         return record
 
@@ -127,7 +135,20 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
         uri=arguments.tracking_uri or config.tracking.uri,
         beam_arguments=tuple(arguments.beam_arguments),
         any_code=arguments.any_code,
+        options=_options(arguments),
     )
+
+
+def _options(arguments: argparse.Namespace) -> str:
+    """Returns the given options of every verb as they stand on a command line."""
+    words = [word for override in arguments.overrides for word in ("--set", override)]
+    if arguments.workspace != Path(DEFAULT):
+        words += ["--workspace", str(arguments.workspace)]
+    if arguments.tracking_uri:
+        words += ["--tracking-uri", recorded(arguments.tracking_uri)]
+    if arguments.any_code:
+        words.append("--any-code")
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def manifest_of(folder: Path) -> Manifest:
@@ -135,22 +156,10 @@ def manifest_of(folder: Path) -> Manifest:
     return read_manifest(folder)
 
 
-def run_id_of(folder: Path) -> str:
-    """Returns the MLflow run of a run folder.
-
-    Raises:
-        RunError: the folder names no run.
-    """
-    stored = read_json(folder / "run.json")
-    if "run_id" not in stored:
-        raise RunError(f"{folder / 'run.json'} names no MLflow run. Run `seqapps train` again.")
-    return str(stored["run_id"])
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; an empty dictionary when it is not there."""
+def read_or_none(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; an empty dictionary when it is not there or damaged: it can be found again."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        value: dict[str, Any] = read_json(path, "remove it")
+    except (FileNotFoundError, DataError):
         return {}
     return value

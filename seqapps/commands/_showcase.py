@@ -5,10 +5,10 @@ A process without seqapps gave the same answers, so what is shown is what a serv
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from seqapps import applications
+from seqapps.files import read_json
 
 
 def showcase(exported: Path) -> str:
@@ -16,6 +16,6 @@ def showcase(exported: Path) -> str:
     from seqapps.serving.exporting import GOLDEN
     from seqapps.serving.served import FILE_NAME
 
-    golden = json.loads((exported / GOLDEN).read_text(encoding="utf-8"))
-    record = json.loads((exported / FILE_NAME).read_text(encoding="utf-8"))
+    remedy = f"remove {exported} and run `seqapps export` again"
+    golden, record = (read_json(exported / name, remedy) for name in (GOLDEN, FILE_NAME))
     return "\n".join(applications.load(record["application"]).showcase(golden))

@@ -16,8 +16,12 @@ from pathlib import Path
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 
-def quiet(debug: bool) -> None:
-    """Sets what the libraries say, before any of them is imported."""
+def quiet(debug: bool, *, notes: bool = True) -> None:
+    """Sets what the libraries say, before any of them is imported; `notes`: whether our own notes go to stderr."""
+    ours = logging.getLogger("seqapps")
+    ours.handlers = [logging.StreamHandler()]
+    ours.propagate = False
+    ours.setLevel(logging.WARNING if notes else logging.ERROR)
     if debug:
         logging.basicConfig(level=logging.WARNING)
         return

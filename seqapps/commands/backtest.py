@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.commands._journey import journey_of
     from seqapps.commands._page import page, places
     from seqapps.errors import UsageError
-    from seqapps.manifest import write_json
+    from seqapps.files import write_json
 
     whole = journey_of(arguments, console)
     if FIELD not in type(whole.config.data).model_fields:

@@ -228,11 +228,11 @@ def log(found: Diagnosis, subject: Subject, workspace: Workspace, uri: str) -> s
     """Copies the diagnosis to the MLflow run, and returns its id; empty for a model that has none."""
     from contextlib import suppress
 
-    from seqapps.commands._journey import read_json
+    from seqapps.commands._journey import read_or_none
     from seqapps.errors import UsageError
     from seqapps.tracking import Tracker
 
-    stored = {} if subject.folder is None else read_json(subject.folder / "run.json")
+    stored = {} if subject.folder is None else read_or_none(subject.folder / "run.json")
     if "run_id" not in stored:
         return ""
     run_id = str(stored["run_id"])

@@ -168,12 +168,14 @@ def _store(root: Path, uri: str) -> Finding:
     workspace = Workspace(root)
     if not uri and not (root / "mlflow.db").exists():
         return Finding("store", True, f"{workspace.tracking_uri} (made at the first run)")
+    from seqapps.secrets import scrub
+
     try:
         from seqapps.tracking import Tracker
 
-        tracker = Tracker(uri or workspace.tracking_uri, None if uri.startswith("http") else workspace.artifacts)
+        tracker = Tracker(uri or workspace.tracking_uri, workspace.artifacts)
     except Exception as error:  # Whatever is wrong with the store is what we are here to tell.
-        return Finding("store", False, f"{uri or workspace.tracking_uri}: {error}")
+        return Finding("store", False, scrub(f"{uri or workspace.tracking_uri}: {error}"))
     return Finding("store", True, tracker.uri)
 
 

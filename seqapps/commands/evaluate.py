@@ -111,15 +111,28 @@ def opponent(journey: Journey, trained: Record) -> str:
     rolled back does not come back because the same command ran again.
     """
     from seqapps.commands import train
-    from seqapps.commands._journey import read_json
+    from seqapps.commands._journey import read_or_none
     from seqapps.commands.promote import PROMOTED
     from seqapps.registry import champion
 
-    promoted = read_json(train.folder_of(trained) / PROMOTED)
-    if promoted:
+    file = train.folder_of(trained) / PROMOTED
+    promoted = read_or_none(file)
+    if "opponent" in promoted:
         return str(promoted["opponent"])
+    if file.exists() and (beaten := _opponent_of(journey, trained)):  # it is damaged: the ledger knows, too
+        return beaten
     found = champion(journey.tracker, journey.config.model_name)
     return NO_CHAMPION if found is None else found.version
+
+
+def _opponent_of(journey: Journey, trained: Record) -> str:
+    """Returns whom the ledger says that a run's model replaced as champion; empty when it never became champion."""
+    from seqapps.ledger import ledger
+
+    run_id = trained.result["run_id"]
+    moves = [entry for entry in ledger(journey.tracker, journey.config.model_name) if entry.run_id == run_id]
+    won = [entry for entry in moves if entry.action in ("promote", "force")]
+    return (won[-1].before or NO_CHAMPION) if won else ""
 
 
 def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:

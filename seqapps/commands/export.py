@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
+from seqapps.files import new_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,11 +63,5 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
 
 def publish(source: Path, target: Path) -> None:
     """Copies a folder beside its place and renames it there, so that no reader sees half of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building, old = (target.parent / f".{target.name}.{os.getpid()}.{kind}" for kind in ("building", "old"))
-    shutil.copytree(source, building)
-    if target.exists():
-        # A rename cannot replace a folder that is not empty: the old one steps aside first.
-        target.rename(old)
-    building.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    with new_folder(target, replace=True) as building:
+        shutil.copytree(source, building)

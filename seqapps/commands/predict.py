@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from seqapps.errors import SeqappsError, UsageError
+from seqapps.files import new_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -213,10 +213,5 @@ def _output(path: str) -> Iterator[TextIO]:
     if not path:
         yield sys.stdout
         return
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        yield file

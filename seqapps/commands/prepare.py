@@ -66,5 +66,5 @@ def inputs(journey: Journey) -> Inputs:
     from seqapps.commands.stages import Inputs
 
     components = fingerprint(journey.config, journey.workspace, rows=journey.rows)
-    config = {**journey.part("application", "seed", "source", "data"), "rows": journey.rows}
+    config = {**journey.config.preparation, "rows": journey.rows}
     return Inputs("prepare", config, {"raw files": components["data"]}, components["code"])

@@ -63,7 +63,7 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
 
     from seqapps.commands import train
     from seqapps.commands.stages import Record
-    from seqapps.manifest import write_json
+    from seqapps.files import write_json
 
     served = saved_model(journey, prepared, trained)
     stage_inputs = inputs(journey, served, evaluated, force)

@@ -60,7 +60,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
     Raises:
         UsageError: there is none; lists what there is.
     """
-    from seqapps.commands._journey import read_json
+    from seqapps.commands._journey import read_or_none
     from seqapps.commands.stages import Records
     from seqapps.errors import UsageError, nearest
 
@@ -76,7 +76,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
             return record.outputs[0].parent
         raise UsageError(f"{reference} has no finished training in {workspace.root}. Run `seqapps run {reference}`.")
     for name, folder in known.items():
-        if reference == name or read_json(folder / "run.json").get("run_id", "").startswith(reference):
+        if reference == name or read_or_none(folder / "run.json").get("run_id", "").startswith(reference):
             return folder
     close = nearest(reference, known)
     raise UsageError(

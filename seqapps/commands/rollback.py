@@ -40,5 +40,4 @@ def _registry(arguments: argparse.Namespace) -> tuple[Tracker, str]:
     if arguments.model.endswith(".toml"):
         config = load_config(arguments.model, arguments.overrides)
         return Tracker.open(config, workspace, arguments.tracking_uri), config.model_name
-    uri = arguments.tracking_uri or workspace.tracking_uri
-    return Tracker(uri, None if uri.startswith("http") else workspace.artifacts), arguments.model
+    return Tracker(arguments.tracking_uri or workspace.tracking_uri, workspace.artifacts), arguments.model

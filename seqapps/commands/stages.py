@@ -7,12 +7,14 @@ of inputs), so that going back to an earlier configuration finds its outputs ins
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqapps.manifest import Manifest, digest_of, write_json
+from seqapps.errors import DataError
+from seqapps.files import read_json, write_json
+from seqapps.manifest import Manifest, digest_of
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
 
@@ -52,11 +54,26 @@ class Record:
         inputs: what it was made from.
         outputs: files and folders that it made; all are there.
         result: what later stages want to know of it.
+        sizes: bytes of every file of the outputs when the stage was done; filled in when the record is written.
     """
 
     inputs: Inputs
     outputs: tuple[Path, ...]
     result: Mapping[str, Any]
+    sizes: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def lacks(self) -> str:
+        """What is wrong with the outputs, in words; empty when all are there and none was cut."""
+        for path in self.outputs:
+            if not path.exists():
+                return f"{path} is missing"
+        for path, size in self.sizes.items():
+            if not path.is_file():
+                return f"{path} is missing"
+            if path.stat().st_size < size:
+                return f"{path} was cut"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +110,7 @@ class Records:
         return made
 
     def find(self, inputs: Inputs) -> Record | None:
-        """Returns the record of exactly these inputs, or None when there is none or one of its outputs is gone.
+        """Returns the record of exactly these inputs; None when there is none, or a file of its outputs is gone or cut.
 
         With `any_code` the newest record of equal inputs that other code has made counts as well; its own fingerprint
         stays in it, so that what came after it is found, too.
@@ -104,7 +121,7 @@ class Records:
             files += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
         for file in files:
             record = self._read(file)
-            if record is not None and _same(record.inputs, inputs) and all(path.exists() for path in record.outputs):
+            if record is not None and _same(record.inputs, inputs) and not record.lacks:
                 return record
         return None
 
@@ -115,6 +132,7 @@ class Records:
             "fingerprint": record.inputs.fingerprint,
             "components": record.inputs.components,
             "outputs": [_relative(path, self.workspace.root) for path in record.outputs],
+            "sizes": {_relative(path, self.workspace.root): size for path, size in _sizes(record.outputs).items()},
             "result": dict(record.result),
         }
         write_json(self._exact(record.inputs), value)
@@ -128,12 +146,12 @@ class Records:
         """Returns why a stage runs, naming what changed since the last time."""
         before = self.last(inputs.stage)
         if before is None:
-            return "runs for the first time"
+            damaged = self._file(inputs.stage)
+            return f"runs because its record is damaged ({damaged})" if damaged.exists() else "runs for the first time"
         changes = _changes(before.inputs, inputs)
         if changes:
             return "runs because " + "; ".join(changes)
-        missing = [path for path in before.outputs if not path.exists()]
-        return f"runs because {missing[0]} is missing" if missing else "runs again as asked"
+        return f"runs because {before.lacks}" if before.lacks else "runs again as asked"
 
     def _file(self, stage: str) -> Path:
         return self.workspace.stage(self.name, stage)
@@ -142,12 +160,14 @@ class Records:
         return self._file(f"{inputs.stage}-{inputs.fingerprint[:12]}")
 
     def _read(self, path: Path) -> Record | None:
+        """Returns a record; None for none, and for a damaged one: the stage finds what it made, or makes it anew."""
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            stored = read_json(path, "run the stage again")
+            outputs = tuple(self.workspace.root / output for output in stored["outputs"])
+            sizes = {self.workspace.root / file: int(size) for file, size in stored.get("sizes", {}).items()}
+            return Record(Inputs(stored["stage"], **stored["components"]), outputs, dict(stored["result"]), sizes)
+        except (FileNotFoundError, DataError, KeyError, TypeError, ValueError, AttributeError):
             return None
-        outputs = tuple(self.workspace.root / output for output in stored["outputs"])
-        return Record(Inputs(stored["stage"], **stored["components"]), outputs, stored["result"])
 
 
 def mark_of(folder: Path, inputs: Inputs) -> Path:
@@ -167,8 +187,14 @@ def data_digest(manifest: Manifest) -> str:
 
     It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
     """
-    made_by = {"fingerprint", "code_version", "settings", "sources"}
+    made_by = {"fingerprint", "code_version", "settings", "sources", "found"}
     return digest_of(manifest.model_dump(mode="json", exclude=made_by))
+
+
+def _sizes(outputs: Iterable[Path]) -> dict[Path, int]:
+    """Returns the size of every file that outputs are or hold."""
+    files = (file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))))
+    return {file: file.stat().st_size for file in files if file.is_file()}
 
 
 def _same(one: Inputs, other: Inputs) -> bool:

@@ -78,7 +78,8 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     from seqapps import training
     from seqapps.applications import application_of
     from seqapps.audit import audit
-    from seqapps.manifest import read_manifest, write_json
+    from seqapps.files import write_json
+    from seqapps.manifest import read_manifest
     from seqapps.pictures import learning_curves
     from seqapps.progress import TrainingDisplay
     from seqapps.tracking import TrackingListener
@@ -124,14 +125,18 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
 
 def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
     """Returns the folder's MLflow run: a new one, or the one that a killed training had."""
-    from seqapps.commands._journey import read_json
-    from seqapps.manifest import read_manifest, write_json
+    from seqapps.commands._journey import read_or_none
+    from seqapps.files import write_json
+    from seqapps.manifest import read_manifest
 
-    tracker, file = journey.tracker, folder / "run.json"
-    stored = read_json(file)
+    tracker, file, tags = journey.tracker, folder / "run.json", {"seqapps.folder": str(folder.resolve())}
+    stored = read_or_none(file)
+    if file.exists() and "run_id" not in stored and (known := tracker.find(kind="train", tags=tags)):
+        stored = {"run_id": known[0].info.run_id, "uri": tracker.uri}  # the file is damaged, and the store knows
+        write_json(file, stored)
     if stored.get("uri") == tracker.uri:
         return tracker.resume(stored["run_id"]).run_id
-    run = tracker.start(folder.name, kind="train", tags={"seqapps.folder": str(folder.resolve())})
+    run = tracker.start(folder.name, kind="train", tags=tags)
     write_json(file, {"run_id": run.run_id, "uri": tracker.uri})
     tracker.log_config(run.run_id, journey.config)
     tracker.log_dataset(run.run_id, read_manifest(prepared), prepared)

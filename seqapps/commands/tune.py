@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from seqapps.commands._journey import Journey
     from seqapps.commands.stages import Inputs, Record
 
+_BUDGETS = ("trials", "minutes")
+
 HELP = "search for a better model; the winner is written as a configuration"
 
 
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if journey.config.tuning.algorithm == "none":
         raise UsageError(
             f'{journey.file}: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
-            f"Example: seqapps tune {journey.file} --set tuning.algorithm=random --set tuning.trials=20."
+            f"Example: {journey.command('tune')} --set tuning.algorithm=random --set tuning.trials=20."
         )
     record = stage(journey, prepare.need(journey))
     print(record.outputs[0])
@@ -52,7 +54,7 @@ def stage(journey: Journey, prepared: Path) -> Record:
         import_tensorflow()
         from tuning.search import search
 
-        folder = journey.workspace.search(journey.config.name, stage_inputs.fingerprint)
+        folder = journey.workspace.search(journey.config.name, _identity(stage_inputs))
         result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
         return Record(stage_inputs, (result.config_path,), {"config": result.best.model_dump(mode="json")})
 
@@ -71,15 +73,25 @@ def winner(journey: Journey, prepared: Path) -> Journey:
 
 
 def with_winner(journey: Journey, record: Record) -> Journey:
-    """Returns the journey with the `model` and `training` of a search's winner, which does not ask for a search again.
+    """Returns the journey with the seed, the `model` and the `training` of a search's winner, which does not ask for a
+    search again, and with its split of the rows.
 
     The other sections are today's: what is measured and promoted may have changed since the search.
     """
     from seqapps.applications import config_from
 
-    won = {name: record.result["config"][name] for name in ("model", "training")}
+    won = {name: record.result["config"][name] for name in ("seed", "model", "training")}
     tables = {**journey.config.model_dump(mode="json"), **won, "tuning": {"algorithm": "none"}}
+    tables["data"]["split"]["seed"] = record.result["config"]["data"]["split"]["seed"]
     return journey.with_config(config_from(tables, str(record.outputs[0])))
+
+
+def _identity(stage_inputs: Inputs) -> str:
+    """Returns the fingerprint of a search's state: another budget, or other code, goes on with its trials."""
+    from seqapps.manifest import digest_of
+
+    tuning = {name: value for name, value in stage_inputs.config["tuning"].items() if name not in _BUDGETS}
+    return digest_of([{**stage_inputs.config, "tuning": tuning}, dict(stage_inputs.upstream)])
 
 
 def inputs(journey: Journey, prepared: Path) -> Inputs:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.modeling.losses import Objective
+from seqapps.modeling.losses import Objective, weighted
 from seqapps.modeling.recurrent import zero_states
 
 Batch = tuple[Mapping[str, Any], Any, Any]
@@ -71,7 +71,7 @@ def capture(model: keras.Model, batch: Batch, objective: Objective) -> Pass:
         outputs = model({**x, **zero_states(model, int(weights.shape[0]))}, training=False)
         losses = tf.cast(objective.loss(outputs, y), tf.float32)
         weights = tf.cast(weights, tf.float32)
-        loss = tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1e-9)
+        loss = tf.reduce_sum(weighted(losses, y, weights)) / tf.maximum(tf.reduce_sum(weights), 1e-9)
     gradients = tape.gradient(loss, variables)
     for call in calls.values():
         call.asked = tape.gradient(loss, call.outputs)

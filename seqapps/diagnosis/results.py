@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from seqapps.manifest import write_json
+from seqapps.errors import DataError
+from seqapps.files import read_json, write_json
 
 FILE_NAME = "diagnosis.json"
 
@@ -230,7 +230,11 @@ def read_diagnosis(folder: Path) -> Diagnosis | None:
     file = folder / FILE_NAME
     if not file.exists():
         return None
-    return Diagnosis.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    remedy = f"remove {folder} and run `seqapps diagnose` again"
+    try:
+        return Diagnosis.model_validate(read_json(file, remedy))
+    except ValidationError as error:
+        raise DataError(f"{file} is damaged: {error.errors()[0]['msg']}. Remedy: {remedy}.") from None
 
 
 def _named(value: Any) -> Any:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.drawing.lettering import lettering
+from seqapps.files import new_file
+
 _INCHES = 0.3
 _LARGEST = 24.0
-_FONTS = (
-    "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo",
-    "Arial Unicode MS",
-)  # fmt: skip
-"""Where a glyph is looked for, in this order; the first one comes with matplotlib."""
 
 
 class Panel(NamedTuple):
@@ -34,19 +30,12 @@ class Panel(NamedTuple):
 
 
 def draw_attention(panels: Sequence[Panel], path: Path) -> Path:
-    """Writes a PNG with one matrix beside the other, and returns its path.
-
-    Scripts that no installed font of _FONTS has (Korean without any of them) are drawn as boxes.
-    """
-    from matplotlib import font_manager, rc_context
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    with rc_context({"font.family": [name for name in _FONTS if name in installed]}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        return _draw(panels, path)
+    """Writes a PNG with one matrix beside the other, and returns its path."""
+    with lettering(unit for panel in panels for unit in (*panel.source, *panel.target)) as written:
+        return _draw(panels, path, lambda unit: written(unit if unit.strip() else unit.replace(" ", "\u2423")))
 
 
-def _draw(panels: Sequence[Panel], path: Path) -> Path:
+def _draw(panels: Sequence[Panel], path: Path, shown: Callable[[str], str]) -> Path:
     from matplotlib.figure import Figure
 
     wide = [1.2 + _INCHES * len(panel.source) for panel in panels]
@@ -58,14 +47,12 @@ def _draw(panels: Sequence[Panel], path: Path) -> Path:
     for axes, panel in zip(grid, panels, strict=True):
         image = axes.imshow(panel.attention, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
         axes.xaxis.tick_top()
-        axes.set_xticks(range(len(panel.source)), [_shown(unit) for unit in panel.source], rotation=90)
-        axes.set_yticks(range(len(panel.target)), [_shown(unit) for unit in panel.target])
+        axes.set_xticks(range(len(panel.source)), [shown(unit) for unit in panel.source], rotation=90)
+        axes.set_yticks(range(len(panel.target)), [shown(unit) for unit in panel.target])
     if image is not None:
         figure.colorbar(image, ax=list(grid), label="weight", shrink=0.8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 
@@ -85,8 +72,3 @@ def draw_rows(attended: Mapping[str, Any], file: str, first: int) -> list[str]:
         path = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         drawn.append(str(draw_attention([panel], path)))
     return drawn
-
-
-def _shown(unit: str) -> str:
-    """A unit as a tick; `$` would begin a formula."""
-    return (unit if unit.strip() else repr(unit)[1:-1].replace(" ", "\u2423")).replace("$", r"\$")

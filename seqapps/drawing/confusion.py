@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqapps.drawing.lettering import lettering
+from seqapps.files import new_file
 
 _MOST_CLASSES, _MOST_NUMBERS, _LONGEST_NAME = 40, 15, 24
 
@@ -21,13 +23,18 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
         names: of the classes.
         path: of the file.
     """
-    from matplotlib.figure import Figure
-
     order = np.argsort(-counts.sum(axis=1), kind="stable")[:_MOST_CLASSES]
     shown = np.sort(order)
+    labels = [_cut(names[index]) for index in shown]
+    with lettering(labels) as written:
+        return _draw(counts, shown, [written(label) for label in labels], path)
+
+
+def _draw(counts: NDArray[np.int64], shown: NDArray[np.intp], labels: Sequence[str], path: Path) -> Path:
+    from matplotlib.figure import Figure
+
     part = counts[np.ix_(shown, shown)]
     shares = part / np.maximum(counts[shown].sum(axis=1, keepdims=True), 1)
-    labels = [_cut(names[index]) for index in shown]
     size = 2.4 + 0.42 * min(len(shown), 30)
     figure = Figure(figsize=(size + 1.0, size), layout="constrained")
     axes = figure.subplots()
@@ -41,9 +48,8 @@ def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) 
     if len(shown) <= _MOST_NUMBERS:
         _write_numbers(axes, part, shares)
     figure.colorbar(image, ax=axes, label="share of the true class")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
     return path
 
 

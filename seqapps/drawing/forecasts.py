@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.drawing.lettering import lettering
+from seqapps.files import new_file
+
 _MOST_WINDOWS = 400
 _MOST_TARGETS = 4
 
@@ -31,6 +34,17 @@ def draw_forecast(
         times: of the P steps of each window, ISO 8601, in order.
         targets: names of the V targets.
     """
+    with lettering(targets) as written:
+        _draw_forecast(path, prediction, truth, times, [written(name) for name in targets])
+
+
+def _draw_forecast(
+    path: Path,
+    prediction: NDArray[Any],
+    truth: NDArray[Any],
+    times: Sequence[Sequence[str]],
+    targets: Sequence[str],
+) -> None:
     from matplotlib.figure import Figure
 
     prediction, truth = prediction[-_MOST_WINDOWS:], truth[-_MOST_WINDOWS:]
@@ -47,15 +61,14 @@ def draw_forecast(
             axes.plot(place, values[:, 0], color="#d6604d", lw=1.2)
             if values.shape[1] > 2:
                 axes.fill_between(place, values[:, 1], values[:, -1], color="#d6604d", alpha=0.2, lw=0)
-        axes.set_title(
-            str(targets[target]) + (" one step ahead" if steps == 1 else f" {steps} steps ahead"), loc="left"
-        )
+        axes.set_title(targets[target] + (" one step ahead" if steps == 1 else f" {steps} steps ahead"), loc="left")
         axes.grid(alpha=0.3)
     names = ["truth", "forecast", *(["lowest to highest quantile"] if prediction.shape[-1] > 2 else [])]
     drawn = [*figure.axes[0].lines[:2], *figure.axes[0].collections[:1]]
     figure.legend(drawn, names, loc="outside upper right", ncols=len(names), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=110)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
 
 
 def apart(moments: NDArray[np.datetime64]) -> list[int]:
@@ -80,6 +93,11 @@ def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: S
         truth: `[N, P, V]`, not a number where missing.
         targets: names of the V targets.
     """
+    with lettering(targets) as written:
+        _draw_errors(path, point, truth, [written(name) for name in targets])
+
+
+def _draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: Sequence[str]) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -88,7 +106,7 @@ def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: S
     with np.errstate(invalid="ignore"):
         errors = np.sqrt(np.nanmean(np.square(point - truth), axis=0))
     for target, name in enumerate(targets[:_MOST_TARGETS]):
-        axes.plot(np.arange(1, len(errors) + 1), errors[:, target], ".-", label=str(name))
+        axes.plot(np.arange(1, len(errors) + 1), errors[:, target], ".-", label=name)
     axes.set_xlabel("step of the horizon")
     axes.set_ylabel("RMSE in original units")
     axes.set_ylim(bottom=0)
@@ -96,4 +114,5 @@ def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: S
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=110)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqapps.files import new_file
 
 _LOWEST, _HIGHEST = 1e-8, 1e4
 """What is drawn of a gradient; the figures have the rest."""
@@ -85,8 +86,6 @@ def _finite(curve: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    figure.savefig(temporary, format="png", dpi=_DPI)
-    os.replace(temporary, path)
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)
     return path

@@ -174,6 +174,12 @@ class TextDecoder(ServedModule):
     def _writable(self) -> Any:
         return tf.constant(~np.isin(np.arange(self.tokenizer.size), NEVER_WRITTEN))
 
+    def _opening(self, prompt: Any) -> Any:
+        """Gives the ids of a prompt; a space that stands at the end of words belongs to the word that is to come."""
+        if self.tokenizer.config.unit == "word":
+            prompt = tf.strings.regex_replace(prompt, r"[\pZ\s\x{0085}]+$", "")
+        return self.tokenizer.encode(prompt)
+
     def _join(self, prompt: Any, before: Any, written: Any) -> tuple[Any, Any]:
         """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
         prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
@@ -253,7 +259,7 @@ class TextGenerator(TextDecoder):
         _check("max_length", max_length, 0)
         _check("temperature", temperature, 0.0)
         _check("top_k", top_k, 0)
-        before = self.tokenizer.encode(prompt)
+        before = self._opening(prompt)
         states, last = self._read(before)
         written, nats = self._write(states, last, max_length, Sampling(temperature, top_k, seed))
         text, full_text = self._join(prompt, before, written)
@@ -273,7 +279,7 @@ class TextGenerator(TextDecoder):
             and `probabilities <float32>[B, k]` among all units, so that they sum to at most 1.
         """
         _check("k", k, 1)
-        states, last = self._read(self.tokenizer.encode(prompt))
+        states, last = self._read(self._opening(prompt))
         logits, _ = self._step(last, states)
         probabilities = tf.where(self._writable(), tf.nn.softmax(logits), -1.0)
         found, units = best(probabilities, tf.minimum(k, self.tokenizer.size - len(NEVER_WRITTEN)))

@@ -18,6 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 COVERED = (0.8, 0.9)
 """Shares of a text whose words lie before each tail, where no cutoffs are given and words follow Zipf's law."""
 
@@ -42,6 +45,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         reduction: the first tail projects D dimensions to D / reduction, the second to D / reduction^2; 1 does not.
         embedding: the embedding layer whose matrix `<float32>[V, D]` is shared: the columns of H and K_i are the
             vectors of their words (Press & Wolf 2017). None for matrices of its own.
+        seed: with the layer's name, of the initial weights.
 
     Raises:
         ValueError: the cutoffs do not increase between 0 and V, or a shared matrix is to be projected.
@@ -54,6 +58,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         *,
         reduction: int = 1,
         embedding: keras.layers.Embedding | None = None,
+        seed: int = 0,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -66,7 +71,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         if embedding is not None and reduction > 1:
             raise ValueError(f"A shared matrix keeps its dimensions. Received: reduction = {reduction}. Allowed: 1.")
         self.vocabulary_size, self.cutoffs = vocabulary_size, tuple(cutoffs)
-        self.reduction, self.embedding = reduction, embedding
+        self.reduction, self.embedding, self.seed = reduction, embedding, seed
 
     @property
     def tails(self) -> list[tuple[int, int]]:
@@ -80,17 +85,23 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         names = ["head", *(f"tail_{place}" for place in range(len(self.tails)))]
         sizes = [self.cutoffs[0] + len(self.tails), *(high - low for low, high in self.tails)]
         widths = [max(1, width // self.reduction**place) for place in range(len(sizes))]
+        own = seed_of(self.seed, self.name)
+
+        def drawn(shape: tuple[int, int], name: str) -> Any:
+            begin = seeded.initializer("glorot_uniform", own, name)
+            return self.add_weight(shape=shape, initializer=begin, name=name)
+
         self._projections = [
-            self.add_weight(shape=(width, narrow), name=f"{name}_projection") if narrow != width else None
+            drawn((width, narrow), f"{name}_projection") if narrow != width else None
             for name, narrow in zip(names, widths, strict=True)
         ]
         if self.embedding is None:
             self._kernels = [
-                self.add_weight(shape=(narrow, words), name=f"{name}_kernel")
+                drawn((narrow, words), f"{name}_kernel")
                 for name, narrow, words in zip(names, widths, sizes, strict=True)
             ]
         else:
-            self._rare = self.add_weight(shape=(len(self.tails), width), name="tails_kernel")
+            self._rare = drawn((len(self.tails), width), "tails_kernel")
         self._biases = [
             self.add_weight(shape=(words,), initializer="zeros", name=f"{name}_bias")
             for name, words in zip(names, sizes, strict=True)
@@ -141,7 +152,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         """Returns the layer's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "cutoffs": list(self.cutoffs), "reduction": self.reduction}
         shared = keras.saving.serialize_keras_object(self.embedding) if self.embedding is not None else None
-        return {**super().get_config(), **own, "embedding": shared}
+        return {**super().get_config(), **own, "embedding": shared, "seed": self.seed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdaptiveSoftmax:

@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 ScoreName = Literal["dot", "general", "additive"]
 
 _NEVER = -3e38
@@ -17,7 +20,7 @@ _NEVER = -3e38
 alone has equal weights then, and not NaN."""
 
 
-def attention_keys(score: ScoreName, memory: Any, units: int, name: str) -> Any:
+def attention_keys(score: ScoreName, memory: Any, units: int, name: str, *, seed: int = 0) -> Any:
     """Returns what queries are compared with, `<float>[B, S, K]`: made once for a memory, whatever asks it later.
 
     Args:
@@ -26,10 +29,11 @@ def attention_keys(score: ScoreName, memory: Any, units: int, name: str) -> Any:
         memory: `<float>[B, S, M]`.
         units: K for `general` (the query's size) and `additive` (the size of the hidden layer).
         name: of the layer that is made.
+        seed: with the name, of its initial weights.
     """
     if score == "dot":
         return memory
-    return keras.layers.Dense(units, use_bias=False, name=name)(memory)
+    return seeded.dense(units, use_bias=False, name=name, seed=seed)(memory)
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -39,18 +43,23 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
     Args:
         score: `dot` and `general`: q . k; `additive`: v . tanh(W q + k). The keys k are those of `attention_keys`.
         units: K of `additive`; not used by the others.
+        seed: with the layer's name, of the initial weights.
     """
 
-    def __init__(self, score: ScoreName, units: int, **options: Any) -> None:
+    def __init__(self, score: ScoreName, units: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.score, self.units = score, units
+        self.score, self.units, self.seed = score, units, seed
         self.supports_masking = True
 
     def build(self, query_shape: Any, **_: Any) -> None:
         """Makes W `<float32>[D, K]` and v `<float32>[K]` of `additive`."""
         if self.score == "additive":
-            self.query_kernel = self.add_weight(shape=(query_shape[-1], self.units), name="query_kernel")
-            self.score_kernel = self.add_weight(shape=(self.units, 1), name="score_kernel")
+            shapes = {"query_kernel": (query_shape[-1], self.units), "score_kernel": (self.units, 1)}
+            own = seed_of(self.seed, self.name)
+            self.query_kernel, self.score_kernel = (
+                self.add_weight(shape=shape, initializer=seeded.initializer("glorot_uniform", own, name), name=name)
+                for name, shape in shapes.items()
+            )
 
     def call(self, query: Any, keys: Any, memory: Any, mask: Any) -> tuple[Any, Any]:
         """Returns the context and the weights, which sum to 1 over the steps that are real.
@@ -87,4 +96,4 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "score": self.score, "units": self.units}
+        return {**super().get_config(), "score": self.score, "units": self.units, "seed": self.seed}

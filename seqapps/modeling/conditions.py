@@ -6,6 +6,9 @@ from typing import Any
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 
 @keras.saving.register_keras_serializable("seqapps")
 class LabelCode(keras.layers.Layer):  # type: ignore[misc]
@@ -14,15 +17,17 @@ class LabelCode(keras.layers.Layer):  # type: ignore[misc]
     Args:
         labels: how many there are.
         size: of a vector.
+        seed: with the layer's name, of the vectors at first.
     """
 
-    def __init__(self, labels: int, size: int, **options: Any) -> None:
+    def __init__(self, labels: int, size: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.labels, self.size = labels, size
+        self.labels, self.size, self.seed = labels, size, seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the vectors `<float32>[labels, size]`."""
-        self.codes = self.add_weight(shape=(self.labels, self.size), initializer="glorot_uniform", name="codes")
+        begin = seeded.initializer("glorot_uniform", seed_of(self.seed, self.name), "codes")
+        self.codes = self.add_weight(shape=(self.labels, self.size), initializer=begin, name="codes")
 
     def call(self, label: Any) -> Any:
         """`<int32>[B] -> <float32>[B, size]`."""
@@ -31,7 +36,7 @@ class LabelCode(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "labels": self.labels, "size": self.size}
+        return {**super().get_config(), "labels": self.labels, "size": self.size, "seed": self.seed}
 
 
 def beside_every_step(x: Any, code: Any) -> Any:

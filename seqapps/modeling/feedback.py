@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 
+from seqapps.modeling import seeded
 from seqapps.modeling.cells import CellOptions, make_cell, state_sizes_of
+from seqapps.seeds import seed_of
 
 
 @keras.saving.register_keras_serializable("seqapps")
@@ -24,6 +26,7 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         point: which of the Q answers is fed back.
         cumulative: whether a step forecasts the change from the step before it.
         options: what the cells are made of: the fields of `CellOptions`.
+        seed: with the layer's name, of the initial weights.
     """
 
     def __init__(  # noqa: PLR0913 - what a step is made of
@@ -36,14 +39,18 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         point: int,
         cumulative: bool,
         options: Mapping[str, Any] | None = None,
+        seed: int = 0,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.options = CellOptions(**(options or {}))
-        self.cell, self.units = cell, tuple(units)
+        self.cell, self.units, self.seed = cell, tuple(units), seed
+        own = seed_of(seed, self.name)
         self.targets, self.answers, self.point, self.cumulative = targets, answers, point, cumulative
-        self.cells = [make_cell(cell, size, self.options, name=f"{cell}_{index}") for index, size in enumerate(units)]
-        self.dense = keras.layers.Dense(targets * answers, name="answer")
+        self.cells = [
+            make_cell(cell, size, self.options, name=f"{cell}_{index}", seed=own) for index, size in enumerate(units)
+        ]
+        self.dense = seeded.dense(targets * answers, name="answer", seed=own)
         sizes = [size for each in units for size in state_sizes_of(cell, each, self.options).values()]
         self.state_size = [*sizes, targets]
         self.output_size = targets * answers
@@ -75,5 +82,6 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        own = {name: getattr(self, name) for name in ("cell", "units", "targets", "answers", "point", "cumulative")}
+        names = ("cell", "units", "targets", "answers", "point", "cumulative", "seed")
+        own = {name: getattr(self, name) for name in names}
         return {**super().get_config(), **own, "options": asdict(self.options)}

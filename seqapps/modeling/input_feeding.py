@@ -10,6 +10,9 @@ from typing import Any
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 
 @keras.saving.register_keras_serializable("seqapps")
 class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
@@ -20,14 +23,23 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
         dropouts: shares dropped before each layer and after the last; one mask for all time steps of a row.
         attention: asked by the last layer's output at every step.
         readout: from the context and that output to the hidden vector.
+        seed: with the layer's name, of what is dropped.
     """
 
     def __init__(
-        self, cells: Sequence[Any], dropouts: Sequence[float], attention: Any, readout: Any, **options: Any
+        self,
+        cells: Sequence[Any],
+        dropouts: Sequence[float],
+        attention: Any,
+        readout: Any,
+        *,
+        seed: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.cells = list(cells)
-        self.drops = [keras.layers.Dropout(rate, name=f"dropout_{index}") for index, rate in enumerate(dropouts)]
+        own = seed_of(seed, self.name)
+        self.drops = [seeded.dropout(rate, name=f"dropout_{index}", seed=own) for index, rate in enumerate(dropouts)]
         self.attention, self.readout = attention, readout
 
     def build(self, x_shape: Any, states_shape: Any, feed_shape: Any, memory_shape: Any) -> None:

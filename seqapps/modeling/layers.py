@@ -8,16 +8,19 @@ With TensorFlow they run the kernels of `seqapps.modeling.kernels`: on a GPU cuD
 mask; on a CPU our own. With `use_cudnn=False` they run Keras' own loop of core operations, which any TensorFlow can
 load: for SavedModels. In other backends they are Keras' layers. `layer.obstacle()` tells why a layer does not run the
 kernels of a CPU.
+
+A gradient of a gradient goes through a loop of TensorFlow's operations on a CPU; cuDNN has none: on a GPU it takes
+`use_cudnn=False`, as with Keras' layers.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
+
+from seqapps.seeds import seed_of
 
 _GPU = "there is a GPU"
 _BACKEND = "the Keras backend is"
@@ -34,30 +37,33 @@ class _Recurrent:
     beside: int = 1
     """How many recurrences run at the same time, this one among them: the kernels share the cores. Not stored."""
 
-    def __init__(self, units: int, *, weight_drop: float = 0.0, **options: Any) -> None:
+    def __init__(self, units: int, *arguments: Any, weight_drop: float = 0.0, **options: Any) -> None:
         if not 0.0 <= weight_drop < 1.0:
             raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")
-        super().__init__(units, **options)  # type: ignore[call-arg]
+        super().__init__(units, *arguments, **options)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
-        self._drawn = keras.random.SeedGenerator(options.get("seed")) if weight_drop else None
+        seed = self.cell.seed  # type: ignore[attr-defined]
+        own = seed if seed is None else seed_of(seed, "weight_drop")
+        self._drawn = keras.random.SeedGenerator(own) if weight_drop else None
 
     def get_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
-        return {**config, "weight_drop": self.weight_drop} if self.weight_drop else config
+        own = {"weight_drop": self.weight_drop} if self.weight_drop else {}
+        return {**super().get_config(), "use_cudnn": self.use_cudnn, **own}  # type: ignore[misc, attr-defined]
 
-    @contextmanager
-    def _dropped(self, training: bool) -> Iterator[None]:
-        """Gives the cell a recurrent matrix with holes while a training step is traced."""
-        if not (training and self.weight_drop):
-            yield
-            return
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """See `keras.layers.RNN.call`. What is drawn for one call stands where no other call sees it."""
         cell: Any = self.cell  # type: ignore[attr-defined]
-        whole = cell.recurrent_kernel
-        cell.recurrent_kernel = keras.random.dropout(whole, self.weight_drop, seed=self._drawn)
-        try:
-            yield
-        finally:
-            cell.recurrent_kernel = whole
+        layer = self
+        if training and (self.weight_drop or cell.dropout or cell.recurrent_dropout):
+            drawn = {}
+            if self.weight_drop:
+                drawn["recurrent_kernel"] = keras.random.dropout(
+                    cell.recurrent_kernel, self.weight_drop, seed=self._drawn
+                )
+            layer = _twin(self, cell=_twin(cell, **drawn))
+        return super(_Recurrent, layer).call(  # type: ignore[misc]
+            sequences, initial_state=initial_state, mask=mask, training=training
+        )
 
     def obstacle(self) -> str:
         """Returns why the layer cannot run the CPU kernels; empty when it can."""
@@ -79,23 +85,24 @@ class _Recurrent:
     def _activations(self) -> str:
         cell: Any = self.cell  # type: ignore[attr-defined]
         if cell.activation is not keras.activations.tanh:
-            return f"the activation is {cell.activation.__name__}, not tanh"
+            return f"the activation is {_name(cell.activation)}, not tanh"
         if cell.recurrent_activation is not keras.activations.sigmoid:
-            return f"the recurrent activation is {cell.recurrent_activation.__name__}, not sigmoid"
+            return f"the recurrent activation is {_name(cell.recurrent_activation)}, not sigmoid"
         return ""
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """See `keras.layers.RNN.inner_loop`: `(last output, outputs, states)`, batch-major."""
-        with self._dropped(training):
-            obstacle = self.obstacle()
-            if obstacle and (obstacle != _GPU or _not_cudnn(self)):
-                return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc]
-            from seqapps.modeling.kernels import cudnn, layered
+        obstacle = self.obstacle()
+        if obstacle and (obstacle != _GPU or _not_cudnn(self)):
+            return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc]
+        from seqapps.modeling.kernels import cudnn, layered
 
-            way = cudnn if obstacle else layered
-            states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-            mask = mask[0] if isinstance(mask, (list, tuple)) else mask
-            return way.run_layer(self, sequences, states, mask, training=bool(training))
+        way = cudnn if obstacle else layered
+        states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        if mask is not None and len(mask.shape) == 3:
+            mask = mask[:, :, 0]
+        return way.run_layer(self, sequences, states, mask, training=bool(training))
 
 
 @keras.saving.register_keras_serializable(package="seqapps")
@@ -108,19 +115,21 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
         options: those of `keras.layers.SimpleRNN`, and `weight_drop`.
     """
 
-    def __init__(self, units: int, *, use_cudnn: bool | str = "auto", **options: Any) -> None:
-        super().__init__(units, **options)
+    def __init__(self, units: int, *arguments: Any, use_cudnn: bool | str = "auto", **options: Any) -> None:
+        super().__init__(units, *arguments, **options)
+        if use_cudnn not in ("auto", True, False):
+            raise ValueError(f"use_cudnn must be one of 'auto', True and False. Received: {use_cudnn!r}")
         self.use_cudnn = use_cudnn
         if use_cudnn is not False and keras.backend.backend() == "tensorflow" and _gpus():
             self.supports_jit = False  # XLA has no cuDNN; Keras' LSTM and GRU do the same
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "use_cudnn": self.use_cudnn}
+        return {**super().get_config(), "seed": self.cell.seed}  # Keras loses it
 
     def _activations(self) -> str:
         activation = self.cell.activation
         known = (keras.activations.tanh, keras.activations.relu)
-        return "" if activation in known else f"the activation is {activation.__name__}, not tanh or relu"
+        return "" if activation in known else f"the activation is {_name(activation)}, not tanh or relu"
 
 
 @keras.saving.register_keras_serializable(package="seqapps")
@@ -170,6 +179,22 @@ def _not_cudnn(layer: Any) -> str:
     """Returns why a layer, which nothing else keeps from it, does not take cuDNN on a GPU; empty when it does."""
     before = isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after
     return "cuDNN resets after the product alone" if before else ""
+
+
+def _name(activation: Any) -> str:
+    """Returns what an activation is called: a function, a partial one, or a layer."""
+    function = activation.func if isinstance(activation, functools.partial) else activation
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _twin(layer: Any, **different: Any) -> Any:
+    """Returns a layer that has all of another one, its variables, too, and some attributes of its own.
+
+    Layers are shared by threads: what holds for one call alone is not written into them.
+    """
+    twin = object.__new__(type(layer))
+    twin.__dict__.update(layer.__dict__, **different)
+    return twin
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tensorflow as tf
 
+from seqapps.errors import RunError
 from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax
 
 if TYPE_CHECKING:
@@ -43,6 +44,28 @@ class Objective:
         if not math.isfinite(value):
             return False
         return math.isnan(best) or (value < best if self.direction == "min" else value > best)
+
+
+def weighted(losses: Any, y: Any, weights: Any) -> Any:
+    """Returns losses times weights, of one shape: with two shapes every loss would meet the weights of other rows.
+
+    Args:
+        losses: of each position or row, as an objective gives them.
+        y: the targets, for the message.
+        weights: `<float32>[B]` or `<float32>[B, T]`.
+
+    Raises:
+        RunError: the shapes differ, because y has an axis too many (`[B, 1]`) or too few.
+    """
+    if not losses.shape.is_compatible_with(weights.shape):
+        targets = ", ".join(str(part.shape) for part in tf.nest.flatten(y))
+        raise RunError(
+            f"A loss must have the shape of the weights. Received: {losses.shape} from y {targets}, and weights "
+            f"{weights.shape}. Allowed as y: [B] for a class or a number of each row, [B, T] for one of each step "
+            "(weights alike), [B, C] and [B, T, C] where the loss takes the last axis away. Remedy: the `batches` of "
+            "the application; `y[:, 0]` makes [B] of [B, 1]."
+        )
+    return losses * weights
 
 
 def cross_entropy(logits: Any, targets: Any, smoothing: float = 0.0) -> Any:

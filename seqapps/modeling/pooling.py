@@ -9,6 +9,9 @@ from typing import Any
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 POOLINGS = ("last", "mean", "max", "attention")
 
 
@@ -47,17 +50,24 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         units: size of u.
+        seed: with the layer's name, of the initial weights.
     """
 
-    def __init__(self, units: int, **options: Any) -> None:
+    def __init__(self, units: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.units = units
+        self.units, self.seed = units, seed
 
     def build(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> None:
         """Makes W `<float32>[D, U]`, b `<float32>[U]` and v `<float32>[U, 1]`."""
-        self.kernel = self.add_weight(shape=(x_shape[-1], self.units), initializer="glorot_uniform", name="kernel")
+        own = seed_of(self.seed, self.name)
+
+        def drawn(shape: tuple[int | None, ...], name: str) -> Any:
+            begin = seeded.initializer("glorot_uniform", own, name)
+            return self.add_weight(shape=shape, initializer=begin, name=name)
+
+        self.kernel = drawn((x_shape[-1], self.units), "kernel")
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
-        self.context = self.add_weight(shape=(self.units, 1), initializer="glorot_uniform", name="context")
+        self.context = drawn((self.units, 1), "context")
 
     def call(self, x: Any, real: Any) -> tuple[Any, Any]:
         """Returns the mean and the weights, which sum to 1 over the real steps.
@@ -77,7 +87,7 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "seed": self.seed}
 
 
 def _lowest(x: Any) -> Any:

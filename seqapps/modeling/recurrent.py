@@ -10,6 +10,7 @@ import keras
 
 from seqapps.modeling import layers
 from seqapps.modeling.cells import PLAIN, CellOptions, make_cell, state_sizes_of
+from seqapps.seeds import seed_of
 
 CELLS: dict[str, tuple[type[keras.layers.Layer], tuple[str, ...]]] = {
     "simple_rnn": (layers.SimpleRNN, ("h",)),
@@ -30,6 +31,8 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
     options: CellOptions = PLAIN,
     recurrent_dropout: float = 0.0,
     weight_drop: float = 0.0,
+    go_backwards: bool = False,
+    seed: int = 0,
 ) -> Any:
     """Returns a recurrent layer that gives its sequence `<float32>[B, T, D]` and its last states `<float32>[B, D]`.
 
@@ -41,12 +44,16 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
         options: what the cell is made of; with a part that Keras' own cells lack, it runs step by step.
         recurrent_dropout: share of the state dropped at every step, one mask for all of them; step by step, too.
         weight_drop: share of the recurrent matrix that is zero for one batch of training.
+        go_backwards: whether it begins at the last step.
+        seed: with the name, of the initial weights and of what is dropped.
     """
+    own = seed_of(seed, name)
     given: dict[str, Any] = {"return_sequences": True, "return_state": True, "name": name}
+    given["go_backwards"] = go_backwards
     if not options.plain:
-        return keras.layers.RNN(make_cell(cell, units, options, name="cell"), **given)
+        return keras.layers.RNN(make_cell(cell, units, options, name="cell", seed=own), **given)
     layer, _ = CELLS[cell]
-    given["use_cudnn"] = use_cudnn
+    given |= {"use_cudnn": use_cudnn, **options.arguments(own)}
     if cell == "gru":
         given["reset_after"] = options.reset == "after"
     return layer(units, recurrent_dropout=recurrent_dropout, weight_drop=weight_drop, **given)

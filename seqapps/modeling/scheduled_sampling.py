@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seqapps.modeling import seeded
 from seqapps.modeling.recurrent import STATE, unrolled
 
 
@@ -24,12 +25,13 @@ class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
         decoder: `target` and states in, `logits` and states out.
         share: of the inputs that are replaced.
         steps: training steps over which the share grows evenly from 0; 0 takes it from the start.
+        seed: with the layer's name, of the coins.
     """
 
-    def __init__(self, decoder: keras.Model, share: float, steps: int, **options: Any) -> None:
+    def __init__(self, decoder: keras.Model, share: float, steps: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self.decoder, self.share, self.steps = decoder, share, steps
-        self.seed_generator = keras.random.SeedGenerator()
+        self.seed_generator = seeded.generator(seed, self.name)
         self.taken = self.add_weight(shape=(), dtype="int32", trainable=False, initializer="zeros", name="taken")
 
     def current_share(self) -> Any:

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import keras
 
+from seqapps.modeling import seeded
+from seqapps.seeds import seed_of
+
 _CLOSED = -1.0
 """Bias of a highway's gate at first: most of what is below goes past the layer (Srivastava et al. 2015, sec. 2.2)."""
 
@@ -21,24 +24,25 @@ class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         kind: `residual` or `highway`.
+        seed: with the layer's name, of the initial weights.
     """
 
-    def __init__(self, kind: Literal["residual", "highway"], **options: Any) -> None:
+    def __init__(self, kind: Literal["residual", "highway"], *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.kind = kind
+        self.kind, self.seed = kind, seed
         self.supports_masking = True
         self.projection: Any = None
         self.gate: Any = None
 
     def build(self, given_shape: tuple[int | None, ...], read_shape: tuple[int | None, ...]) -> None:
         """Makes P `<float32>[E, D]`, T `<float32>[D, D]` and b `<float32>[D]`, as far as they are needed."""
-        size = given_shape[-1]
+        size, own = int(given_shape[-1] or 0), seed_of(self.seed, self.name)
         if read_shape[-1] != size:
-            self.projection = keras.layers.Dense(size, use_bias=False, name="projection")
+            self.projection = seeded.dense(size, use_bias=False, name="projection", seed=own)
             self.projection.build(read_shape)
         if self.kind == "highway":
             bias = keras.initializers.Constant(_CLOSED)
-            self.gate = keras.layers.Dense(size, activation="sigmoid", bias_initializer=bias, name="gate")
+            self.gate = seeded.dense(size, "sigmoid", bias_initializer=bias, name="gate", seed=own)
             self.gate.build(given_shape)
         self.built = True
 
@@ -60,4 +64,4 @@ class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "kind": self.kind}
+        return {**super().get_config(), "kind": self.kind, "seed": self.seed}

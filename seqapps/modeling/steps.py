@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from seqapps.config import TrainingConfig
 from seqapps.modeling.auto_clip import AutoThreshold
-from seqapps.modeling.losses import Objective
+from seqapps.modeling.losses import Objective, weighted
 from seqapps.modeling.optimizers import Clipping, Optimizer, by_rows, clipping, in_order, rows_once
 from seqapps.modeling.recurrent import state_sizes, zero_states
 from seqapps.modeling.replicas import ONE, Replicas
@@ -175,7 +175,7 @@ class TrainingStep:
         with tf.GradientTape() as tape:
             outputs = self._model({**x, **states}, training=True)
             losses = self._objective.training_loss or self._objective.loss
-            total = tf.reduce_sum(losses(outputs, y) * weights)
+            total = tf.reduce_sum(weighted(losses(outputs, y), y, weights))
             added = in_order([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
             loss = (total / divisor + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -254,7 +254,7 @@ class ValidationStep:
     def _losses(self, x: Any, y: Any, weights: Any, states: Any) -> Any:
         """Returns the sums of the losses and of the weights, `<float64>[2]`, and the states after the rows."""
         outputs = self._model({**x, **states}, training=False)
-        losses = tf.cast(self._objective.loss(outputs, y) * weights, tf.float64)
+        losses = tf.cast(weighted(self._objective.loss(outputs, y), y, weights), tf.float64)
         sums = tf.stack([tf.reduce_sum(losses), tf.reduce_sum(tf.cast(weights, tf.float64))])
         return sums, {name: outputs[name] for name in states}
 

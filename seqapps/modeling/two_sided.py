@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seqapps.modeling import seeded
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 CONTEXT = "context"
@@ -20,12 +21,13 @@ class Blanks(keras.layers.Layer):  # type: ignore[misc]
     Args:
         rate: share of the words that are hidden.
         blank: id of the blank.
+        seed: with the layer's name, of what is hidden.
     """
 
-    def __init__(self, rate: float, blank: int, **options: Any) -> None:
+    def __init__(self, rate: float, blank: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.rate, self.blank = rate, blank
-        self.seed_generator = keras.random.SeedGenerator()
+        self.rate, self.blank, self.seed = rate, blank, seed
+        self.seed_generator = seeded.generator(seed, self.name)
 
     def call(self, tokens: Any, training: bool = False) -> Any:
         """`<int32>[B, T] -> <int32>[B, T]`."""
@@ -39,7 +41,7 @@ class Blanks(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "rate": self.rate, "blank": self.blank}
+        return {**super().get_config(), "rate": self.rate, "blank": self.blank, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable("seqapps")

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from seqapps.modeling import seeded
 from seqapps.preprocessing.vocabulary import END, UNKNOWN
 
 
@@ -18,13 +19,13 @@ class WordDropout(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         rate: share of the words that are replaced.
-        seed: of the random numbers; None takes the global one.
+        seed: with the layer's name, of what is replaced.
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
+    def __init__(self, rate: float, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
         self.rate, self.seed = rate, seed
-        self.generator = keras.random.SeedGenerator(seed)
+        self.generator = seeded.generator(seed, self.name)
 
     def call(self, ids: Any, training: bool = False) -> Any:
         """`<int32>[B, T] -> <int32>[B, T]`."""
@@ -52,13 +53,14 @@ class VocabularyDropout(keras.layers.Layer):  # type: ignore[misc]
     Args:
         rate: share of the vocabulary.
         size: V, the number of units.
+        seed: with the layer's name, of what is dropped.
     """
 
-    def __init__(self, rate: float, size: int, **options: Any) -> None:
+    def __init__(self, rate: float, size: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
-        self.rate, self.size = rate, size
+        self.rate, self.size, self.seed = rate, size, seed
         self.supports_masking = True
-        self.generator = keras.random.SeedGenerator()
+        self.generator = seeded.generator(seed, self.name)
 
     def call(self, x: Any, ids: Any, training: bool = False) -> Any:
         """`<float>[B, T, D]`, the vectors of `ids <int32>[B, T]` -> `<float>[B, T, D]`."""
@@ -77,4 +79,4 @@ class VocabularyDropout(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        return {**super().get_config(), "rate": self.rate, "size": self.size}
+        return {**super().get_config(), "rate": self.rate, "size": self.size, "seed": self.seed}

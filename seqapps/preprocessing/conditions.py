@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seqapps.preprocessing.analysis import pack, unpack
 from seqapps.preprocessing.blocks import Analysis, Ragged
+from seqapps.preprocessing.labelling import is_json_list
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.scaling import Scaling, moments, scaling_of
@@ -75,8 +76,8 @@ class LabelCondition:
     )
 
     def refused(self, values: Sequence[bytes]) -> dict[int, str]:
-        """Takes every name."""
-        return {}
+        """Takes every name, and no list of them."""
+        return {row: "label-is-a-list" for row, value in enumerate(values) if is_json_list(value)}
 
     def analyse(self, values: Sequence[bytes]) -> Analysis:
         """Counts names."""

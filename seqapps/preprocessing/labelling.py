@@ -29,6 +29,8 @@ def labels_of(text: bytes, *, several: bool, separator: str, until: str) -> list
     parts = [text.decode()]
     if several:
         parts = parts[0].split(separator) if separator else _json_list(parts[0])
+    elif is_json_list(text):
+        raise ValueError("label-is-a-list")
     if until:
         parts = [part.partition(until)[0] for part in parts]
     return list(dict.fromkeys(part.strip().encode() for part in parts if part.strip()))
@@ -54,6 +56,16 @@ def encode_labels(arrays: Mapping[str, NDArray[Any]], labels: Labels) -> tuple[R
     joined = np.empty(count, dtype=object)
     joined[:] = [b", ".join(written.row(row).tolist()) for row in range(count)]
     return Ragged(labels.lookup(names)[index], splits), Ragged(joined, np.arange(count + 1, dtype=np.int64))
+
+
+def is_json_list(text: bytes) -> bool:
+    """Returns whether a text is a list in JSON, and so no label but any number of them."""
+    if not text.lstrip().startswith(b"["):
+        return False
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _json_list(text: str) -> list[str]:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "labels.json"
 UNSEEN = -1
@@ -83,4 +85,4 @@ class Labels:
     @classmethod
     def load(cls, folder: Path) -> Labels:
         """Reads what `save` wrote."""
-        return cls.from_facts(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+        return cls.from_facts(read_json(folder / FILE_NAME, MADE_AGAIN))

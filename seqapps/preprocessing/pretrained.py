@@ -25,6 +25,9 @@ from pydantic import field_validator
 
 from seqapps.config import ModelConfig, Section
 from seqapps.errors import ConfigError, DataError
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
+from seqapps.secrets import expand
 
 FILE_NAME = "vectors.json"
 _ARRAYS = "vectors.npz"
@@ -126,7 +129,7 @@ class Vectors:
     @classmethod
     def load(cls, folder: Path) -> Vectors:
         """Reads what `save` wrote."""
-        record = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        record = read_json(folder / FILE_NAME, MADE_AGAIN)
         with np.load(folder / _ARRAYS) as arrays:
             found, rows = arrays["found"], arrays["matrix"]
         matrix = np.zeros((len(found), rows.shape[1]), np.float32)
@@ -150,7 +153,7 @@ def vectors_of(
         ConfigError: the file's vectors have another size than the model's embedding.
     """
     words = [unit.encode() for unit in units[_SPECIALS:]]
-    found = read_vectors(Path(config.path), words, any_case=config.any_case)
+    found = read_vectors(Path(expand(config.path)), words, any_case=config.any_case)
     check_dimension(found.dimension, embedding, config.path)
     matrix = np.zeros((len(units), found.dimension), np.float32)
     matrix[_SPECIALS:] = found.matrix

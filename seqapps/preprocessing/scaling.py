@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
 
@@ -118,7 +120,7 @@ class Scaling:
     @classmethod
     def load(cls, folder: Path) -> Scaling:
         """Reads what `save` wrote."""
-        return cls.from_facts(json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+        return cls.from_facts(read_json(folder / FILE_NAME, MADE_AGAIN))
 
 
 def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple[str, ...]) -> NDArray[np.float64]:
@@ -188,7 +190,7 @@ def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], 
             )
         deviation = float(np.sqrt(max(squares, 0.0) / count))
         means.append(mean)
-        deviations.append(deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0)
+        deviations.append(deviation if deviation > 1e-12 * abs(mean) else 1.0)
         counts.append(int(count))
     naive, naive_of = _naive_of(sums, names)
     return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from seqapps.errors import DataError
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 
-__all__ = ["FILE_NAME", "SUBWORD_FILE", "Tokenizer", "TokenizerConfig", "normalize", "split"]
+__all__ = ["FILE_NAME", "SUBWORD_FILE", "Tokenizer", "TokenizerConfig", "join", "normalize", "split"]
 
 FILE_NAME = "tokenizer.json"
 SUBWORD_FILE = "sentencepiece.model"
@@ -27,6 +28,13 @@ SUBWORD_FILE = "sentencepiece.model"
 _OTHER_SPACE = r"[\x{0085}\x{00A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
 """Every space that is not ASCII; an expression that matches none is passed at the speed of a scan."""
 _ALONE = r"([^\pL\pM\pN\pZ\s\x{0085}])"
+_JOINER = "\uffed"
+"""The mark of a side on which no space stands. It counts as a letter, so that no sign is one, and a sign with marks is
+neither a word nor another sign."""
+_SIGN = r"[^\pL\pM\pN\x{FFED}]"
+"""What stands alone where the spacing is kept: white space, too."""
+_BORDER = b"\xff"
+"""Stands in no UTF-8."""
 
 
 class _Pieces(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]
@@ -112,16 +120,13 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
         if self.config.unit == "subword":
             return self._pieces.detokenize(ids)
-        units = ids.with_flat_values(tf.gather(self._tokens, ids.flat_values))
-        if self.config.unit == "character":
-            return tf.strings.reduce_join(units, axis=-1)
-        text = tf.strings.reduce_join(units, axis=-1, separator=" ")
-        return text if self.config.words == "whitespace" else _attach_punctuation(text)
+        return join(ids.with_flat_values(tf.gather(self._tokens, ids.flat_values)), self.config)
 
     def written(self, ids: Any) -> Any:
         """Returns how each unit is written, `<int32>[...] -> <string>[...]`; special units by their names (`SPECIALS`).
 
-        A subword's space is a space; one that spells a byte is written as its number, `<0x0A>`.
+        A subword's space is a space; one that spells a byte is written as its number, `<0x0A>`. A sign of words that
+        keep their spacing has its marks.
         """
         if self.config.unit == "subword":
             pieces = tf.strings.regex_replace(self._pieces.id_to_string(ids), "\u2581", " ")
@@ -172,10 +177,72 @@ def split(text: Any, config: TokenizerConfig) -> Any:
     text = normalize(text, config)
     if config.unit == "character":
         return tf.strings.unicode_split(text, "UTF-8")
+    if config.keeps_spacing:
+        return _split_with_marks(text)
     # Seven times as fast as one `regex_split`: few characters stand alone, and the plain split is a scan.
     if config.unit == "word" and config.words == "unicode":
         text = tf.strings.regex_replace(text, _ALONE, r" \1 ")
     return tf.strings.split(tf.strings.regex_replace(text, _OTHER_SPACE, " "))
+
+
+def join(units: Any, config: TokenizerConfig) -> Any:
+    """Returns the text of units, ragged `<string>[B, None] -> <string>[B]` (`character` and `word`).
+
+    `join(split(text))` is the normalised text for characters and for words that keep their spacing. It is for
+    `whitespace` words where one space stands between two, and none at the ends; for other words it is a guess.
+    """
+    if config.unit == "character":
+        return tf.strings.reduce_join(units, axis=-1)
+    if config.keeps_spacing:
+        return _join_by_marks(units)
+    text = tf.strings.reduce_join(units, axis=-1, separator=" ")
+    return text if config.words == "whitespace" else _attach_punctuation(text)
+
+
+def changed(texts: Sequence[bytes], config: TokenizerConfig) -> list[tuple[bytes, bytes]]:
+    """Returns texts that do not come back from their units although all are known, each with what comes back."""
+    if config.unit == "subword" or not texts:
+        return []
+    with tf.device("CPU:0"):
+        normal = normalize(tf.constant(list(texts), tf.string), config)
+        back = join(split(normal, config), config)
+    pairs = zip(normal.numpy().tolist(), back.numpy().tolist(), strict=True)
+    edges = b" " if config.words == "whitespace" else b""  # of text that is tokenised already they say nothing
+    return [(text, other) for text, other in pairs if text.strip(edges) != other]
+
+
+def _split_with_marks(text: Any) -> Any:
+    """A space between two units is told by the absence of a mark between them.
+
+    Of two neighbours without a space between them, a sign bears the mark, not a word (so that words stay what they
+    are), and of two signs the second one.
+    """
+    parts = tf.strings.split(tf.strings.regex_replace(text, f"({_SIGN})", _BORDER + b"\\1" + _BORDER), sep=_BORDER)
+    parts = tf.ragged.boolean_mask(parts, parts.with_flat_values(parts.flat_values != b""))
+    flat, follows, precedes = parts.flat_values, *_neighbours(parts)
+    is_sign, is_space = tf.strings.regex_full_match(flat, _SIGN), flat == b" "
+    # One space between two units that are none.
+    gap = is_space & follows & precedes & ~tf.roll(is_space, 1, 0) & ~tf.roll(is_space, -1, 0)
+    before = is_sign & follows & ~tf.roll(gap, 1, 0)
+    after = is_sign & precedes & ~tf.roll(gap | is_sign, -1, 0)
+    marked = tf.strings.join([tf.where(before, _JOINER, ""), flat, tf.where(after, _JOINER, "")])
+    return tf.ragged.boolean_mask(parts.with_flat_values(marked), parts.with_flat_values(~gap))
+
+
+def _join_by_marks(units: Any) -> Any:
+    flat, follows, _ = units.flat_values, *_neighbours(units)
+    before = tf.strings.regex_full_match(flat, rf"\x{{FFED}}{_SIGN}\x{{FFED}}?")
+    after = tf.strings.regex_full_match(flat, rf"\x{{FFED}}?{_SIGN}\x{{FFED}}")
+    bare = tf.strings.regex_replace(flat, rf"^\x{{FFED}}?({_SIGN})\x{{FFED}}?$", r"\1")
+    apart = follows & ~before & ~tf.roll(after, 1, 0)
+    return tf.strings.reduce_join(units.with_flat_values(tf.strings.join([tf.where(apart, " ", ""), bare])), axis=-1)
+
+
+def _neighbours(rows: Any) -> tuple[Any, Any]:
+    """Returns which values have one before them in their row, and which one after them, `<bool>[total]` each."""
+    places = tf.range(tf.size(rows.flat_values, out_type=tf.int64))
+    row = rows.value_rowids()
+    return places > tf.gather(rows.row_starts(), row), places + 1 < tf.gather(rows.row_limits(), row)
 
 
 def _attach_punctuation(text: Any) -> Any:

@@ -16,9 +16,19 @@ class TokenizerConfig(Section):
             (text that is already tokenised).
         normalization: Unicode form before anything else.
         lowercase: Unicode case folding.
+        spacing: of `unicode` words: `kept` (a sign says by a mark, U+FFED, on which side no space stands, and white
+            space other than one space between two units is a unit; the text comes back as it was) or `dropped` (`6.2`
+            and `6 . 2` have the same units, and come back as a guess). Characters and subwords hold their spaces, and
+            `whitespace` words come back with one space between them.
     """
 
     unit: Literal["character", "word", "subword"] = "word"
     words: Literal["unicode", "whitespace"] = "unicode"
     normalization: Literal["none", "NFC", "NFKC"] = "none"
     lowercase: bool = False
+    spacing: Literal["kept", "dropped"] = "dropped"
+
+    @property
+    def keeps_spacing(self) -> bool:
+        """Whether units tell where no space stands."""
+        return self.unit == "word" and self.words == "unicode" and self.spacing == "kept"

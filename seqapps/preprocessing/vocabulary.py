@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
+from seqapps.files import read_json
+from seqapps.manifest import MADE_AGAIN
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
@@ -76,5 +78,5 @@ class Vocabulary:
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
         """Reads what `save` wrote."""
-        tokens: Sequence[str] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        tokens: Sequence[str] = read_json(folder / FILE_NAME, MADE_AGAIN, list)
         return cls(tuple(tokens))

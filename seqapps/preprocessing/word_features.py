@@ -41,7 +41,7 @@ def split_with_offsets(text: Any, words: str) -> tuple[Any, Any, Any, Any]:
         is not in it), ragged `<int32>[B, None]` each.
     """
     valid = normalize(text, TokenizerConfig())
-    units = split(valid, TokenizerConfig(words=words))
+    units = split(valid, TokenizerConfig.model_validate({"words": words}))
     codes = tf.strings.unicode_decode(valid, "UTF-8")
     spaces = tf.reduce_any(codes.flat_values[:, None] == tf.constant(_SPACES)[None, :], axis=1)
     place = tf.ragged.range(tf.cast(codes.row_lengths(), tf.int32)).flat_values

@@ -11,9 +11,9 @@ gradients.py   that of a diagnosis
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from seqapps.files import write_text
 from seqapps.report.html import page
 from seqapps.report.sections import heading, sections
 from seqapps.report.sources import Run, read_run
@@ -26,10 +26,4 @@ FILE_NAME = "report.html"
 def write_report(run: Run, path: Path) -> None:
     """Writes the page, atomically."""
     text = page(f"{run.config.name}: {run.config.application}", heading(run), sections(run))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, text)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from seqapps.drawing.lettering import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,11 +88,11 @@ def by_layer(history: History, title: str, series: Sequence[Mapping[str, float]]
     names = list(series[0]) if series else []
     if not names:
         return ""
-    with matplotlib.rc_context(_STYLE):
+    with _styled(names) as written:
         drawing, axes = _axes(2.4 + 0.17 * len(names))
         epochs = [log.epoch for log in history.epochs]
         for name in names:
-            axes.plot(epochs, [values.get(name, math.nan) for values in series], ".-", label=_short(name))
+            axes.plot(epochs, [values.get(name, math.nan) for values in series], ".-", label=written(_short(name)))
         found = [value for values in series for value in values.values() if value > 0]
         if found and max(found) > _FAR * min(found):
             axes.set_yscale("log")
@@ -103,7 +106,7 @@ def by_layer(history: History, title: str, series: Sequence[Mapping[str, float]]
 
 def clipping(history: History) -> str:
     """Share of the steps that were clipped over the epochs."""
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         drawing, axes = _axes(2.7)
         epochs = [log.epoch for log in history.epochs]
         axes.plot(epochs, [100 * log.clip_share for log in history.epochs], ".-", color=BLUE)
@@ -117,14 +120,14 @@ def clipping(history: History) -> str:
 
 def with_intervals(rows: Sequence[tuple[str, float, Ends]], title: str, *, is_log: bool) -> str:
     """A dot and its 95 % interval for each system, the last one in colour."""
-    with matplotlib.rc_context(_STYLE):
+    with _styled([name for name, _, _ in rows]) as written:
         drawing, axes = _axes(0.9 + 0.34 * len(rows), width=_WIDER)
         for place, (_, value, ends) in enumerate(rows):
             colour = BLUE if place == len(rows) - 1 else GREY
             if ends is not None:
                 axes.plot(ends, [place, place], "-", color=colour, lw=2.5, alpha=0.55)
             axes.plot([value], [place], "o", color=colour, ms=7)
-        axes.set_yticks(range(len(rows)), [_short(name) for name, _, _ in rows])
+        axes.set_yticks(range(len(rows)), [written(_short(name)) for name, _, _ in rows])
         axes.invert_yaxis()
         axes.margins(y=0.5 / max(1, len(rows) - 1) if len(rows) > 1 else 0.5)
         if is_log:
@@ -137,7 +140,7 @@ def with_intervals(rows: Sequence[tuple[str, float, Ends]], title: str, *, is_lo
 
 def slices(table: SliceTable) -> str:
     """Model and best baseline on each slice, with their intervals."""
-    with matplotlib.rc_context(_STYLE):
+    with _styled([table.field, *(row.name for row in table.slices)]) as written:
         drawing, axes = _axes(1.2 + 0.36 * len(table.slices), width=_WIDER)
         systems = [("model", BLUE, -0.12), *([(table.baseline, GREY, 0.12)] if table.baseline else [])]
         for name, colour, shift in systems:
@@ -150,9 +153,9 @@ def slices(table: SliceTable) -> str:
                     axes.plot([value.low, value.high], [place + shift] * 2, "-", color=colour, lw=2.2, alpha=0.55)
                 axes.plot([value.value], [place + shift], "o", color=colour, ms=6, label=name if first else None)
                 first = False
-        axes.set_yticks(range(len(table.slices)), [_short(row.name) for row in table.slices])
+        axes.set_yticks(range(len(table.slices)), [written(_short(row.name)) for row in table.slices])
         axes.set_ylim(len(table.slices) - 0.5, -0.5)
-        axes.set_title(f"{table.objective.replace('_', ' ')} by {table.field}", loc="left", fontsize=11)
+        axes.set_title(f"{table.objective.replace('_', ' ')} by {written(table.field)}", loc="left", fontsize=11)
         axes.grid(axis="x", alpha=0.3)
         axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.45, 0.99), ncols=2, borderaxespad=0)
         return _svg(drawing)
@@ -161,7 +164,7 @@ def slices(table: SliceTable) -> str:
 def lengths(histograms: Mapping[str, Mapping[str, int]]) -> str:
     """Share of the rows of each split by length."""
     bounds = sorted({int(bound) for counts in histograms.values() for bound in counts})
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         drawing, axes = _axes(2.7, width=_WIDER)
         width = 0.8 / max(1, len(histograms))
         for place, (name, counts) in enumerate(histograms.items()):
@@ -176,7 +179,7 @@ def lengths(histograms: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _over_epochs(history: History, title: str, series: Mapping[str, Sequence[float]], more: Any = None) -> str:
-    with matplotlib.rc_context(_STYLE):
+    with _styled():
         drawing, axes = _axes(2.7)
         epochs = [log.epoch for log in history.epochs]
         for colour, (name, values) in zip((BLUE, ORANGE, GREY), series.items(), strict=False):
@@ -191,6 +194,13 @@ def _over_epochs(history: History, title: str, series: Mapping[str, Sequence[flo
         if more is not None:
             more(axes)
         return _svg(drawing)
+
+
+@contextmanager
+def _styled(texts: Iterable[str] = ()) -> Iterator[Callable[[str], str]]:
+    """Draws in the style of the page; yields what makes a text of the user's ready (see `lettering`)."""
+    with matplotlib.rc_context(_STYLE), lettering(texts) as written:
+        yield written
 
 
 def _axes(height: float, width: float = _WIDTH) -> tuple[Figure, Axes]:
@@ -209,6 +219,4 @@ def _span(bound: int) -> str:
 
 
 def _short(name: str) -> str:
-    # A dollar sign would begin a formula.
-    shown = name if len(name) <= 28 else f"{name[:27]}..."
-    return shown.replace("$", r"\$")
+    return name if len(name) <= 28 else f"{name[:27]}..."

@@ -67,6 +67,7 @@ def comparison(run: Run) -> Html:
             ),
         ),
     ]
+    parts += [element("p", f"{name} is left out: {reason}.") for name, reason in evaluation.left_out.items()]
     if evaluation.champion is not None and evaluation.champion.not_comparable:
         parts.append(element("p", f"The champion cannot be compared: {evaluation.champion.not_comparable}."))
     return joined(parts)

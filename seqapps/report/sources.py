@@ -20,6 +20,7 @@ from seqapps.config import RunConfig
 from seqapps.details import Details, read_details
 from seqapps.diagnosis.results import Diagnosis, read_diagnosis
 from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_statistics
+from seqapps.files import read_json
 from seqapps.history import History
 from seqapps.ledger import Entry
 from seqapps.manifest import Manifest
@@ -27,6 +28,7 @@ from seqapps.preprocessing.splits import SPLITS
 from seqapps.scoreboard import best_baseline
 from seqapps.slices import SliceTable, read_slices
 from seqapps.trained import FILE_NAME as MODEL
+from seqapps.trained import read_trained
 
 _RESAMPLES = 1_000
 _REJECTS_READ, _REJECTS_SHOWN = 100_000, 3
@@ -147,7 +149,7 @@ def read_run(folder: Path, **further: Any) -> Run:
         folder: the run folder.
         further: `prepared`, `ledger`, `tags`, which do not stand there.
     """
-    stored = json.loads((folder / "model" / MODEL).read_text(encoding="utf-8"))
+    stored = read_trained(folder / "model")
     named = _read(folder / "run.json")
     history = _read(folder / "history.json")
     evaluated = folder / "evaluation"
@@ -176,5 +178,8 @@ def read_run(folder: Path, **further: Any) -> Run:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Returns a record; empty where there is none."""
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = read_json(path, "remove it and run `seqapps train` again")
     return found

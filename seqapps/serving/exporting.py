@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from seqapps import __version__
 from seqapps.errors import RunError
-from seqapps.manifest import write_json
+from seqapps.files import new_folder, write_json
 from seqapps.serving import check
 from seqapps.serving.alone import Alone
 from seqapps.serving.served import FILE_NAME
@@ -89,10 +89,7 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
     Raises:
         RunError: the graph has an operation that runs on a GPU only, or a fresh process answers otherwise.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = target.parent / f".{target.name}.building"
-    shutil.rmtree(building, ignore_errors=True)
-    try:
+    with new_folder(target, replace=True) as building:
         with Alone() as process:
             record, seen = _build(trained_folder, prepared, building, process, console)
         if not seen.largest_difference <= TOLERANCE:
@@ -104,10 +101,6 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
         record["needs_tensorflow_text"] = seen.needs_tensorflow_text
         record["golden"] = {"calls": seen.calls, "largest_difference": seen.largest_difference}
         write_json(building / FILE_NAME, record)
-        _publish(building, target)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     console.print(f"export: {target}, {size / 1e6:.1f} MB, largest difference {seen.largest_difference:.1e}")
     return ExportReport(
@@ -196,7 +189,8 @@ def _save(
     return {
         "application": trained.application.name,
         "name": trained.application.config.model_name,
-        "config": trained.application.config.model_dump(mode="json"),
+        # Neither where the data came from nor where runs are kept is a server's business.
+        "config": trained.application.config.model_dump(mode="json", exclude={"source", "tracking"}),
         "vocabularies": {
             name: {**_settings(resource), **resource.facts, "size": resource.size}
             for name, resource in trained.resources.items()
@@ -257,13 +251,3 @@ def operations(graph: Any) -> set[str]:
     """Returns the types of all operations of a graph, those inside its functions included."""
     inner = (node for function in graph.library.function for node in function.node_def)
     return {node.op for node in graph.node} | {node.op for node in inner}
-
-
-def _publish(building: Path, target: Path) -> None:
-    """Gives the finished folder its name. A rename cannot replace a folder with files: the old one steps aside."""
-    old = target.parent / f".{target.name}.replaced"
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    building.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 from seqapps import applications
 from seqapps.answering import BATCH
 from seqapps.errors import DataError, UsageError, wrong_value
+from seqapps.files import read_json
 from seqapps.serving import check
 from seqapps.trained import WEIGHTS
 
@@ -88,7 +88,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder} holds a trained model, which is not exported yet. Run `seqapps export CONFIG`.")
         raise DataError(f"{folder} holds no exported model (saved_model.pb). Run `seqapps export CONFIG`.")
     try:
-        record: dict[str, Any] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(folder / FILE_NAME, "remove the folder and run `seqapps export` again")
     except FileNotFoundError:
         raise DataError(f"{folder} is a SavedModel without {FILE_NAME}: seqapps did not export it.") from None
     return record

@@ -9,6 +9,8 @@ Keras. They return the output of every step `<float32>[B, T, u]` and the last st
 masked step hands on the states as they are. `reverse` begins at the last step; outputs stand where their inputs stand.
 `keep` says that gradients will be asked for: without it they can be had too, at the price of a second forward pass.
 `beside` is how many recurrences run at the same time.
+
+The first derivative is theirs. Those above it are derivatives of `plain`, a loop of TensorFlow's operations.
 """
 
 from __future__ import annotations
@@ -21,22 +23,59 @@ import tensorflow as tf
 from seqapps.modeling.kernels import gru as _gru
 from seqapps.modeling.kernels import lstm as _lstm
 from seqapps.modeling.kernels import simple_rnn as _simple_rnn
-from seqapps.modeling.kernels._loops import Steps, before, column_sums, missing_rows, outer, pad, project, streams
+from seqapps.modeling.kernels._loops import (
+    Steps,
+    before,
+    column_sums,
+    filled_rows,
+    missing_rows,
+    outer,
+    pad,
+    project,
+    streams,
+)
+from seqapps.modeling.kernels.plain import recurrence
 
 Result = tuple[Any, list[Any]]
 
 
-def _with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_gradient(function: Callable[..., Any], plain: Callable[..., Any]) -> Any:
     """Makes a function that returns (outputs, their gradient) an operation with that gradient.
 
-    There is no second derivative; a persistent tape around a graph would ask for it.
+    Args:
+        function: the outputs of its arguments, and a function from what is asked of each output to their gradients.
+        plain: the same outputs, as operations that TensorFlow differentiates: for derivatives of the gradient.
     """
 
-    def unwatched(*arguments: Any) -> Any:
+    def op(*arguments: Any) -> Any:
         # A tape that records eagerly would differentiate the compiled loops, too.
-        return function(*[tf.stop_gradient(argument) for argument in arguments])
+        outputs, gradient = function(*map(tf.stop_gradient, arguments))
+        return outputs, lambda *asked: _differentiable(gradient, plain, arguments, asked)
 
-    return tf.custom_gradient(unwatched)  # type: ignore[no-any-return]
+    return tf.custom_gradient(op)
+
+
+def _differentiable(gradient: Any, plain: Any, arguments: Sequence[Any], asked: Sequence[Any]) -> Any:
+    """Returns `gradient(*asked)` as an operation on arguments and asked, whose own gradient is that of `plain`'s."""
+    count = len(arguments)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def op(*given: Any) -> Any:
+        def again(*changes: Any) -> Any:
+            with tf.GradientTape() as second:
+                second.watch(given)
+                with tf.GradientTape() as first:
+                    first.watch(given[:count])
+                    outputs = plain(*given[:count])
+                found = first.gradient(outputs, given[:count], output_gradients=given[count:], **_ZERO)
+            return second.gradient(found, given, output_gradients=changes, **_ZERO)
+
+        return gradient(*map(tf.stop_gradient, given[count:])), again
+
+    return op(*arguments, *asked)
+
+
+_ZERO = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
 
 
 def lstm(
@@ -52,7 +91,6 @@ def lstm(
     """LSTM; states h and c; weights W `[D, 4u]`, U `[u, 4u]`, b `[4u]`. See the module."""
 
     def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
-        @_with_gradient
         def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any, c: Any) -> Any:
             def run(keep: bool) -> Any:
                 return _lstm.forward(steps.fill(project(x, kernel, bias)), recurrent, h, c, steps, keep)
@@ -68,7 +106,13 @@ def lstm(
 
             return (steps.cut(outputs), h_last, c_last), gradient
 
-        return op(x, *weights, *states)
+        def plain(x: Any, kernel: Any, recurrent: Any, bias: Any, *states: Any) -> Any:
+            def cell(z: Any, h: Any, c: Any) -> Any:
+                return _lstm.cell(z, recurrent, h, c)[1:]
+
+            return recurrence(cell, project(x, kernel, bias), states, steps)
+
+        return _with_gradient(op, plain)(x, *weights, *states)
 
     return _streamed(one, x, states, weights, mask, reverse=reverse, beside=beside)
 
@@ -94,7 +138,6 @@ def gru(
 
 
 def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
-    @_with_gradient
     def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
         def run(keep: bool) -> Any:
             return _gru.forward_after(steps.fill(project(x, kernel, bias[0])), recurrent, bias[1], h, steps, keep)
@@ -113,11 +156,16 @@ def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
 
         return (steps.cut(outputs), last), gradient
 
-    return op(x, *weights)
+    def plain(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+        def cell(z: Any, h: Any) -> Any:
+            return [_gru.cell_after(z, recurrent, bias[1], h)[0]]
+
+        return recurrence(cell, project(x, kernel, bias[0]), [h], steps)
+
+    return _with_gradient(op, plain)(x, *weights)
 
 
 def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
-    @_with_gradient
     def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
         def run(keep: bool) -> Any:
             return _gru.forward_before(steps.fill(project(x, kernel, bias)), recurrent, h, steps, keep)
@@ -135,7 +183,16 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
 
         return (steps.cut(outputs), last), gradient
 
-    return op(x, *weights)
+    def plain(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+        units = h.shape[-1]
+        of_gates, of_candidate = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
+
+        def cell(z: Any, h: Any) -> Any:
+            return [_gru.cell_before(z, of_gates, of_candidate, h)[0]]
+
+        return recurrence(cell, project(x, kernel, bias), [h], steps)
+
+    return _with_gradient(op, plain)(x, *weights)
 
 
 def simple_rnn(
@@ -151,7 +208,6 @@ def simple_rnn(
     """Simple recurrent network; state h; weights W `[D, u]`, U `[u, u]`, b `[u]`; relu where `rectified`, else tanh."""
 
     def one(x: Any, states: Sequence[Any], steps: Steps) -> Any:
-        @_with_gradient
         def op(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
             z = steps.fill(project(x, kernel, bias))
             outputs, last = _simple_rnn.forward(z, recurrent, h, steps, rectified)
@@ -164,7 +220,13 @@ def simple_rnn(
 
             return (steps.cut(outputs), last), gradient
 
-        return op(x, *weights, *states)
+        def plain(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any) -> Any:
+            def cell(z: Any, h: Any) -> Any:
+                return [_simple_rnn.cell(z, recurrent, h, rectified)]
+
+            return recurrence(cell, project(x, kernel, bias), [h], steps)
+
+        return _with_gradient(op, plain)(x, *weights, *states)
 
     return _streamed(one, x, states, weights, mask, reverse=reverse, beside=beside)
 
@@ -180,20 +242,27 @@ def _streamed(
     beside: int,
 ) -> Result:
     """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
-    rows, steps = x.shape[0], x.shape[1]
-    given, count = tf.shape(x)[0], streams(rows, weights[1], beside)
-    if rows is None:
-        missing = missing_rows(given)
+    shape, given = x.shape[:2], tf.shape(x)[0]
+    rows: int | None
+    if tf.executing_eagerly():
+        # Every call has a shape of its own: filled up, few of them are compiled.
+        rows, steps, missing = filled_rows(shape[0]), None, filled_rows(shape[0]) - shape[0]
+    else:
+        # A batch without rows is filled up, too: there must be something to run.
+        rows, steps = shape[0] or None, shape[1]
+        missing = missing_rows(given) if rows is None else 0
+    if not isinstance(missing, int) or missing:
         x, mask, *states = [pad(value, 0, missing) for value in (x, mask, *states)]
+    count = streams(rows, weights[1], beside)
     whole = Steps(steps if steps is not None else tf.shape(x)[1], reverse)
     masks = _split(whole.fill(mask), count) if mask is not None else [None] * count
     parts = zip(_split(x, count), zip(*[_split(state, count) for state in states], strict=True), masks, strict=True)
     found = [one(part, own, whole._replace(mask=real)) for part, own, real in parts]
     outputs, *last = [_joined([item[k] for item in found]) for k in range(len(found[0]))]
-    if rows is None:
+    if not isinstance(missing, int) or missing:
         outputs, *last = [value[:given] for value in (outputs, *last)]
-    outputs = tf.ensure_shape(outputs, (rows, steps, states[0].shape[-1]))
-    return outputs, [tf.ensure_shape(state, (rows, state.shape[-1])) for state in last]
+    outputs = tf.ensure_shape(outputs, (*shape, states[0].shape[-1]))
+    return outputs, [tf.ensure_shape(state, (shape[0], state.shape[-1])) for state in last]
 
 
 def _split(x: Any, count: int) -> list[Any]:

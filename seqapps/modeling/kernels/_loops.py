@@ -98,7 +98,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     graph = tf.function(function, jit_compile=True, autograph=False)
 
     def call(*arguments: Any) -> Any:
-        return graph(*[given.told() if isinstance(given, Steps) else given for given in arguments])
+        found = graph(*[given.told() if isinstance(given, Steps) else given for given in arguments])
+        # TensorFlow, where it looks for derivatives of everything that a graph holds, ends here.
+        return tf.nest.map_structure(tf.stop_gradient, found)
 
     return call
 
@@ -189,9 +191,20 @@ def streams(rows: int | None, recurrent: Any, beside: int = 1) -> int:
 def missing_rows(rows: Any) -> Any:
     """Returns how many rows a batch lacks, `<int32>[]`, where their number differs from batch to batch.
 
-    They are made a multiple of 8 for each core, and of a sixteenth of a power of two where they are many: the padding
-    stays below an eighth, and there are few different shapes to compile.
+    They are made a multiple of 8 for each core, at least one, and of a sixteenth of a power of two where they are many:
+    the padding stays below an eighth, and there are few different shapes to compile.
     """
     octave = tf.cast(tf.math.log(tf.cast(rows, tf.float64) + 0.5) / math.log(2.0), tf.int32)
     finest = _ROWS_PER_STREAM * len(os.sched_getaffinity(0))
-    return -rows % (finest * tf.maximum(1, tf.bitwise.left_shift(1, tf.maximum(octave - 3, 0)) // finest))
+    unit = finest * tf.maximum(1, tf.bitwise.left_shift(1, tf.maximum(octave - 3, 0)) // finest)
+    return -tf.maximum(rows, 1) % unit + tf.maximum(rows, 1) - rows
+
+
+def filled_rows(rows: int) -> int:
+    """Returns the number of rows that a batch of so many is filled up to in a call that is run at once, not built.
+
+    A power of two where they are few, at least 1; where they are many, as `missing_rows` has it.
+    """
+    if rows <= _ROWS_PER_STREAM * len(os.sched_getaffinity(0)):
+        return 1 << max(rows - 1, 0).bit_length()
+    return rows + int(missing_rows(tf.constant(rows)))

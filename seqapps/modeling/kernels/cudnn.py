@@ -59,7 +59,8 @@ def run_layer(layer: Any, x: Any, states: Sequence[Any], mask: Any, *, training:
     cell, back = layer.cell, layer.go_backwards
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
-    asked, taken = x.dtype, _TAKEN.get(x.dtype, x.dtype)
+    asked = tf.as_dtype(layer.compute_dtype)  # x may hold whole numbers
+    taken = _TAKEN.get(asked, asked)
     x, first = tf.cast(x, taken), [tf.cast(state, taken) for state in states]
     owned = (cell.kernel, cell.recurrent_kernel, cell.bias)
     weights = [tf.cast(tf.convert_to_tensor(weight), taken) for weight in owned]

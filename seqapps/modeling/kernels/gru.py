@@ -20,6 +20,17 @@ from seqapps.modeling.kernels._loops import Steps, after, compiled, empty, loop,
 GATES = 3
 
 
+def cell_after(x: Any, recurrent: Any, bias: Any, h: Any) -> tuple[Any, Any]:
+    """One step: x `[B, 3u]` = x W + b, bias `[3u]`, h before it -> h after it, and z, r, n, h' U_n + c_n `[B, 4u]`."""
+    units = recurrent.shape[0]
+    u = tf.matmul(h, recurrent) + bias
+    gates = tf.sigmoid(x[:, : 2 * units] + u[:, : 2 * units])
+    z, r = tf.split(gates, 2, -1)
+    u_n = u[:, 2 * units :]
+    candidate = tf.tanh(x[:, 2 * units :] + r * u_n)
+    return candidate + z * (h - candidate), tf.concat([gates, candidate, u_n], -1)
+
+
 def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep: bool) -> Any:
     """x `[B, T, 3u]` = x W + b, bias `[3u]` of the recurrent product.
 
@@ -28,15 +39,10 @@ def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep
     units = recurrent.shape[0]
 
     def step(n: Any, x_t: Any, h: Any) -> tuple[Any, Any]:
-        u = tf.matmul(h, recurrent) + bias
-        gates = tf.sigmoid(x_t[:, : 2 * units] + u[:, : 2 * units])
-        z, r = tf.split(gates, 2, -1)
-        u_n = u[:, 2 * units :]
-        candidate = tf.tanh(x_t[:, 2 * units :] + r * u_n)
-        h_t = candidate + z * (h - candidate)
+        h_t, told = cell_after(x_t, recurrent, bias, h)
         if steps.mask is not None:
             h_t = tf.where(steps.real(n), h_t, h)
-        return h_t, tf.concat([gates, candidate, u_n], -1)
+        return h_t, told
 
     def light(n: Any, x_t: Any, h: Any, outputs: Any) -> list[Any]:
         h, _ = step(n, x_t, h)
@@ -76,19 +82,25 @@ def _backward_after(kept: Any, outputs: Any, h: Any, recurrent: Any, steps: Step
     return filled, d_h
 
 
+def cell_before(x: Any, of_gates: Any, of_candidate: Any, h: Any) -> tuple[Any, Any]:
+    """One step: x `[B, 3u]` = x W + b, U of both gates and U_n, h before it -> h after it, and z, r, n `[B, 3u]`."""
+    units = of_candidate.shape[0]
+    gates = tf.sigmoid(x[:, : 2 * units] + tf.matmul(h, of_gates))
+    z, r = tf.split(gates, 2, -1)
+    candidate = tf.tanh(x[:, 2 * units :] + tf.matmul(r * h, of_candidate))
+    return candidate + z * (h - candidate), tf.concat([gates, candidate], -1)
+
+
 def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) -> Any:
     """x `[B, T, 3u]` = x W + b. Returns h of every step, the last h, and with `keep` z, r, n of every step."""
     units = recurrent.shape[0]
     of_gates, of_candidate = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
 
     def step(n: Any, x_t: Any, h: Any) -> tuple[Any, Any]:
-        gates = tf.sigmoid(x_t[:, : 2 * units] + tf.matmul(h, of_gates))
-        z, r = tf.split(gates, 2, -1)
-        candidate = tf.tanh(x_t[:, 2 * units :] + tf.matmul(r * h, of_candidate))
-        h_t = candidate + z * (h - candidate)
+        h_t, told = cell_before(x_t, of_gates, of_candidate, h)
         if steps.mask is not None:
             h_t = tf.where(steps.real(n), h_t, h)
-        return h_t, tf.concat([gates, candidate], -1)
+        return h_t, told
 
     def light(n: Any, x_t: Any, h: Any, outputs: Any) -> list[Any]:
         h, _ = step(n, x_t, h)

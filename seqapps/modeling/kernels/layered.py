@@ -25,7 +25,7 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
     real = None if mask is None else tf.cast(mask, tf.bool)[:, :, None]
-    asked = x.dtype
+    asked = layer.compute_dtype  # x may hold whole numbers
     x, states = tf.cast(x, tf.float32), [tf.cast(state, tf.float32) for state in states]
     outputs, last = _kernel(layer, x, states, real, training)
     back = layer.go_backwards

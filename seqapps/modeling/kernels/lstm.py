@@ -28,16 +28,21 @@ def _activated(z: Any, units: int) -> Any:
     return tf.tanh(z * slope) * slope + (1 - slope)
 
 
+def cell(z: Any, recurrent: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
+    """One step: z `[B, 4u]` = x W + b and the states before it -> i, f, g, o `[B, 4u]`, h and c after it."""
+    gates = _activated(z + tf.matmul(h, recurrent), recurrent.shape[0])
+    i, f, g, o = tf.split(gates, GATES, -1)
+    c = f * c + i * g
+    return gates, o * tf.tanh(c), c
+
+
 def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -> Any:
     """z `[B, T, 4u]` = x W + b. Returns h of every step, the last h and c, and with `keep` c `[B, T, u]` and i, f, g, o
     `[B, T, 4u]` of every step."""
     units = recurrent.shape[0]
 
     def step(n: Any, z_t: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
-        gates = _activated(z_t + tf.matmul(h, recurrent), units)
-        i, f, g, o = tf.split(gates, GATES, -1)
-        c_t = f * c + i * g
-        h_t = o * tf.tanh(c_t)
+        gates, h_t, c_t = cell(z_t, recurrent, h, c)
         if steps.mask is not None:
             real = steps.real(n)
             h_t, c_t = tf.where(real, h_t, h), tf.where(real, c_t, c)

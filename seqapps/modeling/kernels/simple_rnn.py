@@ -14,13 +14,18 @@ import tensorflow as tf
 from seqapps.modeling.kernels._loops import Steps, after, compiled, empty, loop, read, write
 
 
+def cell(x: Any, recurrent: Any, h: Any, rectified: bool) -> Any:
+    """One step: x `[B, u]` = x W + b and h before it -> h after it."""
+    z = x + tf.matmul(h, recurrent)
+    return tf.nn.relu(z) if rectified else tf.tanh(z)
+
+
 def _forward(x: Any, recurrent: Any, h: Any, steps: Steps, rectified: bool) -> Any:
     """x `[B, T, u]` = x W + b. Returns h of every step and the last h; the outputs are all that backward needs."""
 
     def body(n: Any, h: Any, outputs: Any) -> list[Any]:
         place = steps.place(n)
-        z = read(x, place) + tf.matmul(h, recurrent)
-        h_t = tf.nn.relu(z) if rectified else tf.tanh(z)
+        h_t = cell(read(x, place), recurrent, h, rectified)
         if steps.mask is not None:
             h_t = tf.where(steps.real(n), h_t, h)
         return [n + 1, h_t, write(outputs, place, h_t)]

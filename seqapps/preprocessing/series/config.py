@@ -24,10 +24,11 @@ class SeriesData(DataConfig):
     Lines that do not make a regular series are reported, and handled always in this way: a line with another number of
     cells than the header is refused, and so is one whose static columns say something else than the lines before; lines
     out of order are sorted and counted; of two lines with one time the first stands, the second is refused; a line
-    whose time is not on the grid is refused; a step without a line is inserted, all its values missing.
+    whose time is not on the grid of its series is refused; a step without a line is inserted, all its values missing.
 
-    Several series are one data set: a column is standardised by one mean and one deviation, over all of them. MASE
-    divides the errors of a series by the naive error of that series.
+    Several series are one data set: they have one step, each its own first time, and a column is standardised by one
+    mean and one deviation over all of them, which `prepare` warns of where their levels are far apart. MASE divides the
+    errors of a series by the naive error of that series.
 
     Args:
         fold: `[k, K]`: of K equal pieces of the test part the k-th is measured, all before it is trained and validated
@@ -58,8 +59,9 @@ class SeriesData(DataConfig):
             mean of the training part before the first) or `reject` (such a window is left out). A missing target is
             never scored.
         indicators: tell the model which values of the history were there.
-        log: columns whose log(1 + value) is standardised. The forecast comes back in original units; of a target it is
-            the mean of the logarithm turned back, which lies below the mean.
+        log: columns whose log(1 + value) is standardised; a line with a value of -1 or less is refused. The forecast
+            comes back in original units; of a target it is the mean of the logarithm turned back, which lies below the
+            mean.
         objective: the metric that decides.
     """
 
@@ -115,6 +117,7 @@ class SeriesData(DataConfig):
             frequency=self.frequency,
             missing=self.missing_values,
             fill=dict(self.fill),
+            logged=self.log,
             delimiter="\t" if source.format == "tsv" else ",",
             header=source.columns,
         )
@@ -130,7 +133,6 @@ class SeriesData(DataConfig):
             missing=self.missing,
             indicators=self.indicators,
             calendar=tuple(self.calendar),
-            logged=self.log,
         )
 
     def cut(self, split: str) -> Cut:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ _EPOCH = datetime(1970, 1, 1)
 _PLAIN = re.compile(r"(?!0000)[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?)?)?")
 """What numpy reads as `_time` does, many at once."""
 _MONTHS = re.compile(r"[0-9]{4}(-[0-9]{1,2})?")
+_CLOCK = re.compile(r"(?:([T ])([0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?))?")
+_ZONE = re.compile(r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$")
 _DATES = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})([T ][0-9].*)?")
 
 
@@ -48,6 +50,53 @@ def iso(seconds: int) -> str:
     if text.endswith("T00:00:00"):
         return text.removesuffix("T00:00:00")
     return text.removesuffix(":00") if text.endswith(":00") else text
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """How a file writes its times, so that answers are written alike.
+
+    Args:
+        form: of `datetime.strftime`; empty for ISO 8601 as short as it can be.
+        prefix: that is not written: what `data.time_prefix` put before.
+        zone: what stands behind every time, such as `Z`.
+    """
+
+    form: str = ""
+    prefix: str = ""
+    zone: str = ""
+
+    def text(self, seconds: int) -> str:
+        """Returns a time as the file would write it; in ISO 8601 where that would not say all of it."""
+        if self.form:
+            told = (_EPOCH + timedelta(seconds=int(seconds))).strftime(self.form)
+            if _time(told, self.form) == seconds and told.startswith(self.prefix):
+                return told.removeprefix(self.prefix)
+        return iso(seconds) + self.zone
+
+
+def form_of(text: str, form: str, prefix: str) -> TimeForm:
+    """Returns the form of a time that was read.
+
+    Args:
+        text: the time, without the prefix.
+        form: of `datetime.strptime` by which it was read; empty for ISO 8601.
+        prefix: that was put before it.
+    """
+    if form:
+        return TimeForm(form, prefix)
+    whole = prefix + text.strip()
+    if _MONTHS.fullmatch(whole):
+        return TimeForm("%Y-%m" if "-" in whole else "%Y", prefix)
+    found = _DATES.fullmatch(whole)
+    if not found:
+        return TimeForm()
+    day = "%Y-%m-%d" if "-" in found[1] else "%Y%m%d"
+    clock = _CLOCK.fullmatch(found[2] or "")
+    if clock is None:  # an offset, or digits without colons
+        return TimeForm(zone="Z" if _ZONE.search(found[2] or "") else "")
+    forms = {None: day, 2: f"{day}{clock[1]}%H", 5: f"{day}{clock[1]}%H:%M", 8: f"{day}{clock[1]}%H:%M:%S"}
+    return TimeForm(forms[len(clock[2]) if clock[2] else None], prefix)
 
 
 def _time(text: str, form: str) -> int:
@@ -89,6 +138,11 @@ class Frequency:
             key=lambda item: item[1],
         )
         return f"{self.count // size}{name}"
+
+    @property
+    def seconds(self) -> int:
+        """Its length; of months the mean one."""
+        return self.count if self.unit == "s" else self.count * _MONTH
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
@@ -162,9 +216,12 @@ class Grid:
 
 def around(origins: NDArray[np.int64], frequency: str, first: int, last: int) -> list[list[str]]:
     """Returns the times of steps around each origin, from step `first` to step `last` (0 is the origin), ISO 8601."""
-    grid = Grid.through(origins, Frequency.parse(frequency))
-    numbers, _ = grid.index(origins)
-    steps = grid.times(numbers[:, None] + np.arange(first, last + 1))
+    step, ahead = Frequency.parse(frequency), np.arange(first, last + 1)
+    grids = [Grid.through(origin, step) for origin in origins[:, None]]  # series may begin at different times
+    steps = np.array(
+        [grid.times(grid.index(origin)[0] + ahead) for grid, origin in zip(grids, origins[:, None], strict=True)],
+        np.int64,
+    ).reshape(len(origins), len(ahead))
     texts: list[list[str]] = np.datetime_as_string(steps.astype("datetime64[s]")).tolist()
     return texts
 

@@ -1,0 +1,241 @@
+"""What `prepare` found, told at its end, so that a mistake is seen before a model is trained on it.
+
+The passes note it element by element; here it is added up, kept in the manifest (`found`) and put into words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.pieces import Element
+from pipelines.storage import Build, load_arrays, read_record, save_arrays
+from seqapps.applications import Application, application_of
+from seqapps.config import RunConfig
+from seqapps.manifest import Manifest
+from seqapps.preprocessing.analysis import Counts
+from seqapps.preprocessing.blocks import RawBlock
+from seqapps.preprocessing.splits import SPLITS
+
+_SAMPLED = 100
+"""Texts of a block that are put together again."""
+_LOOKED_AT = 1_000
+"""Bytes of such a text: a document is long."""
+_SHOWN_CLASSES, _SHOWN_TEXT = 20, 120
+
+
+class Notes:
+    """What the first pass notes of an element.
+
+    Args:
+        application: whose rows they are.
+        build: where its files lie.
+        stem: the element's name.
+    """
+
+    def __init__(self, application: Application, build: Build, stem: str) -> None:
+        self._application, self._build, self._stem = application, build, stem
+        self._first: list[tuple[str, str]] = []
+        self._texts: dict[str, dict[str, Any]] = {}
+        self._keys: dict[str, list[int]] = {}
+        self._labels: dict[str, set[str]] = {}
+
+    def count(self, split: str, counts: Counts | None) -> None:
+        """Takes the labels of rows of a split, where the application has labels."""
+        if counts is not None:
+            self._labels.setdefault(split, set()).update(label.decode() for label in counts[0])
+
+    def add(self, split: str, block: RawBlock) -> None:
+        """Takes rows of a split."""
+        if not self._first:
+            self._first = [(name, _shown(values[0])) for name, values in block.columns.items()]
+        self._put_together(block)
+        if keys_count(self._application):
+            digests = (hashlib.blake2b(key, digest_size=8).digest() for key in self._application.split_keys(block))
+            self._keys.setdefault(split, []).extend(int.from_bytes(digest, "big") for digest in digests)
+
+    def record(self) -> dict[str, Any]:
+        """Writes what is large, and returns the rest for the element's record."""
+        if self._keys:
+            arrays: dict[str, NDArray[Any]] = {}
+            for split, keys in self._keys.items():
+                found = np.unique(np.array(keys, np.uint64), return_counts=True)
+                arrays[f"{split}.key"], arrays[f"{split}.count"] = found
+            save_arrays(_keys_file(self._build, self._stem), arrays)
+        labels = {split: sorted(found) for split, found in self._labels.items()}
+        return {"first": self._first, "texts": self._texts, "labels": labels}
+
+    def _put_together(self, block: RawBlock) -> None:
+        from seqapps.preprocessing.tokenizers import changed
+
+        for column, (_, tokens) in self._application.written.items():
+            sample = block.columns[column][:: max(1, len(block) // _SAMPLED)]
+            texts = [text[:_LOOKED_AT].decode("utf-8", "ignore").encode() for text in sample]
+            found = changed(texts, tokens)
+            note = self._texts.setdefault(column, {"rows": 0, "changed": 0, "example": []})
+            note["rows"] += len(texts)
+            note["changed"] += len(found)
+            if found and not note["example"]:
+                note["example"] = [_shown(text) for text in min(found, key=lambda pair: len(pair[0]))]
+
+
+def keys_count(application: Application) -> bool:
+    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key."""
+    config = application.config
+    divides = type(application).divide is Application.divide
+    return divides and config.source.rows != "document" and bool(config.source.train or config.data.split.by != "row")
+
+
+def gather(application: Application, build: Build, elements: Sequence[Element]) -> dict[str, Any]:
+    """Returns what both passes noted of all elements.
+
+    Returns:
+        `first`, (column, beginning of its text) of the first row; `texts`, column to how many `rows` were put together
+        again and how many `changed`, with an `example`, and to how many of all have an `unknown` unit; `missing`,
+        split to the classes that it or the training split lacks; `known`, split to how many of its rows stand in the
+        training split, too.
+    """
+    counted = [read_record(build.counted(element.stem))["found"] for element in elements]
+    encoded = [read_record(build.encoded(element.stem))["unknown"] for element in elements]
+    texts: dict[str, dict[str, Any]] = {}
+    for note in counted:
+        for column, one in note["texts"].items():
+            total = texts.setdefault(column, {"rows": 0, "changed": 0, "example": [], "unknown": 0})
+            total["rows"] += one["rows"]
+            total["changed"] += one["changed"]
+            total["example"] = total["example"] or one["example"]
+    for unknown in encoded:
+        for column, rows in unknown.items():
+            texts[column]["unknown"] += rows
+    found: dict[str, Any] = {"first": next((note["first"] for note in counted if note["first"]), []), "texts": texts}
+    labels: dict[str, set[str]] = defaultdict(set)
+    for note in counted:
+        for split, names in note["labels"].items():
+            labels[split].update(names)
+    found["missing"] = {
+        split: sorted(labels["train"] ^ names) for split, names in sorted(labels.items()) if labels["train"] ^ names
+    }
+    if keys_count(application):
+        found["known"] = _known(build, elements)
+    return found
+
+
+def told(manifest: Manifest, config: RunConfig) -> list[str]:
+    """Returns what people should see of a prepared folder, a line each."""
+    lines = []
+    if first := manifest.found.get("first"):
+        lines.append("first row: " + "; ".join(f"{name} = {text!r}" for name, text in first))
+    for name, file in manifest.vocabularies.items():
+        if "names" in file.facts and "counts" in file.facts:
+            counts = dict(zip(file.facts["names"], file.facts["counts"], strict=True))
+            lines.append(f"{name}: {_classes(counts)}")
+            lines += [f"warning: {name}: {doubt}" for doubt in doubts(counts)]
+    lines += _missing_told(manifest)
+    lines += _texts_told(manifest, application_of(config))
+    known = manifest.found.get("known", {})
+    for split in SPLITS:
+        if rows := known.get(split, 0):
+            of = manifest.splits[split].rows
+            share = f"{rows:,} of {of:,} rows of the {split} split ({rows / of:.1%})"
+            lines.append(f"warning: {share} stand in the training split, too")
+    if config.data.split.same:
+        lines.append("warning: `data.split.same` = true: figures say how well the training data is learned by heart")
+    return lines
+
+
+def doubts(counts: Mapping[str, int]) -> list[str]:
+    """Returns why some classes may be one: a number in two spellings (1 and 1.0), or names that differ in case."""
+    groups: dict[Any, list[str]] = defaultdict(list)
+    for name in counts:
+        groups[_number(name)].append(name)
+    same = [names for value, names in groups.items() if value is not None and len(names) > 1]
+    cases: dict[str, list[str]] = defaultdict(list)
+    for name in counts:
+        cases[name.casefold()].append(name)
+    found = [f"{_named(names, counts)} are one number in two spellings, and two classes" for names in same]
+    pairs = [names for names in cases.values() if len(names) > 1]
+    return found + [f"{_named(names, counts)} differ in case alone, and are two classes" for names in pairs]
+
+
+def _named(names: Iterable[str], counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{name!r} ({counts[name]:,})" for name in names)
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name) if name.strip("+-.0123456789eE") == "" else None
+    except ValueError:
+        return None
+
+
+def _classes(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{_shown(name.encode())} {count:,}" for name, count in ordered[:_SHOWN_CLASSES])
+    more = len(ordered) - _SHOWN_CLASSES
+    return f"{len(ordered):,} in the training split: {shown}" + (f", and {more:,} rarer ones" if more > 0 else "")
+
+
+def _missing_told(manifest: Manifest) -> list[str]:
+    """Returns which classes of training a split has no row of, and the other way round."""
+    lines = []
+    for split, names in manifest.found.get("missing", {}).items():
+        training = set(manifest.vocabularies["label"].facts["names"])
+        for lacking, having, of in (
+            (split, "training", [name for name in names if name in training]),
+            ("training", split, [name for name in names if name not in training]),
+        ):
+            if of:
+                shown = ", ".join(repr(name) for name in of[:_SHOWN_CLASSES])
+                more = f" and {len(of) - _SHOWN_CLASSES:,} more" if len(of) > _SHOWN_CLASSES else ""
+                classes = f"class{'es' if len(of) > 1 else ''} {shown}{more}"
+                lines.append(
+                    f"warning: the {lacking} split has no row of the {classes}, which the {having} split has. Remedy: "
+                    "another `data.split.seed`, larger shares of `data.split`, or more rows"
+                )
+    return lines
+
+
+def _texts_told(manifest: Manifest, application: Application) -> list[str]:
+    lines = []
+    for column, note in manifest.found.get("texts", {}).items():
+        if note["changed"]:
+            text, back = note["example"]
+            plain = application.written[column][1].words == "whitespace"
+            fields = '`words` = "unicode" and `spacing` = "kept"' if plain else '`spacing` = "kept"'
+            lines.append(
+                f"{column}: {note['changed'] / note['rows']:.1%} of the texts do not come back from their units as "
+                f"they were: {text!r} as {back!r}. With {fields} of its tokens they do"
+            )
+        if note["unknown"]:
+            share = note["unknown"] / max(manifest.rows, 1)
+            lines.append(f"{column}: {share:.1%} of the texts hold a unit that the vocabulary lacks")
+    return lines
+
+
+def _known(build: Build, elements: Sequence[Element]) -> dict[str, int]:
+    """Returns how many rows of validation and test have the key of a training row."""
+    files = [_keys_file(build, element.stem) for element in elements]
+    stored = [load_arrays(file) for file in files if file.exists()]
+    train = np.unique(np.concatenate([np.zeros(0, np.uint64), *(a["train.key"] for a in stored if "train.key" in a)]))
+    found = {}
+    for split in SPLITS[1:]:
+        parts = [arrays for arrays in stored if f"{split}.key" in arrays]
+        if parts:
+            hits = (arrays[f"{split}.count"][np.isin(arrays[f"{split}.key"], train)].sum() for arrays in parts)
+            found[split] = int(sum(hits))
+    return found
+
+
+def _keys_file(build: Build, stem: str) -> Path:
+    return build.work / f"{stem}.keys.npz"
+
+
+def _shown(text: bytes) -> str:
+    whole = text.decode("utf-8", "replace")
+    return whole if len(whole) <= _SHOWN_TEXT else f"{whole[:_SHOWN_TEXT]}..."

@@ -1,0 +1,142 @@
+"""Exponential smoothing: the level of a series, its trend and its season are averages that forget.
+
+Of the fifteen forms that are stable (error A or M; trend none, A or damped A; season none, A, or M with error M; those
+with an M only where all values are above 0) the one with the least AICc, of first states by Hyndman et al., sec. 2.6.1;
+that one is fitted by likelihood, its first states with the rest. A missing value is the last one seen. It gives no
+quantiles.
+
+Source: Hyndman, Koehler, Snyder & Grose 2002, "A state space framework for automatic forecasting using exponential
+smoothing methods"; fitted by statsmodels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._timelines import Values, filled, fit_each
+
+LONGEST_SEASON = 24
+"""Steps: every one is a number that is fitted."""
+MOST_STEPS = 1_000
+"""Of L-BFGS."""
+_SHORT = {None: "N", "add": "A", "mul": "M"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """Error, trend and season are `add`, `mul` or none."""
+
+    error: str
+    trend: str | None
+    damped: bool
+    seasonal: str | None
+    season: int
+
+    @property
+    def name(self) -> str:
+        """Such as `ETS(M,Ad,M)`."""
+        return f"ETS({_SHORT[self.error]},{_SHORT[self.trend]}{'d' * self.damped},{_SHORT[self.seasonal]})"
+
+    def over(self, values: Values, first: str = "estimated") -> Any:
+        """Returns the model of statsmodels over some values; `first` says where its first states come from."""
+        from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
+        season = self.season if self.seasonal else None
+        return ETSModel(
+            values,
+            error=self.error,
+            trend=self.trend,
+            damped_trend=self.damped,
+            seasonal=self.seasonal,
+            seasonal_periods=season,
+            initialization_method=first,
+        )
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A fitted form.
+
+    Args:
+        form: what is smoothed.
+        params: of statsmodels, first states included.
+        converged: whether the fit ended by itself.
+    """
+
+    form: Form
+    params: Values
+    converged: bool
+
+    @property
+    def name(self) -> str:
+        """The form."""
+        return self.form.name
+
+    def forecast(self, values: Values, steps: int) -> Values:
+        """See `Model.forecast`."""
+        model = self.form.over(filled(values))
+        with np.errstate(all="ignore"):
+            _, states = model.smooth(self.params, return_raw=True)
+            level, ahead = states[:, :1], np.arange(1, steps + 1)
+            if self.form.trend:
+                phi = float(self.params[model.param_names.index("damping_trend")]) if self.form.damped else 1.0
+                level = level + states[:, 1:2] * np.cumsum(phi**ahead)[None]
+            level = np.broadcast_to(level, (len(values), steps))
+            if not self.form.seasonal:
+                return np.array(level)
+            seasons = self._seasons(model, states[:, -1], ahead)
+            return level + seasons if self.form.seasonal == "add" else level * seasons
+
+    def _seasons(self, model: Any, states: Values, ahead: Any) -> Values:
+        """Returns the season of each step ahead as it is known at each step, `<float64>[T, steps]`."""
+        season = self.form.season
+        names = [f"initial_seasonal.{place}" for place in reversed(range(season))]  # 0 is the last before the series
+        first = [self.params[model.param_names.index(name)] for name in names]
+        known = np.concatenate([first, states])  # that of step t stands at t + season
+        back = season - 1 - (ahead - 1) % season
+        found: Values = known[np.arange(len(states))[:, None] + season - back[None]]
+        return found
+
+
+def fit(ground: Ground) -> Baseline:
+    """Returns the form with the least AICc for each series.
+
+    Raises:
+        Infeasible: see `_timelines.check`.
+    """
+    return fit_each(ground, "exponential smoothing (Hyndman et al. 2002), by AICc", smooth)
+
+
+def smooth(values: Values, season: int) -> Smoothing:
+    """Returns the form with the least AICc, fitted; without a season where fewer than two of it are there."""
+    whole = filled(values)
+    usable = season if 2 * season <= len(whole) and 1 < season <= LONGEST_SEASON else 0
+    form = min(_forms(usable, positive=bool(whole.min() > 0)), key=lambda form: _criterion(form, whole))
+    result = form.over(whole).fit(maxiter=MOST_STEPS, disp=False)
+    return Smoothing(form, np.asarray(result.params), bool(result.mle_retvals["converged"]))
+
+
+def _criterion(form: Form, values: Values) -> float:
+    """Returns AICc; infinite where there are too few values for so many numbers."""
+    size = int(form.over(values).k_params) + 1
+    if len(values) <= size + 1:
+        return np.inf
+    model = form.over(values, "heuristic")
+    found = model.fit(maxiter=MOST_STEPS, disp=False, return_params=True)
+    likelihood = float(model.loglike(found))
+    return 2 * size - 2 * likelihood + 2 * size * (size + 1) / (len(values) - size - 1)
+
+
+def _forms(season: int, *, positive: bool) -> Iterator[Form]:
+    for error, (trend, damped) in product(("add", "mul"), ((None, False), ("add", False), ("add", True))):
+        if error == "mul" and not positive:
+            continue
+        for seasonal in (None, "add", "mul") if season else (None,):
+            if seasonal != "mul" or error == "mul":
+                yield Form(error, trend, damped, seasonal, season)

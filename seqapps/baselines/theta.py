@@ -1,0 +1,105 @@
+"""The theta method: half of the line through a series, and exponential smoothing of what the season leaves.
+
+    y_{T+h} = s_{T+h} (l_T + b/2 (h - 1 + 1/a - (1-a)^T / a));  l_t = a y_t / s_t + (1-a) l_{t-1}
+
+Seasons are divided out where their autocorrelation is significant (at 10 %), subtracted where a factor would not be
+above 0. A missing value is the last one seen. It gives no quantiles.
+
+Source: Assimakopoulos & Nikolopoulos 2000, "The theta model"; in the form of Hyndman & Billah 2003, "Unmasking the
+Theta method"; fitted by statsmodels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._timelines import Values, filled, fit_each
+
+_SIGNIFICANT = 1.645**2
+"""The 90 % point of chi squared with one degree of freedom."""
+
+
+@dataclass(frozen=True)
+class Theta:
+    """A fitted series.
+
+    Args:
+        alpha, drift: a and b.
+        seasons: factors or summands of the steps of a season from the first of all on; empty for none.
+        multiplied: whether they are factors.
+        converged: always; the line has a closed form, and the one weight is looked for on a grid first.
+    """
+
+    alpha: float
+    drift: float
+    seasons: Values
+    multiplied: bool
+    converged: bool = True
+
+    @property
+    def name(self) -> str:
+        """With how its seasons are taken out."""
+        kind = f", {'factors' if self.multiplied else 'summands'} of {len(self.seasons)} steps"
+        return f"theta(a = {self.alpha:.2f}{kind if len(self.seasons) else ''})"
+
+    def forecast(self, values: Values, steps: int) -> Values:
+        """See `Model.forecast`."""
+        plain, time = self._without(filled(values)), np.arange(1, len(values) + 1)
+        level, levels = float(plain[0]), np.empty(len(plain))
+        for place, value in enumerate(plain.tolist()):
+            level += self.alpha * (value - level)
+            levels[place] = level
+        ahead = np.arange(steps)[None] + (1.0 - (1.0 - self.alpha) ** time[:, None]) / self.alpha
+        found: Values = levels[:, None] + self.drift / 2.0 * ahead
+        if not len(self.seasons):
+            return found
+        season = self.seasons[(time[:, None] + np.arange(steps)) % len(self.seasons)]
+        found = found * season if self.multiplied else found + season
+        return found
+
+    def _without(self, values: Values) -> Values:
+        if not len(self.seasons):
+            return values
+        season = self.seasons[np.arange(len(values)) % len(self.seasons)]
+        plain: Values = values / season if self.multiplied else values - season
+        return plain
+
+
+def fit(ground: Ground) -> Baseline:
+    """Returns the fitted series.
+
+    Raises:
+        Infeasible: see `_timelines.check`.
+    """
+    return fit_each(ground, "theta method (Assimakopoulos & Nikolopoulos 2000)", theta)
+
+
+def theta(values: Values, season: int) -> Theta:
+    """Returns smoothing and drift of a series, without its season."""
+    from statsmodels.tsa.forecasting.theta import ThetaModel
+
+    whole = filled(values)
+    seasons, multiplied = _seasons(whole, season)
+    found = Theta(1.0, 0.0, seasons, multiplied)
+    fitted = ThetaModel(found._without(whole), period=1, deseasonalize=False).fit()
+    return Theta(max(float(fitted.params["alpha"]), 1e-4), float(fitted.params["b0"]), seasons, multiplied)
+
+
+def _seasons(values: Values, season: int) -> tuple[Values, bool]:
+    """Returns what the steps of a season are worth, and whether as factors; nothing where there are none to be seen."""
+    from statsmodels.tsa.seasonal import seasonal_decompose
+    from statsmodels.tsa.stattools import acf
+
+    if season < 2 or len(values) < 2 * season or not values.std() > 0:
+        return np.zeros(0), False
+    correlations = acf(values, nlags=season, fft=True)
+    if len(values) * correlations[-1] ** 2 / np.square(correlations[:-1]).sum() <= _SIGNIFICANT:
+        return np.zeros(0), False
+    if values.min() > 0:
+        factors = np.asarray(seasonal_decompose(values, "multiplicative", period=season).seasonal)[:season]
+        if factors.min() > 0:
+            return factors, True
+    return np.asarray(seasonal_decompose(values, "additive", period=season).seasonal)[:season], False

@@ -1,0 +1,182 @@
+"""Odd command lines, tried one after another in one process, and what is wrong with how they ended.
+
+As a program (`python command_lines.py TASK.json`) it runs the lines of a task, each in a folder of its own, and writes
+what became of them. What it imports is imported once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DOCUMENTED = (0, 1, 2, 3, 130)
+"""Exit codes that the README names."""
+SLOWEST = 60.0
+NO_WORDS = "met an error that it has no words for"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command line in a folder that was made odd beforehand.
+
+    Args:
+        words: of the command line; `WS` is the workspace, and `--workspace WS` is added where it is not named.
+        damage: `(kind, path or pattern)` done to the folder before; see `harm`.
+        says: what its message must name (a regular expression); empty where any message will do.
+        code: the exit code; None takes any documented one.
+        files: name to content, written into the folder; bytes as latin-1.
+    """
+
+    words: tuple[str, ...]
+    damage: tuple[tuple[str, str], ...] = ()
+    says: str = ""
+    code: int | None = None
+    files: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+def complaints(case: Case, outcome: Outcome) -> list[str]:
+    """Returns what is wrong with an end: a traceback, an exit code that means nothing, a message that names nothing."""
+    found = []
+    said = outcome.out + outcome.err
+    if "Traceback (most recent call last)" in said:
+        found.append("a traceback")
+    if NO_WORDS in said:
+        found.append("an error without words")
+    if outcome.code not in DOCUMENTED or (case.code is not None and outcome.code != case.code):
+        found.append(f"exit code {outcome.code}")
+    if outcome.code and not outcome.err.strip():
+        found.append("no message")
+    if case.says and not re.search(case.says, said):
+        found.append(f"nothing of {case.says!r}")
+    if outcome.seconds > SLOWEST:
+        found.append(f"{outcome.seconds:.0f} seconds")
+    return found
+
+
+def harm(folder: Path, kind: str, where: str) -> None:
+    """Does one damage to every path that `where` means below a folder.
+
+    `empty`, `cut` (half is left), `garbage`, `list` (JSON of another kind), `remove`, `file` (in a folder's place),
+    `folder` (in a file's place), `loop` (a link to itself), `locked` (nobody may read it), `bytes` (latin-1 inside).
+    """
+    found = sorted(folder.glob(where)) or [folder / where]
+    for path in found:
+        whole = path.read_bytes() if path.is_file() else b""
+        if kind in ("remove", "file", "folder", "loop"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match kind:
+            case "empty" | "file":
+                path.write_bytes(b"")
+            case "cut":
+                path.write_bytes(whole[: len(whole) // 2])
+            case "garbage":
+                path.write_bytes(random.Random(1).randbytes(max(200, len(whole))))
+            case "list":
+                path.write_text("[1, 2]\n")
+            case "folder":
+                path.mkdir()
+            case "loop":
+                path.symlink_to(path.name)
+            case "locked":
+                path.chmod(0)
+            case "bytes":
+                path.write_bytes(whole + "été ".encode("latin-1"))
+            case "remove":
+                pass
+
+
+def attempt(case: Case, base: Path | None, folder: Path) -> Outcome:
+    """Runs one case in `folder`, which is made from a copy of `base`."""
+    from seqapps import __main__ as door
+
+    if base is None:
+        folder.mkdir()
+    else:
+        shutil.copytree(base, folder, symlinks=True)
+    for name, content in case.files:
+        path = os.path.join(os.fsencode(folder), name.encode("latin-1"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        Path(os.fsdecode(path)).write_bytes(content.encode("latin-1"))
+    for kind, where in case.damage:
+        harm(folder, kind, where)
+    words = [*case.words]
+    if words and "--workspace" not in words and not words[0].startswith("-"):
+        cut = words.index("--") if "--" in words else len(words)
+        words[cut:cut] = ["--workspace", "ws"]
+    out, err, before = io.StringIO(), io.StringIO(), os.getcwd()
+    began, environment = time.monotonic(), dict(os.environ)
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code: Any = door.main(words)
+            except SystemExit as end:
+                code = end.code or 0
+            except BaseException:  # what a user would see as a traceback
+                import traceback
+
+                traceback.print_exc()
+                code = 1
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(environment)
+    return Outcome(int(code), out.getvalue(), err.getvalue(), time.monotonic() - began)
+
+
+def run_all(cases: Sequence[Case], base: Path | None, folder: Path, cwd: Path) -> list[Outcome]:
+    """Runs cases in one warm process of their own."""
+    from warm import Warm
+
+    task = folder / "task.json"
+    records = [asdict(case) for case in cases]
+    task.write_text(json.dumps({"base": base and str(base), "folder": str(folder), "cases": records}))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = Warm(__file__, str(task), cwd=cwd, environment=environment).finish(len(cases) * SLOWEST)
+    assert (folder / "outcomes.json").exists(), done.stderr
+    return [Outcome(**outcome) for outcome in json.loads((folder / "outcomes.json").read_text())]
+
+
+def main() -> None:
+    """Runs the task that is named."""
+    root = str(Path(__file__).parent.parent)
+    sys.path[:0] = [root]
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+    task = json.loads(Path(sys.argv[1]).read_text())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    folder, base = Path(task["folder"]), task["base"] and Path(task["base"])
+    outcomes = []
+    for number, record in enumerate(task["cases"]):
+        pairs = {name: tuple(map(tuple, record[name])) for name in ("damage", "files")}
+        case = Case(**{**record, "words": tuple(record["words"]), **pairs})
+        place = folder / f"case-{number}"
+        outcomes.append(asdict(attempt(case, base, place)))
+        (folder / "outcomes.json.tmp").write_text(json.dumps(outcomes))
+        (folder / "outcomes.json.tmp").replace(folder / "outcomes.json")
+
+
+if __name__ == "__main__":
+    main()

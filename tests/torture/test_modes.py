@@ -1,0 +1,95 @@
+"""Every mode of every application: held to every law, and taken through the whole journey, from raw rows to a service.
+
+`tests/test_contracts.py` finds the modes, and holds them to the quick laws.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+import test_contracts
+from stores import copy_empty
+from test_contracts import (  # noqa: F401 - fixtures of the laws
+    CONTRACTS,
+    MODES,
+    PAIRS,
+    batch,
+    config_of,
+    exported,
+    learned,
+    model,
+    raw,
+    subject,
+    workspace,
+)
+from warm import check_alone
+
+from seqapps.__main__ import main
+from seqapps.config import to_toml
+from seqapps.serving import alone
+
+LAWS = [law for name, law in vars(test_contracts).items() if name.startswith("test_")]
+SHORT = {"training.epochs": 1, "training.sample_length": 5, "promotion.resamples": 100, "promotion.segment": 16}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "subject" in metafunc.fixturenames:
+        metafunc.parametrize("subject", MODES, ids="-".join, indirect=True, scope="session")
+
+
+@pytest.mark.usefixtures("subject")
+def test_every_law_holds(request: pytest.FixtureRequest) -> None:
+    for law in LAWS:
+        try:
+            law(**{name: request.getfixturevalue(name) for name in inspect.signature(law).parameters})
+        except pytest.skip.Exception:  # the law is about what this application does not have
+            continue
+
+
+@pytest.fixture
+def journey(tmp_path: Path) -> Iterator[Path]:
+    """A workspace with an empty store."""
+    copy_empty(tmp_path / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+        patch.setattr(alone, "Popen", check_alone)
+        yield tmp_path
+
+
+@pytest.mark.parametrize("case", [*PAIRS, *MODES], ids="-".join)
+def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = journey / "mode.toml"
+    file.write_text(to_toml(config_of(*case).model_dump(mode="json")))
+    settings = [f"--set={name}={value}" for name, value in SHORT.items()]
+    for verb in ("prepare", "train", "evaluate", "promote", "export"):
+        force = ["--force", "every mode is served"] if verb == "promote" else []
+        assert main([verb, str(file), "--workspace", str(journey), *settings, *force]) == 0, capsys.readouterr()
+    capsys.readouterr()
+
+    folder = next((journey / "exports").glob("*/1"))
+    name = folder.parent.name
+    call = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["serving_default"][0]["inputs"]
+    assert main(["predict", f"{name}@champion", "--workspace", str(journey), "--json", _row(case, call)]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])
+
+    mlflow.set_tracking_uri(f"sqlite:///{journey / 'mlflow.db'}")
+    served = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    columns = {key: value for key, value in call.items() if isinstance(value, list)}
+    single = {key: value for key, value in call.items() if not isinstance(value, list)}
+    rows = len(next(iter(columns.values())))
+    assert len(served.predict(pd.DataFrame(columns), params=single)) == rows
+
+
+def _row(case: tuple[str, str], call: dict[str, Any]) -> str:
+    """Returns a row that `predict` takes."""
+    if case[0] == "time_series":
+        return str(CONTRACTS / ("time_series/one.csv" if case in MODES else "time_series.csv"))
+    first = next(call[name][0] for name in ("text", "source", "prompt", "condition") if name in call)
+    return first if isinstance(first, str) else json.dumps(first)
