@@ -114,7 +114,7 @@ class Application(ABC):
     objective: str
     """The metric that the gate decides by. May be a property, where it follows from the configuration."""
     direction: Literal["min", "max"]
-    """Which way the objective improves."""
+    """Which way the objective improves. May be a property, as the objective."""
     second: ClassVar[str] = ""
     """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
     Empty for none: equal systems are not told apart."""

@@ -102,6 +102,7 @@ class Evaluation(_Record):
         note: why it is not the test split; empty when it is.
         unit: what the metrics count: `character`, `word`, `subword`.
         units: how many of them were scored, `<eos>` included and padding not.
+        rows: rows of the split; 0 where it is not known.
         sequences: rows of `statistics.npz`, which the bootstrap resamples.
         objective, direction: the metric that decides, and which way it improves.
         metrics: the model's, metric name to value.
@@ -117,6 +118,7 @@ class Evaluation(_Record):
     note: str
     unit: str
     units: int
+    rows: int = 0
     sequences: int
     objective: str
     direction: Literal["min", "max"]
@@ -195,6 +197,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         note=note,
         unit=application.unit,
         units=manifest.splits[split].tokens,
+        rows=manifest.splits[split].rows,
         sequences=len(statistics["model"]),
         objective=application.objective,
         direction=application.direction,

@@ -73,11 +73,12 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
                 cells = ["not comparable"] * len(metrics)
             table.add_row(Text(name), *cells, style="bold green" if " *" in name else None)
         result.append(table)
-    result[0].title = f"{evaluation.split}: {evaluation.units:,} {evaluation.unit}s"
+    rows_of = f"{evaluation.rows:,} rows, " if evaluation.rows else ""
+    result[0].title = f"{evaluation.split}: {rows_of}{evaluation.units:,} {evaluation.unit}s"
     notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
-    notes += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     if not all(score.converged for score in evaluation.baselines.values()):
         notes.insert(0, f"{_CAPPED} its fitting was ended by a cap of steps: it may be stronger than it looks")
+    notes += [f"{name} is left out: {reason}" for name, reason in evaluation.left_out.items()]
     result[-1].caption = Text(". ".join(["* best", *(note for note in notes if note)]))
     return result
 

@@ -166,7 +166,7 @@ class _Run:
         self.states = self.zeros
         self.epoch, self.step = 0, 0
         self.logs: list[EpochLog] = []
-        self.best, self.best_epoch, self.waited = math.nan, 0, 0
+        self.best, self.best_loss, self.best_epoch, self.waited = math.nan, math.nan, 0, 0
         self.best_weights: list[NDArray[Any]] = []
         self.clock = _Clock()
         self.saved = time.monotonic()
@@ -221,7 +221,8 @@ class _Run:
     def _look(self) -> Sums:
         """Reads the sums, takes the time, and stops a training that has gone astray."""
         sums = self.mover.sums()
-        self.clock.read(self.step, sums.tokens)
+        # The units of the rows, of which a classifier's loss counts one a row.
+        self.clock.read(self.step, self.step * self.batches.tokens / self.batches.steps)
         if sums.skipped_in_a_row >= _MOST_SKIPPED:
             settings = self.settings
             raise RunError(
@@ -239,9 +240,11 @@ class _Run:
         with averaging.averaged() if averaging else nullcontext():
             loss = self.judge.mean_loss(self.validation)
             value = self._value(loss)
-            improved = self.objective.better(value, self.best)
+            # Where all rows are right after the first epoch, the loss alone tells how sure a model is.
+            tied = value == self.best and loss < self.best_loss
+            improved = tied or self.objective.better(value, self.best)
             if improved:
-                self.best, self.best_epoch, self.waited = value, self.epoch + 1, 0
+                self.best, self.best_loss, self.best_epoch, self.waited = value, loss, self.epoch + 1, 0
                 self.best_weights = [np.array(variable) for variable in self.model.weights]
             else:
                 self.waited += 1
@@ -290,6 +293,7 @@ class _Run:
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
+            "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "waited": self.waited,
             "schedule": self.schedule.state(),
@@ -312,6 +316,7 @@ class _Run:
         self.best_weights = checkpoint.group("best")
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.best, self.best_epoch, self.waited = meta["best"], meta["best_epoch"], meta["waited"]
+        self.best_loss = meta["best_loss"]
         self.schedule.restore(meta["schedule"])
         self.clock = _Clock(meta["seconds"])
         self.logs = [EpochLog(**log) for log in meta["logs"]]

@@ -326,6 +326,25 @@ def test_the_table_goes_from_the_worst_baseline_to_the_model_and_marks_the_best(
     ]
 
 
+def test_a_baseline_that_a_cap_of_steps_ended_has_a_dagger_and_figures_that_differ_are_shown_so() -> None:
+    close, closer = scored(115.2504, 115.2512)
+    baselines = {
+        "fixed_window": Score(description="", metrics=close, seconds=1.0, converged=False),
+        "kneser_ney": Score(description="", metrics=closer, seconds=1.0),
+    }
+    capped = golden().model_copy(update={"baselines": baselines, "rows": 944, "champion": None})
+    lines = printed(capped).splitlines()
+    body = [line.replace("│", " ").split() for line in lines if "115." in line]
+    assert [row[:-2] for row in body] == [
+        ["kneser_ney", "115.2512"],
+        ["fixed_window", "\u2020", "115.2504"],
+        ["model", "*", "115.2500"],
+    ]
+    assert "944 rows, 73,760 words" in lines[0]
+    assert any("\u2020 its fitting was ended by a cap of steps" in line for line in lines)
+    assert "\u2020" not in printed(golden())
+
+
 def test_what_a_system_does_not_give_is_a_dash() -> None:
     evaluation = golden()
     uniform = Score(description="every unit", metrics={"perplexity": 10_000.0}, seconds=0.1)

