@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 300
+    uri, until = f"http://127.0.0.1:{port}", time.monotonic() + 600
     while not answers(f"{uri}/health"):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.5)
