@@ -1,5 +1,6 @@
 """What the baselines of configurations reach, without training a network.
 
+    python benchmarks/baselines.py                          the short form: one series that needs no data
     python benchmarks/baselines.py configs/time_series/*.toml configs/sequence_tagging/snips_slots.toml
     python benchmarks/baselines.py CONFIG --names crf --workspace FOLDER
 
@@ -27,17 +28,19 @@ from rich.console import Console
 from pipelines.prepare import prepare
 from seqapps import baselines
 from seqapps.applications import Application, application_of, load_config
-from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of, write_json
+from seqapps.files import write_json
+from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results" / "baselines"
+_SHORT = Path(__file__).parent.parent / "configs" / "time_series" / "electric_load.toml"
 _SHOWN = 4
 
 
 def main() -> None:
     """Measures what is missing, and prints a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="+", type=Path)
+    parser.add_argument("configs", nargs="*", type=Path, default=[_SHORT])
     parser.add_argument("--names", nargs="+", help="of baselines; by default all of the application's")
     parser.add_argument("--workspace", type=Path, default=Path("seqapps-workspace"))
     options = parser.parse_args()

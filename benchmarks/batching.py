@@ -46,7 +46,8 @@ from seqapps import training
 from seqapps.applications import application_of, load_config
 from seqapps.commands._stack import keep_compiled
 from seqapps.data import Batches, buckets
-from seqapps.manifest import read_manifest, write_json
+from seqapps.files import write_json
+from seqapps.manifest import read_manifest
 from seqapps.modeling.recurrent import zero_states
 from seqapps.trained import load_resources
 from seqapps.workspace import Workspace
