@@ -26,9 +26,12 @@ ENV PYTHONUNBUFFERED=1 \
 
 # Wheels first: this layer, nearly all of the image, changes only with the lock file.
 COPY requirements.lock /opt/seqapps/requirements.lock
+# pip checks the hashes of the lock. It takes none in constraints, where each would ask for one of every CUDA wheel.
 RUN python -m pip install --requirement /opt/seqapps/requirements.lock \
     && if [ "$GPU" = 1 ]; then \
-        python -m pip install --constraint /opt/seqapps/requirements.lock "tensorflow[and-cuda]"; \
+        sed -e '/^ *--hash=/d' -e 's/ *\\$//' /opt/seqapps/requirements.lock > /tmp/constraints.txt \
+        && python -m pip install --constraint /tmp/constraints.txt "tensorflow[and-cuda]" \
+        && rm /tmp/constraints.txt; \
     fi
 
 COPY --from=beam /opt/apache/beam /opt/apache/beam

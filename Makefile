@@ -6,6 +6,8 @@ VENV ?= .venv
 WORKSPACE ?= seqapps-workspace
 BIN = $(VENV)/bin
 READY = $(VENV)/.seqapps-ready
+# The lines of uv in the lock: its version and its hashes, which go on as long as a line ends with a backslash.
+OF_UV = awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }'
 
 .DEFAULT_GOAL := help
 .PHONY: help environment demo test torture torture-sample check ruff mypy imports dockerfile bench lock clean
@@ -17,7 +19,8 @@ environment: $(READY) ## .venv from requirements.lock (every other target makes 
 
 $(READY): requirements.lock setup.cfg setup.py pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	@test -x $(BIN)/uv || { $(OF_UV) requirements.lock > $(VENV)/uv.lock \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock; }
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
@@ -51,9 +54,9 @@ dockerfile: $(READY) ## lint the Dockerfile with hadolint
 bench: $(READY) ## the short form of every file of benchmarks/
 	@for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-lock: $(READY) ## requirements.lock from setup.cfg, for every supported Python
-	$(BIN)/uv pip compile --quiet setup.cfg --extra dev --universal --python-version 3.11 --upgrade --no-annotate \
-		--custom-compile-command "make lock" --output-file requirements.lock
+lock: $(READY) ## requirements.lock from setup.cfg, with hashes; versions stay, but with UPGRADE=1
+	$(BIN)/uv pip compile --quiet setup.cfg --extra dev --universal --python-version 3.11 --no-annotate \
+		--generate-hashes $(if $(UPGRADE),--upgrade) --custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## remove caches (not the environment, not the workspace)
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -56,12 +56,18 @@ class Exported:
         drawing = {"temperature": 0.0 if job.search == "greedy" else 0.8, "top_k": 0, "seed": 1}
         if job.model == "language model":
             prompts = [PROMPT] * job.rows
-            return served.call("serving_default", prompt=prompts, max_length=job.units, **drawing)
+            return served.call("generate", prompt=prompts, **_each(job, max_length=job.units, **drawing))
         limits = {"max_length": job.units, "min_length": 0, "no_repeat_ngram": 0}
         rows = [source(row) for row in range(job.rows)]
         if job.search == "beam 5":
-            return served.call("serving_default", source=rows, beam=5, n_best=1, length_penalty=0.0, **limits)
-        return served.call("sample", source=rows, **limits, **drawing)
+            search = _each(job, beam=5, n_best=1, length_penalty=0.0, **limits)
+            return served.call("translate", source=rows, **search)
+        return served.call("sample", source=rows, **_each(job, **limits, **drawing))
+
+
+def _each(job: Job, **settings: Any) -> dict[str, list[Any]]:
+    """Returns settings once for each row."""
+    return {name: [value] * job.rows for name, value in settings.items()}
 
 
 def generator() -> Any:

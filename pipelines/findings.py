@@ -19,6 +19,7 @@ from pipelines.storage import Build, load_arrays, read_record, save_arrays
 from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig
 from seqapps.manifest import Manifest
+from seqapps.preprocessing.analysis import Counts
 from seqapps.preprocessing.blocks import RawBlock
 from seqapps.preprocessing.splits import SPLITS
 
@@ -43,11 +44,17 @@ class Notes:
         self._first: list[tuple[str, str]] = []
         self._texts: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, list[int]] = {}
+        self._labels: dict[str, set[str]] = {}
+
+    def count(self, split: str, counts: Counts | None) -> None:
+        """Takes the labels of rows of a split, where the application has labels."""
+        if counts is not None:
+            self._labels.setdefault(split, set()).update(label.decode() for label in counts[0])
 
     def add(self, split: str, block: RawBlock) -> None:
         """Takes rows of a split."""
         if not self._first:
-            self._first = [(name, _shown(values[0])) for name, values in block.columns.items()]
+            self._first = [(name, _shown(text)) for name, text in self._application.first_row(block)]
         self._put_together(block)
         if keys_count(self._application):
             digests = (hashlib.blake2b(key, digest_size=8).digest() for key in self._application.split_keys(block))
@@ -61,7 +68,8 @@ class Notes:
                 found = np.unique(np.array(keys, np.uint64), return_counts=True)
                 arrays[f"{split}.key"], arrays[f"{split}.count"] = found
             save_arrays(_keys_file(self._build, self._stem), arrays)
-        return {"first": self._first, "texts": self._texts}
+        labels = {split: sorted(found) for split, found in self._labels.items()}
+        return {"first": self._first, "texts": self._texts, "labels": labels}
 
     def _put_together(self, block: RawBlock) -> None:
         from seqapps.preprocessing.tokenizers import changed
@@ -89,8 +97,9 @@ def gather(application: Application, build: Build, elements: Sequence[Element]) 
 
     Returns:
         `first`, (column, beginning of its text) of the first row; `texts`, column to how many `rows` were put together
-        again and how many `changed`, with an `example`, and to how many of all have an `unknown` unit; `known`, split
-        to how many of its rows stand in the training split, too.
+        again and how many `changed`, with an `example`, and to how many of all have an `unknown` unit; `missing`,
+        split to the classes that it or the training split lacks; `known`, split to how many of its rows stand in the
+        training split, too.
     """
     counted = [read_record(build.counted(element.stem))["found"] for element in elements]
     encoded = [read_record(build.encoded(element.stem))["unknown"] for element in elements]
@@ -105,6 +114,13 @@ def gather(application: Application, build: Build, elements: Sequence[Element]) 
         for column, rows in unknown.items():
             texts[column]["unknown"] += rows
     found: dict[str, Any] = {"first": next((note["first"] for note in counted if note["first"]), []), "texts": texts}
+    labels: dict[str, set[str]] = defaultdict(set)
+    for note in counted:
+        for split, names in note["labels"].items():
+            labels[split].update(names)
+    found["missing"] = {
+        split: sorted(labels["train"] ^ names) for split, names in sorted(labels.items()) if labels["train"] ^ names
+    }
     if keys_count(application):
         found["known"] = _known(build, elements)
     return found
@@ -120,7 +136,10 @@ def told(manifest: Manifest, config: RunConfig) -> list[str]:
             counts = dict(zip(file.facts["names"], file.facts["counts"], strict=True))
             lines.append(f"{name}: {_classes(counts)}")
             lines += [f"warning: {name}: {doubt}" for doubt in doubts(counts)]
-    lines += _texts_told(manifest, application_of(config))
+    application = application_of(config)
+    lines += _missing_told(manifest)
+    lines += _texts_told(manifest, application)
+    lines += [f"warning: {doubt}" for doubt in application.doubts(manifest)]
     known = manifest.found.get("known", {})
     for split in SPLITS:
         if rows := known.get(split, 0):
@@ -162,6 +181,26 @@ def _classes(counts: Mapping[str, int]) -> str:
     shown = ", ".join(f"{_shown(name.encode())} {count:,}" for name, count in ordered[:_SHOWN_CLASSES])
     more = len(ordered) - _SHOWN_CLASSES
     return f"{len(ordered):,} in the training split: {shown}" + (f", and {more:,} rarer ones" if more > 0 else "")
+
+
+def _missing_told(manifest: Manifest) -> list[str]:
+    """Returns which classes of training a split has no row of, and the other way round."""
+    lines = []
+    for split, names in manifest.found.get("missing", {}).items():
+        training = set(manifest.vocabularies["label"].facts["names"])
+        for lacking, having, of in (
+            (split, "training", [name for name in names if name in training]),
+            ("training", split, [name for name in names if name not in training]),
+        ):
+            if of:
+                shown = ", ".join(repr(name) for name in of[:_SHOWN_CLASSES])
+                more = f" and {len(of) - _SHOWN_CLASSES:,} more" if len(of) > _SHOWN_CLASSES else ""
+                classes = f"class{'es' if len(of) > 1 else ''} {shown}{more}"
+                lines.append(
+                    f"warning: the {lacking} split has no row of the {classes}, which the {having} split has. Remedy: "
+                    "another `data.split.seed`, larger shares of `data.split`, or more rows"
+                )
+    return lines
 
 
 def _texts_told(manifest: Manifest, application: Application) -> list[str]:

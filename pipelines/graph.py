@@ -31,7 +31,10 @@ from pipelines.passes import CountPass, EncodePass, load_counts
 from pipelines.pieces import Element
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application, application_of, config_from
-from seqapps.errors import SeqappsError
+from seqapps.errors import RunError, SeqappsError, UsageError
+from seqapps.provenance import pid_space
+
+_LONGEST_CAUSE = 400
 
 beam: Any = apache_beam  # its calls are not typed
 
@@ -92,9 +95,29 @@ class Job:
 
 
 def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None:
-    """Runs the graph to its end."""
-    with beam.Pipeline(options=PipelineOptions(list(arguments))) as pipeline:
-        build_graph(pipeline, job, elements)
+    """Runs the graph to its end.
+
+    Raises:
+        UsageError: Beam does not take the arguments.
+        RunError: the runner failed, for example because a worker was killed.
+    """
+    given = " ".join(arguments)
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(list(arguments)))
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"Beam does not take these options: {error}. Received: {given}.") from None
+    try:
+        with pipeline:
+            build_graph(pipeline, job, elements)
+    except (OSError, MemoryError, SeqappsError):
+        raise
+    except Exception as error:  # what a runner raises has no type of its own
+        first = " ".join(str(error).split())[:_LONGEST_CAUSE].rstrip(".")
+        raise RunError(
+            f"the Beam runner failed: {type(error).__name__}: {first}. Received: {given}. A worker may have been "
+            "killed, for example for want of memory. Remedy: fewer `--direct_num_workers`, and the same command again: "
+            "what is done is kept."
+        ) from error
 
 
 def build_graph(pipeline: Any, job: Job, elements: Sequence[Element]) -> None:
@@ -264,8 +287,7 @@ def _packing(job: Job) -> ngrams.Packing:
 
 def process_space() -> str:
     """Returns a name of the machine and, on Linux, of the space in which process ids are unique."""
-    space = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}"
+    return f"{socket.gethostname()} {pid_space()}"
 
 
 def _settle_worker(job: Job) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve
+from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve, stamp_of
 from seqapps.config import RunConfig
 from seqapps.errors import DataError
 from seqapps.manifest import digest_of, sha256_of
@@ -30,6 +31,7 @@ class Input:
         hashes: sha256 of each of `files`.
         settings: the part of the configuration that counts.
         components: name to digest.
+        read: path, stamp and sha256 of all that is read, `data`'s further files included.
     """
 
     sources: tuple[Source, ...]
@@ -37,6 +39,20 @@ class Input:
     hashes: tuple[str, ...]
     settings: dict[str, Any]
     components: dict[str, str]
+    read: tuple[tuple[str, str, str], ...] = ()
+
+    def check_unchanged(self) -> None:
+        """Looks at the files again, when all of them have been read.
+
+        Raises:
+            DataError: one has another content than when its hash was taken.
+        """
+        for path, stamp, sha256 in self.read:
+            if not os.path.exists(path) or (stamp_of(path) != stamp and sha256_of(path) != sha256):
+                raise DataError(
+                    f"{path} changed while it was being read. Nothing was published: run `seqapps prepare` again when "
+                    "nobody writes to it."
+                )
 
     @property
     def fingerprint(self) -> str:
@@ -52,18 +68,26 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
     """
     sources = resolve(config.source, workspace.cache, same=config.data.split.same)
     files = all_files(sources)
+    stamps = [stamp_of(file.path) for file in files]
     hashes = hash_sources(files, workspace.cache)
     settings = config.preparation
     described: list[list[Any]] = [
         [file.name, file.split, file.size, sha256] for file, sha256 in zip(files, hashes, strict=True)
     ]
     described += _columns_of_paths(config, sources)
-    described += _further_files(config, workspace)
+    further = _further_files(config)
+    stamps += [stamp_of(source.path) for source in further]
+    further_hashes = hash_sources(further, workspace.cache)
+    described += [
+        [source.name, "", source.size, sha256] for source, sha256 in zip(further, further_hashes, strict=True)
+    ]
+    paths = [file.path for file in (*files, *further)]
+    read = tuple(zip(paths, stamps, [*hashes, *further_hashes], strict=True))
     components = {"config": digest_of(settings), "data": digest_of(described), "code": _code(config.application)}
     if rows:
         components["rows"] = digest_of(rows)
         settings["rows"] = rows
-    return Input(tuple(sources), tuple(files), tuple(hashes), settings, components)
+    return Input(tuple(sources), tuple(files), tuple(hashes), settings, components, read)
 
 
 def _columns_of_paths(config: RunConfig, sources: Sequence[Source]) -> list[list[Any]]:
@@ -74,8 +98,8 @@ def _columns_of_paths(config: RunConfig, sources: Sequence[Source]) -> list[list
     return [sorted((name, value.decode()) for name, value in columns.items()) for columns in found]
 
 
-def _further_files(config: RunConfig, workspace: Workspace) -> list[list[Any]]:
-    """Returns name, size and sha256 of the files that the `data` section names.
+def _further_files(config: RunConfig) -> list[Source]:
+    """Returns the files that the `data` section names.
 
     Raises:
         DataError: one is missing.
@@ -84,9 +108,7 @@ def _further_files(config: RunConfig, workspace: Workspace) -> list[list[Any]]:
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
         raise DataError(f"`data`: {missing[0]} does not exist.")
-    found = [Source(Path(path).name, path, "") for path in paths]
-    hashes = hash_sources(found, workspace.cache)
-    return [[source.name, "", source.size, sha256] for source, sha256 in zip(found, hashes, strict=True)]
+    return [Source(Path(path).name, path, "") for path in paths]
 
 
 def _code(application: str) -> str:

@@ -153,6 +153,7 @@ class _Counting:
         block = self._waiting[split].take()
         self._notes.add(split, block)
         analysis = self._application.vocabularies(block)
+        self._notes.count(split, analysis.counts.get("label"))
         if split == "train":
             for name, (units, counts) in analysis.counts.items():
                 total = self._counts.setdefault(name, Counter())

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,8 @@ from pipelines.plan import make_plan
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
+from seqapps.errors import ConfigError, DataError, RunError, SeqappsError, UsageError
+from seqapps.files import temporaries_in
 from seqapps.manifest import FILE_NAME, damage, read_manifest
 from seqapps.workspace import DEFAULT, Workspace
 
@@ -118,6 +119,11 @@ def _publish(config: RunConfig, build: Build, elements: list[Element], given: In
     from pipelines.publish import describe, publish, write_rejects
 
     write_rejects(build, elements)
+    try:
+        given.check_unchanged()
+    except DataError:
+        shutil.rmtree(build.root)  # what was read of the file may be of either content
+        raise
     publish(build, describe(application_of(config), build, elements, given), target)
 
 
@@ -128,6 +134,8 @@ def beam_options(arguments: Sequence[str]) -> list[str]:
     share one interpreter lock.
     """
     options = list(arguments)
+    if _workers(options) < 1:
+        raise UsageError(f"`--direct_num_workers` must be at least 1. Received: {' '.join(options)}.")
     if not any(option.split("=")[0] == "--runner" for option in options):
         options.append("--runner=FnApiRunner")
     if _workers(options) != 1 and not any(option.split("=")[0] == "--direct_running_mode" for option in options):
@@ -154,18 +162,17 @@ def _quiet(build: Build) -> Iterator[None]:
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
-        "TMPDIR": str(build.temporary.resolve()),
     }
-    before = {name: os.environ.get(name) for name in changed}
+    before, hook = {name: os.environ.get(name) for name in changed}, threading.excepthook
     os.environ |= changed
-    build.temporary.mkdir(exist_ok=True)
-    tempfile.tempdir = None  # it is read from the environment anew
     logging.disable(logging.ERROR)
+    threading.excepthook = lambda _: None  # of a runner's own threads, when a worker of theirs is gone
     try:
-        yield
+        with temporaries_in(build.temporary):
+            yield
     finally:
         logging.disable(logging.NOTSET)
-        tempfile.tempdir = None
+        threading.excepthook = hook
         for name, value in before.items():
             os.environ.pop(name)
             os.environ |= {name: value} if value is not None else {}

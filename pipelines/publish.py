@@ -19,15 +19,27 @@ from seqapps import __version__
 from seqapps.applications import Application
 from seqapps.errors import DataError, RunError
 from seqapps.files import new_file, publish_folder
-from seqapps.manifest import Manifest, Shard, SourceFile, Split, Table, VocabularyFile, sha256_of, write_manifest
+from seqapps.manifest import (
+    Manifest,
+    Shard,
+    SourceFile,
+    Split,
+    Table,
+    VocabularyFile,
+    digest_of,
+    sha256_of,
+    write_manifest,
+)
 from seqapps.preprocessing.splits import SPLITS
+
+_REMEDY = "Use another runner, for example --runner=FnApiRunner."
 
 
 def describe(application: Application, build: Build, elements: Sequence[Element], given: Input) -> Manifest:
     """Returns the manifest of what the passes wrote.
 
     Raises:
-        RunError: the runner reported success and a record is missing.
+        RunError: the runner reported success, and something that the configuration asks for is missing.
         DataError: no row is left in a split that training needs.
     """
     records = [read_record(build.encoded(element.stem)) for element in elements]
@@ -35,8 +47,9 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
     if lost:
         raise RunError(
             f"The Beam runner reported success, but {len(lost)} of {len(elements)} elements were not written, first: "
-            f"{lost[0]}. Use another runner, for example --runner=FnApiRunner."
+            f"{lost[0]}. {_REMEDY}"
         )
+    _check_files(build, records)
     splits, lengths = _splits(records)
     for name in ("train", "validation"):
         if name not in splits:
@@ -47,6 +60,8 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
     rejected: Counter[str] = Counter()
     for element in elements:
         rejected.update(read_record(build.counted(element.stem))["rejected"])
+    tables = _tables(build)
+    _check_tables(application, tables)
     return Manifest(
         application=application.name,
         schema_=schema_of(application),
@@ -54,7 +69,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         rejected=dict(sorted(rejected.items())),
         lengths=lengths,
         vocabularies={name: VocabularyFile(**record) for name, record in read_record(build.learned).items()},
-        tables=_tables(build),
+        tables=tables,
         sources=tuple(
             SourceFile(file=source.name, bytes=source.size, sha256=sha256)
             for source, sha256 in zip(given.files, given.hashes, strict=True)
@@ -64,6 +79,39 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         settings=given.settings,
         found=findings.gather(application, build, elements),
     )
+
+
+def _check_files(build: Build, records: Sequence[Mapping[str, Any]]) -> None:
+    """Raises for a shard or a vocabulary that a record names and that is not there as it was written."""
+    shards = [shard for record in records for shard in record["shards"].values()]
+    sizes = {shard["file"]: shard["bytes"] for shard in shards}
+    wrong = [file for file, size in sizes.items() if _size(build.data / file) != size]
+    learned = read_record(build.learned)
+    if learned is None:
+        wrong.append("vocabularies")
+    for record in (learned or {}).values():
+        folder = build.data / record["folder"]
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        if digest_of({path.name: sha256_of(path) for path in files}) != record["sha256"]:
+            wrong.append(record["folder"])
+    if wrong:
+        raise RunError(
+            f"The Beam runner reported success, but these are missing or cut: {', '.join(wrong[:5])}. {_REMEDY}"
+        )
+
+
+def _check_tables(application: Application, tables: Mapping[str, Sequence[Table]]) -> None:
+    """Raises when the n-gram table that the application asks for is not there."""
+    _, order = application.ngrams
+    if order and not sum(table.rows for table in tables.get("ngrams", ())):
+        raise RunError(
+            f"The Beam runner reported success, but the table of {order}-grams that this configuration asks for was "
+            f"not written. {_REMEDY}"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _splits(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
@@ -87,7 +135,9 @@ def _tables(build: Build) -> dict[str, tuple[Table, ...]]:
     record = read_record(build.tables) or {}
     return {
         name: tuple(
-            Table(file=f"{name}/{file}", rows=rows, sha256=sha256_of(build.data / name / file)) for file, rows in parts
+            Table(file=f"{name}/{file}", rows=rows, sha256=sha256_of(build.data / name / file))
+            for file, rows in parts
+            if (build.data / name / file).is_file()
         )
         for name, parts in record.items()
     }

@@ -146,9 +146,7 @@ def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
     patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
     inside = {source.path for source in sources if len(PurePosixPath(source.name).parts) > 1}
     stray = [
-        source.path
-        for source in sources
-        if source.path not in inside and os.path.normpath(source.path) not in patterns
+        source.path for source in sources if source.path not in inside and os.path.normpath(source.path) not in patterns
     ]
     if inside and stray:
         column = next(name for name, part in config.from_path.items() if part == "folder")
@@ -354,8 +352,15 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
 
 
+def stamp_of(path: str) -> str:
+    """Returns what changes with a file's content: size, times and inode. Tools that set back the time of the content
+    cannot set back that of the inode."""
+    stat = os.stat(path)
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
 def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
-    """Returns the sha256 of every file. A file of the same path, size and time of change is not read again."""
+    """Returns the sha256 of every file. A file of the same path and stamp is not read again."""
     book = cache / "sha256.json"
     try:
         known: dict[str, list[str]] = read_json(book, "remove it")
@@ -363,8 +368,7 @@ def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
         known = {}  # it only saves reading the files again
     before, hashes = dict(known), []
     for source in sources:
-        stat, path = os.stat(source.path), os.path.realpath(source.path)
-        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
+        stamp, path = stamp_of(source.path), os.path.realpath(source.path)
         entry = known.get(path)
         if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamp:
             known[path] = [stamp, sha256_of(path)]

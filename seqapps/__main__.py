@@ -9,14 +9,16 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import NoReturn
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn
 
 from seqapps import __version__
 from seqapps.commands._failures import explain
 from seqapps.errors import UsageError, nearest, unknown_name
+from seqapps.interrupts import TERMINATED, Terminated, heed_sigterm
 from seqapps.secrets import scrub
 from seqapps.workspace import DEFAULT
 
@@ -38,6 +40,9 @@ VERBS = (
 )
 """The files of `seqapps/commands/`, in the order of the journey."""
 
+GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
+"""The verbs that go on where they were interrupted."""
+
 BEAM_VERBS = ("prepare", "run")
 """The verbs that hand what stands after `--` to Beam."""
 
@@ -46,7 +51,11 @@ _TEXT_VERBS = ("predict",)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong call as the house does, and names the nearest option."""
+    """Reports a wrong call as the house does, and names the nearest option. Texts may stand among the options."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Does what it always does, but takes what has no option from anywhere: MODEL --workspace FOLDER TEXT."""
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         hint = ""
@@ -147,7 +156,8 @@ def _spread(words: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 130 for Ctrl-C."""
+    """Runs one command. Returns its exit code: 0, 1 for a run that failed, 2 for a wrong call, 3 for a
+    model that the gate refused, 130 for Ctrl-C, 143 for SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
@@ -166,15 +176,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # every error ends here, and users read one message
         if debug:
+            sys.excepthook = _scrubbed
             raise
         told = explain(error, parsed.verb, parsed.workspace, parsed.tracking_uri)
         print(scrub(str(told)), file=sys.stderr)
         return told.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if debug:
             raise
-        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
-        return 130
+        by, code = ("Ended by SIGTERM", TERMINATED) if isinstance(interrupt, Terminated) else ("Interrupted", 130)
+        what = "to continue" if words[0] in GOING_ON else "from its beginning"
+        print(f"\n{by}. Run the same command again {what}.", file=sys.stderr)
+        return code
+
+
+def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints a traceback as Python does, without what was put into addresses."""
+    sys.stderr.write(scrub("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -183,6 +201,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from seqapps.commands._stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
+    heed_sigterm()
     quiet(arguments.debug, notes=not arguments.quiet)
     dry = getattr(arguments, "dry_run", False)
     keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from seqapps.calls import Settings
 from seqapps.errors import DataError, UsageError, wrong_value
 from seqapps.raw_files import BYTE_ORDER_MARK, check_encoding, open_raw
 
@@ -72,24 +73,15 @@ def score_line(score: Score, one_line: bool, heading: str = "") -> str:
 def lines_of(path: str) -> Iterator[bytes]:
     """Yields the lines of a file without their ends, as they are read for a training; `-` is standard input.
 
-    Empty lines at the end of the file are left out; those before them are texts.
-
     Raises:
         DataError: the file cannot be read, or is no UTF-8.
     """
-    empty = 0
     try:
         with nullcontext(sys.stdin.buffer) if path == "-" else open_raw(path) as file:
             first = file.readline()
             check_encoding(first, path)
-            for line in chain([first.removeprefix(BYTE_ORDER_MARK)], file):
-                text = line.removesuffix(b"\n").removesuffix(b"\r")
-                if not text:
-                    empty += 1
-                    continue
-                yield from [b""] * empty
-                yield text
-                empty = 0
+            for line in chain([first.removeprefix(BYTE_ORDER_MARK)] if first else [], file):
+                yield line.removesuffix(b"\n").removesuffix(b"\r")
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
 
@@ -104,9 +96,24 @@ def text_of(row: str | bytes) -> str:
     return raw(row).decode("utf-8", errors="replace")
 
 
-def batch_seed(seed: int, index: int) -> int:
-    """Returns the seed of a batch: rows differ by their index, batches by their seed, which stays in 32 bits."""
-    return (seed + index + _INT32) % (2 * _INT32) - _INT32
+def for_rows(options: argparse.Namespace, settings: Settings, rows: int, first: int = 0) -> dict[str, list[Any]]:
+    """Returns the settings of a full signature, each once for every row; rows draw with seeds one after the other.
+
+    Args:
+        options: has them by their names.
+        settings: which ones the signature takes.
+        rows: how many.
+        first: how many rows came before these.
+    """
+    found = {name: [getattr(options, name)] * rows for name in settings}
+    if "seed" in found:
+        found["seed"] = [row_seed(options.seed, first + row) for row in range(rows)]
+    return found
+
+
+def row_seed(seed: int, row: int) -> int:
+    """Returns the seed of a row: the given one for the first, and so on; it stays in 32 bits."""
+    return (seed + row + _INT32) % (2 * _INT32) - _INT32
 
 
 def visible(unit: str) -> str:
@@ -119,32 +126,21 @@ def escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def check_range(options: argparse.Namespace, least: Mapping[str, float]) -> None:
-    """Raises where a number is below its least value, or does not fit 32 bits.
+def check_settings(options: argparse.Namespace, settings: Settings) -> None:
+    """Raises where an option is out of the bounds of its setting.
 
     Args:
         options: the parsed options.
-        least: option (`--top-k`) to the least value.
+        settings: name (`top_k`) to its bounds.
 
     Raises:
         UsageError: names the option, what was received and what is allowed.
     """
-    for option, low in least.items():
-        value = getattr(options, option.strip("-").replace("-", "_"))
-        if not value >= low:
-            raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be at least {low}"))
-        if value >= _INT32:
-            raise UsageError(wrong_value(f"predict: `{option}`", value, f"must be below {_INT32}"))
-
-
-def check_seed(options: argparse.Namespace) -> None:
-    """Raises where `--seed` does not fit 32 bits.
-
-    Raises:
-        UsageError: says so.
-    """
-    if not -_INT32 <= options.seed < _INT32:
-        raise UsageError(wrong_value("predict: `--seed`", options.seed, "must fit 32 bits"))
+    for name, setting in settings.items():
+        value = getattr(options, name)
+        if not setting.least <= value <= setting.most:
+            option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+            raise UsageError(wrong_value(f"predict: `{option}`", value, setting.words))
 
 
 def quoted(text: Any) -> str:

@@ -21,7 +21,8 @@ class Comparison(BaseModel):
     Args:
         difference: metric(a) - metric(b) on all sequences.
         low, high: the middle 95 % of the resampled differences.
-        probability_better: share of the resamples in which a is strictly better; a tie is not better.
+        probability_better: share of the resamples in which a is strictly better. A tie is not better, unless a second
+            metric tells the two apart.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +41,7 @@ def paired_bootstrap(  # noqa: PLR0913 - two systems, a metric with its directio
     direction: Literal["min", "max"],
     resamples: int,
     seed: int,
+    second: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> Comparison:
     """Returns how surely system a is better than system b on sequences like these.
 
@@ -51,6 +53,7 @@ def paired_bootstrap(  # noqa: PLR0913 - two systems, a metric with its directio
         direction: which way the metric improves.
         resamples: how often the S sequences are drawn.
         seed: of the draws.
+        second: the same for the metric that decides where the first is equal; it improves downwards.
 
     Raises:
         UsageError: the two do not hold the same sequences, or none.
@@ -63,12 +66,16 @@ def paired_bootstrap(  # noqa: PLR0913 - two systems, a metric with its directio
             f"A paired bootstrap needs the same sequences from both systems. Received: {a.shape} and {b.shape}."
         )
     difference = float(metric(a.sum(axis=0)) - metric(b.sum(axis=0)))
-    both, differences = np.concatenate([a, b], axis=1), []
+    both, differences, tied = np.concatenate([a, b], axis=1), [], []
     for totals in _resampled(both, resamples, seed):
         totals_a, totals_b = np.split(totals, 2, axis=1)
         differences.append(metric(totals_a) - metric(totals_b))
+        if second is not None:
+            tied.append(second(totals_a) < second(totals_b))
     found = np.concatenate(differences)
     better = found < 0 if direction == "min" else found > 0
+    if second is not None:
+        better |= (found == 0) & np.concatenate(tied)
     bounds = np.quantile(found, [0.025, 0.975])
     return Comparison(
         difference=difference, low=float(bounds[0]), high=float(bounds[1]), probability_better=float(better.mean())

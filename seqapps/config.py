@@ -377,15 +377,16 @@ class BaselinesConfig(Section):
         names: which baselines run; an empty list takes all of the application's.
         fixed_window_context: words that the fixed-window neural model sees (n - 1 of Bengio et al. 2003).
         fixed_window_embedding, fixed_window_units: its embedding and hidden size.
-        fixed_window_epochs: its passes over the training split; it stops early when validation gets worse.
-        fixed_window_max_steps: a bound on its training steps, so that a big corpus does not wait for a baseline.
+        fixed_window_epochs: its passes over the training split, at most; it stops when validation gets no better.
+        fixed_window_max_steps: a bound on its training steps, so that a big corpus does not wait for a baseline. Where
+            one of the two ends it, the evaluation says that it has not converged.
     """
 
     names: tuple[str, ...] = ()
     fixed_window_context: int = Field(5, ge=1, le=1_000)
     fixed_window_embedding: Unit = 64
     fixed_window_units: Unit = 256
-    fixed_window_epochs: int = Field(5, ge=1)
+    fixed_window_epochs: int = Field(100, ge=1)
     fixed_window_max_steps: int = Field(20_000, ge=1)
 
 
@@ -423,8 +424,9 @@ class EvaluationConfig(Section):
         streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
         window: of a language model: time steps per call.
         beam: of a translation: hypotheses that the search keeps; 1 is greedy.
-        length_penalty: of a translation: exponent of the penalty by which a search compares lengths; 0 takes the
-            probability alone.
+        length_penalty: of a translation: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
         max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
             target of training, and a quarter more.
         bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
@@ -445,12 +447,15 @@ class PromotionConfig(Section):
     Args:
         model: name in the registry; empty takes the configuration's name.
         confidence: one-sided confidence of the paired bootstrap against the champion.
+        baseline_confidence: the same against each baseline. A network costs more than a baseline and has to be worth
+            it; a small test split that cannot be larger may ask for less, such as 0.8.
         resamples: bootstrap resamples.
         segment: tokens of one resampled sequence when a row is longer (running text has few rows).
     """
 
     model: str = ""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    baseline_confidence: float = Field(0.95, ge=0.5, lt=1.0)
     resamples: int = Field(2_000, ge=100, le=10_000_000)
     segment: int = Field(256, ge=1)
 
@@ -575,7 +580,7 @@ def parse_config(
         raise ConfigError(f"{where}: " + wrong_value("`model`", given, "must be a section", example))
     section = dict(given)
     architecture = section.setdefault("architecture", next(iter(models)))
-    if architecture not in models:
+    if not isinstance(architecture, str) or architecture not in models:
         raise ConfigError(f"{where}: " + unknown_name("`model.architecture`", str(architecture), models))
     problems: list[str] = []
     values["data"] = _parse_section(data, values.get("data") or {}, "data", problems)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seqapps.config import DataConfig, RunConfig
-from seqapps.errors import UsageError, unknown_name
+from seqapps.errors import DataError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +33,30 @@ if TYPE_CHECKING:
     Resources = Mapping[str, Any]
     """Vocabulary name to Tokenizer, Labels or Scaling."""
 
-Call = Callable[..., dict[str, Any]]
-"""(signature, **inputs) of a served model to its outputs, as nested lists with UTF-8 as text."""
+
+@dataclass(frozen=True)
+class Call:
+    """A served model: the name of a signature and its inputs to its outputs, as nested lists with UTF-8 as text.
+
+    Args:
+        function: (signature, **inputs) to all outputs.
+        facts: what belongs to the model and not to a row, see `ServedModule.facts`.
+    """
+
+    function: Callable[..., dict[str, Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, signature: str, **inputs: Any) -> dict[str, Any]:
+        """Returns the outputs of all rows.
+
+        Raises:
+            DataError: a row has no answer; says why.
+        """
+        outputs = self.function(signature, **inputs)
+        wrong = next(filter(None, outputs.pop("error", ())), "")
+        if wrong:
+            raise DataError(f"predict: {wrong}")
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -92,7 +114,10 @@ class Application(ABC):
     objective: str
     """The metric that the gate decides by. May be a property, where it follows from the configuration."""
     direction: Literal["min", "max"]
-    """Which way the objective improves."""
+    """Which way the objective improves. May be a property, as the objective."""
+    second: ClassVar[str] = ""
+    """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
+    Empty for none: equal systems are not told apart."""
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""
@@ -175,6 +200,14 @@ class Application(ABC):
     @abstractmethod
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
+
+    def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
+        """Returns the columns of a block's first row and what was read there, for people."""
+        return [(name, values[0]) for name, values in raw.columns.items()]
+
+    def doubts(self, manifest: Manifest) -> list[str]:
+        """Returns what may be a mistake in data that was prepared, for people who look before they train."""
+        return []
 
     @property
     def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:

@@ -22,7 +22,9 @@ from seqapps.preprocessing.blocks import Ragged
 
 BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"
 SHOWN = 20
-"""So many examples are shown, of each kind."""
+"""So many examples are shown, of each kind, at most."""
+_CANDIDATES = 5
+"""Times as many of the worst are looked at, because some look alike."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,14 @@ def write_details(  # noqa: PLR0913 - a system's whole result
     # An example without a step has nothing to show.
     filled = np.flatnonzero(next(iter(examples.values())).lengths > 0)
     chosen = {
-        "worst": [int(filled[row]) for row in worst(values[filled], application.direction, SHOWN, seed)],
+        "worst": [int(filled[row]) for row in worst(values[filled], application.direction, _CANDIDATES * SHOWN, seed)],
         "random": sorted(np.random.default_rng(seed).permutation(filled)[:SHOWN].tolist()),
     }
-    write_json(
-        folder / EXAMPLES,
-        {
-            kind: _shown(rows, values, application.shown(prediction, examples, resources, rows))
-            for kind, rows in chosen.items()
-        },
-    )
+    shown = {
+        kind: _shown(rows, values, application.shown(prediction, examples, resources, rows))
+        for kind, rows in chosen.items()
+    }
+    write_json(folder / EXAMPLES, {**shown, "worst": _each_once(shown["worst"])[:SHOWN]})
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = application.pictures(prediction, examples, resources, pictures)
@@ -130,12 +130,25 @@ def values_of_examples(
 def worst(values: NDArray[np.float64], direction: str, count: int, seed: int) -> list[int]:
     """Returns the examples with the worst values, the worst first; ties in an order that the seed draws.
 
-    Examples that have no value are left out.
+    Examples that have no value are left out, and of shares (`max`) those as good as the best: they are right.
     """
     badness = values if direction == "min" else -values
     order = np.lexsort((np.random.default_rng(seed).permutation(len(values)), -badness))
-    chosen: list[int] = order[~np.isnan(values[order])][:count].tolist()
+    known = order[~np.isnan(values[order])]
+    if len(known) and direction == "max":
+        best = badness[known[-1]]
+        worse = known[badness[known] > best]
+        known = worse if len(worse) or best <= -1.0 else known
+    chosen: list[int] = known[:count].tolist()
     return chosen
+
+
+def _each_once(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns examples without those that look like an earlier one."""
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for item in shown:
+        seen.setdefault(tuple(map(tuple, item["columns"])), item)
+    return list(seen.values())
 
 
 def _shown(

@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+REFUSED = 3
+"""Exit code of a model that the gate refused: nothing failed, and a script must be able to tell it from a failure."""
+
 
 class SeqappsError(Exception):
     """A run that failed for a reason the user can act on. Printed without a traceback; exit code 1."""
@@ -31,9 +34,16 @@ class RunError(SeqappsError):
     """A stage that started and could not finish."""
 
 
+_LONGEST, _MOST = 80, 40
+"""Characters of a name, and names, that a message shows; longer ones are near to nothing."""
+
+
 def nearest(received: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name closest to `received`, or None when nothing is close."""
-    matches = difflib.get_close_matches(received, list(allowed), n=1, cutoff=0.5)
+    if len(received) > _LONGEST:
+        return None
+    names = [name for name in allowed if len(name) <= _LONGEST]
+    matches = difflib.get_close_matches(received, names, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 
@@ -46,7 +56,12 @@ def unknown_name(where: str, received: str, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     close = nearest(received, names)
     tail = f" Nearest: {close}." if close else ""
-    return f"{where} does not exist. Received: {received!r}. Allowed: {', '.join(names)}.{tail}"
+    shown = ", ".join(map(_cut, names[:_MOST])) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
+    return f"{_cut(where)} does not exist. Received: {_cut(received)!r}. Allowed: {shown}.{tail}"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
 
 
 def wrong_value(where: str, received: Any, expected: str, example: str = "") -> str:

@@ -70,11 +70,13 @@ class Score(_Record):
         description: what it is, in one line.
         metrics: metric name to value; those that it does not give are left out.
         seconds: time to fit and score it; that of the first time when it came from the cache.
+        converged: whether a baseline that is fitted step by step came to its end before a cap of steps; True of others.
     """
 
     description: str
     metrics: dict[str, float]
     seconds: float
+    converged: bool = True
 
 
 class ChampionScore(_Record):
@@ -100,6 +102,7 @@ class Evaluation(_Record):
         note: why it is not the test split; empty when it is.
         unit: what the metrics count: `character`, `word`, `subword`.
         units: how many of them were scored, `<eos>` included and padding not.
+        rows: rows of the split; 0 where it is not known.
         sequences: rows of `statistics.npz`, which the bootstrap resamples.
         objective, direction: the metric that decides, and which way it improves.
         metrics: the model's, metric name to value.
@@ -115,6 +118,7 @@ class Evaluation(_Record):
     note: str
     unit: str
     units: int
+    rows: int = 0
     sequences: int
     objective: str
     direction: Literal["min", "max"]
@@ -193,6 +197,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         note=note,
         unit=application.unit,
         units=manifest.splits[split].tokens,
+        rows=manifest.splits[split].rows,
         sequences=len(statistics["model"]),
         objective=application.objective,
         direction=application.direction,
@@ -320,7 +325,12 @@ def _baseline(
     baseline, examples = baselines.load(name)(ground), ground.examples(split)
     statistics = _statistics(application, baseline.predict(examples), examples, name)
     seconds = round(time.monotonic() - began, 3)
-    score = Score(description=baseline.description, metrics=_metrics(application, statistics), seconds=seconds)
+    score = Score(
+        description=baseline.description,
+        metrics=_metrics(application, statistics),
+        seconds=seconds,
+        converged=baselines.has_converged(baseline),
+    )
     _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
     return score, statistics
 

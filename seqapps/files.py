@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -86,6 +87,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a text in UTF-8, whole or not at all; line ends stay as they are."""
     write_bytes(path, text.encode())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file, whole or not at all."""
+    with new_file(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -173,6 +180,28 @@ def _set_aside(target: Path) -> None:
     """Removes a folder in one step for its readers: a rename cannot replace one that has files."""
     with scratch(target) as old, contextlib.suppress(FileNotFoundError):  # another process was faster
         os.rename(target, old)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Gives an empty folder among the system's temporary ones, removed at the end, or by `sweep` after a kill."""
+    with scratch(Path(tempfile.gettempdir()) / "seqapps") as folder:
+        folder.mkdir()
+        yield folder
+
+
+@contextlib.contextmanager
+def temporaries_in(folder: Path) -> Iterator[None]:
+    """Has libraries make their temporary files in a folder that is swept, in this process and those it starts."""
+    before = os.environ.get("TMPDIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder.resolve()), None  # None: the variable is read again
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        os.environ.pop("TMPDIR")
+        os.environ |= {"TMPDIR": before} if before is not None else {}
 
 
 # ---- what is left over

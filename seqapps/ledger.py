@@ -12,7 +12,7 @@ import platform
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ FILE_NAME = "ledger.jsonl"
 TAG = "seqapps.ledger."
 RUN_TAG = "seqapps.ledger_run"
 
+_PROMOTIONS = ("promote", "force")
 Action = Literal["promote", "refuse", "force", "rollback"]
 
 
@@ -44,7 +45,8 @@ class Entry:
         run_id: the run that made `version`.
         reason: why, in words.
         evidence: the figures that it was decided on.
-        id: makes two entries of one moment different.
+        id: makes two entries of one moment different. A process that was killed before the champion moved, and runs
+            again, writes its entry again under the same one.
     """
 
     when: str
@@ -100,6 +102,13 @@ def ledger(tracker: Tracker, model: str) -> list[Entry]:
     return entries
 
 
+def repeated(tracker: Tracker, entry: Entry) -> Entry:
+    """Returns an entry under the id of the last one where that says the same: whoever wrote that one was killed before
+    it was carried out, and it is to be written over."""
+    before = ledger(tracker, entry.model)[-1:]
+    return replace(entry, id=before[0].id) if before and _decision(before[0]) == _decision(entry) else entry
+
+
 def append(tracker: Tracker, entry: Entry) -> None:
     """Writes an entry. The version that it decides on must be registered."""
     with tracker.lock("ledger"):
@@ -126,6 +135,28 @@ def _write(tracker: Tracker, model: str) -> None:
     tracker.log_text(run_id, "".join(item.to_json() + "\n" for item in entries), FILE_NAME)
 
 
+def _decision(entry: Entry) -> tuple[str, ...]:
+    return entry.action, entry.version, entry.before, entry.after, entry.run_id, entry.reason
+
+
+def promotion_of(entries: Sequence[Entry], run_id: str, champion: str) -> Entry | None:
+    """Returns the entry by which a run became champion; None where it never did, or the alias was moved by hand since.
+
+    Args:
+        entries: all decisions on the model, the oldest first.
+        run_id: the run.
+        champion: the version that bears the alias now; empty for none.
+    """
+    moves = [entry for entry in entries if entry.action != "refuse"]
+    own = [place for place, entry in enumerate(moves) if entry.run_id == run_id and entry.action in _PROMOTIONS]
+    if not own:
+        return None
+    entry = moves[own[-1]]
+    met = any(later.before == entry.after for later in moves[own[-1] + 1 :])
+    ours = moves[-1].after == entry.after
+    return entry if champion == entry.after or (met and not ours) else None
+
+
 def champions(entries: Sequence[Entry]) -> list[str]:
     """Returns the versions that a rollback would pass through, the first champion first, the present one last.
 
@@ -136,7 +167,7 @@ def champions(entries: Sequence[Entry]) -> list[str]:
     """
     stack: list[str] = []
     for entry in entries:
-        if entry.action in ("promote", "force"):
+        if entry.action in _PROMOTIONS:
             # A promotion that was killed before the alias moved stands twice.
             stack += [entry.after] if stack[-1:] != [entry.after] else []
         elif entry.action == "rollback":
@@ -167,7 +198,9 @@ def _run(tracker: Tracker, model: str) -> str | None:
 
 
 def _start(tracker: Tracker, model: str) -> str:
-    run = tracker.start(f"ledger of {model}", kind="ledger", tags={"seqapps.model": model})
-    tracker.finish(run.run_id)
-    tracker.client.set_registered_model_tag(model, RUN_TAG, run.run_id)
-    return run.run_id
+    tags = {"seqapps.model": model}
+    begun = tracker.find(kind="ledger", tags=tags)  # by a process that was killed before it named its run
+    run_id = begun[0].info.run_id if begun else tracker.start(f"ledger of {model}", kind="ledger", tags=tags).run_id
+    tracker.finish(run_id)
+    tracker.client.set_registered_model_tag(model, RUN_TAG, run_id)
+    return run_id

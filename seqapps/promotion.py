@@ -1,8 +1,8 @@
 """The gate between a trained model and service: a model becomes champion on evidence, and every decision is recorded.
 
-The alias has no compare-and-set, so a move is guarded: under a lock the champion is read again, the entry goes to the
+The alias has no compare-and-set, so a move is guarded: under a lease the champion is read again, the entry goes to the
 ledger, then the alias moves. A process killed between the last two leaves an entry for a move that did not happen; the
-same command again makes it.
+same command again makes it, and the entry is written over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.text import Text
 from seqapps.applications import application_of
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
-from seqapps.ledger import Action, Entry, append, champions, ledger
+from seqapps.ledger import Action, Entry, append, champions, ledger, promotion_of, repeated
 from seqapps.registry import (
     CHALLENGER,
     CHAMPION,
@@ -31,10 +31,12 @@ from seqapps.registry import (
     champion,
     register,
     registered,
+    registered_names,
     resolve,
     trained_folder,
     versions,
 )
+from seqapps.scoreboard import figures
 from seqapps.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -124,8 +126,8 @@ def promote(  # noqa: PLR0913 - a run with its three folders
 ) -> Decision:
     """Registers a run's model as challenger, and makes it champion when the gate passes.
 
-    Called again for the same run, it registers nothing new; a version that is the champion already stays it, and
-    nothing is written.
+    Called again for the same run, it registers nothing new; a version that is the champion already stays it, nothing is
+    written, and what is returned is what was decided then.
 
     Args:
         tracker: the store.
@@ -158,6 +160,9 @@ def promote(  # noqa: PLR0913 - a run with its three folders
     current = champion(tracker, model)
     before = current.version if current else ""
     if before == ref.version:
+        entry = promotion_of(ledger(tracker, model), run_id, before)
+        if entry is not None:
+            return _decided(entry)
         reason = f"version {ref.version} is the champion already"
         return Decision("keep", model, ref.version, before, before, evaluation.objective, (), reason)
     checks = gate(config, evaluation, statistics, before)
@@ -174,28 +179,27 @@ def promote(  # noqa: PLR0913 - a run with its three folders
 def gate(
     config: RunConfig, evaluation: Evaluation, statistics: Mapping[str, NDArray[np.float64]], before: str
 ) -> tuple[Check, ...]:
-    """Returns the conditions that a model has to meet: better than every baseline, and surely better than the champion.
+    """Returns the conditions that a model has to meet: surely better than every baseline, and than the champion.
 
     Where there is neither, nothing speaks for the model: one condition that does not hold.
 
     Args:
-        config: names the baselines, the confidence and the resamples.
+        config: names the baselines, the confidences and the resamples.
         evaluation: the figures.
         statistics: sums per sequence, for the paired bootstrap.
         before: version of the champion; empty when there is none.
     """
-    ours = evaluation.metrics[evaluation.objective]
+    ours, needed = evaluation.metrics[evaluation.objective], config.promotion.baseline_confidence
     checks = []
     for name in application_of(config).baselines():
         if name in evaluation.left_out:
             continue
-        score = evaluation.baselines.get(name)
-        if score is None:
+        score, key = evaluation.baselines.get(name), f"baseline.{name}"
+        if score is None or key not in statistics:
             checks.append(Check(name, ours, None, False, "it was not scored: run `seqapps evaluate` again"))
             continue
         theirs = score.metrics[evaluation.objective]
-        better = ours < theirs if evaluation.direction == "min" else ours > theirs
-        checks.append(Check(name, ours, theirs, better, f"difference {ours - theirs:+.4g}"))
+        checks.append(_compared(config, evaluation, statistics, Opponent(name, key, theirs, needed)))
     if before:
         checks.append(_against_champion(config, evaluation, statistics, before))
     if not checks:
@@ -204,11 +208,26 @@ def gate(
     return tuple(checks)
 
 
+@dataclass(frozen=True)
+class Opponent:
+    """What a model is compared with.
+
+    Args:
+        name: for people.
+        key: of its sums in `statistics`.
+        figure: its objective.
+        confidence: that the comparison must reach.
+    """
+
+    name: str
+    key: str
+    figure: float
+    confidence: float
+
+
 def _against_champion(
     config: RunConfig, evaluation: Evaluation, statistics: Mapping[str, NDArray[np.float64]], before: str
 ) -> Check:
-    from seqapps.evaluation import paired_bootstrap
-
     against, ours = f"champion (version {before})", evaluation.metrics[evaluation.objective]
     scored = evaluation.champion
     if scored is None or scored.version != before:
@@ -216,25 +235,41 @@ def _against_champion(
         return Check(against, ours, None, False, f"the evaluation knows {was}: run `seqapps evaluate` again")
     if scored.not_comparable:
         return Check(against, ours, None, False, f"it cannot be compared: {scored.not_comparable}")
-    sequences = len(statistics["model"])
     theirs = scored.metrics[evaluation.objective]
+    opponent = Opponent(against, "champion", theirs, config.promotion.confidence)
+    return _compared(config, evaluation, statistics, opponent)
+
+
+def _compared(
+    config: RunConfig, evaluation: Evaluation, statistics: Mapping[str, NDArray[np.float64]], opponent: Opponent
+) -> Check:
+    """Returns the paired bootstrap of the model against another system."""
+    from seqapps.evaluation import paired_bootstrap
+
+    application, ours, theirs = application_of(config), evaluation.metrics[evaluation.objective], opponent.figure
+    sequences = len(statistics["model"])
     if sequences < _FEWEST_SEQUENCES:
-        return Check(against, ours, theirs, False, f"{sequences} sequence cannot be resampled: use a larger split")
-    application = application_of(config)
+        detail = f"{sequences} sequence cannot be resampled: use a larger split"
+        return Check(opponent.name, ours, theirs, False, detail)
+    second = application.second
     result = paired_bootstrap(
         statistics["model"],
-        statistics["champion"],
+        statistics[opponent.key],
         lambda totals: application.metrics(totals)[evaluation.objective],
         direction=evaluation.direction,
         resamples=config.promotion.resamples,
         seed=config.seed,
+        second=(lambda totals: application.metrics(totals)[second]) if second else None,
     )
     detail = (
         f"difference {result.difference:+.4g} [{result.low:+.4g}, {result.high:+.4g}], better in "
         f"{result.probability_better:.1%} of {config.promotion.resamples:,} resamples of {sequences:,} sequences, "
-        f"needed {config.promotion.confidence:.1%}"
+        f"needed {opponent.confidence:.1%}"
     )
-    return Check(against, ours, theirs, result.probability_better >= config.promotion.confidence, detail)
+    if second and ours == theirs:
+        detail += f"; equal, so that {second.replace('_', ' ')} decides"
+    passed = result.probability_better >= opponent.confidence
+    return Check(opponent.name, ours, theirs, passed, detail)
 
 
 def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> Decision:
@@ -247,7 +282,7 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
         UsageError: no such model, no champion, or no version before it.
     """
     if registered(tracker, model) is None:
-        names = ", ".join(item.name for item in tracker.client.search_registered_models()) or "none"
+        names = ", ".join(registered_names(tracker)) or "none"
         raise UsageError(f"model `{model}` is not registered. Registered: {names}.")
     current = champion(tracker, model)
     if current is None:
@@ -284,17 +319,20 @@ def decision_table(decision: Decision) -> Table | Text:
     table.add_column("model", justify="right")
     table.add_column("comparison")
     table.add_column("gate")
-    for check in decision.checks:
+    known = [check.theirs for check in decision.checks if check.theirs is not None]
+    shown = figures([*known, *(check.ours for check in decision.checks)])
+    texts = iter(shown[: len(known)])
+    for check, ours in zip(decision.checks, shown[len(known) :], strict=True):
         verdict = Text("passed", style="green") if check.passed else Text("failed", style="bold red")
-        theirs = "-" if check.theirs is None else f"{check.theirs:.4f}"
-        table.add_row(check.against, theirs, f"{check.ours:.4f}", check.detail, verdict)
+        theirs = "-" if check.theirs is None else next(texts)
+        table.add_row(check.against, theirs, ours, check.detail, verdict)
     return table
 
 
 def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapping[str, Any]) -> None:
     """Writes the entry, then moves the alias when the decision says so."""
     action: Action = decision.action  # type: ignore[assignment]
-    with tracker.lock("registry"):
+    with tracker.lease(decision.model) as still_ours:
         now = champion(tracker, decision.model)
         if (now.version if now else "") != decision.before:
             raise RunError(
@@ -311,6 +349,7 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
             reason=decision.reason,
             evidence=evidence,
         )
+        entry = repeated(tracker, entry)
         append(tracker, entry)
         client, model, number = tracker.client, decision.model, decision.version
         tags = {"decision": action, "reason": decision.reason, "decided": entry.when, "decided_by": entry.who}
@@ -321,7 +360,14 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
         for key, value in tags.items():
             client.set_model_version_tag(model, number, f"{_VERSION_TAGS}{key}", value)
         if decision.moved:
+            still_ours()
             client.set_registered_model_alias(model, CHAMPION, number)
+            moved = champion(tracker, model)
+            if moved is None or moved.version != number:
+                raise RunError(
+                    f"the champion of `{model}` was moved to {moved.version if moved else 'none'} in the same moment. "
+                    "Look at `seqapps report`, and run the command again."
+                )
 
 
 def _version_before(tracker: Tracker, model: str, current: str) -> ModelVersionRef | None:
@@ -337,9 +383,23 @@ def _reason(checks: tuple[Check, ...], before: str, force: str) -> str:
     failed = [check for check in checks if not check.passed]
     if not failed:
         against = f" and version {before}, which was the champion" if before else "; there was no champion"
-        return f"better than {len(checks) - bool(before)} baselines{against}"
-    causes = "; ".join(f"not better than {check.against}: {check.detail}" for check in failed)
+        return f"surely better than {len(checks) - bool(before)} baselines{against}"
+    causes = "; ".join(f"not surely better than {check.against}: {check.detail}" for check in failed)
     return f"forced: {force} (the gate refused: {causes})" if force else causes
+
+
+def _decided(entry: Entry) -> Decision:
+    """Returns the decision that an entry of the ledger tells of."""
+    return Decision(
+        action=entry.action,
+        model=entry.model,
+        version=entry.version,
+        before=entry.before,
+        after=entry.after,
+        objective=str(entry.evidence["objective"]),
+        checks=tuple(Check(**check) for check in entry.evidence["checks"]),
+        reason=entry.reason,
+    )
 
 
 def _evidence(evaluation: Evaluation, checks: tuple[Check, ...]) -> dict[str, Any]:
@@ -350,6 +410,7 @@ def _evidence(evaluation: Evaluation, checks: tuple[Check, ...]) -> dict[str, An
         "units": evaluation.units,
         "sequences": evaluation.sequences,
         "metrics": evaluation.metrics,
+        "opponent": evaluation.champion.version if evaluation.champion else "",
         "checks": [asdict(check) for check in checks],
     }
 

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import psutil
 
-_PROCESS = ("seqapps.host", "seqapps.boot", "seqapps.pid", "seqapps.process_started")
+_PROCESS = (
+    *("seqapps.host", "seqapps.machine", "seqapps.boot", "seqapps.pid_space", "seqapps.pid"),
+    "seqapps.process_started",
+)
+
+_OUTERMOST = "pid:[4026531836]"
+"""The space of process ids that Linux begins with: outside of all containers."""
 
 
 @contextlib.contextmanager
@@ -35,8 +41,25 @@ def user() -> str:
 
 def process_tags() -> dict[str, str]:
     """Returns what tells this process from every other one, on this machine or another, before or after a restart."""
-    started = psutil.Process().create_time()
-    return dict(zip(_PROCESS, (platform.node(), _boot(), str(os.getpid()), f"{started:.0f}"), strict=True))
+    started = f"{psutil.Process().create_time():.0f}"
+    values = (platform.node(), _machine(), _boot(), pid_space(), str(os.getpid()), started)
+    return dict(zip(_PROCESS, values, strict=True))
+
+
+def pid_space() -> str:
+    """Returns a name of the space in which this process's id is unique, on Linux: a container has one of its own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _machine() -> str:
+    """Returns what tells this machine from others through restarts; empty in a container, which need not know."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip() if pid_space() == _OUTERMOST else ""
+    except OSError:
+        return ""
 
 
 def _boot() -> str:
@@ -48,12 +71,17 @@ def _boot() -> str:
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that a run recorded is known to be dead; another machine's is not known."""
-    host, boot, pid, started = (tags.get(key, "") for key in _PROCESS)
+    """Whether the process that a run recorded is known to be dead; another machine's or container's is not known.
+
+    Containers share names of hosts, on one machine and on several.
+    """
+    host, machine, boot, space, pid, started = (tags.get(key, "") for key in _PROCESS)
     if host != platform.node() or not pid:
         return False
-    if boot != _boot():
-        return True
+    if boot != _boot():  # a restart of this machine, or another machine
+        return bool(machine) and machine == _machine()
+    if space and space != pid_space():
+        return False
     try:
         process = psutil.Process(int(pid))
         if abs(process.create_time() - float(started)) > 2.0:

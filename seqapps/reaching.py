@@ -43,7 +43,11 @@ def reach(address: str) -> None:
     """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "localhost", parts.port
+    except ValueError as error:
+        raise UsageError(f"`tracking.uri` is no address: {error}. Received: {recorded(address)!r}.") from None
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
         _ask_server(address)
@@ -51,7 +55,7 @@ def reach(address: str) -> None:
         _ask_file(Path(address.removeprefix(SQLITE)))
     elif kind in _PORTS:
         _ask_driver(address)
-        _ask_port(address, parts.hostname or "localhost", parts.port or _PORTS[kind])
+        _ask_port(address, host, port or _PORTS[kind])
     else:
         raise UsageError(
             f"`tracking.uri` names no store that MLflow knows. Received: {recorded(address)!r}. Allowed: http://, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from seqapps.errors import RunError, UsageError, nearest
-from seqapps.files import publish_folder, scratch
+from seqapps.files import publish_folder, read_json, scratch
 from seqapps.reaching import SQLITE
-from seqapps.tracking import RunRef, Tracker
+from seqapps.secrets import address
+from seqapps.tracking import LEASE, RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
 if TYPE_CHECKING:
@@ -24,17 +24,9 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_FOLDER = "seqapps.run_folder"
 TRAINED_ARTIFACT = "trained"
+RECORD = "model.json"
 _CODE = Path(__file__).with_name("served_pyfunc.py")
 _REQUIREMENTS = ("mlflow", "tensorflow", "tensorflow-text", "pandas")
-_TYPES = {
-    "DT_STRING": "string",
-    "DT_INT32": "integer",
-    "DT_INT64": "long",
-    "DT_FLOAT": "float",
-    "DT_DOUBLE": "double",
-    "DT_BOOL": "boolean",
-}
-_ZERO: dict[str, Any] = {"string": "", "integer": 0, "long": 0, "float": 0.0, "double": 0.0, "boolean": False}
 
 
 @dataclass(frozen=True)
@@ -81,8 +73,16 @@ def aliases(tracker: Tracker, model: str) -> dict[str, str]:
 
 def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
     """Returns what the registry knows of a model, or None."""
+    if not _can_be_asked(model):
+        return None
     found = tracker.client.search_registered_models(f"name = '{model}'")
     return found[0] if found else None
+
+
+def registered_names(tracker: Tracker) -> list[str]:
+    """Returns the names of all models, without the leases on them."""
+    names = [item.name for item in tracker.client.search_registered_models()]
+    return [name for name in names if LEASE not in name]
 
 
 def versions(tracker: Tracker, model: str) -> list[ModelVersionRef]:
@@ -116,8 +116,7 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
         )
         if (run_folder / "model" / TRAINED).exists():
             tracker.log_artifact(run_id, run_folder / "model", TRAINED_ARTIFACT)
-        if registered(tracker, model) is None:
-            tracker.client.create_registered_model(model)
+        tracker.ensure_registered(model)
         everything = {RUN_FOLDER: str(run_folder.resolve()), **tags}
         logged = source.removeprefix("models:/") if source.startswith("models:/") else None
         made = tracker.client.create_model_version(model, source, run_id=run_id, tags=everything, model_id=logged)
@@ -127,14 +126,17 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
 def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
     """Returns the trained model of a version: the run's folder, else its artifacts, which are fetched once.
 
+    The folder is that of this workspace where it has one: it may have been moved or copied since.
+
     Raises:
         RunError: neither the folder nor the artifact exists.
     """
-    if ref.trained is not None:
-        return ref.trained
+    for folder in (workspace.root / "runs" / ref.run_folder.name / "model", ref.trained):
+        if folder is not None and (folder / TRAINED).exists():
+            return folder
     target = workspace.cache / "trained" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not (target / TRAINED).exists():
-        items = [item.path for item in tracker.client.list_artifacts(ref.run_id)]
+        items = tracker.artifacts(ref.run_id)
         if TRAINED_ARTIFACT not in items:
             raise RunError(
                 f"version {ref.version} of `{ref.model}` cannot be loaded: {ref.run_folder} is gone, and its run has "
@@ -142,7 +144,7 @@ def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace)
             )
         with scratch(target) as folder:
             folder.mkdir()
-            publish_folder(Path(tracker.client.download_artifacts(ref.run_id, TRAINED_ARTIFACT, str(folder))), target)
+            publish_folder(tracker.download(ref.run_id, TRAINED_ARTIFACT, folder), target)
     return target
 
 
@@ -155,11 +157,11 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
     uri = tracking_uri or workspace.tracking_uri
-    database = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and not database.exists():
+    place = address(uri, "`tracking.uri`")
+    if place.startswith(SQLITE) and not Path(place.removeprefix(SQLITE)).exists():
         raise UsageError(
-            f"model `{reference}` was not found: it is no SavedModel folder, and {database} does not exist, so nothing "
-            "is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
+            f"model `{reference}` was not found: it is no SavedModel folder, and {uri.removeprefix(SQLITE)} does not "
+            "exist, so nothing is registered. Run `seqapps run CONFIG` first, or name its `--workspace`."
         )
     tracker = Tracker(uri, workspace.artifacts)
     name, at, which = reference.partition("@")
@@ -169,7 +171,7 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
 
 def _named(tracker: Tracker, name: str, which: str) -> ModelVersionRef:
     if registered(tracker, name) is None:
-        raise UsageError(_unknown("model", name, [item.name for item in tracker.client.search_registered_models()]))
+        raise UsageError(_unknown("model", name, registered_names(tracker)))
     number = aliases(tracker, name).get(which, which)
     known = {ref.version: ref for ref in versions(tracker, name)}
     if number not in known:
@@ -177,11 +179,16 @@ def _named(tracker: Tracker, name: str, which: str) -> ModelVersionRef:
     return known[number]
 
 
+def _can_be_asked(text: str) -> bool:
+    """Whether a text can stand between quotes in a search of MLflow's; no name and no id is another one."""
+    return bool(text) and text.isprintable() and not set(text) & set("'\"\\`")
+
+
 def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
-    found = tracker.client.search_model_versions(f"run_id = '{run_id}'")
+    found = tracker.client.search_model_versions(f"run_id = '{run_id}'") if _can_be_asked(run_id) else []
     if found:
         return _ref(found[0])
-    names = [item.name for item in tracker.client.search_registered_models()]
+    names = registered_names(tracker)
     choices = [f"{name}@{alias}" for name in names for alias in aliases(tracker, name)]
     raise UsageError(
         _unknown("model", run_id, choices)
@@ -190,9 +197,9 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
 
 
 def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
-    address = urlparse(ref.source)
-    if address.scheme == "file":
-        return _inside(Path(unquote(address.path)))
+    source = urlparse(tracker.here(ref.source))
+    if source.scheme == "file":
+        return _inside(Path(unquote(source.path)))
     target = workspace.cache / "models" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not target.exists():
         with scratch(target) as folder:
@@ -210,67 +217,37 @@ def _inside(model: Path) -> Path:
 
 
 def _signature(saved_model: Path) -> Any:
-    """Returns MLflow's schema of a SavedModel: inputs with a batch axis are columns, single values are parameters.
+    """Returns MLflow's schema of a SavedModel: the settings of its full signatures are parameters, with the defaults
+    that the graph, `seqapps predict` and `model.json` have.
 
-    The cells of a column with further axes are nested lists. A parameter's default is what the first golden example
-    of its signature gives.
+    It says nothing of the columns: which ones are needed depends on the parameter `signature`, and where columns are
+    named, MLflow refuses a list of texts and a dictionary of lists. The model tells what is missing.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ParamSchema, ParamSpec
 
-    columns: dict[str, Any] = {}
-    params: dict[str, tuple[str, Any]] = {"signature": ("string", "serving_default")}
-    golden = _golden(saved_model)
-    for signature, inputs in _interface(saved_model).items():
-        for name, (dtype, rank) in inputs.items():
-            if rank == 0:
-                params.setdefault(name, (dtype, golden.get(signature, {}).get(name, _ZERO[dtype])))
-            else:
-                columns[name] = _cells(dtype, rank - 1)
-    return ModelSignature(
-        # Another signature may need other columns, so none is required here; the model says what is missing.
-        inputs=Schema([ColSpec(dtype, name, required=False) for name, dtype in columns.items()]),
-        params=ParamSchema([ParamSpec(name, dtype, default) for name, (dtype, default) in params.items()]),
-    )
+    params = {"signature": ParamSpec("signature", "string", "serving_default")}
+    for interface in _interfaces(saved_model).values():
+        for name, setting in interface.get("settings", {}).items():
+            kind = "long" if isinstance(setting["default"], int) else "double"
+            params[name] = ParamSpec(name, kind, setting["default"])
+    return ModelSignature(params=ParamSchema(list(params.values())))
 
 
-def _cells(dtype: str, axes: int) -> Any:
-    """Returns MLflow's type of a cell: a value, or nested lists of values."""
-    from mlflow.types import DataType
-    from mlflow.types.schema import Array
+def _interfaces(saved_model: Path) -> dict[str, dict[str, Any]]:
+    """Returns signature name to what `model.json` tells of it.
 
-    found: Any = DataType[dtype]
-    for _ in range(axes):
-        found = Array(found)
-    return found
-
-
-def _interface(saved_model: Path) -> dict[str, dict[str, tuple[str, int]]]:
-    """Returns signature name to its inputs, name to (type, rank), without loading the model."""
-    from tensorflow.core.framework import types_pb2
-    from tensorflow.core.protobuf import saved_model_pb2
-
+    Raises:
+        RunError: `saved_model` is no exported model.
+    """
+    if not (saved_model / "saved_model.pb").exists():
+        raise RunError(f"{saved_model} holds no saved_model.pb: it is no SavedModel. Run `seqapps export`.")
     try:
-        content = (saved_model / "saved_model.pb").read_bytes()
+        record = read_json(saved_model / RECORD, "remove the folder and run `seqapps export` again")
     except FileNotFoundError:
-        raise RunError(f"{saved_model} holds no saved_model.pb: it is no SavedModel. Run `seqapps export`.") from None
-    graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
-    return {
-        name: {
-            key: (_TYPES[types_pb2.DataType.Name(info.dtype)], len(info.tensor_shape.dim))
-            for key, info in sorted(definition.inputs.items())
-        }
-        for name, definition in graphs[0].signature_def.items()
-        if not name.startswith("__")
-    }
-
-
-def _golden(saved_model: Path) -> dict[str, dict[str, Any]]:
-    """Returns the first golden call of each signature, or nothing when none travels in the SavedModel."""
-    for file in sorted(saved_model.glob("**/golden*.json")):
-        calls = json.loads(file.read_text(encoding="utf-8"))
-        return {name: examples[0].get("inputs", examples[0]) for name, examples in calls.items() if examples}
-    return {}
+        raise RunError(f"{saved_model} holds no {RECORD}: seqapps did not export it. Run `seqapps export`.") from None
+    found: dict[str, dict[str, Any]] = record["signatures"]
+    return found
 
 
 def _requirements() -> list[str]:

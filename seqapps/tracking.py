@@ -11,17 +11,21 @@ import hashlib
 import json
 import math
 import os
+import platform
 import tempfile
 import time
+import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlparse
 
 from seqapps import __version__
 from seqapps.config import RunConfig, to_toml
-from seqapps.errors import RunError, UsageError
+from seqapps.errors import DataError, RunError, UsageError
+from seqapps.files import copy_file, read_json, temporaries_in, temporary_folder, write_json
 from seqapps.manifest import Manifest
 from seqapps.provenance import git_tags, is_gone, lock_file, process_tags, user
 from seqapps.reaching import SQLITE, reach
@@ -34,6 +38,11 @@ if TYPE_CHECKING:
     from seqapps.workspace import Workspace
 
 KIND = "seqapps.kind"
+_WORD = "seqapps.word"
+LEASE = ".seqapps-lease"
+"""Ends the name of the registered model that stands for the right to move another one's champion."""
+LEASE_SECONDS = 60.0
+"""A move takes a second or two."""
 SAVED_MODEL = "saved_model"
 _PARAM_LENGTH, _TAG_LENGTH, _KEY_LENGTH, _BATCH, _DIGEST = 6000, 8000, 250, 100, 36
 _DEFAULT_EXPERIMENT = "seqapps"
@@ -123,6 +132,45 @@ class Tracker:
         run = self.client.create_run(self.experiment_id, tags=everything, run_name=run_name)
         return RunRef(run.info.run_id, self.experiment_id)
 
+    def begin(self, file: Path, run_name: str, *, kind: str, tags: Mapping[str, str] | None = None) -> RunRef:
+        """Returns the run that a file names, as running again; else a new one, which the file names from then on.
+
+        A kill at any moment leaves one run: the file holds a word of its own before the run is made with it.
+
+        Args:
+            file: JSON, beside what the run makes.
+            run_name, kind, tags: see `start`. By the tags the run is found again when the file is damaged.
+        """
+        stored, marks = self._named(file), tags or {}
+        known = stored.get("run_id", "")
+        if not known and file.exists():  # it was written before the run was made, or is damaged
+            found = self.find(kind=kind, tags={_WORD: stored["word"]} if "word" in stored else marks)
+            known = found[0].info.run_id if found else ""
+        if known and self._has(known):
+            run = self.resume(known)
+        else:
+            word = uuid.uuid4().hex
+            write_json(file, {"word": word})
+            run = self.start(run_name, kind=kind, tags={**marks, _WORD: word})
+        if stored.get("run_id") != run.run_id or stored.get("uri") != self.uri:
+            write_json(file, {"run_id": run.run_id, "uri": self.uri})
+        return run
+
+    @staticmethod
+    def _named(file: Path) -> dict[str, str]:
+        try:
+            stored: dict[str, str] = read_json(file, "remove it")
+        except (FileNotFoundError, DataError):
+            return {}
+        return stored
+
+    def _has(self, run_id: str) -> bool:
+        """Whether a run is in this store, which may be called otherwise than when it was made there."""
+        try:
+            return bool(self.run(run_id).info.lifecycle_stage == "active")
+        except UsageError:
+            return False
+
     def resume(self, run_id: str) -> RunRef:
         """Marks a run as running again, in this process.
 
@@ -211,25 +259,77 @@ class Tracker:
         for start in range(0, len(batch), _BATCH):
             self.client.log_batch(run_id, metrics=batch[start : start + _BATCH])
 
+    def log_metrics_once(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Logs those numbers of a step that the run has not: a process that was killed may have logged them."""
+        known = self.run(run_id).data.metrics
+        news = {
+            key: value
+            for key, value in metrics.items()
+            if key not in known or step not in {item.step for item in self.client.get_metric_history(run_id, key)}
+        }
+        self.log_metrics(run_id, news, step)
+
+    def log_last_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Logs those numbers that differ from the last that the run has."""
+        known = self.run(run_id).data.metrics
+        self.log_metrics(run_id, {key: value for key, value in metrics.items() if known.get(key) != value})
+
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
         """Copies a file, or what is in a folder, to the run's artifacts (into `folder` there)."""
-        if path.is_dir():
-            self.client.log_artifacts(run_id, str(path), folder or None)
-        else:
-            self.client.log_artifact(run_id, str(path), folder or None)
+        self._put(self.run(run_id).info.artifact_uri, path, folder)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
         """Writes a text artifact."""
-        self.client.log_text(run_id, text, file)
+        folder, _, name = file.rpartition("/")
+        with temporary_folder() as place:
+            (place / name).write_bytes(text.encode())
+            self.log_artifact(run_id, place / name, folder)
 
     def read_text(self, run_id: str, file: str) -> str | None:
         """Returns a text artifact, or None when the run has none of that name."""
         folder, _, name = file.rpartition("/")
-        if name not in {item.path.rpartition("/")[2] for item in self.client.list_artifacts(run_id, folder or None)}:
+        if name not in {path.rpartition("/")[2] for path in self.artifacts(run_id, folder)}:
             return None
-        with tempfile.TemporaryDirectory() as target:
-            found = Path(self.client.download_artifacts(run_id, file, target))
-            return found.read_text(encoding="utf-8", errors="replace")
+        with temporary_folder() as target:
+            return self.download(run_id, file, target).read_text(encoding="utf-8", errors="replace")
+
+    def artifacts(self, run_id: str, folder: str = "") -> list[str]:
+        """Returns the paths of a run's artifacts, those at the top or in a folder."""
+        return [item.path for item in self._files(self.run(run_id).info.artifact_uri).list_artifacts(folder or None)]
+
+    def download(self, run_id: str, path: str, folder: Path) -> Path:
+        """Copies an artifact into `folder`, and returns where it lies."""
+        return Path(self._files(self.run(run_id).info.artifact_uri).download_artifacts(path, str(folder)))
+
+    def here(self, uri: str) -> str:
+        """Returns where files of the embedded store lie now. It knows absolute places, and a workspace can be moved or
+        copied; what a copy writes must not go into the original."""
+        if self._artifacts is None or not self._is_embedded():
+            return uri
+        _, inside, rest = uri.rpartition(f"/{self._artifacts.name}/")
+        return f"{self._artifacts.resolve().as_uri()}/{rest}" if inside else uri
+
+    def _is_embedded(self) -> bool:
+        """Whether the store lies beside its artifacts, in one workspace."""
+        database = Path(self._address.removeprefix(SQLITE))
+        return self._artifacts is not None and database.resolve().parent == self._artifacts.resolve().parent
+
+    def _put(self, uri: str, path: Path, folder: str) -> None:
+        """Copies a file, or what is in a folder, to a place of artifacts."""
+        if self._is_embedded() and (address := urlparse(self.here(uri))).scheme == "file":
+            target = Path(unquote(address.path), folder)
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    copy_file(file, target / (file.relative_to(path) if path.is_dir() else file.name))
+        elif path.is_dir():
+            self._files(uri).log_artifacts(str(path), folder or None)
+        else:
+            self._files(uri).log_artifact(str(path), folder or None)
+
+    def _files(self, uri: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(self.here(uri), tracking_uri=self._address)
 
     def log_model(  # noqa: PLR0913 - what makes a pyfunc
         self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
@@ -250,8 +350,8 @@ class Tracker:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        logged = self.client.create_logged_model(run.experiment_id, name, source_run_id=run.run_id)
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        logged = self._logged_model(run, name)
+        with temporary_folder() as folder, temporaries_in(folder / "tmp"), warnings.catch_warnings():
             # It asks for an input example, which would load and run the model here.
             warnings.simplefilter("ignore", UserWarning)
             pyfunc.save_model(
@@ -262,12 +362,31 @@ class Tracker:
                 signature=signature,
                 mlflow_model=Model(run_id=run.run_id, model_id=logged.model_id),
             )
-            self.client.log_model_artifacts(logged.model_id, f"{folder}/model")
+            self._put(logged.artifact_location, folder / "model", "")
         self.client.finalize_logged_model(logged.model_id, "READY")
-        self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        outputs = self.run(run.run_id).outputs
+        if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
+            self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         # A server takes no other source than its own id for a logged model. Without a server, the registry would look
         # that id up in the process' default store, so there it is the place itself.
-        return f"models:/{logged.model_id}" if self.is_server else str(logged.artifact_location)
+        return f"models:/{logged.model_id}" if self.is_server else self.here(logged.artifact_location)
+
+    def ensure_registered(self, model: str) -> None:
+        """Makes the registered model when it is missing; another machine may be doing the same."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _logged_model(self, run: RunRef, name: str) -> Any:
+        """Returns the logged model that a killed process began for a run, or a new one."""
+        found = self.client.search_logged_models(
+            [run.experiment_id], f"source_run_id = '{run.run_id}' AND name = '{name}'", max_results=1
+        )
+        return found[0] if found else self.client.create_logged_model(run.experiment_id, name, source_run_id=run.run_id)
 
     def fetch(self, source: str, folder: Path) -> Path:
         """Downloads the files of a model version into `folder`, and returns where they lie."""
@@ -275,7 +394,9 @@ class Tracker:
 
         if source.startswith("models:/m-"):
             source = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
-        return Path(download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=self._address))
+        return Path(
+            download_artifacts(artifact_uri=self.here(source), dst_path=str(folder), tracking_uri=self._address)
+        )
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""
@@ -291,6 +412,74 @@ class Tracker:
         """Keeps other processes of this machine out of a piece of work on this store."""
         with lock_file(self._lock_path(name)):
             yield
+
+    @contextlib.contextmanager
+    def lease(self, model: str) -> Iterator[Callable[[], None]]:
+        """Keeps all other processes, those of other machines too, from moving a model's champion.
+
+        Beside a server a lock of this machine is not enough. What the server does once only is to register a name: who
+        registers the lease's name holds it, and a waiter that has seen the same lease stand for a minute takes the
+        place of its holder. No two clocks are compared.
+
+        Yields:
+            A function that raises `RunError` when the lease was lost meanwhile. Call it right before what must not
+            happen twice.
+
+        Raises:
+            RunError: another process holds the lease, and goes on renewing it.
+        """
+        with self.lock("registry"):
+            if self._address.startswith(SQLITE):
+                yield lambda: None
+                return
+            name, token = f"{model}{LEASE}", uuid.uuid4().hex
+            self._take(name, token)
+
+            def check() -> None:
+                if self._holder(name).get("token") != token:
+                    raise RunError(f"another process took the lease on `{model}`. Nothing was moved: run it again.")
+
+            try:
+                yield check
+            finally:
+                if self._holder(name).get("token") == token:
+                    self.client.delete_registered_model(name)
+
+    def _take(self, name: str, token: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        tags = {"token": token, "holder": f"process {os.getpid()} of {user()}@{platform.node()}"}
+        seen, since, until = "", time.monotonic(), time.monotonic() + 5 * LEASE_SECONDS
+        while True:
+            try:
+                self.client.create_registered_model(name, tags=tags)
+                return
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise RunError(f"the tracking store {self.uri} does not answer: {error}") from None
+            holder = self._holder(name)
+            now = time.monotonic()
+            if now > until:
+                raise RunError(f"`{name}` is held by {holder.get('holder')} in {self.uri}. Wait for it, and run again.")
+            if holder.get("token", "") != seen:
+                seen, since = holder.get("token", ""), now
+            elif now - since > LEASE_SECONDS:
+                self._break(name, seen)
+            time.sleep(0.3)
+
+    def _break(self, name: str, token: str) -> None:
+        """Takes away the lease of a holder that is gone. Of several that try, one rename succeeds."""
+        from mlflow.exceptions import MlflowException
+
+        old = f"{name}.{token}"
+        with contextlib.suppress(MlflowException):
+            if self._holder(name).get("token") == token:
+                self.client.rename_registered_model(name, old)
+                self.client.delete_registered_model(old)
+
+    def _holder(self, name: str) -> Mapping[str, str]:
+        found = self.client.search_registered_models(f"name = '{name}'")
+        return dict(found[0].tags) if found else {}
 
     def _lock_path(self, name: str) -> Path:
         if self._address.startswith(SQLITE):
@@ -338,6 +527,7 @@ class TrackingListener:
     def __init__(self, tracker: Tracker, run_id: str) -> None:
         self._tracker = tracker
         self._run_id = run_id
+        self._log = tracker.log_metrics_once
 
     def on_start(self, plan: Any) -> None:
         """Nothing to tell: the configuration is logged by who starts the run."""
@@ -349,7 +539,8 @@ class TrackingListener:
         """Logs every number of the epoch, and its sample."""
         values = flatten(vars(log))
         numbers = {key: value for key, value in values.items() if type(value) in (int, float) and key != "epoch"}
-        self._tracker.log_metrics(self._run_id, numbers, step=log.epoch)
+        self._log(self._run_id, numbers, step=log.epoch)
+        self._log = self._tracker.log_metrics  # only the first epoch of a process can have been told before
         if getattr(log, "sample", ""):
             self._tracker.log_text(self._run_id, log.sample + "\n", f"samples/epoch-{log.epoch:03d}.txt")
 
@@ -377,6 +568,8 @@ def _client(uri: str) -> MlflowClient:
 
     from mlflow import MlflowClient
 
+    # They log what they then raise, with its traceback; that is for `--debug`, which lets warnings through.
+    level = logging.WARNING if logging.getLogger().level <= logging.WARNING else logging.CRITICAL
     for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

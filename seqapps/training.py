@@ -27,6 +27,7 @@ from seqapps.data import Batches
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_text
 from seqapps.history import Closable, EpochLog, History, Listener, StepLog, TrainingPlan
+from seqapps.interrupts import deferred
 from seqapps.manifest import digest_of
 from seqapps.modeling.losses import PERPLEXITY, Objective, perplexity
 from seqapps.modeling.optimizers import AveragedDescent, make_optimizer, no_longer_better
@@ -77,6 +78,8 @@ def train(  # noqa: PLR0913
     judge: Judge | None = None,
 ) -> History:
     """Trains until the epochs are done or nothing improves; the best weights by validation are in `model` at return.
+
+    Ctrl-C and SIGTERM wait until the step is done, and leave a checkpoint.
 
     Writes `checkpoint.npz`, `history.json` and `samples/epoch-NNN.txt`. Called again after a kill, it goes on; called
     again after the end, it puts the best weights into the model and returns at once.
@@ -163,7 +166,7 @@ class _Run:
         self.states = self.zeros
         self.epoch, self.step = 0, 0
         self.logs: list[EpochLog] = []
-        self.best, self.best_epoch, self.waited = math.nan, 0, 0
+        self.best, self.best_loss, self.best_epoch, self.waited = math.nan, math.nan, 0, 0
         self.best_weights: list[NDArray[Any]] = []
         self.clock = _Clock()
         self.saved = time.monotonic()
@@ -198,24 +201,28 @@ class _Run:
         """Takes the steps of the epoch that are still to be taken. Reads the sums now and then: reading waits."""
         self.clock.start()
         told, before = -math.inf, self.mover.sums()
-        for x, y, weights in self.batches.dataset(self.epoch, self.step):
-            states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
-            self.states = self.mover(x, y, weights, states, self._rate(self.step))
-            self.step += 1
-            if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:
-                sums = self._look()
-                log = self._step_log(sums.since(before))
-                told, before = time.monotonic(), sums
-                for listener in listeners:
-                    listener.on_step(log)
-            if self._checkpoint_is_due():
-                self._save()
+        with deferred() as interrupted:  # between two steps the state is whole
+            for x, y, weights in self.batches.dataset(self.epoch, self.step):
+                states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
+                self.states = self.mover(x, y, weights, states, self._rate(self.step))
+                self.step += 1
+                if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:
+                    sums = self._look()
+                    log = self._step_log(sums.since(before))
+                    told, before = time.monotonic(), sums
+                    for listener in listeners:
+                        listener.on_step(log)
+                if self._checkpoint_is_due() or interrupted():
+                    self._save()
+                if interrupted():
+                    break
         self._look()
 
     def _look(self) -> Sums:
         """Reads the sums, takes the time, and stops a training that has gone astray."""
         sums = self.mover.sums()
-        self.clock.read(self.step, sums.tokens)
+        # The units of the rows, of which a classifier's loss counts one a row.
+        self.clock.read(self.step, self.step * self.batches.tokens / self.batches.steps)
         if sums.skipped_in_a_row >= _MOST_SKIPPED:
             settings = self.settings
             raise RunError(
@@ -233,9 +240,11 @@ class _Run:
         with averaging.averaged() if averaging else nullcontext():
             loss = self.judge.mean_loss(self.validation)
             value = self._value(loss)
-            improved = self.objective.better(value, self.best)
+            # Where all rows are right after the first epoch, the loss alone tells how sure a model is.
+            tied = value == self.best and loss < self.best_loss
+            improved = tied or self.objective.better(value, self.best)
             if improved:
-                self.best, self.best_epoch, self.waited = value, self.epoch + 1, 0
+                self.best, self.best_loss, self.best_epoch, self.waited = value, loss, self.epoch + 1, 0
                 self.best_weights = [np.array(variable) for variable in self.model.weights]
             else:
                 self.waited += 1
@@ -284,6 +293,7 @@ class _Run:
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
+            "best_loss": self.best_loss,
             "best_epoch": self.best_epoch,
             "waited": self.waited,
             "schedule": self.schedule.state(),
@@ -306,6 +316,7 @@ class _Run:
         self.best_weights = checkpoint.group("best")
         self.epoch, self.step = meta["epoch"], meta["step"]
         self.best, self.best_epoch, self.waited = meta["best"], meta["best_epoch"], meta["waited"]
+        self.best_loss = meta["best_loss"]
         self.schedule.restore(meta["schedule"])
         self.clock = _Clock(meta["seconds"])
         self.logs = [EpochLog(**log) for log in meta["logs"]]

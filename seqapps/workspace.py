@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqapps.files import sweep
+
 DEFAULT = "seqapps-workspace"
+_STORE = "mlflow.db"
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Workspace:
     @property
     def tracking_uri(self) -> str:
         """The embedded MLflow store."""
-        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+        return f"sqlite:///{(self.root / _STORE).resolve()}"
 
     @property
     def artifacts(self) -> Path:
@@ -46,6 +50,20 @@ class Workspace:
         """A search: the tuner's state, trials, winner."""
         return self.root / "tuning" / f"{name}-{fingerprint[:12]}"
 
+    def sweep(self, name: str) -> None:
+        """Removes what killed processes left half-written, of a configuration and of what all share."""
+        sweep(self.root, self.root / "prepared", Path(tempfile.gettempdir()))
+        own = (folder for kind in ("runs", "tuning") for folder in self.root.glob(f"{kind}/{name}-*"))
+        sweep(self.cache, self.exports, self.artifacts, *own, below=True)
+        sweep(self.root / "stages" / name)
+
     def stage(self, name: str, stage: str) -> Path:
         """The record of what a stage last did for a configuration: its inputs' fingerprints and its outputs."""
         return self.root / "stages" / name / f"{stage}.json"
+
+
+def store_of(run_folder: Path, recorded: str) -> str:
+    """Returns the store that a run folder names: a workspace that was moved or copied has its own beside the runs."""
+    own = Workspace(run_folder.resolve().parent.parent)
+    embedded = recorded.startswith("sqlite:///") and recorded.endswith(f"/{_STORE}")
+    return own.tracking_uri if embedded and (own.root / _STORE).exists() else recorded

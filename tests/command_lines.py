@@ -1,7 +1,7 @@
-"""Odd command lines, tried one after another in one process, and what is wrong with how they ended.
+"""Odd command lines, tried one after another in forks of one warm process, and what is wrong with how they ended.
 
-As a program (`python command_lines.py TASK.json`) it runs the lines of a task, each in a folder of its own, and writes
-what became of them. What it imports is imported once.
+As a program (`python command_lines.py TASK.json`) it runs the lines of a task, each in a copy of the same folder, and
+writes what became of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import sys
 import time
@@ -66,7 +65,7 @@ def complaints(case: Case, outcome: Outcome) -> list[str]:
         found.append("an error without words")
     if outcome.code not in DOCUMENTED or (case.code is not None and outcome.code != case.code):
         found.append(f"exit code {outcome.code}")
-    if outcome.code and not outcome.err.strip():
+    if outcome.code and not said.strip():
         found.append("no message")
     if case.says and not re.search(case.says, said):
         found.append(f"nothing of {case.says!r}")
@@ -108,14 +107,12 @@ def harm(folder: Path, kind: str, where: str) -> None:
                 pass
 
 
-def attempt(case: Case, base: Path | None, folder: Path) -> Outcome:
+def attempt(case: Case, base: Path, folder: Path) -> Outcome:
     """Runs one case in `folder`, which is made from a copy of `base`."""
     from seqapps import __main__ as door
 
-    if base is None:
-        folder.mkdir()
-    else:
-        shutil.copytree(base, folder, symlinks=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(base, folder, symlinks=True)
     for name, content in case.files:
         path = os.path.join(os.fsencode(folder), name.encode("latin-1"))
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -147,35 +144,47 @@ def attempt(case: Case, base: Path | None, folder: Path) -> Outcome:
     return Outcome(int(code), out.getvalue(), err.getvalue(), time.monotonic() - began)
 
 
-def run_all(cases: Sequence[Case], base: Path | None, folder: Path, cwd: Path) -> list[Outcome]:
-    """Runs cases in one warm process of their own."""
+def alone(case: Case, base: Path, folder: Path) -> Outcome:
+    """Does `attempt` in a fork: MLflow keeps databases open by their address for as long as a process lives."""
+    report = folder.with_suffix(".json")
+    report.unlink(missing_ok=True)
+    child = os.fork()
+    if not child:
+        report.write_text(json.dumps(asdict(attempt(case, base, folder))))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not report.exists():
+        return Outcome(os.waitstatus_to_exitcode(status), "", "the process ended without a word", 0.0)
+    return Outcome(**json.loads(report.read_text()))
+
+
+def run_all(cases: Sequence[Case], base: Path, folder: Path) -> list[Outcome]:
+    """Runs cases in one warm process of their own, each in `folder/case`, a copy of `base`."""
     from warm import Warm
 
     task = folder / "task.json"
     records = [asdict(case) for case in cases]
-    task.write_text(json.dumps({"base": base and str(base), "folder": str(folder), "cases": records}))
+    task.write_text(json.dumps({"base": str(base), "folder": str(folder), "cases": records}))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = Warm(__file__, str(task), cwd=cwd, environment=environment).finish(len(cases) * SLOWEST)
-    assert (folder / "outcomes.json").exists(), done.stderr
-    return [Outcome(**outcome) for outcome in json.loads((folder / "outcomes.json").read_text())]
+    done = Warm(__file__, str(task), cwd=folder, environment=environment).finish(60 + len(cases) * SLOWEST)
+    outcomes = [Outcome(**outcome) for outcome in json.loads((folder / "outcomes.json").read_text())]
+    assert len(outcomes) == len(cases), f"{cases[len(outcomes)].words}: the process ended\n{done.stderr}"
+    return outcomes
 
 
 def main() -> None:
     """Runs the task that is named."""
-    root = str(Path(__file__).parent.parent)
-    sys.path[:0] = [root]
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+    sys.path[:0] = [str(Path(__file__).parent.parent)]
     task = json.loads(Path(sys.argv[1]).read_text())
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    folder, base = Path(task["folder"]), task["base"] and Path(task["base"])
-    outcomes = []
-    for number, record in enumerate(task["cases"]):
+    folder, base = Path(task["folder"]), Path(task["base"])
+    target, outcomes = folder / "outcomes.json", list[dict[str, Any]]()
+    target.write_text("[]")
+    for record in task["cases"]:
         pairs = {name: tuple(map(tuple, record[name])) for name in ("damage", "files")}
         case = Case(**{**record, "words": tuple(record["words"]), **pairs})
-        place = folder / f"case-{number}"
-        outcomes.append(asdict(attempt(case, base, place)))
-        (folder / "outcomes.json.tmp").write_text(json.dumps(outcomes))
-        (folder / "outcomes.json.tmp").replace(folder / "outcomes.json")
+        outcomes.append(asdict(alone(case, base, folder / "case")))
+        target.with_suffix(".tmp").write_text(json.dumps(outcomes))
+        target.with_suffix(".tmp").replace(target)  # what a case that ends the process leaves behind
 
 
 if __name__ == "__main__":

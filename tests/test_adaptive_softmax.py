@@ -177,7 +177,7 @@ def test_a_training_step_computes_no_probabilities_of_all_words() -> None:
 def test_a_generator_writes_completes_and_scores() -> None:
     model, words = language_model(), tokenizer()
     generator = TextGenerator(model, words, start=END)
-    found = generator.complete(tf.constant(["worda wordb"]), tf.constant(V))
+    found = generator.complete(prompt=tf.constant(["worda wordb"]), k=tf.constant([V], tf.int64))
     x = {"tokens": tf.constant([[END, 4, 5]], tf.int32), **zero_states(model, 1)}
     expected = np.exp(model(x)["logits"][0, -1].numpy())
     assert_allclose(sorted(found["probabilities"][0].numpy()), sorted(expected[[*range(4, V), END]]), rtol=1e-5)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqapps.data.buckets import Buckets, window_of
 from seqapps.data.documents import DocumentBatches
 from seqapps.data.records import read_split
 from seqapps.data.streams import StreamBatches
@@ -129,12 +130,57 @@ def test_documents_predict_every_unit_once_from_the_unit_before(
     assert pairs(numbers(batches)) == expected
 
 
-def test_sorting_by_length_keeps_padding_small() -> None:
-    lengths = np.random.default_rng(1).integers(1, 40, 4_000)
-    rows = Ragged(np.full(lengths.sum(), 5, np.int32), np.concatenate([[0], np.cumsum(lengths)]))
-    batches = DocumentBatches(rows, batch_size=16, window=50, start=2, seed=1, shuffle=True)
-    cells = sum(int(tf.size(weights)) for _, _, weights in batches.dataset(0))
-    assert cells < 1.05 * batches.tokens
+# ---- which rows share a batch
+
+
+def order_of(lengths: Any, budget: int = 0, size: int = 32, epoch: int = 0, seed: int = 1) -> Any:
+    buckets = Buckets(np.asarray(lengths, np.int64), batch_size=size, token_budget=budget, seed=seed, shuffle=True)
+    return buckets, [rows[rows >= 0] for rows in buckets.order(epoch)]
+
+
+def told_by_its_batch(lengths: Any, order: Any) -> float:
+    """Share of the variance of the lengths that lies between batches: 1 where every batch has rows of one length."""
+    between = sum(len(rows) * (lengths[rows].mean() - lengths.mean()) ** 2 for rows in order)
+    return float(between / (len(lengths) * lengths.var()))
+
+
+@pytest.mark.parametrize("budget", [0, 600])
+@pytest.mark.parametrize("rows", [40, 300, 1_500])
+def test_an_epoch_of_few_batches_mixes_lengths(rows: int, budget: int) -> None:
+    lengths = np.random.default_rng(1).integers(3, 40, rows)
+    buckets, order = order_of(lengths, budget)
+    # What chance alone gives is (batches - 1) / (rows - 1).
+    assert told_by_its_batch(lengths, order) < 2.5 * buckets.steps / rows + 0.1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 90), max_size=200),
+    budget=st.sampled_from([0, 1, 40, 200]),
+    size=st.integers(1, 9),
+    epoch=st.integers(0, 3),
+)
+def test_every_row_stands_in_one_batch_of_every_epoch(lengths: list[int], budget: int, size: int, epoch: int) -> None:
+    buckets, order = order_of(lengths, budget, size, epoch)
+    assert len(order) == buckets.steps
+    assert all(map(len, order))
+    assert sorted(row for rows in order for row in rows.tolist()) == list(range(len(lengths)))
+    for rows in order:
+        longest = max(lengths[row] for row in rows)
+        assert len(rows) == 1 or not budget or len(rows) * longest <= budget
+        assert len(rows) <= size or budget
+
+
+@pytest.mark.parametrize("budget", [0, 600])
+def test_many_batches_are_sorted_so_that_padding_is_small(budget: int) -> None:
+    lengths = np.random.default_rng(1).integers(1, 40, 40_000)
+    buckets, _ = order_of(lengths, budget)
+    assert buckets.steps > 1_000
+    assert buckets.padding() < 0.13
+
+
+def test_a_window_holds_a_small_share_of_the_epoch() -> None:
+    assert [window_of(steps) for steps in (0, 1, 249, 250, 500, 1_999, 2_000, 100_000)] == [1, 1, 1, 2, 4, 15, 16, 16]
 
 
 # ---- shards

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from seqapps.architectures import classifier, stacked
 from seqapps.architectures._stack import StackConfig, recurrent_stack
 from seqapps.config import TrainingConfig
+from seqapps.modeling import layers
 from seqapps.modeling.cells import Cell, CellOptions
 from seqapps.modeling.losses import PERPLEXITY, cross_entropy
 from seqapps.modeling.optimizers import make_optimizer
@@ -39,6 +40,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "layer_norm": "cell",
     },
     "gru, reset before, normalised": {"cell": "gru", "reset": "before", "layer_norm": "cell", "skip_steps": 2},
+    "other activations": {
+        "cell": "simple_rnn",
+        "activation": "leaky_relu",
+        "recurrent_initializer": "identity",
+        "transition_depth": 1,
+        "transition_activation": "elu",
+    },
     "norm inside": {"cell": "lstm", "layer_norm": "cell"},
     "norm of outputs, residual": {"layer_norm": "output", "layer_skip": "residual"},
     "highway": {"cell": "gru", "layer_skip": "highway"},
@@ -182,6 +190,39 @@ def test_a_leak_that_is_learned_begins_where_it_is_set() -> None:
     assert_allclose(sigmoid(layer.cell.leak_logit.numpy()), [0.9] * 4, rtol=1e-6)
 
 
+def test_an_irnn_is_chosen_by_the_configuration_and_adds_up_at_first() -> None:
+    config = stacked.Config(**SMALL, cell="simple_rnn", activation="relu", recurrent_initializer="identity")
+    layer = stacked.build(config, vocabulary_size=11, carry=False).get_layer("simple_rnn_0")
+    assert layers.path(layer) == "compiled for this CPU"
+    kernel, recurrent, _ = layer.get_weights()
+    assert_array_equal(recurrent, np.eye(5))
+    x = np.abs(X)
+    layer.set_weights([np.abs(kernel), recurrent, np.zeros(5)])
+    assert_allclose(layer(x)[0], np.cumsum(x @ np.abs(kernel), axis=1), rtol=1e-5)
+
+
+def test_activations_inside_a_cell() -> None:
+    options = {"activation": "relu", "transition_depth": 1, "transition_activation": "elu"}
+    layer, w = layer_of("simple_rnn", **options)
+    h = np.zeros((2, 4))
+    for t in range(6):
+        deep = h @ w["transition_0"] + w["transition_bias_0"]
+        deep = np.where(deep > 0, deep, np.exp(np.minimum(deep, 0)) - 1)
+        h = np.maximum(X[:, t] @ w["kernel"] + w["bias"] + deep @ w["recurrent_kernel"], 0)
+    assert_allclose(layer(X)[1], h, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_an_activation_of_gated_cells_is_that_of_keras(kind: str) -> None:
+    theirs = recurrent_layer(kind, 4, name="theirs", options=CellOptions(activation="elu"))
+    ours = keras.layers.RNN(Cell(kind, 4, {"activation": "elu"}), return_sequences=True, return_state=True)
+    theirs(X), ours(X)
+    ours.set_weights(theirs.get_weights())
+    assert "the activation is elu, not tanh" in layers.path(theirs)
+    for one, other in zip(theirs(X), ours(X), strict=True):
+        assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_an_lstm_with_normalisation_inside() -> None:
     layer, w = layer_of("lstm", normalise=True)
     h = c = np.zeros((2, 4))
@@ -304,6 +345,8 @@ def test_vocabulary_dropout_drops_a_unit_wherever_it_stands() -> None:
         ({"reset": "before"}, "`model.reset` is for cell \"gru\". Received: 'lstm'"),
         ({"leak": 0.9}, '`model.leak` is for cell "simple_rnn"'),
         ({"cell": "simple_rnn", "learn_leak": True}, "`model.learn_leak` begins at `model.leak`, which is 0"),
+        ({"recurrent_initializer": "identity"}, '`model.recurrent_initializer` = "identity" is for cell "simple_rnn"'),
+        ({"transition_activation": "relu"}, "`model.transition_activation` is that of the layers of"),
         ({"transition_skip": True}, "`model.transition_skip` goes past the layers of `model.transition_depth`"),
         ({"skip_steps": 1}, "`model.skip_steps` = 1 is what every recurrent layer has"),
         ({"weight_drop": 0.2, "layer_norm": "cell"}, "`model.weight_drop` is for cells without"),

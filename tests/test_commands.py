@@ -17,6 +17,7 @@ from seqapps import __main__ as door
 from seqapps.commands import doctor
 from seqapps.commands._stack import keep_compiled
 from seqapps.errors import RunError, UsageError
+from seqapps.interrupts import Terminated
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("tensorflow", "keras", "mlflow", "apache_beam", "pydantic", "rich", "numpy", "matplotlib")
@@ -138,7 +139,8 @@ def failing(error: BaseException) -> object:
     [
         (RunError("gradients were not finite."), 1, "gradients were not finite."),
         (UsageError("no such model."), 2, "no such model."),
-        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue."),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again from its beginning."),
+        (Terminated(), 143, "Ended by SIGTERM. Run the same command again from its beginning."),
     ],
 )
 def test_exit_codes(

@@ -35,7 +35,7 @@ from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vectors import numbers_of
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 from seqapps.schema import Feature, Schema
-from seqapps.serving.check import plain
+from seqapps.serving import check
 from seqapps.trained import load_resources
 from seqapps.workspace import Workspace
 
@@ -280,9 +280,11 @@ def signatures() -> dict[str, Any]:
 
 def write(signatures: Mapping[str, Any], condition: list[str], **given: Any) -> dict[str, Any]:
     options = {"max_length": 12, "temperature": 1.0, "top_k": 0, "seed": 7, "count": 2, **given}
-    floats = {"temperature": tf.constant(options.pop("temperature"), tf.float32)}
-    numbers = {name: tf.constant(value, tf.int32) for name, value in options.items()}
-    found = signatures["serving_default"](condition=tf.constant(condition), **numbers, **floats)
+    settings = {name: np.full(len(condition), value) for name, value in options.items()}
+    settings["temperature"] = settings["temperature"].astype(np.float32)
+    settings["seed"] = (settings["seed"] + np.arange(len(condition)) + 2**31) % 2**32 - 2**31
+    inputs = {"condition": condition, **settings}
+    found = signatures["generate"](**{name: tf.constant(value) for name, value in inputs.items()})
     return {name: value.numpy() for name, value in found.items()}
 
 
@@ -328,25 +330,45 @@ def test_nats_of_a_written_text_are_those_of_its_score(signatures: dict[str, Any
     assert_allclose(-scored["total"].numpy(), found["nats"][ended, 0], rtol=1e-4)
 
 
-def test_a_new_label_is_refused_by_the_graph(signatures: dict[str, Any]) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="colour, fruit, metal"):
-        write(signatures, ["fruits"])
+def test_a_new_label_has_no_answer_and_leaves_the_others_theirs(signatures: dict[str, Any]) -> None:
+    found, good = write(signatures, ["fruit", "fruits", "metal"]), write(signatures, ["fruit"])
+    told = "`condition` must be a label of the training data. Received: 'fruits'. Allowed: colour, fruit, metal."
+    assert found["error"].astype(str).tolist() == ["", told, ""]
+    assert found["texts"][0].tolist() == good["texts"][0].tolist()
+    assert not found["texts"][1].any() and not found["length"][1].any() and not found["ended"][1].any()
+
+
+def test_every_row_has_its_own_count(signatures: dict[str, Any]) -> None:
+    def inputs(rows: slice) -> dict[str, Any]:
+        counts, seeds = np.array([1, 3, 2])[rows], np.array([7, 8, 8])[rows]
+        settings = {"max_length": [9, 12, 5][rows], "top_k": [0, 2, 0][rows], "seed": seeds, "count": counts}
+        of_rows = {name: tf.constant(value, tf.int64) for name, value in settings.items()}
+        return of_rows | {
+            "condition": tf.constant(["metal", "fruit", "fruit"][rows]),
+            "temperature": tf.constant([1.0, 2.0, 1.0][rows]),
+        }
+
+    together = {name: value.numpy() for name, value in signatures["generate"](**inputs(slice(0, 3))).items()}
+    for row, count in enumerate((1, 3, 2)):
+        alone = signatures["generate"](**inputs(slice(row, row + 1)))
+        assert alone["texts"].shape == (1, count)
+        assert together["texts"][row].tolist() == [*alone["texts"].numpy()[0], *[b""] * (3 - count)]
+        assert not together["length"][row, count:].any()
 
 
 # ---- answers
 
 
-def called(graphs: Mapping[str, Any]) -> Call:
+def called(graphs: Mapping[str, Any], facts: Mapping[str, Any]) -> Call:
     """Returns what calls a served model with plain values."""
 
     def call(signature: str, **inputs: Any) -> dict[str, Any]:
-        found = graphs[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: plain(value.numpy().tolist()) for name, value in found.items()}
+        return check.answer(tf, graphs[signature], inputs)
 
-    return call
+    return Call(call, facts)
 
 
-call = called(SIGNATURES)
+call = called(SIGNATURES, {"conditions": list(LABELS), "size": 0})
 
 
 def options(**chosen: Any) -> argparse.Namespace:
@@ -502,7 +524,10 @@ def test_a_vector_in_original_units_is_served(spots: Spots, tmp_path: Path) -> N
     assert_array_equal(prediction[:-1, 1:], -1.0)
     assert set(prediction[-1, 1:]) <= {0.0, 1.0}  # one text was drawn, for the one row
 
-    call = called(served)
+    call = called(served, module.facts())
+    assert call.facts == {"conditions": [], "size": 2}
+    broken = served["score"](condition=tf.constant([[1.0, 10.0], [np.nan, 1.0]]), text=tf.constant(["a"] * 2))
+    assert [bool(error) for error in broken["error"].numpy()] == [False, True]
     (answer,) = ConditionalGeneration.answer(call, ["[1, 10]"], options(count=2), 0)
     assert answer == ConditionalGeneration.answer(call, ["[1, 10]"], options(count=2), 0)[0]
     assert (answer.condition, len(answer.texts)) == ("[1, 10]", 2)

@@ -60,7 +60,7 @@ def test_unknown_section(file: Path) -> None:
 
 def test_unknown_key_of_the_architecture(file: Path) -> None:
     text = message(file, 'model.cells="gru"')
-    assert text.startswith("`model.cells` does not exist. Received: 'cells'. Allowed: activation_penalty, ")
+    assert text.startswith("`model.cells` does not exist. Received: 'cells'. Allowed: activation, activation_penalty, ")
     assert text.endswith(", word_dropout. Nearest: cell.")
 
 

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
+import served_law as law
 import tensorflow as tf
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
@@ -379,6 +380,47 @@ def _loaded(folder: Path) -> Any:
     if folder not in _LOADED:
         _LOADED[folder] = tf.saved_model.load(str(folder))
     return _LOADED[folder]
+
+
+# ---- what a served model promises
+
+
+@pytest.fixture(scope="session")
+def asked(exported: serving.ExportReport) -> law.Subject:
+    return law.Subject(exported.folder)
+
+
+def test_every_output_has_a_row_for_each_row(asked: law.Subject) -> None:
+    classes = asked.classes()
+    for rows in (0, 1, 2, classes, classes + 1, 1000):
+        law.check_shapes(asked, rows)
+
+
+def test_a_row_is_answered_as_it_is_alone(asked: law.Subject) -> None:
+    law.check_companions(asked)
+
+
+def test_a_bad_row_fails_no_other(asked: law.Subject) -> None:
+    law.check_bad_rows(asked)
+
+
+def test_settings_have_bounds_and_defaults(asked: law.Subject) -> None:
+    law.check_bounds(asked)
+    law.check_defaults(asked)
+
+
+def test_a_pyfunc_answers_whatever_holds_its_rows(asked: law.Subject) -> None:
+    law.check_pyfunc(asked, asked.classes() + 1)
+
+
+def test_hostile_calls_are_answered_or_refused_in_words(asked: law.Subject) -> None:
+    @seed(1)
+    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(call=law.hostile_calls(asked))
+    def once(call: tuple[str, law.Values]) -> None:
+        law.check_call(asked, *call)
+
+    once()
 
 
 # ---- diagnosis

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose
+from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, _uniform, best, choose, keys_of
 from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, length_penalty, write
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
@@ -55,7 +55,7 @@ class Rules(NamedTuple):
     order: int = 0
 
     def limits(self, rows: int) -> Limits:
-        return Limits(tf.fill([rows], self.longest), tf.constant(self.shortest), tf.constant(self.order))
+        return Limits(*(tf.fill([rows], limit) for limit in self))
 
     def following(self, before: tuple[int, ...]) -> list[int]:
         """The units that may come next, `<eos>` where no other may."""
@@ -98,10 +98,9 @@ class Beam(NamedTuple):
     alpha: Any = 0.0
     n_best: Any = 0
 
-    def tensors(self) -> Beam:
-        return Beam(
-            tf.constant(self.width), tf.constant(self.alpha, tf.float32), tf.constant(self.n_best or self.width)
-        )
+    def tensors(self, rows: int) -> Beam:
+        alpha, n_best = np.float32(self.alpha), np.int32(self.n_best if np.any(self.n_best) else self.width)
+        return Beam(*(tf.constant(np.resize(value, rows)) for value in (np.int32(self.width), alpha, n_best)))
 
 
 @tf.function(reduce_retracing=True)
@@ -116,16 +115,23 @@ def _write(table: Any, hashes: Any, limits: Limits, sampling: Sampling) -> Seque
 
 
 def search(chain: Chain, rules: Rules, rows: list[int], beam: Beam) -> Hypotheses:
-    found = _search(tf.constant(chain.table), states(chain, rows)["hash"], rules.limits(len(rows)), beam.tensors())
+    found = _search(
+        tf.constant(chain.table), states(chain, rows)["hash"], rules.limits(len(rows)), beam.tensors(len(rows))
+    )
     return Hypotheses(*(value.numpy() for value in found))
 
 
-GREEDY = Sampling(0.0, 0, 1)
+GREEDY = (0.0, 0, 1)
 
 
-def written(chain: Chain, rules: Rules, rows: list[int], sampling: Sampling = GREEDY) -> Sequences:
-    temperature, *others = sampling
-    tensors = Sampling(tf.constant(temperature, tf.float32), *map(tf.constant, others))
+def sampling_of(rows: int, temperature: float, top_k: int, seed: int) -> Sampling:
+    """Returns the same for every row, whose seeds follow one another."""
+    keys = keys_of(seed + tf.range(rows, dtype=tf.int64))
+    return Sampling(tf.fill([rows], np.float32(temperature)), tf.fill([rows], top_k), keys)
+
+
+def written(chain: Chain, rules: Rules, rows: list[int], sampling: tuple[float, int, int] = GREEDY) -> Sequences:
+    tensors = sampling_of(len(rows), *sampling)
     found = _write(tf.constant(chain.table), states(chain, rows)["hash"], rules.limits(len(rows)), tensors)
     return Sequences(*(value.numpy() for value in found))
 
@@ -205,6 +211,79 @@ def test_hypotheses_keep_the_rules_and_stand_in_order(seed: int, rules: Rules, w
         assert all(before >= after for before, after in pairwise(found.scores[row, :count]))
 
 
+def never_closing(chain: Chain, rules: Rules, row: int, beam: Beam) -> tuple[list[tuple[float, Any]], set[Any]]:
+    """The same search written in plain Python that goes on until no hypothesis does, however long that takes.
+
+    Returns the scores and sequences that it keeps, the best first; and all beginnings that it ever held.
+    """
+    open_, ended, held = [((), 0.0)], list[tuple[float, Any]](), {()}
+    while open_:
+        grown = [
+            ((*each, unit), chain.log_p(row, (*each, unit))) for each, _ in open_ for unit in rules.following(each)
+        ]
+        grown.sort(key=lambda found: -found[1])
+        for each, log_p in grown[: beam.width]:
+            if each[-1] == END:
+                ended.append((log_p / ((5.0 + len(each)) / 6.0) ** beam.alpha, each))
+                held.add(each)
+        open_ = [found for found in grown[: 2 * beam.width] if found[0][-1] != END][: beam.width]
+        held |= {each for each, _ in open_}
+    return sorted(ended, key=lambda found: -found[0])[: beam.width], held
+
+
+SEARCHES = st.builds(Beam, width=st.integers(1, 6), alpha=st.sampled_from([0.0, 0.6, 2.0]), n_best=st.just(0))
+
+
+@given(seed=st.integers(0, 1000), rules=RULES, beam=SEARCHES, sharpness=st.sampled_from([0.5, 2.0, 5.0]))
+@settings(max_examples=60, deadline=None)
+def test_a_row_that_is_closed_would_have_found_nothing_better(
+    seed: int, rules: Rules, beam: Beam, sharpness: float
+) -> None:
+    chain, rows = Chain(seed, sharpness), [0, 1, 2]
+    found, greedy = search(chain, rules, rows, beam), written(chain, rules, rows)
+    for row in rows:
+        expected, held = never_closing(chain, rules, row, beam)
+        assert_allclose(found.scores[row, : found.count[row]], [score for score, _ in expected], rtol=1e-4, atol=1e-5)
+        # No row is below greedy search, unless its sequence lost its place in the beam to more probable ones.
+        one = sequence(greedy.ids[row], greedy.lengths[row])
+        if all(one[:place] in held for place in range(len(one) + 1)):
+            least = greedy.log_probabilities[row] / ((5.0 + len(one)) / 6.0) ** beam.alpha
+            assert found.scores[row, 0] >= least - 1e-4
+
+
+def test_a_row_goes_on_while_an_open_hypothesis_is_better_than_those_that_ended() -> None:
+    """K poor hypotheses end before the good one does."""
+    a, b, c = UNITS
+    chain = Chain(0)
+    chain.table = np.full((97, SIZE), -30.0, np.float32)
+    state = chain.state(0)
+    for before, unit in ((BEGIN, a), (a, b), (b, a), (a, c)):
+        state = chain.after(state, before)
+        chain.table[state, [unit, END]] = np.log([0.99, 0.01])
+    chain.table[chain.after(state, c), END] = 0.0
+    found = search(chain, Rules(longest=8), [0], Beam(2, 0.6))
+    assert sequence(found.ids[0, 0], found.lengths[0, 0]) == (a, b, a, c, END)
+    assert found.log_probabilities[0, 0] == pytest.approx(4 * np.log(0.99), rel=1e-3)
+
+
+def test_every_row_has_its_own_search() -> None:
+    chain, rows = Chain(8), [0, 1, 2, 3]
+    limits = Limits(tf.constant([6, 4, 5, 6]), tf.constant([1, 0, 2, 0]), tf.constant([2, 0, 0, 1]))
+    beams = Beam(np.int32([3, 1, 5, 2]), np.float32([0.6, 0.0, 1.0, 2.0]), np.int32([2, 1, 3, 2]))
+    table, hashes = tf.constant(chain.table), states(chain, rows)["hash"]
+    together = Hypotheses(*(value.numpy() for value in _search(table, hashes, limits, beams.tensors(4))))
+    for row in rows:
+        own = slice(row, row + 1)
+        of_row = Beam(*(value[own] for value in beams)).tensors(1)
+        found = _search(table, hashes[own], Limits(*(limit[own] for limit in limits)), of_row)
+        alone = Hypotheses(*(value.numpy() for value in found))
+        n, steps = alone.ids.shape[1:]
+        assert_array_equal(together.ids[row, :n, :steps], alone.ids[0])
+        assert not together.ids[row, n:].any() and not together.ids[row, :, steps:].any()
+        assert_allclose(together.scores[row, :n], alone.scores[0], rtol=1e-6)
+        assert together.count[row] == alone.count[0] <= beams.n_best[row]
+
+
 def test_rows_do_not_see_each_other() -> None:
     chain, rules, rows = Chain(8), Rules(longest=6, shortest=1, order=2), [0, 1, 2, 3]
     together = search(chain, rules, rows, Beam(3, 0.6))
@@ -217,8 +296,8 @@ def test_rows_do_not_see_each_other() -> None:
 
 def test_each_row_has_its_own_longest() -> None:
     chain = Chain(4)
-    limits = Limits(tf.constant([1, 3, 5]), tf.constant(5), tf.constant(0))
-    found = _search(tf.constant(chain.table), states(chain, [0, 1, 2])["hash"], limits, Beam(2).tensors())
+    limits = Limits(tf.constant([1, 3, 5]), tf.fill([3], 5), tf.fill([3], 0))
+    found = _search(tf.constant(chain.table), states(chain, [0, 1, 2])["hash"], limits, Beam(2).tensors(3))
     assert found.lengths.numpy()[:, 0].tolist() == [1, 3, 5]
 
 
@@ -263,7 +342,7 @@ def test_the_length_penalty_prefers_longer_sequences_the_larger_it_is() -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     chain, rows = Chain(6, sharpness=1.0), [0] * 4_000
-    found = written(chain, Rules(longest=2), rows, Sampling(1.0, 0, 1))
+    found = written(chain, Rules(longest=2), rows, (1.0, 0, 1))
     logits = chain.table[chain.after(chain.state(0), BEGIN)].astype(np.float64)
     allowed = np.exp(logits[[*UNITS, END]])
     shares = np.bincount(found.ids[:, 0], minlength=SIZE)[[*UNITS, END]] / len(rows)
@@ -275,19 +354,19 @@ def test_draws_follow_the_probabilities() -> None:
 @given(seed=st.integers(0, 1000), rules=RULES, temperature=st.sampled_from([0.5, 1.0, 3.0]))
 @settings(max_examples=30, deadline=None)
 def test_what_is_drawn_keeps_the_rules(seed: int, rules: Rules, temperature: float) -> None:
-    found = written(Chain(seed), rules, [0, 1, 2], Sampling(temperature, 0, seed))
+    found = written(Chain(seed), rules, [0, 1, 2], (temperature, 0, seed))
     listed = [sequence(ids, length) for ids, length in zip(found.ids, found.lengths, strict=True)]
     assert {*listed} <= {*rules.sequences()}
 
 
 def test_equal_seeds_draw_equal_texts_and_one_of_one_is_greedy() -> None:
     chain, rules, rows = Chain(5), Rules(longest=8), list(range(6))
-    first, again, other = (written(chain, rules, rows, Sampling(1.5, 0, seed)) for seed in (1, 1, 2))
+    first, again, other = (written(chain, rules, rows, (1.5, 0, seed)) for seed in (1, 1, 2))
     assert_array_equal(first.ids, again.ids)
     assert first.ids.shape != other.ids.shape or (first.ids != other.ids).any()
-    only, greedy = written(chain, rules, rows, Sampling(1.5, 1, 1)), written(chain, rules, rows)
+    only, greedy = written(chain, rules, rows, (1.5, 1, 1)), written(chain, rules, rows)
     assert_array_equal(only.ids, greedy.ids)
-    fewer = written(chain, rules, rows[:2], Sampling(1.5, 0, 1))
+    fewer = written(chain, rules, rows[:2], (1.5, 0, 1))
     assert_array_equal(fewer.ids, first.ids[:2, : fewer.ids.shape[1]])
 
 
@@ -296,6 +375,7 @@ SIZES = st.sampled_from([5, 1023, 1024, 1031, 1600, 8000])
 
 
 @given(seed=st.integers(0, 99), size=SIZES, k=st.integers(1, 60), kinds=st.sampled_from([2, 50, 10**6]))
+@settings(deadline=None)
 def test_the_best_are_those_of_top_k_of_equal_values_the_first(seed: int, size: int, k: int, kinds: int) -> None:
     drawn = np.random.default_rng(seed).integers(kinds, size=(3, size)).astype(np.float32)
     values = np.where(drawn == 0, -np.inf, drawn)
@@ -306,12 +386,13 @@ def test_the_best_are_those_of_top_k_of_equal_values_the_first(seed: int, size: 
 
 
 @given(seed=st.integers(0, 99), size=SIZES, temperature=st.floats(0.05, 5.0))
+@settings(deadline=None)
 def test_a_draw_inverts_the_cumulative_distribution(seed: int, size: int, temperature: float) -> None:
     logits = np.random.default_rng(seed).normal(scale=3.0, size=(64, size)).astype(np.float32)
     logits[:, ::7] = -np.inf
-    sampling = Sampling(tf.constant(temperature, tf.float32), tf.constant(0), tf.constant(seed))
+    sampling = sampling_of(64, temperature, 0, seed)
     drawn = choose(tf.constant(logits), tf.constant(2), sampling).numpy()
-    uniform = tf.random.stateless_uniform([64, 1], seed=[seed, 2]).numpy()[:, 0]
+    uniform = _uniform(sampling.key, tf.constant(2)).numpy()
     weights = np.exp((logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature)
     cumulative = np.cumsum(weights, axis=1) / weights.sum(axis=1, keepdims=True)
     rows = np.arange(64)

@@ -93,7 +93,7 @@ def test_an_lstm_that_does_not_forget_neither_vanishes_nor_explodes() -> None:
     (layer,) = examined(lstm)
     (verdict,) = over_time(layer)
     assert verdict.kind == "steady", layer.gradient
-    assert [gate.name for gate in layer.gates] == ["input", "forget", "output"]
+    assert [gate.name for gate in layer.gates] == ["input", "forget", "output", "candidate", "cell state"]
     forget = layer.gates[1]
     assert forget.high == 1.0
     # -1 / log(sigmoid(5)) = 149 steps.
@@ -275,7 +275,10 @@ def test_a_vanishing_layer_is_told_with_its_figures_and_lines_of_the_configurati
     config = make_config(model={"cell": "simple_rnn"})
     (verdict,) = judge(diagnosis_with(layer_with()), config)
     assert (verdict.kind, verdict.where, verdict.good) == ("vanishes", "rnn_0", False)
-    assert verdict.text == "the gradient falls to 9.5e-07 over 20 steps (to 0.50 a step) and is below 0.001 after 10"
+    assert verdict.text == (
+        "half of the gradient is gone after one step, and half of the rows have 21 or more: 9.5e-07 of it is left "
+        "after 20 (to 0.50 a step)"
+    )
     assert verdict.remedies[0] == 'model.cell = "lstm"'
     # Every remedy is a line that the configuration takes.
     for line in verdict.remedies:
@@ -284,8 +287,26 @@ def test_a_vanishing_layer_is_told_with_its_figures_and_lines_of_the_configurati
 
 
 def test_only_the_length_that_half_of_the_rows_have_counts() -> None:
-    (verdict,) = over_time(layer_with(lengths=(4,) * 6 + (1,) * 15))
-    assert verdict.text == "the gradient neither vanishes nor explodes: 0.0312 of it is left after 5 steps"
+    slowly = tuple(0.5 ** (step / 3) for step in range(21))
+    (whole,), (half,) = (
+        over_time(layer_with(gradient=slowly, lengths=lengths)) for lengths in ((4,) * 21, (4,) * 6 + (1,) * 15)
+    )
+    assert (whole.kind, half.kind) == ("vanishes", "steady")
+    assert half.text == (
+        "the gradient neither vanishes nor explodes: half of it is gone after 3 steps, and half of the rows have 6 or "
+        "more: 0.31 of it is left after 5"
+    )
+
+
+def test_an_lstm_that_forgot_is_told_by_its_pace() -> None:
+    # 0.0013 of the gradient after 18 steps.
+    pace = 0.0013 ** (1 / 18)
+    (verdict,) = over_time(layer_with(gradient=tuple(pace**step for step in range(19)), lengths=(4,) * 19))
+    assert (verdict.kind, verdict.good) == ("vanishes", False)
+    assert verdict.text.startswith("half of the gradient is gone after 2 steps, and half of the rows have 19 or more")
+    # It falls at first, and then goes on as it is: what is left reaches the first step.
+    (verdict,) = over_time(layer_with(gradient=(1.0, 0.4, *[0.3] * 17), lengths=(4,) * 19))
+    assert (verdict.kind, "half of it is gone after one step" in verdict.text) == ("steady", True)
 
 
 @pytest.mark.parametrize(
@@ -353,6 +374,7 @@ def test_a_whole_model_is_examined_and_left_as_it_was() -> None:
     assert (found.model, found.batch, found.rows, found.finite) == ("initial", (1, 2), 4, True)
     assert [(layer.name, layer.cell, layer.steps) for layer in found.layers] == [("gru_0", "GRUCell", 7)]
     assert all(variable.gradient > 0.0 and variable.update > 0.0 for variable in found.variables)
-    assert [verdict.kind for verdict in found.verdicts] == ["steady"]
+    # A GRU that has learned nothing mixes half of the state away at every step.
+    assert [verdict.kind for verdict in found.verdicts] == ["vanishes"]
     with pytest.raises(IndexError, match="epoch 1 has no step 99: its steps are 1 to 7"):
         examine(model, batches, PERPLEXITY, config, at=(1, 99))

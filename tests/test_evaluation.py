@@ -35,6 +35,7 @@ from seqapps.manifest import Manifest, Shard, Split, Table, VocabularyFile, read
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
+from seqapps.promotion import gate
 from seqapps.scoreboard import picture, tables
 from seqapps.trained import Trained
 
@@ -190,6 +191,25 @@ def test_baselines_are_fitted_once(prepared: Path, tmp_path: Path, monkeypatch: 
     assert "9 tanh units" in third.baselines["fixed_window"].description
 
 
+def test_a_baseline_that_is_not_for_such_data_is_left_out_and_told(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(ground: baselines.Ground) -> baselines.Baseline:
+        raise baselines.Infeasible("it is for up to 20 steps. Received: 21")
+
+    load = baselines.load
+    monkeypatch.setattr(baselines, "load", lambda name: fit if name == "unigram" else load(name))
+    console, names = Console(file=io.StringIO(), width=200), ["uniform", "unigram"]
+    trained = trained_on(prepared, baselines={"names": names})
+    evaluation = evaluate(trained, prepared, tmp_path, console=console)
+    told = "unigram is left out: it is for up to 20 steps. Received: 21"
+    assert told in console.file.getvalue()  # type: ignore[attr-defined]
+    assert told in " ".join(printed(evaluation).split())
+    assert (list(evaluation.baselines), evaluation.left_out["unigram"]) == (["uniform"], told.partition(": ")[2])
+    checks = gate(trained.application.config, evaluation, read_statistics(tmp_path), "")
+    assert [check.against for check in checks] == ["uniform"]
+
+
 def test_how_it_is_measured_decides_a_baselines_sums(prepared: Path, tmp_path: Path) -> None:
     for streams in (1, 2, 1):
         options = {"baselines": {"names": ["uniform"]}, "evaluation": {"streams": streams}}
@@ -304,6 +324,25 @@ def test_the_table_goes_from_the_worst_baseline_to_the_model_and_marks_the_best(
         ["champion", "(version", "3)", "118.5", "4.775", "6.889"],
         ["model", "*", "115.2", "4.747", "6.849"],
     ]
+
+
+def test_a_baseline_that_a_cap_of_steps_ended_has_a_dagger_and_figures_that_differ_are_shown_so() -> None:
+    close, closer = scored(115.2504, 115.2512)
+    baselines = {
+        "fixed_window": Score(description="", metrics=close, seconds=1.0, converged=False),
+        "kneser_ney": Score(description="", metrics=closer, seconds=1.0),
+    }
+    capped = golden().model_copy(update={"baselines": baselines, "rows": 944, "champion": None})
+    lines = printed(capped).splitlines()
+    body = [line.replace("│", " ").split() for line in lines if "115." in line]
+    assert [row[:-2] for row in body] == [
+        ["kneser_ney", "115.2512"],
+        ["fixed_window", "\u2020", "115.2504"],
+        ["model", "*", "115.2500"],
+    ]
+    assert "944 rows, 73,760 words" in lines[0]
+    assert any("\u2020 its fitting was ended by a cap of steps" in line for line in lines)
+    assert "\u2020" not in printed(golden())
 
 
 def test_what_a_system_does_not_give_is_a_dash() -> None:

@@ -127,7 +127,9 @@ def test_driver_of_a_database_that_is_missing_is_named() -> None:
 
 
 def test_store_of_a_kind_that_there_is_not_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^`tracking\.uri` names no store .* Received: 'ftp://x/y'\. Allowed: http://,"):
+    with pytest.raises(
+        UsageError, match=r"^`tracking\.uri` names no store .* Received: 'ftp://x/y'\. Allowed: http://,"
+    ):
         reach("ftp://x/y")
 
 

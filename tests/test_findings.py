@@ -42,6 +42,10 @@ def test_classes_the_first_row_and_rows_of_two_splits(tmp_path: Path) -> None:
         "first row: text = 'warm'; label = '1'",
         "label: 3 in the training split: 2 2, 1 1, 1.0 1",
         "warning: label: '1' (1) and '1.0' (1) are one number in two spellings, and two classes",
+        "warning: the test split has no row of the class '1.0', which the training split has. Remedy: another "
+        "`data.split.seed`, larger shares of `data.split`, or more rows",
+        "warning: the validation split has no row of the classes '1', '1.0', which the training split has. Remedy: "
+        "another `data.split.seed`, larger shares of `data.split`, or more rows",
         "warning: 1 of 1 rows of the validation split (100.0%) stand in the training split, too",
         "warning: 2 of 3 rows of the test split (66.7%) stand in the training split, too",
     ]

@@ -6,7 +6,6 @@ import argparse
 import gzip
 import io
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 
 from pipelines.prepare import prepare
-from seqapps import baselines, registry, training
-from seqapps.applications import application_of, config_from, load_config
+from seqapps import baselines, training
+from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.time_series import Forecast, TimeSeries
 from seqapps.baselines.linear_autoregression import solve
 from seqapps.drawing.forecasts import apart
@@ -154,7 +153,7 @@ def subject_of(folder: Path, *overrides: str) -> Subject:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
         config = load_config(CONTRACTS / "time_series.toml", overrides)
-    prepared = prepare(config, Workspace(folder), console=Console(quiet=True))
+        prepared = prepare(config, Workspace(folder), console=Console(quiet=True))
     application = application_of(config)
     assert isinstance(application, TimeSeries)
     return Subject(application, prepared, read_manifest(prepared))
@@ -248,19 +247,18 @@ def test_quantiles_increase_and_the_median_is_the_forecast(subject: Subject, mod
 
 # ---- answers
 
-Call = Callable[..., dict[str, Any]]
 NORTH = argparse.Namespace(series="north")
 
 
 @pytest.fixture(scope="module")
 def call(subject: Subject, model: keras.Model) -> Call:
     resources = load_resources(subject.folder / "vocabularies", subject.manifest)
-    _, signatures = subject.application.signatures(model, resources)
+    module, signatures = subject.application.signatures(model, resources)
 
     def answer(signature: str, **inputs: Any) -> dict[str, Any]:
         return check.answer(tf, signatures[signature], inputs)
 
-    return answer
+    return Call(answer, module.facts())
 
 
 def file_until(origin: str, ahead: int) -> str:
@@ -353,6 +351,32 @@ def test_an_answer_for_people() -> None:
     ]
 
 
+def test_prepare_ends_with_the_first_row_the_step_and_the_clock(tmp_path: Path) -> None:
+    lines = [f"2021-06-{1 + hour // 24:02d}T{hour % 24:02d}:00+02:00,{hour % 5}" for hour in range(96)]
+    (tmp_path / "y.csv").write_text("t,y\n" + "\n".join(lines), encoding="utf-8")
+    tables: dict[str, Any] = {
+        "application": "time_series",
+        "source": {"files": [str(tmp_path / "y.csv")]},
+        "data": {"time": "t", "targets": ["y"], "history": 4, "calendar": ["hour"]},
+    }
+    told = {}
+    for zone in ("", "Europe/Berlin"):
+        console = Console(file=io.StringIO(), width=200)
+        config = config_from({**tables, "data": {**tables["data"], "time_zone": zone}}, "test")
+        prepare(config, Workspace(tmp_path / "workspace"), console=console)
+        told[zone] = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "first row: t = '2021-05-31T22:00Z'; y = '0'" in told[""]
+    assert "warning: times with an offset and the features of the calendar are those of UTC" in told[""]
+    assert "first row: t = '2021-06-01T00:00+02:00'; y = '0'" in told["Europe/Berlin"]
+    assert "frequency: 1 in the training split: 1h" in told["Europe/Berlin"]
+    assert "warning" not in told["Europe/Berlin"]
+
+
+def test_large_forecasts_keep_their_digits() -> None:
+    answer = Forecast("", "2000", ("2001",), ("y",), ((123456789.4,),), (0.1,), (((0.000123456789,),),))
+    assert answer.rows() == [["2001", "123456789", "0.000123457"]]
+
+
 def test_golden_windows_for_people_say_what_is_missing() -> None:
     inputs = {"history": [[[NAN], [2.0], [3.25]], [[1.0], [2.0], [NAN]]]}
     golden = {"serving_default": [{"inputs": inputs, "outputs": {"forecast": [[[4.0]], [[5.5]]]}}]}
@@ -435,20 +459,3 @@ def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -
 def test_all_series_have_one_step(subject: Subject) -> None:
     with pytest.raises(DataError, match=r"All series must have one step. Received: 1d \(60 steps\), 1h \(9 steps\)"):
         subject.application.learn({"frequency": {b"1h": 9, b"1d": 60}})
-
-
-def test_registry_knows_arrays_of_doubles(tmp_path: Path) -> None:
-    module = tf.Module()
-    module.serve = tf.function(
-        lambda history: {"forecast": history[:, -1]},
-        input_signature=[tf.TensorSpec([None, 4, 2], tf.float64, "history")],
-    )
-    tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
-    assert registry._signature(tmp_path).inputs.to_dict() == [
-        {
-            "name": "history",
-            "type": "array",
-            "items": {"type": "array", "items": {"type": "double"}},
-            "required": False,
-        }
-    ]

@@ -52,20 +52,28 @@ def characters() -> TextGenerator:
 
 
 def generate(generator: TextGenerator, prompts: list[Any], **changes: Any) -> dict[str, Any]:
+    """A seed of a list is that of each row; one number is that of the first row, and the others follow."""
     values = {"max_length": 20, "temperature": 0.9, "top_k": 0, "seed": 5} | changes
-    types = {"max_length": tf.int32, "temperature": tf.float32, "top_k": tf.int32, "seed": tf.int32}
-    scalars = {name: tf.constant(value, types[name]) for name, value in values.items()}
-    answer = generator.generate(tf.constant(prompts, tf.string), **scalars)
+    if isinstance(values["seed"], int):
+        values["seed"] = [values["seed"] + row for row in range(len(prompts))]
+    settings = {
+        name: tf.constant(
+            value if isinstance(value, list) else [value] * len(prompts),
+            tf.float32 if name == "temperature" else tf.int64,
+        )
+        for name, value in values.items()
+    }
+    answer = generator.generate(prompt=tf.constant(prompts, tf.string), **settings)
     return {name: value.numpy() for name, value in answer.items()}
 
 
 def complete(generator: TextGenerator, prompts: list[Any], k: int) -> dict[str, Any]:
-    answer = generator.complete(tf.constant(prompts, tf.string), tf.constant(k))
+    answer = generator.complete(prompt=tf.constant(prompts, tf.string), k=tf.constant([k] * len(prompts), tf.int64))
     return {name: value.numpy() for name, value in answer.items()}
 
 
 def score(generator: TextGenerator, texts: list[Any]) -> dict[str, Any]:
-    return {name: value.numpy() for name, value in generator.score(tf.constant(texts, tf.string)).items()}
+    return {name: value.numpy() for name, value in generator.score(text=tf.constant(texts, tf.string)).items()}
 
 
 def logits_by_hand(generator: TextGenerator, ids: list[int]) -> Any:
@@ -110,8 +118,36 @@ def test_equal_seeds_give_equal_text_and_others_do_not(words: TextGenerator) -> 
     assert first == again != other
 
 
-def test_rows_with_equal_prompts_differ(words: TextGenerator) -> None:
+def test_rows_with_other_seeds_differ_and_equal_rows_do_not(words: TextGenerator) -> None:
     assert len(set(generate(words, ["the"] * 8)["text"])) > 4
+    assert len(set(generate(words, ["the"] * 8, seed=[3] * 8)["text"])) == 1
+
+
+def test_every_row_has_its_own_settings(words: TextGenerator) -> None:
+    settings = {
+        "max_length": [3, 20, 7, 12],
+        "temperature": [0.0, 0.9, 2.0, 1.0],
+        "top_k": [0, 5, 2, 0],
+        "seed": [4, 4, 9, 1],
+    }
+    together = generate(words, ["the", "the", "", "books"], **settings)
+    for row, prompt in enumerate(["the", "the", "", "books"]):
+        alone = generate(words, [prompt], **{name: [values[row]] for name, values in settings.items()})
+        assert alone["text"][0] == together["text"][row]
+        assert alone["length"][0] == together["length"][row]
+        np.testing.assert_allclose(alone["nats"][0], together["nats"][row], rtol=1e-5)
+
+
+def test_seeds_draw_evenly_and_apart() -> None:
+    from seqapps.graphs.choosing import _uniform, keys_of
+
+    drawn = np.array([_uniform(keys_of(tf.range(-500, 500, dtype=tf.int64)), step).numpy() for step in range(50)])
+    assert 0.0 <= drawn.min() < 1e-3 < 1.0 - 1e-3 < drawn.max() < 1.0
+    np.testing.assert_allclose(drawn.mean(), 0.5, atol=0.005)
+    np.testing.assert_allclose(drawn.std(), 12**-0.5, atol=0.005)
+    together = np.corrcoef(drawn.T[:40])  # streams of seeds that follow one another
+    assert np.abs(together - np.eye(40)).max() < 0.6 and np.abs(np.corrcoef(drawn)[~np.eye(50, dtype=bool)]).max() < 0.2
+    assert len({keys_of(tf.constant([3], tf.int64), place).numpy()[0] for place in range(100)}) == 100
 
 
 @pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"temperature": 0.0}], ids=str)
@@ -291,20 +327,35 @@ def test_a_very_long_prompt_is_read_to_its_end(characters: TextGenerator) -> Non
 
 def test_nothing_asked_gives_nothing(words: TextGenerator) -> None:
     assert generate(words, [])["ids"].shape[0] == 0
-    assert complete(words, [], 3)["units"].shape == (0, 3)
+    assert complete(words, [], 3)["units"].shape[0] == 0
     assert score(words, [])["total"].shape == (0,)
-    answer = generate(words, ["the"], max_length=0)
-    assert answer["ids"].shape == (1, 0) and answer["text"][0] == b"" and answer["full_text"][0] == b"the"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "least"), [("max_length", -1, "0"), ("temperature", -0.5, "0.0"), ("top_k", -1, "0")]
+    ("name", "value", "told"),
+    [
+        ("max_length", 0, r"at least 1 and at most 4096\. Received:\] \[0\]"),
+        ("max_length", 10**9, r"at least 1 and at most 4096\. Received:\] \[1000000000\]"),
+        ("temperature", -0.5, r"at least 0 and at most 1000\. Received:\] \[-0.5\]"),
+        ("temperature", float("nan"), r"at least 0 and at most 1000\. Received:\] \[nan\]"),
+        ("temperature", float("inf"), r"at least 0 and at most 1000\. Received:\] \[inf\]"),
+        ("top_k", -1, r"at least 0 and at most 65536\. Received:\] \[-1\]"),
+        ("seed", [2**63 - 1], r"at least -2147483648 and at most 2147483647\. Received:\] \[9223372036854775807\]"),
+        ("seed", [-(2**63)], r"at least -2147483648 and at most 2147483647\. Received:\] \[-9223372036854775808\]"),
+    ],
 )
 def test_a_number_out_of_range_is_refused_inside_the_graph(
-    words: TextGenerator, name: str, value: float, least: str
+    words: TextGenerator, name: str, value: Any, told: str
 ) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` must be at least {least}"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` must be {told}"):
         generate(words, ["the"], **{name: value})
+
+
+def test_rows_times_what_they_may_write_has_a_bound(words: TextGenerator) -> None:
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"Rows times `max_length` must be at most 4194304.*4198400"
+    ):
+        generate(words, ["the"] * 1025, max_length=4096)
 
 
 def test_no_suggestions_are_refused(words: TextGenerator) -> None:
@@ -338,8 +389,8 @@ def test_golden_calls_are_the_beginnings_of_real_rows(words: TextGenerator) -> N
     )
     calls = golden_calls(ids, words.tokenizer)
     assert sorted(calls) == sorted(words.signatures())
-    assert calls["serving_default"][0]["prompt"] == ["the students opened their", "and", "the books, and", ""]
-    assert {call["temperature"] for call in calls["serving_default"]} == {0.0, 0.8, 1.0}
-    assert calls["score"][0]["text"][-1] == "" and calls["complete"][0]["k"] == 5
+    assert calls["serving_default"] == [{"prompt": ["the students opened their", "and", "the books, and", ""]}]
+    assert [set(call["temperature"]) for call in calls["generate"]] == [{0.0}, {0.8}, {1.0}]
+    assert calls["score"][0]["text"][-1] == "" and calls["complete_k"][0]["k"] == [3, 3, 3, 3]
     only_one = golden_calls(Ragged(np.array([END]), np.array([0, 1])), words.tokenizer)
     assert only_one["complete"][0]["prompt"] == ["", ""]

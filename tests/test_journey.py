@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import pytest
 from stores import copy_empty
 from warm import Warm
 
+from seqapps import checkpoints
+from seqapps.errors import REFUSED
 from seqapps.manifest import read_manifest
 from seqapps.tracking import Tracker
 
@@ -66,9 +69,11 @@ class User:
         (folder / "little.toml").write_text(CONFIG)
 
     def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
-        """Returns (stdout, stderr) of `seqapps ...`."""
+        """Returns (stdout, stderr) of `seqapps ...`. A run ends with 3 where it says that the gate refused."""
         done = self.start(*words).finish()
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        is_decided = words[0] in ("run", "promote") and "--dry-run" not in words
+        is_refused = is_decided and " was refused; " in done.stdout
+        assert done.returncode == (REFUSED if is_refused else code), f"{words}\n{done.stdout}\n{done.stderr}"
         return done.stdout, done.stderr
 
     def start(self, *words: str) -> Warm:
@@ -171,15 +176,40 @@ def test_dry_run_with_a_search_stays_in_its_folder(tmp_path: Path) -> None:
     assert err == ""
 
 
+def wait_for(user: User, pattern: str) -> None:
+    """Waits until the workspace has a file."""
+    until = time.monotonic() + 300
+    while not list(user.workspace.glob(pattern)) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_sigterm_leaves_a_checkpoint_and_a_second_training_is_refused(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    user("prepare", "little.toml")
+    words = ("train", "little.toml", "--set", "training.early_stopping=0", "--set", "training.epochs=100000")
+    process = user.start(*words)
+    wait_for(user, "runs/*/samples/epoch-001.txt")
+    _, err = user(*words, code=1)
+    assert re.match(r"`train` of `little` is being done already by process \d+ on \S+, since \d{4}-.* UTC\. Wait", err)
+
+    process.terminate()
+    done = process.finish()
+    assert done.returncode == 143, done.stderr
+    assert done.stderr.endswith("Ended by SIGTERM. Run the same command again to continue.\n")
+    (folder,) = user.workspace.glob("runs/*")
+    assert checkpoints.read(folder / checkpoints.FILE_NAME).meta["epoch"] >= 1
+    stored = json.loads((folder / "run.json").read_text())
+    assert Tracker(stored["uri"], None, experiment="little").run(stored["run_id"]).info.status == "KILLED"
+    assert not list(user.workspace.glob("stages/*/.*"))
+
+
 def test_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     user = User(tmp_path)
     user("prepare", "little.toml")
     words = ("train", "little.toml", "--set", "training.checkpoint_steps=3", "--set", "training.early_stopping=0")
     words = (*words, "--set", "training.epochs=12")
     process = user.start(*words)
-    until = time.monotonic() + 300
-    while not list(user.workspace.glob("runs/*/checkpoint.npz")) and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_for(user, "runs/*/checkpoint.npz")
     process.kill()
     (folder,) = user.workspace.glob("runs/*")
     before = json.loads((folder / "run.json").read_text())

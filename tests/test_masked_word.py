@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from seqapps.answering import Score
-from seqapps.applications import config_from
+from seqapps.applications import Call, config_from
 from seqapps.applications.masked_word import Filling, MaskedWord
 from seqapps.architectures import two_sided
 from seqapps.baselines import Ground, neighbour_counts, unigram_word
@@ -28,6 +28,7 @@ from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 from seqapps.schema import Feature, Schema
+from seqapps.serving import check
 
 WORDS = ("the", "star", "little", "twinkle", ",", "how", "i", "wonder", "what", "you", "are", ".")
 SIZE = len(SPECIALS) + len(WORDS)
@@ -160,7 +161,8 @@ def filler() -> BlankFiller:
 
 
 def fill(filler: BlankFiller, texts: list[Any], k: int = 3) -> dict[str, Any]:
-    return {name: value.numpy() for name, value in filler.fill(tf.constant(texts), tf.constant(k)).items()}
+    found = filler.fill(text=tf.constant(texts), k=tf.constant([k] * len(texts), tf.int64))
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def test_every_blank_gets_words_and_the_text_is_filled_with_the_first(filler: BlankFiller) -> None:
@@ -211,7 +213,8 @@ def test_lower_case_words_without_spaces_between() -> None:
 
 def test_score_is_the_log_probability_of_each_word_given_the_others(filler: BlankFiller) -> None:
     found = {
-        name: value.numpy() for name, value in filler.score(tf.constant(["the little star", "", "zebra ."])).items()
+        name: value.numpy()
+        for name, value in filler.score(text=tf.constant(["the little star", "", "zebra ."])).items()
     }
     log_p = tf.nn.log_softmax(logits(filler.model, [[4, 6, 5]])[0]).numpy()
     assert_allclose(found["log_probabilities"][0], log_p[np.arange(3), [4, 6, 5]], rtol=1e-4)
@@ -349,16 +352,9 @@ def test_neighbours_beat_frequencies_on_their_own_text() -> None:
 # ---- answers
 
 
-def call(signature: str, **inputs: Any) -> dict[str, Any]:
-    """A served model of random weights."""
-    filler = BlankFiller(MODEL, tokenizer_of())
-    if signature == "score":
-        found = filler.score(tf.constant(inputs["text"]))
-    else:
-        found = filler.fill(tf.constant(inputs["text"]), tf.constant(inputs["k"]))
-    from seqapps.serving.check import plain
-
-    return {name: plain(value.numpy().tolist()) for name, value in found.items()}
+SIGNATURES = BlankFiller(MODEL, tokenizer_of()).signatures()
+call = Call(lambda name, **inputs: check.answer(tf, SIGNATURES[name], inputs))
+"""A served model of random weights."""
 
 
 def options(**given: Any) -> argparse.Namespace:

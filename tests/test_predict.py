@@ -20,7 +20,7 @@ from warm import check_alone
 
 from seqapps import serving
 from seqapps.__main__ import main
-from seqapps.answering import raw, text_of
+from seqapps.answering import escaped, raw, text_of
 from seqapps.applications import Call, application_of, options_of
 from seqapps.applications.conditional_generation import ConditionalGeneration
 from seqapps.applications.language_model import LanguageModel
@@ -122,7 +122,7 @@ def test_json_is_one_object_a_text(capsys: Captured, model: str) -> None:
 def test_a_file_gives_one_line_a_line_and_equals_one_call(
     capsys: Captured, model: str, tmp_path: Path, served: Served
 ) -> None:
-    lines = ["the cat", "", "a dog"] * 30
+    lines = ["the cat", "a dog"] * 40
     (tmp_path / "in.txt").write_bytes("\n".join(lines).encode() + b"\n\xff\r\n")
     out = str(tmp_path / "out.jsonl")
     options = ("--input", str(tmp_path / "in.txt"), "--output", out, "--max-length", "6")
@@ -132,6 +132,38 @@ def test_a_file_gives_one_line_a_line_and_equals_one_call(
     expected = served.predict([*lines, b"\xff"], max_length=6)
     assert [answer["text"] for answer in answers] == [answer.text for answer in expected]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
+
+
+def test_an_empty_line_has_an_empty_line_as_its_answer(
+    capsys: Captured, model: str, tmp_path: Path, served: Served
+) -> None:
+    (tmp_path / "in.txt").write_bytes(b"\nthe cat\n \na dog\n\n")
+    shown = predict(capsys, model, "--input", str(tmp_path / "in.txt"), "--max-length", "6")
+    first, second = (answer.full_text for answer in served.predict(["the cat", "a dog"], max_length=6))
+    assert shown == f"\n{escaped(first)}\n\n{escaped(second)}\n\n"
+    told = predict(capsys, model, "--input", str(tmp_path / "in.txt"), "--json", "--score").splitlines()
+    assert [None if line == "null" else json.loads(line)["text"] for line in told] == [
+        None,
+        "the cat",
+        None,
+        "a dog",
+        None,
+    ]
+
+
+def test_texts_stand_anywhere_among_the_options(capsys: Captured, workspace: Path, model: str) -> None:
+    shown = predict(capsys, model, "--workspace", str(workspace), "a", "--score", "the")
+    assert shown == predict(capsys, model, "a", "the", "--score", "--workspace", str(workspace))
+    assert predict(capsys, model, "--score", "").splitlines()[-1].startswith("  total ")
+
+
+def test_an_option_of_several_applications_says_so(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "options of conditional_generation, language_model, translation: --max-length N" in shown
+    assert "conditional_generation: most units written (1000); language_model: most units written (100);" in shown
+    assert "SUPPRESS" not in shown
 
 
 def test_standard_input_is_scored_line_by_line(
@@ -209,10 +241,15 @@ def test_a_file_is_read_as_for_a_training(capsys: Captured, model: str, tmp_path
     def write(content: bytes) -> None:
         file.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
 
-    for content, lines in (b"\xef\xbb\xbfa\r\nb\n\n\n", ["a", "b"]), (b"\n", []), (b"", []):
+    for content, lines in (
+        (b"\xef\xbb\xbfa\r\nb\n\n", ["a", "b", ""]),
+        (b"\n", [""]),
+        (b"", []),
+        (b"a\n \nb", ["a", "", "b"]),
+    ):
         write(content)
         assert predict(capsys, model, "--input", str(file)).splitlines() == lines
-    write(b"a\n" * 70 + b"\nb\n")
+    write(b"a\n" * 69 + b"\nbad\n")
     capsys.readouterr()
     assert main(["predict", model, "--input", str(file)]) == 1
     assert f"{file}, line 71: no such text.\n" in capsys.readouterr().err
@@ -273,12 +310,12 @@ def test_a_wrong_call_is_refused_before_anything_is_loaded(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--temperature", "-1"], "predict: `--temperature` must be at least 0. Received: -1.0."),
-        (["--temperature", "nan"], "predict: `--temperature` must be at least 0. Received: nan."),
-        (["--temperature", "inf"], "predict: `--temperature` must be below 2147483648. Received: inf."),
-        (["--max-length", "0"], "predict: `--max-length` must be at least 1. Received: 0."),
-        (["-k", "0"], "predict: `-k` must be at least 1. Received: 0."),
-        (["--seed", "3000000000"], "predict: `--seed` must fit 32 bits. Received: 3000000000."),
+        (["--temperature", "-1"], "predict: `--temperature` must be at least 0 and at most 1000. Received: -1.0."),
+        (["--temperature", "nan"], "predict: `--temperature` must be at least 0 and at most 1000. Received: nan."),
+        (["--temperature", "inf"], "predict: `--temperature` must be at least 0 and at most 1000. Received: inf."),
+        (["--max-length", "0"], "predict: `--max-length` must be at least 1 and at most 4096. Received: 0."),
+        (["-k", "0"], "predict: `-k` must be at least 1 and at most 1024. Received: 0."),
+        (["--seed", "3000000000"], "predict: `--seed` must be at least -2147483648 and at most 2147483647."),
         (["-k", "3"], "predict: `-k` does nothing without `--complete`. Remedy: leave it out."),
         (["--score", "--top-k", "3"], "predict: `--top-k` does nothing beside `--score`. Remedy: leave it out."),
         (["--complete", "--seed", "3"], "predict: `--seed` does nothing beside `--complete`. Remedy: leave it out."),

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,12 +22,17 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from pipelines.graph import Job
+from pipelines.graph import run as run_job
+from pipelines.inputs import Input, read_input
 from pipelines.plan import make_plan
 from pipelines.prepare import beam_options, fingerprint, prepare
+from pipelines.publish import describe
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
+from pipelines.storage import Build
 from pipelines.tfrecord import examples, records
-from seqapps.applications import config_from
+from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig, SplitConfig
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
 from seqapps.manifest import Manifest, read_manifest
@@ -395,6 +401,61 @@ def test_what_other_inputs_left_half_done_is_swept(tmp_path: Path) -> None:
     assert left.exists()
     run(configuration(source, min_count=2), tmp_path)
     assert (left.exists(), other.exists()) == (False, True)
+
+
+def test_a_folder_without_all_that_was_asked_for_is_not_published(tmp_path: Path) -> None:
+    config = configuration(given_splits(tmp_path, b"a b\nb c\n"), ngram_order=2)
+    folder = run(config, tmp_path)
+    given = read_input(config, Workspace(tmp_path / "ws"))
+    elements, application = make_plan(config, given.sources, 0), application_of(config)
+    missing: list[tuple[str, str]] = [
+        ("data/ngrams/part-00000.npy", "the table of 2-grams that this configuration asks for was not written"),
+        ("work/tables.json", "the table of 2-grams that this configuration asks for was not written"),
+        ("data/train/*", r"these are missing or cut: train/\S+\. Use another runner"),
+        ("data/vocabularies/text/tokens.json", r"these are missing or cut: vocabularies/text\. Use another runner"),
+        ("work/vocabularies.json", r"these are missing or cut: vocabularies\. Use another runner"),
+    ]
+    for place, told in missing:
+        build = half_done(config, tmp_path / "again", given)
+        assert describe(application, build, elements, given) == read_manifest(folder)
+        (lost,) = build.root.glob(place)
+        lost.unlink()
+        with pytest.raises(RunError, match=told):
+            describe(application, build, elements, given)
+        shutil.rmtree(tmp_path / "again")
+
+
+def half_done(config: RunConfig, folder: Path, given: Input) -> Build:
+    """Returns the build folder of a job that has written everything and published nothing."""
+    build = Build(folder / "build")
+    job = Job(config.model_dump_json(), str(build.root), 1, os.getpid(), "", 1)
+    build.make()
+    elements = make_plan(config, given.sources, 0)
+    run_job(Job(**{**vars(job), "elements": len(elements)}), elements, beam_options([]))
+    return build
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configuration(given_splits(tmp_path, b"a b\n"))
+    file = tmp_path / "train.txt"
+    before = read_input(config, Workspace(tmp_path / "ws"))
+    file.write_bytes(b"c d\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.prepare.read_input", lambda *_: before)  # it was hashed, then written to
+        with pytest.raises(DataError, match=r"train.txt changed while it was being read. Nothing was published"):
+            run(config, tmp_path)
+    assert list((tmp_path / "ws" / "prepared").iterdir()) == []
+    os.utime(file)  # another time and the same content change nothing
+    assert texts_of(run(config, tmp_path), "train") == ["c d <eos>"]
+
+
+def test_other_content_of_the_same_size_and_time_is_another_input(tmp_path: Path) -> None:
+    config = configuration(given_splits(tmp_path, b"a b\n"))
+    file, workspace = tmp_path / "train.txt", Workspace(tmp_path / "ws")
+    first, stat = fingerprint(config, workspace), file.stat()
+    file.write_bytes(b"c d\n")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert fingerprint(config, workspace)["data"] != first["data"]
 
 
 def test_a_dry_run_takes_so_many_rows_and_is_another_folder(tmp_path: Path) -> None:

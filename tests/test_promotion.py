@@ -15,6 +15,8 @@ from rich.console import Console
 from tiny import make_config
 from warm import Warm
 
+from seqapps.bootstrap import paired_bootstrap
+from seqapps.calls import WRITING
 from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_json
@@ -32,9 +34,15 @@ NUMBERS = itertools.count()
 class Echo(tf.Module):  # type: ignore[misc]
     """A SavedModel with the signatures of a language model."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.int32)])  # type: ignore[untyped-decorator]
-    def generate(self, prompt: Any, max_length: Any) -> dict[str, Any]:
-        return {"text": tf.strings.join([prompt, tf.strings.as_string(max_length)], " ")}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
+    def plain(self, prompt: Any) -> dict[str, Any]:
+        return {"text": tf.strings.join([prompt, "12"], " ")}
+
+    @tf.function(  # type: ignore[untyped-decorator]
+        input_signature=[tf.TensorSpec([None], kind) for kind in (tf.string, tf.int64, tf.float32, tf.int64)]
+    )
+    def generate(self, prompt: Any, max_length: Any, temperature: Any, seed: Any) -> dict[str, Any]:
+        return {"text": tf.strings.join([prompt, *map(tf.strings.as_string, (max_length, seed))], " ")}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])  # type: ignore[untyped-decorator]
     def score(self, text: Any) -> dict[str, Any]:
@@ -49,10 +57,18 @@ class House:
         self.tracker = Tracker.open(make_config(), self.workspace)
         self.saved_model = root / "saved_model"
         echo = Echo()
-        signatures = {"serving_default": echo.generate, "score": echo.score}
+        signatures = {"serving_default": echo.plain, "generate": echo.generate, "score": echo.score}
         tf.saved_model.save(echo, str(self.saved_model), signatures=signatures)
-        golden = {"serving_default": [{"inputs": {"prompt": ["so"], "max_length": 12}, "outputs": {"text": ["so 12"]}}]}
-        write_json(self.saved_model / "golden.json", golden)
+        settings = {name: WRITING[name].facts() for name in ("max_length", "temperature", "seed")}
+        inputs = {name: {"dtype": "int64", "shape": [None]} for name in settings}
+        text = {"dtype": "string", "shape": [None]}
+        inputs |= {"prompt": text, "temperature": {"dtype": "float32", "shape": [None]}}
+        told = {
+            "serving_default": {"inputs": {"prompt": text}, "outputs": {"text": text}, "full": "generate"},
+            "generate": {"inputs": inputs, "outputs": {"text": text}, "settings": settings},
+            "score": {"inputs": {"text": text}, "outputs": {"total": {"dtype": "float32", "shape": [None]}}},
+        }
+        write_json(self.saved_model / "model.json", {"signatures": told, "needs_tensorflow_text": False})
 
     def config(self, model: str) -> RunConfig:
         return make_config(promotion={"model": model, "resamples": 200}, baselines={"names": ["uniform", "unigram"]})
@@ -139,7 +155,8 @@ def test_worse_than_one_baseline_is_refused_and_recorded(house: House) -> None:
     decision = house.promote(house.run("worse", 25.0))
     assert (decision.action, decision.after, decision.moved) == ("refuse", "", False)
     assert [(check.against, check.passed) for check in decision.checks] == [("uniform", True), ("unigram", False)]
-    assert decision.reason == "not better than unigram: difference +5"
+    assert decision.reason.startswith("not surely better than unigram: difference +5 [")
+    assert decision.reason.endswith("better in 0.0% of 200 resamples of 40 sequences, needed 95.0%")
     assert aliases(house.tracker, "worse") == {"challenger": "1"}
     (entry,) = ledger(house.tracker, "worse")
     assert (entry.action, entry.version, entry.before, entry.after) == ("refuse", "1", "", "")
@@ -151,6 +168,45 @@ def test_worse_than_one_baseline_is_refused_and_recorded(house: House) -> None:
 
 def test_equal_to_a_baseline_is_refused(house: House) -> None:
     assert house.promote(house.run("tie", 20.0)).action == "refuse"
+
+
+def test_a_baseline_must_be_beaten_surely(house: House) -> None:
+    """Better by a point, and in four resamples of five: enough for nothing but a lower confidence."""
+    run = house.run("point", 19.9)
+    path = run["evaluation_folder"] / "statistics.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    noise = np.random.default_rng(1).normal(scale=0.04, size=40)
+    arrays["model"][:, 0] += 25.0 * (noise - noise.mean())
+    np.savez(path, **arrays)
+    decision = house.promote(run)
+    check = decision.checks[1]
+    assert (decision.action, check.against, check.passed) == ("refuse", "unigram", False)
+    assert check.theirs is not None
+    assert check.ours < check.theirs
+    assert "needed 95.0%" in check.detail
+    run["config"] = house.config("point").model_copy(
+        update={"promotion": run["config"].promotion.model_copy(update={"baseline_confidence": 0.6})}
+    )
+    assert house.promote(run).action == "promote"
+
+
+def test_equal_figures_are_told_apart_by_the_second_metric() -> None:
+    right = np.ones(50)
+    low, high = (np.stack([right, right * nats], axis=1) for nats in (0.002, 0.083))
+    options: dict[str, Any] = {"direction": "max", "resamples": 200, "seed": 1}
+
+    def accuracy(totals: Any) -> Any:
+        return totals[..., 0] / 50
+
+    def log_loss(totals: Any) -> Any:
+        return totals[..., 1] / 50
+
+    assert paired_bootstrap(low, high, accuracy, **options).probability_better == 0.0
+    assert paired_bootstrap(low, high, accuracy, second=log_loss, **options).probability_better == 1.0
+    assert paired_bootstrap(high, low, accuracy, second=log_loss, **options).probability_better == 0.0
+    worse = high * np.array([0.9, 1.0])  # a second metric does not outweigh the first
+    assert paired_bootstrap(worse, high, accuracy, second=log_loss, **options).probability_better == 0.0
 
 
 def test_the_champion_must_be_beaten_surely(house: House) -> None:
@@ -181,7 +237,7 @@ def test_a_baseline_that_was_not_scored_refuses(house: House) -> None:
     run["config"] = make_config(promotion={"model": "missing"})  # asks for all four baselines
     decision = house.promote(run)
     assert decision.action == "refuse"
-    assert "not better than kneser_ney: it was not scored" in decision.reason
+    assert "not surely better than kneser_ney: it was not scored" in decision.reason
 
 
 def test_force_moves_the_champion_and_says_so(house: House) -> None:
@@ -189,16 +245,18 @@ def test_force_moves_the_champion_and_says_so(house: House) -> None:
     assert house.promote(run).action == "refuse"
     decision = house.promote(run, force="the old one leaks names")
     assert (decision.action, decision.after, decision.passed) == ("force", "1", False)
-    assert decision.reason.startswith("forced: the old one leaks names (the gate refused: not better than unigram")
+    said = "forced: the old one leaks names (the gate refused: not surely better than unigram"
+    assert decision.reason.startswith(said)
     assert [entry.action for entry in ledger(house.tracker, "forced")] == ["refuse", "force"]
     assert aliases(house.tracker, "forced")["champion"] == "1"
 
 
 def test_promoting_twice_changes_nothing(house: House) -> None:
     run = house.run("twice", 10.0)
-    house.promote(run)
+    first = house.promote(run)
     again = house.promote(run)
-    assert (again.action, again.version, again.moved) == ("keep", "1", False)
+    assert (again.action, again.version) == ("promote", "1")
+    assert again == first
     assert len(versions(house.tracker, "twice")) == 1
     assert len(ledger(house.tracker, "twice")) == 1
 
@@ -210,7 +268,7 @@ def test_a_gate_without_a_condition_refuses(house: House, monkeypatch: pytest.Mo
     monkeypatch.setattr(LanguageModel, "baselines", lambda self: ())
     decision = house.promote(run)
     assert (decision.action, decision.after) == ("refuse", "")
-    assert decision.reason.startswith("not better than any baseline: there is none, and no champion")
+    assert decision.reason.startswith("not surely better than any baseline: there is none, and no champion")
 
 
 def test_rollback_goes_back_along_the_champions(house: House) -> None:
@@ -335,17 +393,28 @@ def test_the_registered_model_answers_as_a_pyfunc(house: House) -> None:
     mlflow.set_tracking_uri(house.tracker.uri)
     model = mlflow.pyfunc.load_model("models:/answers@champion")
     rows = pd.DataFrame({"prompt": ["so", "na ja"]})
-    assert model.predict(rows, params={"max_length": 7}) == [{"text": "so 7"}, {"text": "na ja 7"}]
-    # What is not given is what the first golden example gives.
-    assert model.predict(rows[:1]) == [{"text": "so 12"}]
+    # Rows that are given one seed draw with seeds that follow one another.
+    expected = [{"text": "so 7 1"}, {"text": "na ja 7 2"}]
+    kinds = [rows, {"prompt": ["so", "na ja"]}, ["so", "na ja"], [{"prompt": "so"}, {"prompt": "na ja"}]]
+    assert [model.predict(kind, params={"max_length": 7}) for kind in kinds] == [expected] * 4
+    # What is not given is what `seqapps predict` takes.
+    assert model.predict("so") == [{"text": "so 100 1"}]
+    assert model.predict(["so"], params={"signature": "generate", "seed": 4}) == [{"text": "so 100 4"}]
+    own = rows.assign(max_length=[3, 4], seed=[8, -(2**31)])
+    assert model.predict(own) == [{"text": "so 3 8"}, {"text": "na ja 4 -2147483648"}]
+    assert [row["text"] for row in model.predict(["a"] * 130)] == [f"a 100 {seed}" for seed in range(1, 131)]
+    for nothing in (rows[:0], [], {"prompt": []}):
+        assert model.predict(nothing) == []
     scores = model.predict(pd.DataFrame({"text": ["abc"]}), params={"signature": "score"})
     assert scores == [{"total": -3.0}]
     with pytest.raises(ValueError, match="needs the column 'text'"):
         model.predict(rows, params={"signature": "score"})
-    with pytest.raises(ValueError, match=r"Allowed: \['score', 'serving_default'\]"):
+    with pytest.raises(ValueError, match=r"Allowed: \['generate', 'score', 'serving_default'\]"):
         model.predict(rows, params={"signature": "scroe"})
     with pytest.raises(ValueError, match=r"must hold text. Received: (None|nan)"):
         model.predict(pd.DataFrame({"prompt": ["so", None]}))
+    defaults = {param.name: param.default for param in model.metadata.signature.params}
+    assert defaults == {"signature": "serving_default", "max_length": 100, "temperature": 0.8, "seed": 1}
     folder = resolve("answers@champion", house.workspace)
     requirements = (folder.parent.parent / "requirements.txt").read_text()
     assert all("==" in line for line in requirements.split())
@@ -399,5 +468,5 @@ def test_the_table_shows_every_condition(house: House) -> None:
     decision = house.promote(house.run("shown", 25.0))
     text = io.StringIO()
     Console(file=text, width=160).print(decision_table(decision))
-    for word in ("version 1 was refused", "uniform", "30.0000", "25.0000", "passed", "failed", "difference +5"):
+    for word in ("version 1 was refused", "uniform", "30.000", "25.000", "passed", "failed", "difference +5"):
         assert word in text.getvalue()

@@ -14,7 +14,7 @@ from seqapps.__main__ import VERBS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("pipelines", "seqapps", "tuning")
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"pycrfsuite": "python-crfsuite", "sklearn": "scikit-learn"}
 """Module to distribution, where the names differ by more than a dash."""
 
 

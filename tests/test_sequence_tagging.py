@@ -7,7 +7,6 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from pipelines.prepare import prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
 from seqapps import baselines, training
-from seqapps.applications import application_of, config_from, load_config
+from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.sequence_tagging import SequenceTagging, Tagging, TextSpan
 from seqapps.baselines import Ground
 from seqapps.baselines.most_frequent_tag import MostFrequentTag
@@ -289,7 +288,7 @@ def model(subject: tuple[SequenceTagging, Path, Manifest]) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def call(subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model) -> Callable[..., dict[str, Any]]:
+def call(subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model) -> Call:
     """The served model, without the way through a file."""
     application, folder, manifest = subject
     module, signatures = application.signatures(model, load_resources(folder / "vocabularies", manifest))
@@ -298,7 +297,7 @@ def call(subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model) ->
         assert module is not None
         return check.answer(tf, signatures[signature], inputs)
 
-    return called
+    return Call(called)
 
 
 def test_prepared_features(subject: tuple[SequenceTagging, Path, Manifest]) -> None:
@@ -314,7 +313,7 @@ def test_prepared_features(subject: tuple[SequenceTagging, Path, Manifest]) -> N
 
 
 def test_the_served_model_tags_as_the_split_is_tagged(
-    subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model, call: Callable[..., dict[str, Any]]
+    subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model, call: Call
 ) -> None:
     application, folder, manifest = subject
     names = manifest.vocabularies["tags"].facts["names"]
@@ -329,7 +328,7 @@ def test_the_served_model_tags_as_the_split_is_tagged(
 
 
 def test_the_vectors_of_beam_are_those_of_the_served_model(
-    subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model, call: Callable[..., dict[str, Any]]
+    subject: tuple[SequenceTagging, Path, Manifest], model: keras.Model, call: Call
 ) -> None:
     application, folder, manifest = subject
     texts = ["İSTANBUL liegt am Bosporus", "e\u0301lan ﬁn \U0001f600\u200d!", "Prague lies on the Vltava."]
@@ -346,7 +345,7 @@ OPTIONS, PLAIN = argparse.Namespace(tokenised=False), argparse.Namespace(tokenis
 STRANGE = "  Nîmes, \U0001f600 Cafe\u0301 \uff21\u00a0\u00bd  Ho Chi Minh\nCity. "
 
 
-def test_offsets_refer_to_the_text_that_was_sent(call: Callable[..., dict[str, Any]]) -> None:
+def test_offsets_refer_to_the_text_that_was_sent(call: Call) -> None:
     rows = [STRANGE, "", "   ", unicodedata.normalize("NFD", "Nîmes"), "x"]
     answers = SequenceTagging.answer(call, rows, OPTIONS, 0)
     spans = 0
@@ -365,7 +364,7 @@ def test_offsets_refer_to_the_text_that_was_sent(call: Callable[..., dict[str, A
     assert answers[0].log_probability < 0.0
 
 
-def test_given_tokens_are_taken_as_they_are(call: Callable[..., dict[str, Any]]) -> None:
+def test_given_tokens_are_taken_as_they_are(call: Call) -> None:
     cut, given = SequenceTagging.answer(call, ["Ho Chi Minh City"], OPTIONS, 0), "\tHo  Chi Minh City "
     (same, other) = SequenceTagging.answer(call, [given, "St. Louis"], PLAIN, 0)
     assert (same.tags, same.tokens) == (cut[0].tags, cut[0].tokens)
@@ -378,7 +377,7 @@ def test_given_tokens_are_taken_as_they_are(call: Callable[..., dict[str, Any]])
     assert whole["length"] == [2, 1] and whole["tokens"][1] == ["x", ""]
 
 
-def test_company_changes_no_answer(call: Callable[..., dict[str, Any]]) -> None:
+def test_company_changes_no_answer(call: Call) -> None:
     together = SequenceTagging.answer(call, ["Prague", STRANGE, "The Seine"], OPTIONS, 0)
     for text, answer in zip(["Prague", STRANGE, "The Seine"], together, strict=True):
         (alone,) = SequenceTagging.answer(call, [text], OPTIONS, 0)

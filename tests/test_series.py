@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from seqapps.errors import ConfigError, DataError, UsageError
 from seqapps.metrics.forecasting import dense
 from seqapps.preprocessing.labels import Labels
-from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of
+from seqapps.preprocessing.scaling import Scaling, moments, naive_errors, scaling_of, unequal
 from seqapps.preprocessing.series import reading
 from seqapps.preprocessing.series.calendars import calendar_features, seconds_of
 from seqapps.preprocessing.series.features import forward_filled, original_units
@@ -23,7 +23,16 @@ from seqapps.preprocessing.series.parts import Cut, Part, counts_of, joined, par
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Columns, Series, read_series
 from seqapps.preprocessing.series.recent import chosen, recent, refused
-from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, around, infer, iso, parse_times
+from seqapps.preprocessing.series.timeline import (
+    NO_TIME,
+    Frequency,
+    Grid,
+    around,
+    check_zone,
+    infer,
+    iso,
+    parse_times,
+)
 from seqapps.preprocessing.series.windows import encode_windows, schema_of
 
 NAN = np.nan
@@ -292,6 +301,107 @@ def test_unknown_column_and_far_time_are_errors() -> None:
         parsed("t,y\n1000-01-01,0\n2000-01-01,1\n2000-01-02,2\n2000-01-03,2\n2000-01-04,2\n")
 
 
+def test_a_series_that_begins_at_half_past_keeps_its_lines() -> None:
+    lines = [f"A,2000-01-01 {hour:02d}:00,{hour}" for hour in range(24)]
+    lines += [f"B,2000-01-01 {hour:02d}:30,{hour}" for hour in range(5)]
+    found = parsed("s,t,y\n" + "\n".join(lines), replace(PLAIN, series="s"))
+    assert (faults_of(found), found.frequency) == ([], "1h")
+    assert [len(series) for series in found.series] == [24, 5]
+    assert [iso(series.times[0]) for series in found.series] == ["2000-01-01", "2000-01-01T00:30"]
+    origins = np.array([series.times[-1] for series in found.series])
+    assert around(origins, "1h", 0, 1) == [
+        ["2000-01-01T23:00:00", "2000-01-02T00:00:00"],
+        ["2000-01-01T04:30:00", "2000-01-01T05:30:00"],
+    ]
+
+
+def test_an_hourly_series_beside_a_daily_one_is_refused() -> None:
+    lines = [f"hourly,2000-01-{1 + hour // 24:02d} {hour % 24:02d}:00,1" for hour in range(96)]
+    lines += [f"daily,2000-01-{day:02d},1" for day in range(1, 31)]
+    columns = replace(PLAIN, series="s")
+    with pytest.raises(DataError, match=r"must have one step\. Received: 'daily' with 1d, the file with 1h\. Remedy"):
+        parsed("s,t,y\n" + "\n".join(lines), columns)
+    # Who names the step says that the others are gaps.
+    found = parsed("s,t,y\n" + "\n".join(lines), replace(columns, frequency="1h"))
+    assert [series.gaps for series in found.series] == [29 * 24 + 1 - 30, 0]
+
+
+def test_months_of_two_series_are_one_step() -> None:
+    lines = ["A,2000-01-31,1", "A,2000-02-29,1", "A,2000-03-31,1", "B,2000-02-01,1", "B,2000-03-01,1", "C,2000-01-05,1"]
+    found = parsed("s,t,y\n" + "\n".join(lines), replace(PLAIN, series="s"))
+    assert sum(map(len, found.series)) + len(found.faults) == 6
+
+
+def test_a_line_without_a_logarithm_is_refused() -> None:
+    text = "t,y\n2000-01-01,5\n2000-01-02,-1\n2000-01-03,-0.5\n2000-01-04,-7\n"
+    found = parsed(text, replace(PLAIN, logged=("y",)))
+    assert faults_of(found) == [(3, "no-logarithm"), (5, "no-logarithm")]
+    assert faults_of(parsed(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "form", "prefix", "expected"),
+    [
+        (("1960-11", "1960-12"), "", "", "1961-01"),
+        (("1958", "1959"), "", "", "1960"),
+        (("3-11", "3-12"), "", "190", "4-01"),
+        (("2010-01-01", "2010-01-02"), "", "", "2010-01-03"),
+        (("20100101", "20100102"), "", "", "20100103"),
+        (("2010-01-01 22", "2010-01-01 23"), "", "", "2010-01-02 00"),
+        (("2010-01-01T22:00", "2010-01-01T23:00"), "", "", "2010-01-02T00:00"),
+        (("2010-01-01 23:59:50", "2010-01-01 23:59:55"), "", "", "2010-01-02 00:00:00"),
+        (("02/12/1999", "03/12/1999"), "%d/%m/%Y", "", "04/12/1999"),
+    ],
+)
+def test_a_time_comes_out_as_it_goes_in(texts: tuple[str, ...], form: str, prefix: str, expected: str) -> None:
+    columns = replace(PLAIN, time_format=form, time_prefix=prefix)
+    found = parsed("t,y\n" + "".join(f"{text},1\n" for text in texts), columns)
+    (series,) = found.series
+    assert tuple(found.form.text(time) for time in series.times) == texts
+    _, times = recent(series, replace(PLAN, history=1, season=0), found.frequency)
+    assert found.form.text(times[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("", ["2021-03-27T23:00Z", "2021-03-28T00:00Z", "2021-03-28T01:00Z"]),
+        ("Europe/Berlin", ["2021-03-28T00:00+01:00", "2021-03-28T01:00+01:00", "2021-03-28T03:00+02:00"]),
+    ],
+)
+def test_times_with_an_offset_are_told_by_one_clock_and_marked(zone: str, expected: list[str]) -> None:
+    text = "t,y\n2021-03-28T00:00+01:00,1\n2021-03-28T00:00Z,2\n2021-03-28T03:00+02:00,3\n"
+    found = parsed(text, replace(PLAIN, time_zone=zone))
+    (series,) = found.series
+    assert [found.form.text(series.times[place]) for place in (0, 1, -1)] == expected
+    assert series.begins == expected[0]
+    assert series.gaps == (1 if zone else 0)  # the hour that the clock of Berlin skips
+
+
+def test_days_of_a_zone_are_days_in_summer_and_winter() -> None:
+    text = "t,y\n2021-03-27T00:00+01:00,1\n2021-03-28T00:00+01:00,2\n2021-03-29T00:00+02:00,3\n"
+    found = parsed(text, replace(PLAIN, time_zone="Europe/Berlin"))
+    assert (faults_of(found), found.frequency, len(found.series[0])) == ([], "1d", 3)
+
+
+def test_an_unknown_zone_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"`data\.time_zone`.*'Europe/Berln'.*Nearest: Europe/Berlin"):
+        check_zone("Europe/Berln")
+
+
+def test_series_of_very_different_levels_are_told() -> None:
+    names = ("y",)
+    scaling = Scaling(names, (0.0,), (1.0,), naive_of={"y": {"small": 0.5, "large": 500.0, "still": 0.0}})
+    assert unequal(scaling, "y").startswith("y: the steps of series 'large' are 1,000 times those of 'small'")
+    assert not unequal(replace(scaling, logged=names), "y")
+    assert not unequal(replace(scaling, naive_of={"y": {"a": 1.0, "b": 50.0}}), "y")
+
+
+def test_a_form_that_does_not_say_all_of_a_time_is_not_taken() -> None:
+    found = parsed("t,y\n2010-01-01,1\n2010-01-01 12:00,1\n2010-01-02,1\n")
+    assert [found.form.text(time) for time in found.series[0].times] == ["2010-01-01", "2010-01-01T12:00", "2010-01-02"]
+
+
 @given(st.permutations(range(12)))
 @settings(max_examples=25, deadline=None)
 def test_order_of_lines_changes_nothing(order: list[int]) -> None:
@@ -329,6 +439,13 @@ def test_constant_and_missing_columns() -> None:
     assert scaling_of(moments("x", np.full(5, 0.1)), ("x",), ()).deviations == (1.0,)
     with pytest.raises(DataError, match="`x` has no number"):
         scaling_of(moments("x", np.zeros(0)), ("x",), ())
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-13, 1.0, 1e13, 1e30])
+def test_how_small_the_numbers_are_changes_no_standard_value(size: float) -> None:
+    values = size * np.array([[1.0], [2.0], [4.0]])
+    found = scaling_of(moments("y", values[:, 0]), ("y",), ())
+    assert_allclose(found.apply(values)[:, 0], [-1.0690449676, -0.2672612419, 1.3363062096], rtol=1e-6)
 
 
 def test_naive_errors_by_hand() -> None:

@@ -228,6 +228,9 @@ def test_the_worst_come_first_and_those_without_a_value_never() -> None:
     assert worst(values, "max", 3, seed=1) == [2, 4, 0]
     assert worst(values, "min", 2, seed=1) == [3, 0]
     assert sorted(worst(values, "min", 20, seed=1)) == [0, 2, 3, 4]
+    right = np.array([1.0, 0.0, 1.0, 1.0])
+    assert worst(right, "max", 20, seed=1) == [1]  # what is right is no example of what is wrong
+    assert worst(np.ones(3), "max", 20, seed=1) == []
     ties = np.zeros(100)
     assert worst(ties, "max", 5, seed=1) == worst(ties, "max", 5, seed=1) != worst(ties, "max", 5, seed=2)
 

@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from pipelines.prepare import prepare
 from seqapps import baselines, training
-from seqapps.applications import Application, application_of, config_from, options_of
+from seqapps.applications import Application, Call, application_of, config_from, options_of
 from seqapps.applications.text_classification import Classification, TextClassification
 from seqapps.baselines import Ground
 from seqapps.errors import ConfigError, DataError, UsageError
@@ -311,6 +311,7 @@ def test_logistic_regression_learns_and_is_the_same_twice(prepared: Prepared) ->
     assert_allclose(first.sum(axis=1), 1.0, rtol=1e-5)
     assert figures(prepared, first)["accuracy"] == pytest.approx(40 / 41)
     assert "tf-idf" in fitted[0].description
+    assert baselines.has_converged(fitted[0])
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.lists(
@@ -327,7 +328,7 @@ class Serving(NamedTuple):
 
 def serving_of(application: Application, model: Any, resources: Mapping[str, Any]) -> Serving:
     module, signatures = application.signatures(model, resources)
-    return Serving(module, lambda name, **inputs: answer(tf, signatures[name], inputs))
+    return Serving(module, Call(lambda name, **inputs: answer(tf, signatures[name], inputs)))
 
 
 @pytest.fixture(scope="module")
@@ -383,6 +384,29 @@ def test_what_people_see(prepared: Prepared, trained: Any, tmp_path: Path) -> No
     (row,) = application.shown(prediction, examples, prepared.resources, [0])
     assert row["expected"] == examples["label"].values[0].decode()
     assert row["received"].startswith(row["expected"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "decides", "direction"),
+    [
+        ("auto", "accuracy", "max"),
+        ("macro_f1", "macro_f1", "max"),
+        ("log_loss", "log_loss", "min"),
+    ],
+)
+def test_the_objective_decides_for_the_network_and_for_the_baselines(
+    prepared: Prepared, objective: Any, decides: str, direction: str
+) -> None:
+    data = prepared.config.data.model_copy(update={"objective": objective})
+    config = prepared.config.model_copy(update={"data": data})
+    application = application_of(config)
+    assert (application.objective, application.direction, application.second) == (decides, direction, "log_loss")
+    examples = prepared.examples("test")
+    lines: list[str] = []
+    ground = Ground(config, prepared.folder, prepared.manifest, prepared.examples, lines.append)
+    totals = application.statistics(baselines.load("tfidf_logistic")(ground).predict(examples), examples).sum(axis=0)
+    assert next(iter(application.metrics(totals))) == decides
+    assert all(f": {decides} " in line for line in lines)
 
 
 # ---- several labels, pretrained vectors

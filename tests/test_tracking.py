@@ -129,10 +129,14 @@ def test_a_run_of_a_dead_process_is_closed_and_can_be_resumed(
     alive = tracker.start("alive", kind="train").run_id
     elsewhere = tracker.start("elsewhere", kind="train").run_id
     tracker.set_tags(elsewhere, {"seqapps.host": "another-machine", "seqapps.pid": "1"})
+    # Containers share names of hosts: here on one machine, and on another one, whose boot is another too.
+    beside, apart = (tracker.start("container", kind="train").run_id for _ in range(2))
+    tracker.set_tags(beside, {"seqapps.pid_space": "pid:[1]", "seqapps.pid": "4194304"})
+    tracker.set_tags(apart, {"seqapps.boot": "another", "seqapps.machine": "", "seqapps.pid": "4194304"})
     assert tracker.reap() == [dead]
     assert tracker.run(dead).info.status == "KILLED"
-    assert tracker.run(alive).info.status == "RUNNING"
-    assert tracker.run(elsewhere).info.status == "RUNNING"
+    for run in (alive, elsewhere, beside, apart):
+        assert tracker.run(run).info.status == "RUNNING"
     tracker.resume(dead)
     assert tracker.run(dead).info.status == "RUNNING"
     assert tracker.reap() == []

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +411,18 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert best.objective == min(log.objective for log in history.epochs)
     again = ValidationStep(model, PERPLEXITY, other.dataset(0).element_spec).mean_loss(other)
     assert again == pytest.approx(best.validation_loss, abs=1e-6)
+
+
+def test_epochs_that_are_equal_by_the_objective_are_told_apart_by_the_loss(tmp_path: Path) -> None:
+    run = config(epochs=3, early_stopping=1)
+    configure(run)
+    always_right = replace(PERPLEXITY, name="accuracy", direction="max", figure=None)
+    options: dict[str, Any] = {"objective": always_right, "judge": lambda model: 1.0}
+    history = train(model_of(run), stream(), stream(60), run, tmp_path, **options)
+    losses = [log.validation_loss for log in history.epochs]
+    assert len(losses) == 3  # the loss falls, so that nobody stops early
+    assert history.best == 1.0
+    assert history.best_epoch == 1 + losses.index(min(losses)) > 1
 
 
 def test_clipping_is_logged_before_it_is_done(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from pipelines.plan import make_plan
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
 from seqapps.answering import Score
-from seqapps.applications import config_from, options_of
+from seqapps.applications import Call, config_from, options_of
 from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
@@ -394,7 +393,7 @@ def test_baselines() -> None:
 class Exported(NamedTuple):
     prepared: Prepared
     model: keras.Model
-    call: Callable[..., dict[str, Any]]
+    call: Call
 
 
 def exported(folder: Path, **settings: Any) -> Exported:
@@ -407,7 +406,7 @@ def exported(folder: Path, **settings: Any) -> Exported:
     module, signatures = found.application.signatures(model, found.resources)
     tf.saved_model.save(module, str(folder), signatures=signatures)
     loaded = tf.saved_model.load(str(folder))
-    return Exported(found, model, lambda name, **inputs: check.answer(tf, loaded.signatures[name], inputs))
+    return Exported(found, model, Call(lambda name, **inputs: check.answer(tf, loaded.signatures[name], inputs)))
 
 
 @pytest.fixture(scope="module")
@@ -424,9 +423,9 @@ def answers(served: Exported, rows: list[str], **options: Any) -> list[Any]:
 
 def test_a_beam_of_one_is_greedy_in_the_saved_model(served: Exported) -> None:
     found = answers(served, SOURCES, beam=1, max_length=15)
-    greedy = served.call(
-        "sample", source=SOURCES, max_length=15, min_length=0, temperature=0.0, top_k=0, seed=1, no_repeat_ngram=0
-    )
+    settings = {"max_length": 15, "min_length": 0, "temperature": 0.0, "top_k": 0, "seed": 1, "no_repeat_ngram": 0}
+    of_rows = {name: [value] * len(SOURCES) for name, value in settings.items()}
+    greedy = served.call("sample", source=SOURCES, **of_rows)
     assert [answer.text for answer in found] == greedy["text"]
     assert_allclose([answer.log_probability for answer in found], greedy["log_probability"], rtol=1e-4)
 
@@ -570,7 +569,7 @@ def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:
         call("attend", source=["ab"], target=["b"])
     assert not Translator(model, found.resources["source"], found.resources["target"]).attends
     calls = golden_calls(["a"], ["b"], attends=False)
-    assert sorted(calls) == ["sample", "score", "serving_default"]
+    assert sorted(calls) == ["sample", "score", "serving_default", "translate"]
     with pytest.raises(UsageError, match=r'`--attention` is for .* `model\.attention` other than "none", .* Remedy'):
         options_of(TranslationTask, {"attention": "x.png"}, signatures=calls)
 
@@ -581,6 +580,7 @@ def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:
         ({"beam": 0}, "--beam"),
         ({"beam": 2, "n_best": 3}, "`--n-best`"),
         ({"min_length": 5, "max_length": 5}, "`--min-length`"),
+        ({"n_best": 9}, r"predict: `--n-best` must be at most `--beam`, which is 4\. Received: 9\."),
         ({"length_penalty": -1.0}, "--length-penalty"),
         ({"score": True, "attention": "x.png"}, "`--score` and `--attention` exclude each other"),
         ({"temperature": 1.0, "n_best": 2}, "`--temperature` and `--n-best` exclude each other"),
@@ -601,7 +601,7 @@ def test_options_that_cannot_be_answered(options: dict[str, Any], message: str) 
 
 def test_a_pair_without_tab_is_refused() -> None:
     with pytest.raises(UsageError, match=r'takes source TAB target. Received: "no tab"'):
-        TranslationTask.answer(lambda *_, **__: {}, ["no tab"], options_of(TranslationTask, {"score": True}), 0)
+        TranslationTask.answer(Call(lambda *_, **__: {}), ["no tab"], options_of(TranslationTask, {"score": True}), 0)
 
 
 def test_lines(served: Exported) -> None:

@@ -62,6 +62,10 @@ class Warm:
         self._process.kill()
         self._process.join()
 
+    def terminate(self) -> None:
+        """Sends SIGTERM."""
+        self._process.terminate()
+
     def finish(self, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """Waits for the end; returns what the process said.
 

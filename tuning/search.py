@@ -33,7 +33,7 @@ from rich.table import Table
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.errors import RunError, UsageError
-from seqapps.files import read_json, write_json, write_text
+from seqapps.files import write_text
 from seqapps.history import History, Listener
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.seeds import seed_of
@@ -148,6 +148,9 @@ class _Search:
         if self.records:
             waiting = " and 1 that was interrupted" if self.oracle._retry_queue else ""
             self.console.print(f"tune: going on after {len(self.records)} finished trials{waiting}")
+        for record in self.records:  # a kill may have come between a trial's snapshot and the end of its run
+            if self.tracker.run(record.run_id).info.status in ("RUNNING", "KILLED"):
+                self._close(record)
         with SearchDisplay(self.console, self.objective) as display:
             while self._may_start():
                 trial = self.oracle.create_trial(_TUNER)
@@ -236,12 +239,16 @@ class _Search:
         self.records.append(record)
         if self.config.tuning.algorithm != "hyperband":
             shutil.rmtree(self.folder / "work" / record.trial, ignore_errors=True)
+        self._close(record)
+
+    def _close(self, record: TrialRecord) -> None:
+        """Tells the trial's run how it ended."""
         if record.objective is None:
             self.tracker.set_tags(record.run_id, {"seqapps.failure": record.reason})
             self.tracker.finish(record.run_id, "FAILED")
         else:
             figures = {f"best_{self.objective}": record.objective, "parameters": record.parameters}
-            self.tracker.log_metrics(record.run_id, figures)
+            self.tracker.log_last_metrics(record.run_id, figures)
             self.tracker.finish(record.run_id)
 
     # ---- the budget
@@ -303,7 +310,7 @@ class _Search:
         self.tracker.log_text(self.run_id, records, "trials.json")
         self.tracker.log_artifact(self.run_id, result.picture)
         self.tracker.log_artifact(self.run_id, result.config_path)
-        self.tracker.log_metrics(self.run_id, {f"best_{self.objective}": result.winner.objective or 0.0})
+        self.tracker.log_last_metrics(self.run_id, {f"best_{self.objective}": result.winner.objective or 0.0})
         tags = {"seqapps.best_trial": result.winner.trial, "seqapps.best_run": result.winner.run_id}
         self.tracker.set_tags(self.run_id, tags)
 
@@ -312,12 +319,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
     """Returns the search's run, and whether it is ours to close. It stands beside the state, so both go on together."""
     if given is not None:
         return given, False
-    file = folder / "run.json"
-    stored = read_json(file, f"remove {folder} and run the search again") if file.exists() else {}
-    if stored.get("uri") == tracker.uri:
-        return tracker.resume(stored["run_id"]).run_id, True
-    run = tracker.start(folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})
-    write_json(file, {"run_id": run.run_id, "uri": tracker.uri})
+    run = tracker.begin(folder / "run.json", folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})
     tracker.log_config(run.run_id, config)
     return run.run_id, True
 

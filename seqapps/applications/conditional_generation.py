@@ -20,6 +20,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call, Refusal
+from seqapps.calls import DRAWING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, UsageError, unknown_name
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -360,56 +361,60 @@ class ConditionalGeneration(Application):
         count = min(2, len(examples["ids"]))
         rows = self.shown(np.zeros(len(examples["ids"].values)), examples, resources, range(count))
         texts = [row["text"][:60] for row in rows]
-        given: dict[str, Any] = {"condition": conditions, "max_length": 40}
+
+        def asked(**settings: Any) -> dict[str, Any]:
+            each = {name: [value] * len(conditions) for name, value in {"max_length": 40, **settings}.items()}
+            return {"condition": conditions, **each}
+
         return {
-            "serving_default": [
-                {**given, "temperature": 0.8, "top_k": 0, "seed": 1, "count": 2},
-                {**given, "temperature": 0.0, "top_k": 0, "seed": 1, "count": 1},
-                {**given, "temperature": 1.0, "top_k": 5, "seed": 2, "count": 1},
+            "serving_default": [{"condition": conditions}],
+            "generate": [
+                asked(temperature=0.8, top_k=0, seed=1, count=2),
+                asked(temperature=0.0, top_k=0, seed=1, count=1),
+                asked(temperature=1.0, top_k=5, seed=2, count=1),
             ],
             "score": [{"condition": [conditions[0]] * (len(texts) + 1), "text": [*texts, ""]}],
-            "conditions": [{}],
         }
 
     # ---- answering
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--count", type=int, default=1, metavar="N", help="texts for each condition (1)")
-        parser.add_argument("--max-length", type=int, default=1000, metavar="N", help="most units of a text (1000)")
-        parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the most probable unit (0.8)")
+        usual = {name: setting.default for name, setting in DRAWING.items()}
         parser.add_argument(
-            "--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all (0)"
+            "--count", type=int, default=usual["count"], metavar="N", help="texts for each condition (%(default)s)"
         )
-        parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
+        parser.add_argument(
+            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most units written (%(default)s)"
+        )
+        parser.add_argument(
+            "--temperature", type=float, default=usual["temperature"], help="0 takes the most probable (%(default)s)"
+        )
+        parser.add_argument(
+            "--top-k", type=int, default=usual["top_k"], metavar="N", help="draw among the N most probable; 0: all"
+        )
+        parser.add_argument(
+            "--seed", type=int, default=usual["seed"], help="equal seeds give equal texts (%(default)s)"
+        )
         parser.add_argument(
             "--score", action="store_true", help="the log-probability of each unit; a row is CONDITION, a tab, TEXT"
         )
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        answering.check_range(options, {"--count": 1, "--max-length": 1, "--temperature": 0, "--top-k": 0})
-        answering.check_seed(options)
+        answering.check_settings(options, DRAWING)
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         asked = [answering.text_of(row) for row in rows]
-        known = call("conditions")
         if options.score:
             pairs = [_pair(row) for row in asked]
-            conditions = [_condition(condition, known) for condition, _ in pairs]
+            conditions = [_condition(condition, call.facts) for condition, _ in pairs]
             found = call("score", condition=conditions, text=[text for _, text in pairs])
             scored = zip(answering.scores_of(found, [text for _, text in pairs]), pairs, strict=True)
             return [ConditionalScore(**vars(score), condition=condition) for score, (condition, _) in scored]
-        found = call(
-            "serving_default",
-            condition=[_condition(row, known) for row in asked],
-            max_length=options.max_length,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            seed=answering.batch_seed(options.seed, first // answering.BATCH),
-            count=options.count,
-        )
+        conditions = [_condition(row, call.facts) for row in asked]
+        found = call("generate", condition=conditions, **answering.for_rows(options, DRAWING, len(asked), first))
         columns = ([tuple(values) for values in found[name]] for name in ("texts", "length", "nats", "ended"))
         return [Generation(*values) for values in zip(asked, *columns, strict=True)]
 
@@ -472,7 +477,7 @@ def _condition(row: str, known: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: an unknown label, or no list of as many numbers as the model takes.
     """
-    if not known["names"]:
+    if not known["conditions"]:
         numbers = numbers_of(row.encode())
         if numbers is None or len(numbers) != known["size"]:
             example = json.dumps([0.0] * known["size"])
@@ -481,8 +486,8 @@ def _condition(row: str, known: Mapping[str, Any]) -> Any:
                 f"Example: {example}."
             )
         return numbers
-    if row not in known["names"]:
-        raise UsageError("predict: " + unknown_name("the condition", row, known["names"]))
+    if row not in known["conditions"]:
+        raise UsageError("predict: " + unknown_name("the condition", row, known["conditions"]))
     return row
 
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call
+from seqapps.calls import SUGGESTING, WRITING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, UsageError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -288,40 +289,41 @@ class LanguageModel(Application):
     def options(cls, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--complete", action="store_true", help="the most probable next units")
         parser.add_argument("--score", action="store_true", help="the log-probability of each unit, and perplexity")
-        parser.add_argument("--max-length", type=int, default=100, metavar="N", help="most units written (100)")
-        parser.add_argument("--temperature", type=float, default=0.8, help="0 takes the most probable unit (0.8)")
+        usual = {name: setting.default for name, setting in {**WRITING, **SUGGESTING}.items()}
         parser.add_argument(
-            "--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all (0)"
+            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most units written (%(default)s)"
         )
-        parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
-        parser.add_argument("-k", type=int, default=5, metavar="N", help="suggestions of --complete (5)")
+        parser.add_argument(
+            "--temperature", type=float, default=usual["temperature"], help="0 takes the most probable (%(default)s)"
+        )
+        parser.add_argument(
+            "--top-k", type=int, default=usual["top_k"], metavar="N", help="draw among the N most probable; 0: all"
+        )
+        parser.add_argument(
+            "--seed", type=int, default=usual["seed"], help="equal seeds give equal texts (%(default)s)"
+        )
+        parser.add_argument(
+            "-k", type=int, default=usual["k"], metavar="N", help="suggestions of --complete (%(default)s)"
+        )
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
         if options.complete and options.score:
             raise UsageError("predict: `--complete` and `--score` exclude each other. Received: both.")
-        answering.check_range(options, {"--max-length": 1, "--temperature": 0, "--top-k": 0, "-k": 1})
-        answering.check_seed(options)
+        answering.check_settings(options, {**WRITING, **SUGGESTING})
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         texts = [answering.raw(row) for row in rows]
         if options.complete:
-            found = call("complete", prompt=texts, k=options.k)
+            found = call("complete_k", prompt=texts, **answering.for_rows(options, SUGGESTING, len(texts)))
             return [
                 Completions(answering.text_of(text), tuple(units), tuple(probabilities))
                 for text, units, probabilities in zip(texts, found["units"], found["probabilities"], strict=True)
             ]
         if options.score:
             return answering.scores_of(call("score", text=texts), texts)
-        found = call(
-            "serving_default",
-            prompt=texts,
-            max_length=options.max_length,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            seed=answering.batch_seed(options.seed, first // answering.BATCH),
-        )
+        found = call("generate", prompt=texts, **answering.for_rows(options, WRITING, len(texts), first))
         columns = (found[name] for name in ("full_text", "text", "length", "nats", "ids"))
         return [
             Continuation(prompt=full[: len(full) - len(text)], text=text, units=units, nats=nats, ended=END in ids)
@@ -338,12 +340,10 @@ class LanguageModel(Application):
 
     @classmethod
     def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-        """Returns texts and suggestions. Of several calls the second: the first one is greedy and repeats itself."""
+        """Returns texts and suggestions."""
         lines: list[str] = []
         for heading, name in (("writes on", "serving_default"), ("suggests next", "complete")):
-            calls = golden.get(name) or []
-            if calls:
-                call = calls[min(1, len(calls) - 1)]
+            for call in list(golden.get(name) or [])[:1]:
                 prompts = call["inputs"]["prompt"]
                 told = [_told(call["outputs"], row) for row in range(len(prompts))]
                 pairs = zip(prompts, told, strict=True)
@@ -355,7 +355,7 @@ class LanguageModel(Application):
         """Returns suggestions for the next unit and, unless only they are asked for, what follows."""
         if options.score:
             return super().reply(call, row, options, turn)
-        found = call("complete", prompt=[answering.raw(row)], k=options.k)
+        found = call("complete_k", prompt=[answering.raw(row)], k=[options.k])
         pairs = zip(found["units"][0], found["probabilities"][0], strict=True)
         suggestions = "  ".join(f"{answering.visible(unit)} {share:.1%}" for unit, share in pairs)
         return suggestions if options.complete else f"{suggestions}\n{super().reply(call, row, options, turn)}"

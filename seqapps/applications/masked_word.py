@@ -19,6 +19,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Call
+from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -265,7 +266,8 @@ class MaskedWord(Application):
         texts = _with_blanks(ids, tokenizer, 3, blanks=1) + _with_blanks(ids, tokenizer, 1, blanks=2)
         plain = [text.decode("utf-8", "replace") for text in tokenizer.decode(_ragged(ids, 2)).numpy()]
         return {
-            "serving_default": [{"text": [*texts, "____", "no blank", ""], "k": 3}],
+            "serving_default": [{"text": [*texts, "____", "no blank", ""]}],
+            "fill": [{"text": [*texts, "____", ""], "k": [3] * (len(texts) + 2)}],
             "score": [{"text": [*plain, ""]}],
         }
 
@@ -273,19 +275,20 @@ class MaskedWord(Application):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("-k", type=int, default=5, metavar="N", help="suggestions for each blank (5)")
+        usual = SUGGESTING["k"].default
+        parser.add_argument("-k", type=int, default=usual, metavar="N", help="suggestions for each blank (%(default)s)")
         parser.add_argument("--score", action="store_true", help="the log-probability of each word given all others")
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        answering.check_range(options, {"-k": 1})
+        answering.check_settings(options, SUGGESTING)
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         texts = [answering.raw(row) for row in rows]
         if options.score:
             return answering.scores_of(call("score", text=texts), texts)
-        found = call("serving_default", text=texts, k=options.k)
+        found = call("fill", text=texts, **answering.for_rows(options, SUGGESTING, len(texts)))
         columns = (found[name] for name in ("blanks", "words", "probabilities", "filled"))
         return [
             Filling(

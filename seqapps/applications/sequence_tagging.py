@@ -408,7 +408,8 @@ class SequenceTagging(Application):
         options = argparse.Namespace(tokenised=False)
         if not calls:
             return []
-        rows = cls.answer(lambda _, **__: calls[0]["outputs"], calls[0]["inputs"]["text"], options, 0)
+        told = Call(lambda _, **__: dict(calls[0]["outputs"]))
+        rows = cls.answer(told, calls[0]["inputs"]["text"], options, 0)
         return [f"  {cls.line(row, options, one_line=True)}" for row in rows]
 
     # ---- parts

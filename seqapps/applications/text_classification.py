@@ -18,6 +18,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -58,6 +59,8 @@ class Data(DataConfig):
         multi_label: whether a text has any number of labels: a JSON list (`[]` is none), or see `label_separator`.
         label_separator: what stands between several labels of a text, such as `,`.
         label_until: the label ends before this text: with `:`, `DESC:manner` is `DESC`.
+        objective: the metric that decides which weights are kept, what a search looks for and what the gate compares:
+            `auto` is accuracy, of several labels micro F1; macro F1 where every class is worth the same, however rare.
         class_weights: `balanced` makes every class weigh the same in the training loss, however rare it is.
         pretrained: word vectors that the embedding begins with.
     """
@@ -70,6 +73,7 @@ class Data(DataConfig):
     multi_label: bool = False
     label_separator: str = ""
     label_until: str = ""
+    objective: Literal["auto", "accuracy", "macro_f1", "micro_f1", "log_loss"] = "auto"
     class_weights: Literal["none", "balanced"] = "none"
     pretrained: PretrainedConfig = PretrainedConfig()
 
@@ -105,7 +109,7 @@ class TextClassification(Application):
     name = "text_classification"
     data = Data
     architectures = ("classifier",)
-    direction: Literal["min", "max"] = "max"
+    second = "log_loss"
     judged = True
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--weights": ("attention", '`model.pooling` = "attention"')}
     _scorer: tuple[Any, Any] | None = None
@@ -122,8 +126,15 @@ class TextClassification(Application):
 
     @property
     def objective(self) -> str:  # type: ignore[override]
-        """Accuracy; where a text has several labels micro F1."""
+        """What `data.objective` says: by default accuracy, and where a text has several labels micro F1."""
+        if self._data.objective != "auto":
+            return self._data.objective
         return "micro_f1" if self._data.multi_label else "accuracy"
+
+    @property
+    def direction(self) -> Literal["min", "max"]:  # type: ignore[override]
+        """Up, but for the log loss."""
+        return "min" if self.objective == "log_loss" else "max"
 
     def check(self) -> None:
         data = self._data
@@ -292,7 +303,7 @@ class TextClassification(Application):
     # ---- measuring
 
     def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("majority", "tfidf_logistic")
+        return self.config.baselines.names or ("majority", "tfidf_logistic", "linear_text")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the probability of each class, `<float32>[N, C]`."""
@@ -399,12 +410,15 @@ class TextClassification(Application):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("-k", type=int, default=5, metavar="N", help="labels shown with their probabilities (5)")
+        usual = SUGGESTING["k"].default
+        parser.add_argument(
+            "-k", type=int, default=usual, metavar="N", help="labels shown with their probabilities (%(default)s)"
+        )
         parser.add_argument("--weights", action="store_true", help="the weight of each token (attention pooling)")
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        answering.check_range(options, {"-k": 1})
+        answering.check_settings(options, SUGGESTING)
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
@@ -460,11 +474,12 @@ class TextClassification(Application):
 
 
 def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classification:
-    pairs = sorted(zip(found["labels"], found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
+    names = found["labels"][row]
+    pairs = sorted(zip(names, found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
     label = found["label"][row]
     labels: tuple[str, ...] = (label,)
     if "given" in found:
-        above = {name for name, given in zip(found["labels"], found["given"][row], strict=True) if given}
+        above = {name for name, given in zip(names, found["given"][row], strict=True) if given}
         labels = tuple(name for name, _ in pairs if name in above)
     weights: tuple[tuple[str, float], ...] = ()
     if "weights" in found:

@@ -7,7 +7,6 @@ test part, standardised by the training part alone, and cut into windows: a hist
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import re
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
 _INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes", "seasonal")
 _GOLDEN = 3
 _MEDIAN = 0.5
+_LARGE = 1e16
+"""Above it a double has no digit after the point, and not all before it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Forecast:
             for target, value in enumerate(self.values[step]):
                 quantiles = self.quantiles[step][target] if self.levels else ()
                 shown = (quantile for level, quantile in zip(self.levels, quantiles, strict=True) if level != _MEDIAN)
-                cells += [f"{number:.6g}" for number in (value, *shown)]
+                cells += [figure_of(number) for number in (value, *shown)]
             found.append(cells)
         return found
 
@@ -204,6 +205,27 @@ class TimeSeries(Application):
         if parsed.series:
             how.check_fold(max(parsed.series, key=len), self._plan, raw.source)
         yield from (how.parts(series, self._plan, parsed.frequency) for series in parsed.series)
+
+    def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
+        series, columns = Part.load(raw.columns["part"][0]).series, self._plan.columns
+        cells = [("series", series.name), (" ".join(columns.time), series.begins or iso(int(series.times[0])))]
+        cells += [(name, figure_of(series.numbers[0, place])) for place, name in enumerate(columns.numbers)]
+        cells += [(name, series.labels[0, place].decode()) for place, name in enumerate(columns.labels)]
+        return [(name, text.encode()) for name, text in cells if text]
+
+    def doubts(self, manifest: Manifest) -> list[str]:
+        """Returns that times with offsets are told in UTC, and that series of very different levels share a scale."""
+        from seqapps.preprocessing.scaling import Scaling, unequal
+
+        scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts)
+        found = [doubt for name in self._plan.columns.targets if (doubt := unequal(scaling, name))]
+        first = dict(manifest.found.get("first", ()))
+        if first.get(" ".join(self._plan.columns.time), "").endswith("Z") and not self._data.time_zone:
+            clock = " and the features of the calendar" if self._data.calendar else ""
+            found.append(
+                f"times with an offset{clock} are those of UTC; `data.time_zone` takes the clock of another zone"
+            )
+        return found
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
         parts = [Part.load(data) for data in raw.columns["part"]]
@@ -431,7 +453,7 @@ class TimeSeries(Application):
         chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
         features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
         times = self._times(features["origin"].ravel(), resources, 1 - self._plan.lookback)
-        return {"serving_default": [golden_call(self._plan, features, resources, times)], "settings": [{}]}
+        return {"serving_default": [golden_call(self._plan, features, resources, times)]}
 
     def _times(self, origins: NDArray[Any], resources: Resources, first: int) -> list[list[str]]:
         """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
@@ -452,9 +474,8 @@ class TimeSeries(Application):
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
         line that holds a target; later lines give the known columns. Refused lines are named on standard error."""
-        settings = json.loads(call("settings")["settings"][0])
-        plan = Plan.from_facts(settings["plan"])
-        columns = replace(plan.columns, frequency=settings["frequency"])
+        plan, frequency = Plan.from_facts(call.facts["plan"]), call.facts["frequency"]
+        columns = replace(plan.columns, frequency=frequency)
         answers = []
         for row in rows:
             text, file = content_of(row)
@@ -464,17 +485,17 @@ class TimeSeries(Application):
                 print(refused(parsed, where), file=sys.stderr)
             series = chosen(parsed, options.series, where)
             try:
-                inputs, times = recent(series, plan, settings["frequency"])
+                inputs, times = recent(series, plan, frequency)
             except ValueError as error:
                 raise DataError(f"{where} cannot be forecast: {error}.") from None
             found = call("serving_default", **inputs)
-            levels = tuple(settings["quantiles"])
+            levels = tuple(call.facts["quantiles"])
             origin, *after = times
             answers.append(
                 Forecast(
                     series=series.name,
-                    origin=iso(origin),
-                    times=tuple(iso(time) for time in after),
+                    origin=parsed.form.text(origin),
+                    times=tuple(parsed.form.text(time) for time in after),
                     targets=columns.targets,
                     values=tuple(tuple(step) for step in found["forecast"][0]),
                     levels=levels,
@@ -511,8 +532,8 @@ class TimeSeries(Application):
         call, lines = golden["serving_default"][0], []
         for history, forecast in zip(call["inputs"]["history"], call["outputs"]["forecast"], strict=True):
             values = [float(step[0]) for step in history[-6:]]
-            before = " ".join("missing" if math.isnan(value) else f"{value:.5g}" for value in values)
-            after = " ".join(f"{step[0]:.5g}" for step in forecast[:6])
+            before = " ".join("missing" if math.isnan(value) else figure_of(value, 5) for value in values)
+            after = " ".join(figure_of(step[0], 5) for step in forecast[:6])
             lines.append(f"  .. {before} -> {after}" + (" .." if len(forecast) > 6 else ""))
         return lines
 
@@ -525,8 +546,17 @@ class TimeSeries(Application):
         return self._memory[1]
 
 
+def figure_of(value: float, digits: int = 6) -> str:
+    """Returns a number for people with so many digits, and with all before the point.
+
+    >>> figure_of(0.1234567), figure_of(1234567.8), figure_of(12.0), figure_of(1e300)
+    ('0.123457', '1234568', '12', '1e+300')
+    """
+    return f"{value:.0f}" if 10**digits <= abs(value) < _LARGE else f"{value:.{digits}g}"
+
+
 def _numbers(values: NDArray[Any]) -> str:
-    return " ".join(f"{value:.5g}" for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
+    return " ".join(figure_of(value, 5) for value in values[:6].ravel()) + (" .." if len(values) > 6 else "")
 
 
 APPLICATION = TimeSeries

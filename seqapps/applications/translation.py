@@ -19,6 +19,7 @@ from pydantic import Field
 
 from seqapps import answering, architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.calls import SAMPLING, TRANSLATING
 from seqapps.config import DataConfig
 from seqapps.errors import ConfigError, DataError, UsageError, wrong_value
 from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
@@ -358,27 +359,30 @@ class TranslationTask(Application):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--beam", type=int, default=4, metavar="N", help="hypotheses of the search; 1: greedy (4)")
-        parser.add_argument("--n-best", type=int, default=1, metavar="N", help="translations of each text (1)")
-        parser.add_argument(
-            "--max-length", type=int, default=0, metavar="N", help="most units written; 0: as the data is long"
-        )
-        parser.add_argument("--min-length", type=int, default=0, metavar="N", help="fewest units written (0)")
-        parser.add_argument("--length-penalty", type=float, default=0.6, help="0 prefers short translations (0.6)")
-        parser.add_argument("--no-repeat-ngram", type=int, default=0, metavar="N", help="no N units twice; 0: any")
+        usual = {name: setting.default for name, setting in {**SAMPLING, **TRANSLATING}.items()}
+
+        def number(option: str, told: str, kind: type = int) -> None:
+            default = usual[option.strip("-").replace("-", "_")]
+            parser.add_argument(option, type=kind, default=default, metavar="N", help=f"{told} (%(default)s)")
+
+        number("--beam", "hypotheses of the search; 1: greedy")
+        number("--n-best", "translations of each text")
+        number("--max-length", "most units written; 0: as the data is long")
+        number("--min-length", "fewest units written")
+        number("--length-penalty", "0 prefers short translations", float)
+        number("--no-repeat-ngram", "no N units twice; 0: any")
         parser.add_argument("--temperature", type=float, default=0.0, help="above 0 draws instead of searching (0)")
-        parser.add_argument("--top-k", type=int, default=0, metavar="N", help="draw among the N most probable; 0: all")
-        parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal texts (1)")
+        number("--top-k", "draw among the N most probable; 0: all")
+        number("--seed", "equal seeds give equal texts")
         parser.add_argument("--score", action="store_true", help="TEXT is source TAB target: log p of the target")
         parser.add_argument("--attention", default="", metavar="FILE", help="draw where the model looked, as PNG")
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        least = {"--beam": 1, "--n-best": 1, "--max-length": 0, "--min-length": 0, "--length-penalty": 0}
-        answering.check_range(options, {**least, "--no-repeat-ngram": 0, "--temperature": 0, "--top-k": 0})
-        answering.check_seed(options)
+        answering.check_settings(options, {**SAMPLING, **TRANSLATING})
         if options.n_best > options.beam:
-            raise UsageError(wrong_value("predict: `--n-best`", options.n_best, f"`--beam` is {options.beam}"))
+            most = f"must be at most `--beam`, which is {options.beam}"
+            raise UsageError(wrong_value("predict: `--n-best`", options.n_best, most))
         if 0 < options.max_length <= options.min_length:
             least_of = f"must be below `--max-length` {options.max_length}, whose last unit is `<eos>`"
             raise UsageError(wrong_value("predict: `--min-length`", options.min_length, least_of))
@@ -404,17 +408,13 @@ class TranslationTask(Application):
         texts = [answering.raw(row) for row in rows]
         if options.score:
             return _scores(call, texts)
-        common = {name: getattr(options, name) for name in ("max_length", "min_length", "no_repeat_ngram")}
         if options.temperature:
-            seed = answering.batch_seed(options.seed, first // answering.BATCH)
-            drawn = {"temperature": options.temperature, "top_k": options.top_k, "seed": seed}
-            found = call("sample", source=texts, **common, **drawn)
+            found = call("sample", source=texts, **answering.for_rows(options, SAMPLING, len(texts), first))
             shares = [[share] for share in found["log_probability"]]
             found |= {"texts": [[text] for text in found["text"]], "scores": shares, "log_probabilities": shares}
             found["count"] = [1] * len(texts)
         else:
-            searched = {name: getattr(options, name) for name in ("beam", "n_best", "length_penalty")}
-            found = call("serving_default", source=texts, **common, **searched)
+            found = call("translate", source=texts, **answering.for_rows(options, TRANSLATING, len(texts)))
         pictures = [""] * len(texts)
         if options.attention:
             from seqapps.drawing.alignment import draw_rows

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from seqapps.modeling.cells import CellOptions
 
 Size = Annotated[int, Field(ge=1)]
+Activation = Literal["tanh", "relu", "leaky_relu", "elu"]
 
-OF_A_CELL = ("cell", "reset", "leak", "learn_leak", "transition_depth", "transition_skip", "skip_steps")
+OF_A_CELL = (
+    "cell", "reset", "activation", "recurrent_initializer", "leak", "learn_leak",
+    "transition_depth", "transition_skip", "transition_activation", "skip_steps",
+)  # fmt: skip
 """Fields that say what a cell is, wherever it runs; `layer_norm` = "cell" is one more."""
 OF_OUTPUTS = ("merge", "layer_skip", "output_layers", "activation_penalty", "temporal_penalty")
 """Fields that change what a stack gives at every step, and not its states; `layer_norm` = "output" is one more."""
@@ -37,12 +41,18 @@ class StackConfig(ModelConfig):
         weight_drop: share of the recurrent matrix that is zero for one batch of training (DropConnect; Merity et al.
             2017). It costs next to nothing.
         reset: of a GRU: the reset gate acts `after` the product with the recurrent matrix (the form of cuDNN) or
-            `before` it (Cho et al. 2014).
+            `before` it (Cho et al. 2014). In both forms the update gate z weights the old state: h_t = z h_{t-1} +
+            (1 - z) n.
+        activation: of the candidate of a cell; of an LSTM also of the cell state on its way out. `relu` keeps the fast
+            path of `simple_rnn`; all others but `tanh` run step by step.
+        recurrent_initializer: of the recurrent matrices: `orthogonal`, `glorot_uniform`, or of `simple_rnn` `identity`,
+            with which a unit adds up at first (IRNN, with `activation = "relu"`; Le et al. 2015).
         leak: of `simple_rnn`: share l of the state that stays, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units (Jaeger
             et al. 2007). 0 is the ordinary cell; any other runs step by step, on no fast path.
         learn_leak: every unit learns its own share, from `leak` on.
         transition_depth: hidden layers between the state and the next one (Pascanu et al. 2014); 0 for none. Step by
             step.
+        transition_activation: of those layers.
         transition_skip: the state also goes past those layers (Goodfellow et al. 2016, fig. 10.13 c).
         skip_steps: d: the state of t - d enters step t beside that of t - 1 (El Hihi & Bengio 1996); 0 for none. Step
             by step.
@@ -70,10 +80,13 @@ class StackConfig(ModelConfig):
     recurrent_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     weight_drop: float = Field(0.0, ge=0.0, lt=1.0)
     reset: Literal["after", "before"] = "after"
+    activation: Activation = "tanh"
+    recurrent_initializer: Literal["orthogonal", "identity", "glorot_uniform"] = "orthogonal"
     leak: float = Field(0.0, ge=0.0, lt=1.0)
     learn_leak: bool = False
     transition_depth: int = Field(0, ge=0, le=64)
     transition_skip: bool = False
+    transition_activation: Activation = "tanh"
     skip_steps: int = Field(0, ge=0, le=65_536)
     layer_norm: Literal["none", "output", "cell"] = "none"
     layer_skip: Literal["none", "residual", "highway"] = "none"
@@ -103,8 +116,18 @@ class StackConfig(ModelConfig):
             )
         if self.learn_leak and not self.leak:
             raise ValueError("`model.learn_leak` begins at `model.leak`, which is 0. Example: leak = 0.9")
+        if self.recurrent_initializer == "identity" and self.cell != "simple_rnn":
+            raise ValueError(
+                '`model.recurrent_initializer` = "identity" is for cell "simple_rnn": matrices of gates side by side '
+                f"are no square. Received: {self.cell!r}. Allowed: orthogonal, glorot_uniform"
+            )
         if self.transition_skip and not self.transition_depth:
             raise ValueError("`model.transition_skip` goes past the layers of `model.transition_depth`, which is 0")
+        if self.transition_activation != "tanh" and not self.transition_depth:
+            raise ValueError(
+                "`model.transition_activation` is that of the layers of `model.transition_depth`, which is 0. Example: "
+                "transition_depth = 1"
+            )
         if self.skip_steps == 1:
             raise ValueError("`model.skip_steps` = 1 is what every recurrent layer has. Received: 1. Allowed: 0, 2, ..")
         for name in ("recurrent_dropout", "weight_drop"):
@@ -122,11 +145,14 @@ class StackConfig(ModelConfig):
 
         return CellOptions(
             reset=self.reset,
+            activation=self.activation,
+            recurrent_initializer=self.recurrent_initializer,
             leak=self.leak,
             learn_leak=self.learn_leak,
             normalise=self.layer_norm == "cell",
             transition_depth=self.transition_depth,
             transition_skip=self.transition_skip,
+            transition_activation=self.transition_activation,
             skip_steps=self.skip_steps,
         )
 

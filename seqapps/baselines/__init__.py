@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, unknown_name
@@ -53,6 +53,22 @@ class Baseline(Protocol):
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the same kind of array that the application's `predict` gives."""
         ...
+
+
+@runtime_checkable
+class Iterated(Protocol):
+    """A baseline that is fitted step by step, and says whether it came to its end."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether more steps would not tell: half as many again change its figure on the validation split by less than
+        that figure's standard error. False where a cap of steps came first, which an evaluation says."""
+        ...
+
+
+def has_converged(baseline: Baseline) -> bool:
+    """Returns whether a baseline came to its end; one that is not fitted step by step has."""
+    return not isinstance(baseline, Iterated) or baseline.converged
 
 
 def names() -> list[str]:

@@ -92,14 +92,14 @@ class EachByItself:
     Args:
         kind: what they are, with the source.
         scaling: of the targets.
-        grid: of the times.
+        step: of the times.
         seen: series to what its models were fitted to.
         models: series to the models of its targets.
     """
 
     kind: str
     scaling: Scaling
-    grid: Grid
+    step: Frequency
     seen: Mapping[bytes, Timeline]
     models: Mapping[bytes, tuple[Model, ...]]
 
@@ -120,13 +120,14 @@ class EachByItself:
         series, where it begins before its training part, and where the model gives no number."""
         steps, series = horizon_of(examples), examples["series"].values
         found = np.repeat(past_of(examples, self.scaling)[:, -1:], steps, axis=1)
-        origins, _ = self.grid.index(examples["origin"].values.astype(np.int64))
-        for name, here in timelines(examples, self.grid, self.scaling).items():
+        origins = examples["origin"].values.astype(np.int64)
+        for name, here in timelines(examples, self.step, self.scaling).items():
             if name not in self.models or here.first < self.seen[name].first:
                 continue
             whole, rows = _joined(self.seen[name], here), np.flatnonzero(series == name)
+            at = numbers_of(origins[rows], self.step)
             for target, model in enumerate(self.models[name]):
-                ahead = model.forecast(whole.values[:, target], steps)[origins[rows] - whole.first]
+                ahead = model.forecast(whole.values[:, target], steps)[at - whole.first]
                 found[rows, :, target] = np.where(np.isfinite(ahead), ahead, found[rows, :, target])
         return found[..., None]
 
@@ -142,8 +143,7 @@ def fit_each(ground: Ground, kind: str, fit: Fit) -> Baseline:
     if "test" in manifest.splits and manifest.splits["test"].rows:
         examples.append(ground.examples("validation"))
     step = Frequency.parse(manifest.vocabularies["frequency"].facts["names"][0])
-    grid = Grid.through(examples[0]["origin"].values.astype(np.int64), step)
-    seen, *more = (timelines(part, grid, scaling) for part in examples)
+    seen, *more = (timelines(part, step, scaling) for part in examples)
     for part in more:
         seen = {name: _joined(before, part[name]) if name in part else before for name, before in seen.items()}
     check(seen, scaling.size)
@@ -152,7 +152,7 @@ def fit_each(ground: Ground, kind: str, fit: Fit) -> Baseline:
         models[name] = tuple(fit_one(fit, values, season) for values in whole.values.T)
         told = ", ".join(model.name for model in models[name])
         ground.report(f"{name.decode()}: {told}" if name else told)
-    return EachByItself(kind, scaling, grid, seen, models)
+    return EachByItself(kind, scaling, step, seen, models)
 
 
 def fit_one(fit: Fit, values: Values, season: int) -> Model:
@@ -184,7 +184,7 @@ def check(parts: Mapping[bytes, Timeline], targets: int) -> None:
                 raise Infeasible(f"it needs {FEWEST_STEPS} steps{of}. Received: {seen}")
 
 
-def timelines(examples: Mapping[str, Ragged], grid: Grid, scaling: Scaling) -> dict[bytes, Timeline]:
+def timelines(examples: Mapping[str, Ragged], step: Frequency, scaling: Scaling) -> dict[bytes, Timeline]:
     """Returns the series that windows are cut from, in original units.
 
     What was scored is as it was measured, and what was a target and is missing is not a number. Before the first
@@ -193,20 +193,25 @@ def timelines(examples: Mapping[str, Ragged], grid: Grid, scaling: Scaling) -> d
     if not len(examples["target"]):
         return {}
     size = scaling.size
-    origins, _ = grid.index(examples["origin"].values.astype(np.int64))
+    origins = examples["origin"].values.astype(np.int64)
     history = scaling.undo(rows_of(examples["history"])[:, :, :size])
     target = np.where(rows_of(examples["scored"]) > 0, scaling.undo(rows_of(examples["target"])), np.nan)
     before, after, found = history.shape[1], target.shape[1], {}
     series = examples["series"].values
     for name in dict.fromkeys(series.tolist()):
         rows = np.flatnonzero(series == name)
-        at = origins[rows]
+        at = numbers_of(origins[rows], step)
         first = int(at.min()) - before + 1
         values = np.full((int(at.max()) + after + 1 - first, size), np.nan)
         values[at[:, None] - first + np.arange(1 - before, 1)] = history[rows]
         values[at[:, None] - first + np.arange(1, after + 1)] = target[rows]
         found[name] = Timeline(first, values)
     return found
+
+
+def numbers_of(origins: NDArray[np.int64], step: Frequency) -> NDArray[np.int64]:
+    """Returns the numbers of the steps of one series' times."""
+    return Grid.through(origins, step).index(origins)[0]
 
 
 def filled(values: Values) -> Values:

@@ -106,9 +106,11 @@ def train(examples: Mapping[str, Ragged], most_steps: int, report: Callable[[str
     import pycrfsuite
 
     class Trainer(pycrfsuite.Trainer):  # type: ignore[misc]
-        def on_iteration(self, log: str, info: Mapping[str, Any]) -> None:
-            if info["num"] % _SAID == 0:
-                report(f"step {info['num']}, loss {info['loss']:,.0f}")
+        def message(self, message: str) -> None:
+            if self.logparser.feed(message) == "iteration":
+                step = self.logparser.last_iteration
+                if step["num"] % _SAID == 0:
+                    report(f"step {step['num']}, loss {step['loss']:,.0f}")
 
     tokens, tags = examples["tokens"], examples["tags"]
     kinds = len(np.unique(tags.values))

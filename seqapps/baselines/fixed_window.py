@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 _BATCH = 512
 _LEARNING_RATE = 2e-3
-"""Of Adam, at the first step; it falls linearly to zero at the last."""
-_CHECKS = 5
-"""Looks at the validation split, at least."""
+"""Of Adam; it falls to zero over the last steps."""
+_LOOKS = 2
+"""Looks at the validation split in an epoch."""
+_FEWEST_LOOKS = 6
+"""Before the rate falls: the first steps of a few units may bring less than the error of a few."""
+_STEPS_BETWEEN = 1_000
+"""Steps between two looks, at most."""
 _VALIDATION_UNITS = 50_000
 """Units of the validation split that a look scores, at most."""
 _VALIDATION_CELLS = 1 << 27
@@ -36,7 +40,7 @@ _VALIDATION_CELLS = 1 << 27
 _CELLS = 1 << 23
 """Logits of a scoring call: 32 MiB."""
 
-_Step = Callable[[Any, Any], Any]
+_Step = Callable[[Any, Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class FixedWindow:
     Args:
         model: contexts `<int32>[B, C]` in, logits `<float32>[B, V]` out.
         description: what it is, in one line.
+        converged: whether training ended by itself, and not at a cap of steps.
     """
 
     model: keras.Model
     description: str
+    converged: bool
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
         """Returns -log p of every unit, in nats, `<float32>[units]`."""
@@ -59,8 +65,10 @@ class FixedWindow:
 def fit(ground: Ground) -> Baseline:
     """Returns the model with the weights that were best on the validation split.
 
-    Training ends after `baselines.fixed_window_epochs`, after `baselines.fixed_window_max_steps`, or when the
-    validation split gets worse. Equal seeds give equal weights on a CPU.
+    The rate stays as it is until half as many steps again have brought less than the standard error of the validation
+    figure, then falls to zero over half as many steps as were made. `baselines.fixed_window_epochs` and
+    `baselines.fixed_window_max_steps` are caps: where one of them comes first, the model has not converged. Equal seeds
+    give equal weights on a CPU.
 
     Raises:
         RunError: the loss is not finite.
@@ -71,12 +79,16 @@ def fit(ground: Ground) -> Baseline:
     looked_at = min(_VALIDATION_UNITS, max(1, _VALIDATION_CELLS // size))
     held_out = ground.examples("validation")["ids"].values[:looked_at]
     model = build(config, size, seed)
-    steps = min(config.fixed_window_epochs * -(-len(ids) // _BATCH), config.fixed_window_max_steps)
-    done = _train(model, _batches(ids, config.fixed_window_context, seed), held_out, steps, ground.report)
+    an_epoch = -(-len(ids) // _BATCH)
+    most = min(config.fixed_window_epochs * an_epoch, config.fixed_window_max_steps)
+    between = max(1, min(an_epoch // _LOOKS, _STEPS_BETWEEN))
+    training = _Training(model, _batches(ids, config.fixed_window_context, seed), held_out, ground.report)
+    done, converged = training.run(most, between)
     return FixedWindow(
         model,
         f"neural model of {config.fixed_window_context} units of context (Bengio et al. 2003), embedding "
         f"{config.fixed_window_embedding}, {config.fixed_window_units} tanh units, {done:,} steps of {_BATCH}",
+        converged,
     )
 
 
@@ -103,46 +115,88 @@ def build(config: BaselinesConfig, vocabulary_size: int, seed: int) -> keras.Mod
     return keras.Model(inputs, logits, name="fixed_window")
 
 
-def _train(
-    model: keras.Model,
-    batches: Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]],
-    held_out: NDArray[Any],
-    steps: int,
-    report: Callable[[str], None],
-) -> int:
-    """Trains until the validation split gets worse, leaves the best weights and returns the steps that were made."""
-    import tensorflow as tf
+class _Training:
+    """A training on its way.
 
-    step, score = _step(model, steps), _scorer(model)
-    best, kept = np.inf, model.get_weights()
-    between = -(-steps // _CHECKS)
-    for number in range(1, steps + 1):
-        x, y = next(batches)
-        step(tf.constant(x), tf.constant(y))
-        if number % between and number != steps:
-            continue
-        nats = float(score(held_out).mean(dtype=np.float64))
+    Args:
+        model: that is trained.
+        batches: contexts and units, without end.
+        held_out: units of the validation split that a look scores.
+        report: takes a line on how far it is.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]],
+        held_out: NDArray[Any],
+        report: Callable[[str], None],
+    ) -> None:
+        self._model, self._batches, self._held_out, self._report = model, batches, held_out, report
+        self._step, self._score = _step(model), _scorer(model)
+        self._done = 0
+        self._looks: list[tuple[int, float]] = []  # steps that were made, and the best nats so far
+        self._error = np.inf
+        self._kept = model.get_weights()
+
+    def run(self, most: int, between: int) -> tuple[int, bool]:
+        """Trains, leaves the best weights, and returns how many steps were made and whether that was enough."""
+        before = max(1, 2 * most // 3)
+        while self._done < before and not self._is_level():
+            self._take(min(between, before - self._done), _LEARNING_RATE, _LEARNING_RATE)
+        level = self._is_level()
+        self._model.set_weights(self._kept)
+        high, falling = self._done, min(-(-self._done // 2), most - self._done)
+        while self._done < high + falling:
+            low, steps = self._done - high, min(between, high + falling - self._done)
+            rates = [_LEARNING_RATE * (1.0 - at / falling) for at in (low, low + steps)]
+            self._take(steps, *rates)
+        self._model.set_weights(self._kept)
+        return self._done, level
+
+    def _is_level(self) -> bool:
+        """Returns whether the last third of the steps brought less than the standard error."""
+        earlier = [best for steps, best in self._looks if 3 * steps <= 2 * self._done]
+        return len(self._looks) >= _FEWEST_LOOKS and earlier[-1] - self._looks[-1][1] < self._error
+
+    def _take(self, steps: int, first: float, last: float) -> None:
+        """Takes steps under a rate that goes from `first` to `last`, then looks at the validation split."""
+        import tensorflow as tf
+
+        for number in range(steps):
+            x, y = next(self._batches)
+            self._step(tf.constant(x), tf.constant(y), tf.constant(first + (last - first) * number / steps))
+        self._done += steps
+        scores = self._score(self._held_out).astype(np.float64)
+        nats = float(scores.mean())
         if not np.isfinite(nats):
-            raise RunError(f"fixed_window: the loss is {nats} after {number} steps. Leave it out of baselines.names.")
-        report(f"step {number:,} of {steps:,}, validation perplexity {np.exp(nats):.2f}")
-        if nats >= best:
-            break
-        best, kept = nats, model.get_weights()
-    model.set_weights(kept)
-    return number
+            raise RunError(
+                f"fixed_window: the loss is {nats} after {self._done} steps. Leave it out of baselines.names."
+            )
+        self._report(f"step {self._done:,}, validation perplexity {np.exp(nats):.2f}")
+        best = self._looks[-1][1] if self._looks else np.inf
+        if nats < best:
+            best, self._kept = nats, self._model.get_weights()
+            self._error = float(scores.std() / np.sqrt(len(scores)))
+        self._looks.append((self._done, best))
 
 
-def _step(model: keras.Model, steps: int) -> _Step:
-    """Returns one step of Adam as a graph: (contexts `<int32>[B, C]`, units `<int32>[B]`) to the loss before it."""
+def _step(model: keras.Model) -> _Step:
+    """Returns one step of Adam as a graph: contexts `<int32>[B, C]`, units `<int32>[B]`, rate to the loss before it."""
     import keras
     import tensorflow as tf
 
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.PolynomialDecay(_LEARNING_RATE, steps, 0.0))
+    optimizer = keras.optimizers.Adam(_LEARNING_RATE)
     optimizer.build(model.trainable_variables)
-    signature = [tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.int32), tf.TensorSpec([None], tf.int32)]
+    signature = [
+        tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.int32),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.float32),
+    ]
 
     @tf.function(input_signature=signature)  # type: ignore[untyped-decorator]
-    def step(x: Any, y: Any) -> Any:
+    def step(x: Any, y: Any, rate: Any) -> Any:
+        optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
             nats = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=model(x, training=True))
             loss = tf.reduce_mean(nats)

@@ -232,7 +232,7 @@ def _differences(values: Values) -> int:
     from statsmodels.tsa.stattools import kpss
 
     for count in range(2):
-        if not values.std() > 1e-12 * max(1.0, float(np.abs(values).max())):
+        if not values.std() > 1e-12 * float(np.abs(values).max()):
             return count
         lags = int(3 * np.sqrt(len(values)) / 13)
         with warnings.catch_warnings():  # of a figure that its table ends before: it is cut there

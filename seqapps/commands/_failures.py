@@ -56,6 +56,8 @@ def _of_kind(error: BaseException) -> str:
             said = f"copying failed: {_short(error)}. Remedy: see that the source is there and that the disk has room."
         case OSError():
             said = of_system(error)
+        case ValueError() if "null byte" in str(error) or "null character" in str(error):
+            said = "a name of a file has a zero byte, which no file can have. Remedy: another name."
         case UnicodeError():
             said = _of_text(error)
         case RecursionError():
@@ -87,8 +89,7 @@ def of_system(error: OSError) -> str:
 
 
 _FORBIDDEN = (
-    "{path} cannot be opened: {what}. Remedy: give {user} the right to it (see `ls -ld {path}`), or name "
-    "another place."
+    "{path} cannot be opened: {what}. Remedy: give {user} the right to it (see `ls -ld {path}`), or name another place."
 )
 _NO_ROOM = f"no space is left on the disk ({{path}}). Remedy: make room, or `--workspace` on another disk. {_AGAIN}"
 _FILE = "{file} is a file, and a folder is needed there ({path}). Remedy: move it away, or name another place."
@@ -151,7 +152,7 @@ _STORE = {
 def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
     """Returns the message for an error that nobody had foreseen; its traceback goes to a file."""
     place = ""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         target = workspace / TRACE
         trace = scrub("".join(traceback.format_exception(error)))
         target.write_text(trace, encoding="utf-8", errors="backslashreplace")

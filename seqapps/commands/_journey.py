@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqapps.commands._sources import code_digest
-from seqapps.commands.stages import Inputs, Record, Records
+from seqapps.commands.stages import Doubt, Inputs, Record, Records
 from seqapps.config import DataConfig, RunConfig
 from seqapps.errors import DataError, UsageError
 from seqapps.files import read_json
@@ -91,19 +91,26 @@ class Journey:
         prepared, and the digest of what is prepared tells of them."""
         return self.config.data.model_dump(mode="json", exclude=set(DataConfig.model_fields))
 
-    def perform(self, inputs: Inputs, work: Callable[[], Record]) -> Record:
-        """Does a stage when it is not done; says which."""
-        return self.records.perform(inputs, work, self.say)
+    def perform(
+        self, inputs: Inputs, work: Callable[[], Record], *, folder: Path | None = None, doubt: Doubt | None = None
+    ) -> Record:
+        """Does a stage when it is not done, and says which; see `Records.perform`."""
+        return self.records.perform(inputs, work, self.say, folder=folder, doubt=doubt)
 
-    def need(self, inputs: Inputs, verb: str) -> Record:
+    def need(self, inputs: Inputs, verb: str, doubt: Doubt | None = None) -> Record:
         """Returns the record of an earlier stage.
+
+        Args:
+            inputs: of that stage.
+            verb: does it.
+            doubt: see `Records.perform`.
 
         Raises:
             UsageError: it is not done for this configuration; says why and what to run.
         """
-        record = self.records.find(inputs)
+        record, why = self.records.standing(inputs, doubt)
         if record is None:
-            why = self.records.reason(inputs).replace("runs", "it would run", 1)
+            why = (why or self.records.reason(inputs)).replace("runs", "it would run", 1)
             raise UsageError(
                 f"`{inputs.stage}` is not done for this configuration ({why}). "
                 f"Run `{self.command(verb)}` first, or all stages with `{self.command('run')}`."
@@ -127,9 +134,11 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
             f"Example: seqapps {arguments.verb} configs/language_model/python_docs.toml."
         )
     config = load_config(given[0], [*overrides, *arguments.overrides])
+    workspace = Workspace(arguments.workspace)
+    workspace.sweep(config.name)
     return Journey(
         config=config,
-        workspace=Workspace(arguments.workspace),
+        workspace=workspace,
         console=console,
         file=given[0],
         uri=arguments.tracking_uri or config.tracking.uri,

@@ -51,6 +51,7 @@ _WITHOUT_EFFECT = {
     "seqapps.config",  # its values are a component of their own
     "seqapps.errors",
     "seqapps.files",
+    "seqapps.interrupts",
     "seqapps.history",
     "seqapps.tracking",
     "seqapps.workspace",

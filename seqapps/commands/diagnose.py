@@ -231,13 +231,15 @@ def log(found: Diagnosis, subject: Subject, workspace: Workspace, uri: str) -> s
     from seqapps.commands._journey import read_or_none
     from seqapps.errors import UsageError
     from seqapps.tracking import Tracker
+    from seqapps.workspace import store_of
 
     stored = {} if subject.folder is None else read_or_none(subject.folder / "run.json")
-    if "run_id" not in stored:
+    if subject.folder is None or "run_id" not in stored:
         return ""
     run_id = str(stored["run_id"])
     with suppress(UsageError):  # another store than the one that it was trained with
-        tracker = Tracker.open(subject.application.config, workspace, uri or str(stored.get("uri", "")))
+        store = uri or store_of(subject.folder, str(stored.get("uri", "")))
+        tracker = Tracker.open(subject.application.config, workspace, store)
         tracker.run(run_id)
         tracker.log_metrics(run_id, found.metrics())
         tracker.log_artifact(run_id, subject.target, FOLDER)
@@ -305,11 +307,14 @@ def _matrices(found: Diagnosis) -> Table:
 
 
 def _gates(found: Diagnosis) -> Table:
-    table = _table("gates", "layer", "gate", "mean", "low", "high")
+    table = _table("gates", "layer", "gate", "mean", "deviation", "low", "high")
     for layer in found.layers:
         for gate in layer.gates:
-            table.add_row(layer.name, gate.name, f"{gate.mean:.3f}", f"{gate.low:.1%}", f"{gate.high:.1%}")
-    table.caption = "low: below 0.05; high: above 0.95 (of an activation: below -0.95, above 0.95)"
+            deviation = "" if gate.deviation is None else f"{gate.deviation:.3f}"
+            table.add_row(layer.name, gate.name, f"{gate.mean:.3f}", deviation, f"{gate.low:.1%}", f"{gate.high:.1%}")
+    table.caption = (
+        "low: below 0.05; high: above 0.95 (candidate and activation: beyond -0.95 and 0.95; cell state: its tanh)"
+    )
     return table
 
 

@@ -79,7 +79,7 @@ def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
         mark.touch()
         return Record(stage_inputs, (folder, mark), {})
 
-    return journey.perform(stage_inputs, work)
+    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
 
 
 def need(journey: Journey, prepared: Path, trained: Record) -> Record:
@@ -107,32 +107,22 @@ def inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
 def opponent(journey: Journey, trained: Record) -> str:
     """Returns the version that the model has to beat, or NO_CHAMPION.
 
-    A model that was promoted keeps the opponent that it beat: it is not measured against itself, and one that was
-    rolled back does not come back because the same command ran again.
+    A model that became champion keeps the opponent that it beat, which the ledger knows: it is not measured against
+    itself, and one that was rolled back does not come back because the same command ran again.
     """
-    from seqapps.commands import train
-    from seqapps.commands._journey import read_or_none
-    from seqapps.commands.promote import PROMOTED
-    from seqapps.registry import champion
+    from seqapps.ledger import ledger, promotion_of
+    from seqapps.registry import champion, versions
 
-    file = train.folder_of(trained) / PROMOTED
-    promoted = read_or_none(file)
-    if "opponent" in promoted:
-        return str(promoted["opponent"])
-    if file.exists() and (beaten := _opponent_of(journey, trained)):  # it is damaged: the ledger knows, too
-        return beaten
-    found = champion(journey.tracker, journey.config.model_name)
-    return NO_CHAMPION if found is None else found.version
-
-
-def _opponent_of(journey: Journey, trained: Record) -> str:
-    """Returns whom the ledger says that a run's model replaced as champion; empty when it never became champion."""
-    from seqapps.ledger import ledger
-
-    run_id = trained.result["run_id"]
-    moves = [entry for entry in ledger(journey.tracker, journey.config.model_name) if entry.run_id == run_id]
-    won = [entry for entry in moves if entry.action in ("promote", "force")]
-    return (won[-1].before or NO_CHAMPION) if won else ""
+    tracker, model = journey.tracker, journey.config.model_name
+    found = champion(tracker, model)
+    now = found.version if found else ""
+    entry = promotion_of(ledger(tracker, model), trained.result["run_id"], now)
+    known = {ref.version for ref in versions(tracker, model)}
+    if entry is not None and entry.version in known:
+        met = str(entry.evidence.get("opponent", entry.before))
+        if not met or met in known:
+            return met or NO_CHAMPION
+    return now or NO_CHAMPION
 
 
 def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
@@ -187,7 +177,7 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
         console=journey.console,
     )
     tracker, run_id = journey.tracker, trained.result["run_id"]
-    tracker.log_metrics(run_id, evaluation.as_metrics(result))
+    tracker.log_last_metrics(run_id, evaluation.as_metrics(result))
     for name in (evaluation.FILE_NAME, evaluation.PICTURE, details.BREAKDOWNS, details.EXAMPLES):
         tracker.log_artifact(run_id, folder / name, "evaluation")
     if result.pictures:

@@ -49,7 +49,7 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
     version = promoted.result["version"]
     target = output or journey.workspace.exports / journey.config.model_name / version
     upstream = {"saved_model": promoted.inputs.upstream["saved_model"], "version": version}
-    stage_inputs = journey.inputs("export", {"output": str(target)}, upstream)
+    stage_inputs = journey.inputs("export", {"output": str(output or "")}, upstream)
 
     def work() -> Record:
         publish(promoted.outputs[0], target)

@@ -37,14 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--input", default="", metavar="FILE", help="one text a line; `-` reads standard input")
     parser.add_argument("--output", default="", metavar="FILE", help="instead of standard output")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")
-    known = set(parser._option_string_actions)
+    readers: dict[str, list[tuple[str, argparse.Action]]] = {}
     for name in applications.names():
-        actions = [action for action in _options_of(name) if not known & set(action.option_strings)]
-        group = parser.add_argument_group(f"options of {name}") if actions else parser
-        for action in actions:
-            action.default = argparse.SUPPRESS  # absent until it is given: the application knows its default
-            group._add_action(action)
-            known |= set(action.option_strings)
+        for action in _options_of(name):
+            readers.setdefault(action.option_strings[0], []).append((name, action))
+    groups: dict[tuple[str, ...], Any] = {}
+    for option in sorted(readers, key=lambda option: -len(readers[option])):
+        names = tuple(name for name, _ in readers[option])
+        if names not in groups:
+            groups[names] = parser.add_argument_group(f"options of {', '.join(names)}")
+        action = readers[option][0][1]
+        action.help = _help_of(readers[option])
+        action.default = argparse.SUPPRESS  # absent until it is given: the application knows its default
+        groups[names]._add_action(action)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -74,9 +79,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.interactive:
         return talk(model, options, console)
     with _output(arguments.output) as out:
+        asked = 0
         for first, rows in _rows(arguments, model, serving.BATCH):
-            for answer in _answers(model, rows, options, first, arguments.input):
-                out.write(_line(model, answer, options, arguments) + "\n")
+            places = [place for place, row in enumerate(rows, first) if not _is_empty_line(model, arguments, row)]
+            found = _answers(model, [rows[place - first] for place in places], options, asked, places, arguments.input)
+            answers = dict(zip(places, found, strict=True))
+            for place in range(first, first + len(rows)):
+                # A line of the file has a line as its answer; nothing was asked by an empty one.
+                nothing = "null" if arguments.json else ""
+                out.write((_line(model, answers[place], options, arguments) if place in answers else nothing) + "\n")
+            asked += len(places)
             out.flush()
     return 0
 
@@ -146,6 +158,16 @@ def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _help_of(readers: list[tuple[str, argparse.Action]]) -> str:
+    """Returns what an option does, with its default; for each application where they say different things of it."""
+    told: dict[str, list[str]] = {}
+    for name, action in readers:
+        told.setdefault(str(action.help) % {"default": action.default}, []).append(name)
+    if len(told) == 1:
+        return next(iter(told)).replace("%", "%%")
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in told.items()).replace("%", "%%")
+
+
 def _options_of(name: str) -> list[argparse.Action]:
     from seqapps import applications
 
@@ -181,21 +203,37 @@ def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterato
         first += len(block)
 
 
-def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first: int, path: str) -> list[Any]:
+def _is_empty_line(model: Served, arguments: argparse.Namespace, row: Any) -> bool:
+    return bool(arguments.input) and _reads_lines(model) and not row.strip()
+
+
+def _answers(  # noqa: PLR0913, PLR0917 - the rows, and where they stand
+    model: Served, rows: list[Any], options: argparse.Namespace, first: int, places: list[int], path: str
+) -> list[Any]:
     """Returns the answers to a block of rows.
+
+    Args:
+        model: what is asked.
+        rows: of the block; none are not asked.
+        options: of the application.
+        first: how many rows were asked before.
+        places: where each row stands in the file.
+        path: of the file; empty where rows come from the command line.
 
     Raises:
         SeqappsError: one cannot be answered; names its line where the rows are lines of a file.
     """
+    if not rows:
+        return []
     answer = model.application.answer
     try:
         return answer(model.call, rows, options, first)
     except SeqappsError:
         if not path or not _reads_lines(model):
             raise
-        for place, row in enumerate(rows, first):
+        for number, (place, row) in enumerate(zip(places, rows, strict=True), first):
             try:
-                answer(model.call, [row], options, place)
+                answer(model.call, [row], options, number)
             except SeqappsError as error:
                 raise type(error)(f"{path}, line {place + 1}: {error}") from None
         raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
+from seqapps.errors import REFUSED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 
     from seqapps.commands._journey import Journey
     from seqapps.commands.stages import Inputs, Record
-
-PROMOTED = "promoted.json"
-"""In a run folder: the version that the model became when it was made champion, and whom it had beaten."""
 
 HELP = "register the model; make it the champion when it beats what it must"
 
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Decides, and prints the decision to stdout. A refused promotion exits with 1: a script must be able to see it."""
+    """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`: a script can see it."""
     from seqapps.commands import evaluate, prepare, train, tune
     from seqapps.commands._journey import journey_of
 
@@ -39,7 +38,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     evaluated = evaluate.need(journey, prepared, trained)
     record = stage(journey, prepared, trained, evaluated, force=arguments.force)
     show(record)
-    return 1 if refused(record) else 0
+    return REFUSED if refused(record) else 0
 
 
 def refused(record: Record) -> bool:
@@ -62,7 +61,6 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
 
     from seqapps.commands import train
     from seqapps.commands.stages import Record
-    from seqapps.files import write_json
 
     served = saved_model(journey, prepared, trained)
     stage_inputs = inputs(journey, served, evaluated, force)
@@ -81,12 +79,11 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
             force=force,
             console=journey.console,
         )
-        if decision.action != "refuse":
-            opponent = evaluated.inputs.upstream["champion"]
-            write_json(folder / PROMOTED, {"version": decision.version, "opponent": opponent})
         return Record(stage_inputs, served.outputs, asdict(decision))
 
-    return journey.perform(stage_inputs, work)
+    made = journey.perform(stage_inputs, work, folder=folder, doubt=partial(_doubt, journey, trained))
+    _say_who_is_champion(journey, made)
+    return made
 
 
 def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -> Record:
@@ -94,7 +91,36 @@ def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -
     last = journey.records.last("promote")
     force = "" if last is None else str(last.inputs.config.get("force", ""))
     served = journey.need(package_inputs(journey, prepared, trained), "promote")
-    return journey.need(inputs(journey, served, evaluated, force), "promote")
+    doubt = partial(_doubt, journey, trained)
+    return journey.need(inputs(journey, served, evaluated, force), "promote", doubt)
+
+
+def _doubt(journey: Journey, trained: Record, record: Record) -> str:
+    """Returns why a record of a promotion no longer holds: the registry is the truth. Empty where it does."""
+    from seqapps.ledger import ledger
+    from seqapps.registry import champion, versions
+
+    tracker, model, version = journey.tracker, journey.config.model_name, str(record.result["version"])
+    known = {ref.version: ref for ref in versions(tracker, model)}
+    if version not in known or known[version].run_id != trained.result["run_id"]:
+        return f"version {version} of {model} is not in the registry"
+    moves = [entry for entry in ledger(tracker, model) if entry.action != "refuse"]
+    found = champion(tracker, model)
+    now = found.version if found else ""
+    if moves and moves[-1].after == version != now:
+        return f"the champion of {model} should be version {version}, and is {now or 'none'}"
+    return ""
+
+
+def _say_who_is_champion(journey: Journey, record: Record) -> None:
+    """Tells when another version than the one that was promoted here is in service by now."""
+    from seqapps.registry import champion
+
+    found = champion(journey.tracker, journey.config.model_name)
+    version = str(record.result["version"])
+    if not refused(record) and (found is None or found.version != version):
+        now = f"version {found.version}" if found else "none"
+        journey.say(f"promote: version {version} was promoted; the champion now: {now}")
 
 
 def inputs(journey: Journey, served: Record, evaluated: Record, force: str) -> Inputs:
@@ -123,7 +149,7 @@ def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
         mark.touch()
         return Record(stage_inputs, (target, mark), {})
 
-    return journey.perform(stage_inputs, work)
+    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
 
 
 def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:

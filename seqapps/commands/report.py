@@ -88,10 +88,11 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
 def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
     """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
     from seqapps.report import read_run
+    from seqapps.workspace import store_of
 
     run = read_run(folder)
     further: dict[str, Any] = {"prepared": prepared_of(run.manifest, workspace)}
-    store = uri or run.uri
+    store = uri or store_of(folder, run.uri)
     if store:
         from seqapps.errors import UsageError
         from seqapps.ledger import ledger
@@ -127,7 +128,7 @@ def stage(journey: Journey, trained: Record, promoted: Record, exported: Record)
         journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
         return Record(stage_inputs, (folder / FILE_NAME,), {})
 
-    return journey.perform(stage_inputs, work)
+    return journey.perform(stage_inputs, work, folder=folder)
 
 
 def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:

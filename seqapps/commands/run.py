@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
+from seqapps.errors import REFUSED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Does the journey and prints its end to stdout. A refused promotion is a result, not a failure."""
+    """Does the journey and prints its end to stdout.
+
+    Where the gate refused the model it exits with `REFUSED`, after everything was done. A dry run never does: its
+    figures mean nothing.
+    """
     from dataclasses import replace
 
     from seqapps.commands._journey import journey_of
@@ -44,14 +49,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
     if arguments.dry_run:
         workspace = Workspace(journey.workspace.root / "dry-run")
+        workspace.sweep(journey.config.name)
         journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
         journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
-    travel(journey)
-    return 0
+    is_refused = travel(journey)
+    return REFUSED if is_refused and not arguments.dry_run else 0
 
 
-def travel(journey: Journey) -> None:
-    """Does every stage that is not done, then shows where the journey ended."""
+def travel(journey: Journey) -> bool:
+    """Does every stage that is not done, shows where the journey ended, and returns whether the gate refused."""
     from seqapps.commands import evaluate, export, prepare, promote, report, train, tune
     from seqapps.commands._page import places
 
@@ -66,6 +72,7 @@ def travel(journey: Journey) -> None:
     evaluate.show(evaluated)
     promote.show(promoted)
     print(exported.result["showcase"])
-    folder, target, command = train.folder_of(trained), exported.outputs[0], trained.result["page"]
+    folder, target, command = train.folder_of(trained), exported.outputs[0], journey.tracker.page_command
     page = reported.outputs[0]
     print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))
+    return promote.refused(promoted)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seqapps.errors import DataError
-from seqapps.files import read_json, write_json
+from seqapps.files import held, read_json, write_json
 from seqapps.manifest import Manifest, digest_of
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
@@ -76,6 +76,10 @@ class Record:
         return ""
 
 
+Doubt = Callable[[Record], str]
+"""Why a record no longer holds, though its inputs and outputs are the same; empty where it does."""
+
+
 @dataclass(frozen=True)
 class Records:
     """The records of one configuration's stages.
@@ -90,24 +94,48 @@ class Records:
     name: str
     any_code: bool = False
 
-    def perform(self, inputs: Inputs, work: Callable[[], Record], say: Callable[[str], None]) -> Record:
+    def perform(
+        self,
+        inputs: Inputs,
+        work: Callable[[], Record],
+        say: Callable[[str], None],
+        *,
+        folder: Path | None = None,
+        doubt: Doubt | None = None,
+    ) -> Record:
         """Returns the record of a stage: the one that is there, or what `work` makes now.
 
         Args:
             inputs: what the stage depends on.
-            work: does it and returns its record; called only when needed.
+            work: does it and returns its record; called only when needed, and by one process at a time.
             say: takes the line that tells whether and why it runs.
+            folder: where it works, when other stages work there as well; each waits for no other.
+            doubt: gives the reason why a record no longer holds; empty when it does.
+
+        Raises:
+            RunError: another process is at it.
         """
+        record, why = self.standing(inputs, doubt)
+        if record is None:
+            name = folder.name if folder else f"{inputs.stage}-{inputs.fingerprint[:12]}"
+            with held(self._file(inputs.stage).parent, name, f"`{inputs.stage}` of `{self.name}`"):
+                # It may have been done while this process was on its way here.
+                record, why = self.standing(inputs, doubt)
+                if record is None:
+                    say(f"{inputs.stage}: {why or self.reason(inputs)}")
+                    made = work()
+                    self.remember(made)
+                    return made
+        place = f" ({record.outputs[0]})" if record.outputs else ""
+        maker = "" if record.inputs.code == inputs.code else ", made by other code"
+        say(f"{inputs.stage}: up to date{maker}{place}")
+        return record
+
+    def standing(self, inputs: Inputs, doubt: Doubt | None) -> tuple[Record | None, str]:
+        """Returns the record that holds, or why the one that is there does not."""
         record = self.find(inputs)
-        if record is not None:
-            place = f" ({record.outputs[0]})" if record.outputs else ""
-            maker = "" if record.inputs.code == inputs.code else ", made by other code"
-            say(f"{inputs.stage}: up to date{maker}{place}")
-            return record
-        say(f"{inputs.stage}: {self.reason(inputs)}")
-        made = work()
-        self.remember(made)
-        return made
+        reason = doubt(record) if record is not None and doubt is not None else ""
+        return (None, f"runs because {reason}") if reason else (record, "")
 
     def find(self, inputs: Inputs) -> Record | None:
         """Returns the record of exactly these inputs; None when there is none, or a file of its outputs is gone or cut.
@@ -135,8 +163,9 @@ class Records:
             "sizes": {_relative(path, self.workspace.root): size for path, size in _sizes(record.outputs).items()},
             "result": dict(record.result),
         }
-        write_json(self._exact(record.inputs), value)
+        # The record that is asked for comes last: a kill before it makes the stage run again, which mends the other.
         write_json(self._file(record.inputs.stage), value)
+        write_json(self._exact(record.inputs), value)
 
     def last(self, stage: str) -> Record | None:
         """Returns what the stage last made for a configuration of this name, whatever its inputs are now."""

@@ -39,14 +39,14 @@ def stage(journey: Journey, prepared: Path) -> Record:
     from seqapps.commands.stages import Record
 
     stage_inputs = inputs(journey, prepared)
+    folder = journey.workspace.run(journey.config.name, stage_inputs.fingerprint)
 
     def work() -> Record:
-        folder = journey.workspace.run(journey.config.name, stage_inputs.fingerprint)
         run_id = _train(journey, prepared, folder, stage_inputs.fingerprint)
         result = {"run_id": run_id, "page": journey.tracker.page_command}
         return Record(stage_inputs, (folder / "model", folder / "history.json"), result)
 
-    return journey.perform(stage_inputs, work)
+    return journey.perform(stage_inputs, work, folder=folder)
 
 
 def need(journey: Journey, prepared: Path) -> Record:
@@ -124,20 +124,14 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
 
 
 def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
-    """Returns the folder's MLflow run: a new one, or the one that a killed training had."""
-    from seqapps.commands._journey import read_or_none
-    from seqapps.files import write_json
+    """Returns the folder's MLflow run: a new one, or the one that a killed training had.
+
+    That one may have been killed before everything was logged; what it has is left as it is.
+    """
     from seqapps.manifest import read_manifest
 
-    tracker, file, tags = journey.tracker, folder / "run.json", {"seqapps.folder": str(folder.resolve())}
-    stored = read_or_none(file)
-    if file.exists() and "run_id" not in stored and (known := tracker.find(kind="train", tags=tags)):
-        stored = {"run_id": known[0].info.run_id, "uri": tracker.uri}  # the file is damaged, and the store knows
-        write_json(file, stored)
-    if stored.get("uri") == tracker.uri:
-        return tracker.resume(stored["run_id"]).run_id
-    run = tracker.start(folder.name, kind="train", tags=tags)
-    write_json(file, {"run_id": run.run_id, "uri": tracker.uri})
+    tracker, tags = journey.tracker, {"seqapps.folder": str(folder.resolve())}
+    run = tracker.begin(folder / "run.json", folder.name, kind="train", tags=tags)
     tracker.log_config(run.run_id, journey.config)
     tracker.log_dataset(run.run_id, read_manifest(prepared), prepared)
     return run.run_id

@@ -14,7 +14,14 @@ from seqapps.diagnosis.unrolling import Steps
 Floats = NDArray[np.float32]
 
 LOW, HIGH = 0.05, 0.95
-"""A gate outside these is saturated: its own gradient is small."""
+"""A gate outside these is saturated: its own gradient is small. A tanh is outside of -0.95 and 0.95."""
+CELL_STATE, CANDIDATE, ACTIVATION = "cell state", "candidate", "activation"
+
+_ENDS = {
+    **dict.fromkeys((CANDIDATE, ACTIVATION), (-HIGH, HIGH)),
+    # Where the tanh of the memory, which is what the output gate lets out, is outside of these.
+    CELL_STATE: (-float(np.arctanh(HIGH)), float(np.arctanh(HIGH))),
+}
 
 REMEMBERS = {"forget", "update"}
 """Gates that say how much of the state is kept: f of an LSTM, z of a GRU (Keras: h' = z h + (1 - z) g)."""
@@ -25,7 +32,8 @@ _DIFFERENCE = 1e-2
 def gates_of(cell: Any, steps: Steps) -> tuple[dict[str, Floats], str]:
     """Returns the gates of a cell at all real steps, `<float32>[N, D]` by name, and why there are none.
 
-    A cell without gates gives its `activation`, which saturates like one. The state is computed from the gates and
+    After them come the candidate, where its activation is a tanh, and the cell state c of an LSTM. A cell without gates
+    gives its `activation`, which saturates like one. The state is computed from the gates and
     compared with what the cell gave: a cell that does something else is not examined.
     """
     real = steps.real
@@ -35,28 +43,26 @@ def gates_of(cell: Any, steps: Steps) -> tuple[dict[str, Floats], str]:
     elif isinstance(cell, keras.layers.GRUCell):
         gates, state = _gru(cell, x, states)
     elif isinstance(cell, keras.layers.SimpleRNNCell):
-        bounded = cell.activation in (keras.activations.tanh, keras.activations.sigmoid)
-        gates, state = ({"activation": steps.outputs[real]} if bounded else {}), steps.outputs[real]
+        gates, state = {ACTIVATION: steps.outputs[real]}, steps.outputs[real]
     else:
         return {}, f"the gates of {type(cell).__name__} are not known"
     if np.abs(state - steps.states[0][:, 1:][real]).max(initial=0.0) > _DIFFERENCE:
         return {}, f"{type(cell).__name__} does more than its gates: they are not examined"
+    if cell.activation is not keras.activations.tanh:  # no ends that are known
+        gates = {name: values for name, values in gates.items() if name not in _ENDS}
     return gates, ""
 
 
 def summary(gates: dict[str, Floats]) -> list[Gate]:
-    """Returns mean and saturation of gates."""
-    lows = {"activation": -HIGH}
-    return [
-        Gate(
-            name=name,
-            mean=float(values.mean()),
-            low=float((values < lows.get(name, LOW)).mean()),
-            high=float((values > HIGH).mean()),
-        )
-        for name, values in gates.items()
-        if len(values)
-    ]
+    """Returns mean, deviation and saturation of gates, candidates and states."""
+    found = []
+    for name, values in gates.items():
+        if len(values):
+            low, high = _ENDS.get(name, (LOW, HIGH))
+            mean, deviation = float(values.mean()), float(values.std())
+            shares = float((values < low).mean()), float((values > high).mean())
+            found.append(Gate(name=name, mean=mean, low=shares[0], high=shares[1], deviation=deviation))
+    return found
 
 
 def time_constants(gates: dict[str, Floats]) -> tuple[float, float, float] | None:
@@ -80,8 +86,10 @@ def _lstm(cell: Any, x: Floats, states: list[Floats]) -> tuple[dict[str, Floats]
         z = z + _array(cell.bias)
     i, f, g, o = np.split(z, 4, axis=1)
     i, f, o = (_apply(cell.recurrent_activation, value) for value in (i, f, o))
-    new = f * c + i * _apply(cell.activation, g)
-    return {"input": i, "forget": f, "output": o}, o * _apply(cell.activation, new)
+    g = _apply(cell.activation, g)
+    new = f * c + i * g
+    found = {"input": i, "forget": f, "output": o, CANDIDATE: g, CELL_STATE: new}
+    return found, o * _apply(cell.activation, new)
 
 
 def _gru(cell: Any, x: Floats, states: list[Floats]) -> tuple[dict[str, Floats], Floats]:
@@ -95,8 +103,8 @@ def _gru(cell: Any, x: Floats, states: list[Floats]) -> tuple[dict[str, Floats],
         candidate = r * (h @ recurrent[:, 2 * units :] + kept[2 * units :])
     else:
         candidate = (r * h) @ recurrent[:, 2 * units :]
-    new = z * h + (1.0 - z) * _apply(cell.activation, g_x + candidate)
-    return {"update": z, "reset": r}, new
+    candidate = _apply(cell.activation, g_x + candidate)
+    return {"update": z, "reset": r, CANDIDATE: candidate}, z * h + (1.0 - z) * candidate
 
 
 def _array(variable: Any) -> Floats:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqapps.diagnosis.results import Diagnosis
+from seqapps.diagnosis.verdicts import EXPLODES, VANISHES, horizon
 from seqapps.drawing.gradients import Bar, draw_gates, draw_gradients
 
+_ENDS = {"candidate": "-0.95, 0.95", "activation": "-0.95, 0.95", "cell state": "-1.83, 1.83"}
 GRADIENTS, GATES = "gradients.png", "gates.png"
 
 
@@ -17,8 +19,15 @@ def draw(found: Diagnosis, folder: Path) -> dict[str, Path]:
     drawn = {}
     curves = {layer.name: layer.gradient for layer in found.layers if any(layer.gradient)}
     if curves:
-        drawn["gradients over time"] = draw_gradients(curves, folder / GRADIENTS)
-    bars = [Bar(f"{layer.name} {gate.name}", gate.low, gate.high) for layer in found.layers for gate in layer.gates]
+        judged = {layer.name: horizon(layer) for layer in found.layers}
+        drawn["gradients over time"] = draw_gradients(
+            curves, folder / GRADIENTS, vanishes=VANISHES, explodes=EXPLODES, judged=judged
+        )
+    bars = [
+        Bar(f"{layer.name} {gate.name}", gate.low, gate.high, _ENDS.get(gate.name, "0.05, 0.95"))
+        for layer in found.layers
+        for gate in layer.gates
+    ]
     if bars:
         drawn["gates"] = draw_gates(bars, folder / GATES)
     return drawn

@@ -33,18 +33,22 @@ class Matrix(_Record):
 
 
 class Gate(_Record):
-    """One gate over all real steps of the batch.
+    """One gate, candidate or state over all real steps of the batch.
 
     Args:
-        name: `input`, `forget`, `output`, `update`, `reset`; `activation` is the state of a cell without gates.
+        name: `input`, `forget`, `output`, `update`, `reset`; `candidate` is what a gate lets in, `cell state` c of an
+            LSTM, `activation` the state of a cell without gates.
         mean: mean value.
-        low, high: shares of its values below 0.05 and above 0.95 (of an activation: below -0.95 and above 0.95).
+        low, high: shares of its values below 0.05 and above 0.95; of a candidate or an activation below -0.95 and above
+            0.95; of a cell state where its tanh is.
+        deviation: standard deviation; None in a record that an earlier version wrote.
     """
 
     name: str
     mean: float
     low: float
     high: float
+    deviation: float | None = None
 
 
 class Jacobian(_Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from seqapps.config import RunConfig
 from seqapps.diagnosis.results import Diagnosis, Layer, Verdict
 
-VANISHES, EXPLODES = 1e-3, 1e2
-"""A gradient that falls below this share, or grows above it, over the length of the rows."""
+VANISHES, EXPLODES = 1 / 16, 1e2
+"""A gradient that is halved four times and more on the way through the rows, or grows above a hundredfold."""
 SATURATED, DEAD, OFTEN, RESTLESS, ALONE = 0.9, 0.1, 0.5, 0.1, 20.0
 """Shares above which something is said: of a gate's values outside its range, of dead units, of clipped steps, of an
 update by its variable's norm; and how many times the mean the largest gradient norm is."""
@@ -50,24 +50,35 @@ def over_time(layer: Layer, config: RunConfig | None = None) -> Iterator[Verdict
         place = curve.index(largest)
         text = f"the gradient grows {largest:.3g} times over {place} steps ({_pace(largest, place)})"
         yield Verdict(kind="explodes", where=layer.name, good=False, text=text, remedies=_tamer(layer, config))
-    elif end < VANISHES:
-        gone = next(place for place, share in enumerate(curve) if share < VANISHES)
-        constants = layer.time_constants
-        keeps = f"; half of its units forget within {constants[1]:.2g} steps" if constants else ""
-        text = (
-            f"the gradient falls to {end:.1e} over {steps} steps ({_pace(end, steps)}) and is below {VANISHES:g} "
-            f"after {gone}{keeps}"
-        )
-        yield Verdict(kind="vanishes", where=layer.name, good=False, text=text, remedies=_longer(layer, config))
     elif steps >= _SHORT:
-        text = f"the gradient neither vanishes nor explodes: {end:.3g} of it is left after {steps} steps"
-        yield Verdict(kind="steady", where=layer.name, good=True, text=text)
+        rows, left = f"half of the rows have {steps + 1} or more", f"{end:.2g} of it is left after {steps}"
+        if end <= VANISHES:
+            constants = layer.time_constants
+            keeps = f"; half of its units forget within {constants[1]:.2g} steps" if constants else ""
+            text = f"half of the gradient is gone after {_counted(halved(curve))}, and {rows}: {left} "
+            text += f"({_pace(end, steps)}){keeps}"
+            yield Verdict(kind="vanishes", where=layer.name, good=False, text=text, remedies=_longer(layer, config))
+        else:
+            place = halved(curve)
+            half = f"half of it is gone after {_counted(place)}" if place else "more than half of it goes all the way"
+            text = f"the gradient neither vanishes nor explodes: {half}, and {rows}: {left}"
+            yield Verdict(kind="steady", where=layer.name, good=True, text=text)
+
+
+def halved(curve: Sequence[float]) -> int:
+    """Returns the first T - t from which on at most half of a gradient is left; 0 where that never comes."""
+    place = max((place for place, share in enumerate(curve) if share > 0.5), default=0) + 1
+    return place if place < len(curve) else 0
 
 
 def horizon(layer: Layer) -> int:
     """Returns the largest T - t that at least half of the rows have."""
     half = max(1, math.ceil(max(layer.lengths, default=0) / 2))
     return sum(count >= half for count in layer.lengths) - 1
+
+
+def _counted(steps: int) -> str:
+    return "one step" if steps == 1 else f"{steps} steps"
 
 
 def _pace(share: float, steps: int) -> str:
@@ -92,6 +103,8 @@ def _finite(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
 
 def _gates(layer: Layer, config: RunConfig) -> Iterator[Verdict]:
     for gate in layer.gates:
+        if gate.name == "cell state":
+            continue  # a memory may well hold more than a tanh lets out
         keeps = gate.name in ("forget", "update")
         share = gate.low if gate.name == "forget" else 0.0 if keeps else gate.low + gate.high
         if share > SATURATED:

@@ -61,9 +61,7 @@ def _draw_forecast(
             axes.plot(place, values[:, 0], color="#d6604d", lw=1.2)
             if values.shape[1] > 2:
                 axes.fill_between(place, values[:, 1], values[:, -1], color="#d6604d", alpha=0.2, lw=0)
-        axes.set_title(
-            targets[target] + (" one step ahead" if steps == 1 else f" {steps} steps ahead"), loc="left"
-        )
+        axes.set_title(targets[target] + (" one step ahead" if steps == 1 else f" {steps} steps ahead"), loc="left")
         axes.grid(alpha=0.3)
     names = ["truth", "forecast", *(["lowest to highest quantile"] if prediction.shape[-1] > 2 else [])]
     drawn = [*figure.axes[0].lines[:2], *figure.axes[0].collections[:1]]

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.graphs._served import ServedModule, traced
+from seqapps.calls import MOST_CELLS, SUGGESTING, Settings
+from seqapps.graphs._served import ERROR, TEXTS, ServedModule, plain, traced, whole, widest
 from seqapps.graphs.choosing import log_probabilities
 from seqapps.metrics.ranks import ranked
 from seqapps.modeling.two_sided import CONTEXT
@@ -30,8 +31,13 @@ _MARK = "\ufdd0"
 _RUN = r"(^|[^\pL\pM\pN_])_{2,}($|[^\pL\pM\pN_])"
 _CELLS = 1 << 22
 """Most logits that exist at one time: 16 MB."""
+_MOST_BLANKS = 256
+"""Most blanks of a text."""
 
-_TEXTS = tf.TensorSpec([None], tf.string)
+
+def _cells(filler: BlankFiller, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row: its words in the widest layer below the logits, and the logits of its blanks."""
+    return longest * widest(filler._context) + tf.minimum(longest // 3 + 1, _MOST_BLANKS) * filler.tokenizer.size
 
 
 class BlankFiller(ServedModule):
@@ -42,6 +48,8 @@ class BlankFiller(ServedModule):
         tokenizer: words to ids and back; its size is the id of the blank.
     """
 
+    most_bytes = 1 << 15  # the model reads a text as a whole, in both directions
+
     def __init__(self, model: keras.Model, tokenizer: Tokenizer) -> None:
         super().__init__(name="blank_filler")
         self.model, self.tokenizer, self.blank = model, tokenizer, tokenizer.size
@@ -49,10 +57,13 @@ class BlankFiller(ServedModule):
         self._head = model.get_layer("logits")
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the serving signatures by name: `serving_default` (`fill`) and `score`."""
-        return {"serving_default": self.fill, "score": self.score}
+        """Returns the serving signatures by name: `serving_default` and, with its setting, `fill`; `score`."""
+        return {"serving_default": plain(self.fill, SUGGESTING), "fill": self.fill, "score": self.score}
 
-    @traced(_TEXTS, tf.TensorSpec([], tf.int32))
+    def full(self) -> dict[str, tuple[str, Settings]]:
+        return {"fill": ("serving_default", SUGGESTING)}
+
+    @traced(TEXTS, settings=SUGGESTING, product=("k",), cells=_cells)
     def fill(self, text: Any, k: Any) -> dict[str, Any]:
         """Suggests words for each blank of each text.
 
@@ -60,16 +71,18 @@ class BlankFiller(ServedModule):
         the suggestions of one blank do not depend on those of another.
 
         Args:
-            text: `<string>[B]`, with any number of blanks.
-            k: `<int32>[]`, suggestions for each blank; no more than there are words.
+            text: `<string>[B]`, with at most 256 blanks; fewer where a call has many rows and asks for many words.
+            k: `<int64>[B]`, suggestions for each blank; no more than there are words. Where another row asks for more,
+                "" and 0 follow.
 
         Returns:
             `words <string>[B, blanks, k]`, the most probable first ("" beyond a text's own blanks), `probabilities
             <float32>[B, blanks, k]` among all units, so that they sum to at most 1 (0 beyond), `blanks <int32>[B]` how
             many a text has, `filled <string>[B]` the text, as valid UTF-8, with the first word in every blank.
         """
-        tf.debugging.assert_greater_equal(k, 1, "`k` must be at least 1.")
-        marked = marks(text)
+        k = whole(k)
+        most = tf.reduce_max(k)
+        marked, error = _few_enough(marks(text), most)
         units = tf.strings.regex_replace(marked, _MARK, f" {_MARK} ")
         ids, is_blank = self.tokenizer.encode(units), self.tokenizer.split(units).flat_values == _MARK
         dense = _dense(ids.with_flat_values(tf.where(is_blank, self.blank, ids.flat_values)))
@@ -78,18 +91,20 @@ class BlankFiller(ServedModule):
         context = self._context({"tokens": dense}, training=False)
         logits = self._logits(tf.gather(context, places.to_tensor(), batch_dims=1))
         probabilities = tf.where(self._words(logits), tf.nn.softmax(logits), -1.0)
-        best = tf.math.top_k(probabilities, tf.minimum(k, self.tokenizer.size - len(SPECIALS)))
+        best = tf.math.top_k(probabilities, tf.minimum(most, self.tokenizer.size - len(SPECIALS)))
         counts = tf.cast(places.row_lengths(), tf.int32)
         real = tf.sequence_mask(counts, tf.shape(best.values)[1])[:, :, tf.newaxis]
-        words = tf.where(real, self.tokenizer.written(best.indices), "")
+        asked = real & (tf.range(tf.shape(best.values)[2]) < k[:, tf.newaxis, tf.newaxis])
+        words = tf.where(asked, self.tokenizer.written(best.indices), "")
         return {
             "words": words,
-            "probabilities": tf.where(real, best.values, 0.0),
+            "probabilities": tf.where(asked, best.values, 0.0),
             "blanks": counts,
             "filled": _filled(marked, words[:, :, 0], counts),
+            ERROR: error,
         }
 
-    @traced(_TEXTS)
+    @traced(TEXTS, cells=_cells)
     def score(self, text: Any) -> dict[str, Any]:
         """Scores each word of each text given all others: the pseudo-log-likelihood. A blank is read as plain text.
 
@@ -153,6 +168,22 @@ def marks(text: Any) -> Any:
     return text
 
 
+def _few_enough(marked: Any, k: Any) -> tuple[Any, Any]:
+    """Returns the marked texts, "" in the place of those with too many blanks, and why, `<string>[B]` each.
+
+    Args:
+        marked: `<string>[B]`.
+        k: most words that a row of the call asks for.
+    """
+    blanks = tf.cast(tf.strings.split(marked, _MARK).row_lengths(), tf.int32) - 1
+    allowed = tf.clip_by_value(MOST_CELLS // (k * tf.shape(marked)[0]), 1, _MOST_BLANKS)
+    told = [tf.strings.as_string(count) for count in (blanks, allowed, k, tf.shape(marked)[0])]
+    words = tf.strings.join(
+        ["`text` has ", told[0], " blanks. Allowed: ", told[1], " where `k` is ", told[2], ", in ", told[3], " rows."]
+    )
+    return tf.where(blanks > allowed, "", marked), tf.where(blanks > allowed, words, "")
+
+
 def context_of(model: keras.Model) -> keras.Model:
     """Returns the part of a two-sided model below its logits: `tokens <int32>[B, T]` to `<float>[B, T, D]`."""
     return keras.Model(model.input, model.get_layer(CONTEXT).output)
@@ -200,7 +231,7 @@ def word_ranks(model: keras.Model, ids: Ragged, size: int, *, cells: int = 1 << 
 
 def suggestions(filler: BlankFiller, texts: list[str], k: int) -> str:
     """Returns one line for each text with one blank: the text and its most probable words, for people."""
-    found = filler.fill(tf.constant(texts), tf.constant(k))
+    found = filler.fill(text=tf.constant(texts), k=tf.constant([k] * len(texts), tf.int64))
     lines = []
     for text, words, shares in zip(texts, found["words"].numpy(), found["probabilities"].numpy(), strict=True):
         pairs = zip(words[0].tolist(), shares[0].tolist(), strict=True) if len(words) else ()

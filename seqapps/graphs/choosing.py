@@ -22,16 +22,45 @@ _GROUP = 32
 """Values of a group, about: few to look at, and few groups."""
 
 
+_COLDEST = 1e-30
+"""Temperatures below it draw as it does: a still smaller one is 0 for a processor that knows no denormal numbers."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+
+
 class Sampling(NamedTuple):
-    """How the next unit is drawn: scalars `<float32>[]`, `<int32>[]`, `<int32>[]`; see `TextGenerator.generate`."""
+    """How the next unit of each row is drawn; see `TextGenerator.generate`.
+
+    Args:
+        temperature: `<float32>[B]`; 0 takes the most probable unit.
+        top_k: `<int32>[B]`; 0 draws among all.
+        key: `<uint64>[B]` that `keys_of` made of the seeds: a row's draws follow from it and the step alone.
+    """
 
     temperature: Any
     top_k: Any
-    seed: Any
+    key: Any
+
+    @classmethod
+    def greedy(cls, rows: Any) -> Sampling:
+        """Returns what takes the most probable unit in every row."""
+        return cls(tf.zeros([rows]), tf.zeros([rows], tf.int32), tf.zeros([rows], tf.uint64))
+
+
+def keys_of(seed: Any, place: Any = 0) -> Any:
+    """Returns the keys of streams of random numbers, `<int64>[B] -> <uint64>[B]`.
+
+    Args:
+        seed: equal seeds give equal streams.
+        place: `<int32>`, of a text among several that are drawn with one seed.
+    """
+    of_seed = _mixed(tf.cast(seed, tf.uint64) + _uint64(_GOLDEN))
+    return _mixed(of_seed + tf.cast(place, tf.uint64) * _uint64(_MIX[0][1]))
 
 
 def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
     """Gives the next unit of each row. `<float32>[B, V] -> <int32>[B]`."""
+    drawn, some = sampling.temperature > 0.0, sampling.top_k > 0
 
     def most_probable() -> Any:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -40,12 +69,17 @@ def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
         return _draw(logits, step, sampling)
 
     def among_best() -> Any:
-        values, indices = best(logits, sampling.top_k)
-        return tf.gather(indices, _draw(values, step, sampling), batch_dims=1)
+        values, indices = best(logits, tf.reduce_max(sampling.top_k))
+        beyond = tf.range(tf.shape(values)[1]) >= sampling.top_k[:, None]
+        found = _draw(tf.where(beyond & some[:, None], -np.inf, values), step, sampling)
+        return tf.gather(indices, found, batch_dims=1)
 
-    return tf.cond(
-        sampling.temperature > 0.0, lambda: tf.cond(sampling.top_k > 0, among_best, among_all), most_probable
-    )
+    def if_any(rows: Any, way: Any) -> Any:
+        return tf.cond(tf.reduce_any(rows), way, lambda: tf.zeros_like(sampling.top_k))
+
+    # A way that no row goes costs nothing.
+    chosen = tf.where(some, if_any(drawn & some, among_best), if_any(drawn & ~some, among_all))
+    return tf.where(drawn, chosen, if_any(~drawn, most_probable))
 
 
 def log_probabilities(logits: Any, unit: Any) -> Any:
@@ -92,14 +126,11 @@ def best(values: Any, k: Any) -> tuple[Any, Any]:
 
 
 def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
-    """Draws an index of each row by inverting the cumulative distribution. `<float32>[B, K] -> <int32>[B]`.
-
-    One number of a counter-based generator a row: element r of the stream belongs to row r, whatever B is. What
-    `tf.random.stateless_categorical` gives a row depends on B and on how many threads there are.
-    """
-    uniform = tf.random.stateless_uniform([tf.shape(logits)[0], 1], seed=tf.stack([sampling.seed, step]))
+    """Draws an index of each row by inverting the cumulative distribution. `<float32>[B, K] -> <int32>[B]`."""
+    uniform = _uniform(sampling.key, step)[:, None]
     # The maximum goes first, so that a tiny temperature gives 0 and -inf, never inf - inf.
-    weights = tf.exp((logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / sampling.temperature)
+    temperature = tf.maximum(sampling.temperature, _COLDEST)[:, None]
+    weights = tf.exp((logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature)
     if _is_small(weights):
         cumulative = tf.cumsum(weights, axis=-1)
         return tf.searchsorted(cumulative, uniform * cumulative[:, -1:], side="right")[:, 0]
@@ -112,6 +143,28 @@ def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
     # The two sums of a group are rounded differently: what is sought stays below the second, too.
     sought = tf.minimum(sought - before, within[:, -1:] * np.float32(1.0 - 2.0**-23))
     return (group * grouped.shape[-1] + tf.searchsorted(within, sought, side="right"))[:, 0]
+
+
+def _uniform(key: Any, step: Any) -> Any:
+    """Returns the number of each stream at a step, in [0, 1) and of 23 bits, so that it times a sum stays below it.
+
+    A stream of its own for each row: what `tf.random` gives a row depends on the rows beside it.
+
+    Source: SplitMix64 of Steele, Lea & Flood 2014, "Fast Splittable Pseudorandom Number Generators", figure 17.
+    """
+    bits = _mixed(key + tf.cast(step + 1, tf.uint64) * _uint64(_GOLDEN))
+    whole = tf.cast(tf.bitwise.right_shift(bits, _uint64(41)), tf.int32)
+    return tf.cast(whole, tf.float32) * np.float32(2.0**-23)
+
+
+def _mixed(bits: Any) -> Any:
+    for shift, factor in _MIX:
+        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, _uint64(shift))) * _uint64(factor)
+    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, _uint64(31)))
+
+
+def _uint64(value: int) -> Any:
+    return tf.constant(value, tf.uint64)
 
 
 def _is_small(values: Any) -> bool:

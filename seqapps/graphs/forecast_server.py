@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from seqapps.graphs._served import ServedModule
-from seqapps.preprocessing.series.calendars import seconds_of
+from seqapps.graphs._served import ERROR, Bounds, ServedModule, answering, widest
+from seqapps.preprocessing.series.calendars import is_time, seconds_of
 from seqapps.preprocessing.series.features import WindowFeatures, original_units
 from seqapps.preprocessing.series.plan import Plan, category
 
@@ -34,23 +33,21 @@ class ForecastServer(ServedModule):
         self._model, self._plan, self._levels, self._point = model, plan, levels, point
         self._features = WindowFeatures(plan, resources)
         self._scaling = resources["scaling"].of(plan.columns.targets)
-        facts = {
-            "plan": plan.facts(),
-            "frequency": resources["frequency"].names[0],
-            "quantiles": list(levels),
-        }
-        self._settings = json.dumps(facts, sort_keys=True, ensure_ascii=False)
+        self._frequency = resources["frequency"].names[0]
+
+    def facts(self) -> dict[str, Any]:
+        """Returns which columns and how many steps a call has: `plan`, `frequency` and the levels of `quantiles`."""
+        return {"plan": self._plan.facts(), "frequency": self._frequency, "quantiles": list(self._levels)}
 
     def signatures(self) -> dict[str, Any]:
-        """Returns `serving_default` and `settings`.
+        """Returns `serving_default`.
 
-        `serving_default`: `history <float64>[B, L, R]`, the last L steps of the columns of numbers, in original units,
+        Its inputs: `history <float64>[B, L, R]`, the last L steps of the columns of numbers, in original units,
         not a number where missing; and, where the data has them, `labels <string>[B, L, C]`, `times <string>[B, L + P]`
         (ISO 8601 without a zone), `known <float64>[B, P, K]`, `known_labels <string>[B, P, C]`, `static <float64>[B,
         S]`, `static_labels <string>[B, C]`. Gives `forecast <float64>[B, P, V]` and, for quantiles, `quantiles
-        <float64>[B, P, V, Q]`.
-
-        `settings`: nothing to one JSON text that says which columns and how many steps those are.
+        <float64>[B, P, V, Q]`; what they are is told by `facts`. A row with a time that cannot be read, or an infinite
+        number, has no answer.
         """
         plan, columns = self._plan, self._plan.columns
         steps = {
@@ -66,25 +63,38 @@ class ForecastServer(ServedModule):
         }
         if plan.calendar:
             inputs["times"] = tf.TensorSpec((None, plan.lookback + plan.horizon), tf.string, "times")
-        return {
-            "serving_default": tf.function(self.serve, autograph=False).get_concrete_function(**inputs),
-            "settings": tf.function(self.settings, autograph=False).get_concrete_function(),
-        }
+        bounds = Bounds(cells=lambda *_: plan.lookback * widest(self._model))
+        return {"serving_default": answering(self, self.serve, inputs, bounds)}
 
     def serve(self, **inputs: Any) -> dict[str, Any]:
         """Raw windows to forecasts."""
-        raw = dict(inputs)
+        raw, error = _readable(inputs)
         if "times" in raw:
             raw["seconds"] = seconds_of(raw.pop("times"))
         features = self._features(raw)
         x = {tensor.name: tf.cast(features[tensor.name], tensor.dtype) for tensor in self._model.inputs}
         found = original_units(self._model(x, training=False)["forecast"], self._scaling)
-        outputs = {"forecast": found[..., self._point]}
+        outputs = {"forecast": found[..., self._point], ERROR: error}
         return {**outputs, "quantiles": found} if self._levels else outputs
 
-    def settings(self) -> dict[str, Any]:
-        """The JSON text."""
-        return {"settings": tf.constant([self._settings])}
+
+def _readable(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Returns the inputs, with something readable in the place of what is not, and why a row has no answer,
+    `<string>[B]`; "" where it has one."""
+    error: Any = tf.fill([tf.shape(inputs["history"])[0]], "")
+    found = dict(inputs)
+    for name, value in inputs.items():
+        if name == "times":
+            fine, told = is_time(value), "`times` must be ISO 8601 without a zone, as 2021-01-31T09:00."
+            found[name] = tf.where(fine, value, "1970")
+        elif value.dtype != tf.string:
+            fine, told = ~tf.math.is_inf(value), f"`{name}` must not hold infinite numbers."
+            found[name] = tf.where(fine, value, tf.zeros((), value.dtype))
+        else:
+            continue
+        wrong = ~tf.reduce_all(fine, axis=list(range(1, value.shape.rank)))
+        error = tf.where(wrong & (error == ""), told, error)
+    return found, error
 
 
 def golden_call(

@@ -7,14 +7,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.graphs._served import ServedModule, traced
+from seqapps.graphs._served import TEXTS, Bounds, ServedModule, answering, traced, widest
 from seqapps.metrics.classification import THRESHOLD
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.shortening import Kept, closed, shorten
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import PAD
 
-_TEXTS = tf.TensorSpec([None], tf.string, name="text")
+
+def _cells(classifier: TextClassifier, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row: its tokens, as many as are kept, in the widest layer."""
+    steps = longest if not classifier._longest else tf.minimum(longest, classifier._longest)
+    return (steps + 1) * widest(classifier.model)
 
 
 class TextClassifier(ServedModule):
@@ -49,11 +53,10 @@ class TextClassifier(ServedModule):
         """Returns the serving signatures by name: `serving_default` (`classify`), and `attention` where it has any."""
         found = {"serving_default": self.classify}
         if "attention" in self.model.output:
-            attention = tf.function(self.attention, input_signature=[_TEXTS], autograph=False)
-            found["attention"] = attention.get_concrete_function()
+            found["attention"] = answering(self, self.attention, {"text": TEXTS}, Bounds(cells=_cells))
         return found
 
-    @traced(_TEXTS)
+    @traced(TEXTS, cells=_cells)
     def classify(self, text: Any) -> dict[str, Any]:
         """Classifies each text.
 
@@ -62,7 +65,8 @@ class TextClassifier(ServedModule):
 
         Returns:
             `label <string>[B]` the most probable one and its `probability <float32>[B]`; `probabilities
-            <float32>[B, C]` of the `labels <string>[C]`; where a text may have several, `given <bool>[B, C]`.
+            <float32>[B, C]` of the `labels <string>[B, C]`, in every row the same; where a text may have several,
+            `given <bool>[B, C]`.
         """
         answer, _ = self._classify(self.ids(text))
         return answer
@@ -90,7 +94,7 @@ class TextClassifier(ServedModule):
             "label": tf.gather(self._names, best),
             "probability": tf.reduce_max(probabilities, axis=1),
             "probabilities": probabilities,
-            "labels": tf.identity(self._names),
+            "labels": tf.repeat(self._names[None, :], tf.shape(best)[0], axis=0),
         }
         if self._multi:
             answer["given"] = probabilities > THRESHOLD

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqapps.calls import SUGGESTING, WRITING, Settings
 from seqapps.errors import DataError
-from seqapps.graphs._served import ServedModule, traced
-from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose, log_probabilities
+from seqapps.graphs._served import TEXTS, ServedModule, plain, traced, whole
+from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, best, choose, keys_of, log_probabilities
 from seqapps.modeling.recurrent import state_sizes, unrolled, zero_states
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
@@ -26,11 +27,12 @@ _SCORE_CELLS = 1 << 22
 """Most logits of one call of `score`: 16 MB."""
 _ENDS_IN_SPACE = r"(?s).*[\pZ\s\x{0085}]"
 
-_TEXTS = tf.TensorSpec([None], tf.string)
 
-
-def _scalar(dtype: Any) -> Any:
-    return tf.TensorSpec([], dtype)
+def cells_of_a_row(decoder: Any, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row, see `Bounds.cells`: a part of its text in the widest layer, the logits of a step."""
+    widest = max([1, *state_sizes(decoder.model).values()])
+    texts = tf.cast(tf.reduce_max(settings["count"]), tf.int32) if "count" in settings else 1
+    return texts * decoder.tokenizer.size + 4 * widest * tf.minimum(longest, _PROMPT_STEPS)
 
 
 class _Text(NamedTuple):
@@ -92,15 +94,13 @@ class TextDecoder(ServedModule):
         return states, tf.gather(units, lengths, batch_dims=1)
 
     def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
-        """Gives the written ids `<int32>[B, steps]` and their summed -log p `<float32>[B]`."""
+        """Gives the written ids `<int32>[B, steps]`, at most `max_length <int32>[B]` of each row, and their summed -log
+        p `<float32>[B]`."""
         rows = tf.shape(last)[0]
-        # A list of no elements cannot be stacked, so it has one at least; the slice below takes only what was written.
-        empty = tf.zeros([tf.maximum(max_length, 1), rows], tf.int32)
-        written = tf.TensorArray(tf.int32, size=tf.maximum(max_length, 1), element_shape=[None]).unstack(empty)
         barred = tf.where(self._writable(), 0.0, -np.inf)
 
         def unfinished(text: _Text) -> Any:
-            return (text.step < max_length) & ~tf.reduce_all(text.done)
+            return ~tf.reduce_all(text.done)
 
         def write_one(text: _Text) -> list[_Text]:
             logits, states = self._step(text.unit, text.states)
@@ -111,16 +111,18 @@ class TextDecoder(ServedModule):
                 _Text(
                     step=text.step + 1,
                     unit=unit,
-                    done=text.done | (unit == END),
+                    done=text.done | (unit == END) | (text.step + 1 >= max_length),
                     nats=text.nats + tf.where(text.done, 0.0, nats),
                     states=states,
-                    written=text.written.write(text.step, unit),
+                    written=tf.concat([text.written, unit[:, None]], axis=1),
                 )
             ]
 
-        begin = _Text(tf.constant(0), last, tf.zeros([rows], tf.bool), tf.zeros([rows]), states, written)
-        (text,) = tf.while_loop(unfinished, write_one, [begin])
-        return tf.transpose(text.written.stack()[: text.step]), text.nats
+        # What is written grows with every step: a call that allows much and writes little needs little memory.
+        begin = _Text(tf.constant(0), last, max_length < 1, tf.zeros([rows]), states, tf.zeros([rows, 0], tf.int32))
+        shapes = tf.nest.map_structure(lambda value: value.shape, begin)._replace(written=tf.TensorShape([None, None]))
+        (text,) = tf.while_loop(unfinished, write_one, [begin], shape_invariants=[shapes])
+        return text.written, text.nats
 
     def _scored(self, text: Any, states: dict[str, Any]) -> dict[str, Any]:
         """Gives the outputs of `score` for texts that begin with `states`."""
@@ -220,72 +222,81 @@ class TextGenerator(TextDecoder):
     def write(self, prompt: str, *, length: int, temperature: float, top_k: int, seed: int) -> str:
         """Returns the text that follows `prompt`: at most `length` units. The arguments are those of `generate`."""
         answer = self.generate(
-            tf.constant([prompt]),
-            tf.constant(length),
-            tf.constant(temperature, tf.float32),
-            tf.constant(top_k),
-            tf.constant(seed),
+            prompt=tf.constant([prompt]),
+            max_length=tf.constant([length], tf.int64),
+            temperature=tf.constant([temperature], tf.float32),
+            top_k=tf.constant([top_k], tf.int64),
+            seed=tf.constant([seed], tf.int64),
         )
         text: bytes = answer["text"].numpy()[0]
         return text.decode("utf-8", errors="replace")
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the serving signatures by name: `serving_default` (`generate`), `complete` and `score`."""
+        """Returns the serving signatures by name: `serving_default` and, with its settings, `generate`; `complete` and,
+        with its setting, `complete_k`; `score`."""
         return {
-            "serving_default": self.generate,
-            "complete": self.complete,
+            "serving_default": plain(self.generate, WRITING),
+            "generate": self.generate,
+            "complete": plain(self.complete, SUGGESTING),
+            "complete_k": self.complete,
             "score": self.score,
         }
 
-    @traced(_TEXTS, _scalar(tf.int32), _scalar(tf.float32), _scalar(tf.int32), _scalar(tf.int32))
+    def full(self) -> dict[str, tuple[str, Settings]]:
+        return {"generate": ("serving_default", WRITING), "complete_k": ("complete", SUGGESTING)}
+
+    @traced(TEXTS, settings=WRITING, product=("max_length",), cells=cells_of_a_row)
     def generate(self, prompt: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any) -> dict[str, Any]:
         """Writes on from each prompt, unit by unit, until `<eos>` or the limit.
 
-        A row's random numbers follow from the seed, the step and the row's index: equal calls give equal text, rows
-        with equal prompts differ, and rows that are appended change nothing before them.
+        A row's random numbers follow from its seed and the step alone: equal rows give equal texts, wherever they
+        stand and whatever stands beside them.
 
         Args:
             prompt: `<string>[B]`; may be empty.
-            max_length: `<int32>[]`, most units that are written, `<eos>` included.
-            temperature: `<float32>[]`, divides the logits; 0 takes the most probable unit.
-            top_k: `<int32>[]`, draws among the k most probable units; 0 draws among all.
-            seed: `<int32>[]`.
+            max_length: `<int64>[B]`, most units that are written, `<eos>` included.
+            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit.
+            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            seed: `<int64>[B]`.
 
         Returns:
             `text <string>[B]` what was written; `full_text <string>[B]` the prompt as valid UTF-8 and `text`, one after
             the other; `ids <int32>[B, steps]`, `<pad>` after `<eos>`; `length <int32>[B]` units written, `<eos>`
             included; `nats <float32>[B]` their -log p under the model itself (temperature 1, all units).
         """
-        _check("max_length", max_length, 0)
-        _check("temperature", temperature, 0.0)
-        _check("top_k", top_k, 0)
         before = self._opening(prompt)
         states, last = self._read(before)
-        written, nats = self._write(states, last, max_length, Sampling(temperature, top_k, seed))
+        sampling = Sampling(temperature, whole(top_k), keys_of(seed))
+        written, nats = self._write(states, last, whole(max_length), sampling)
         text, full_text = self._join(prompt, before, written)
         length = tf.math.count_nonzero(written, axis=1, dtype=tf.int32)
         return {"text": text, "full_text": full_text, "ids": written, "length": length, "nats": nats}
 
-    @traced(_TEXTS, _scalar(tf.int32))
+    @traced(TEXTS, settings=SUGGESTING, product=("k",), cells=cells_of_a_row)
     def complete(self, prompt: Any, k: Any) -> dict[str, Any]:
         """Suggests the next unit, as a search box does.
 
         Args:
             prompt: `<string>[B]`; may be empty.
-            k: `<int32>[]`, suggestions; no more than there are units that can be written.
+            k: `<int64>[B]`, suggestions; no more than there are units that can be written.
 
         Returns:
             `units <string>[B, k]` as the vocabulary writes them (`<eos>`: the text ends here), most probable first,
-            and `probabilities <float32>[B, k]` among all units, so that they sum to at most 1.
+            and `probabilities <float32>[B, k]` among all units, so that they sum to at most 1. Where another row asks
+            for more, "" and 0 follow.
         """
-        _check("k", k, 1)
         states, last = self._read(self._opening(prompt))
         logits, _ = self._step(last, states)
         probabilities = tf.where(self._writable(), tf.nn.softmax(logits), -1.0)
-        found, units = best(probabilities, tf.minimum(k, self.tokenizer.size - len(NEVER_WRITTEN)))
-        return {"units": self.tokenizer.written(units), "probabilities": found}
+        k = whole(k)
+        found, units = best(probabilities, tf.minimum(tf.reduce_max(k), self.tokenizer.size - len(NEVER_WRITTEN)))
+        asked = tf.range(tf.shape(found)[1]) < k[:, None]
+        return {
+            "units": tf.where(asked, self.tokenizer.written(units), ""),
+            "probabilities": tf.where(asked, found, 0.0),
+        }
 
-    @traced(_TEXTS)
+    @traced(TEXTS, cells=cells_of_a_row)
     def score(self, text: Any) -> dict[str, Any]:
         """Scores each text from its beginning to its end: `<eos>` is its last unit.
 
@@ -300,10 +311,6 @@ class TextGenerator(TextDecoder):
         return self._scored(text, zero_states(self.model, tf.shape(text)[0]))
 
 
-def _check(name: str, value: Any, least: float) -> None:
-    tf.debugging.assert_greater_equal(value, tf.cast(least, value.dtype), f"`{name}` must be at least {least}.")
-
-
 def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, Any]]]:
     """Returns example calls of every signature: the first units of a few real rows, and an empty prompt.
 
@@ -315,14 +322,19 @@ def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, 
         Signature name to keyword arguments, as JSON values.
     """
     prompts, texts = [*_openings(ids, tokenizer, units=12), ""], [*_openings(ids, tokenizer, units=60), ""]
-    limits: dict[str, Any] = {"prompt": prompts, "max_length": 30}
+
+    def asked(**settings: Any) -> dict[str, Any]:
+        return {"prompt": prompts, **{name: [value] * len(prompts) for name, value in settings.items()}}
+
     return {
-        "serving_default": [
-            {**limits, "temperature": 0.0, "top_k": 0, "seed": 1},
-            {**limits, "temperature": 0.8, "top_k": 10, "seed": 2},
-            {**limits, "temperature": 1.0, "top_k": 0, "seed": 3},
+        "serving_default": [{"prompt": prompts}],
+        "generate": [
+            asked(max_length=30, temperature=0.0, top_k=0, seed=1),
+            asked(max_length=30, temperature=0.8, top_k=10, seed=2),
+            asked(max_length=30, temperature=1.0, top_k=0, seed=3),
         ],
-        "complete": [{"prompt": prompts, "k": 5}],
+        "complete": [{"prompt": prompts}],
+        "complete_k": [asked(k=3)],
         "score": [{"text": texts}],
     }
 

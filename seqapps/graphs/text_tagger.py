@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.data.buckets import Buckets
-from seqapps.graphs._served import ServedModule, traced
+from seqapps.graphs._served import TEXTS, ServedModule, traced, widest
 from seqapps.modeling.crf import log_partition, negative_log_likelihood, viterbi
 from seqapps.modeling.losses import cross_entropy
 from seqapps.preprocessing.blocks import Ragged
@@ -83,6 +83,11 @@ def longest_word(characters: NDArray[Any]) -> int:
     return max(1, int(used.sum()))
 
 
+def _cells(tagger: TextTagger, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row: its words in the widest layer, and the characters of its words."""
+    return longest * (widest(tagger.model) + tagger.encoder.longest)
+
+
 class TextTagger(ServedModule):
     """A tagger that takes and gives text.
 
@@ -93,6 +98,8 @@ class TextTagger(ServedModule):
         tags: their scheme.
         words: how raw text is cut into words, `unicode` or `whitespace`.
     """
+
+    most_bytes = 1 << 15  # the model reads a text as a whole, in both directions
 
     def __init__(
         self, model: keras.Model, encoder: WordEncoder, names: Sequence[str], tags: TagSet, *, words: str
@@ -110,7 +117,7 @@ class TextTagger(ServedModule):
             "tag_tokens": self.tag_tokens,
         }
 
-    @traced(tf.TensorSpec([None], tf.string, name="text"))
+    @traced(TEXTS, cells=_cells)
     def tag_text(self, text: Any) -> dict[str, Any]:
         """Cuts texts into words and tags them.
 
@@ -128,7 +135,7 @@ class TextTagger(ServedModule):
         answer = {"text": valid, "starts": _filled(starts, 0), "ends": _filled(ends, 0)}
         return answer | self._answer(tokens, tags, nats, answer["starts"], answer["ends"])
 
-    @traced(tf.TensorSpec([None, None], tf.string, name="tokens"))
+    @traced(tf.TensorSpec([None, None], tf.string), cells=_cells)
     def tag_tokens(self, tokens: Any) -> dict[str, Any]:
         """Tags sentences that are cut into tokens already.
 

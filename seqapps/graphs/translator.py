@@ -7,6 +7,7 @@ the live model: nothing is copied.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import keras
@@ -14,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.calls import SAMPLING, TRANSLATING, Settings
 from seqapps.drawing.alignment import Panel
-from seqapps.graphs._served import ServedModule, traced
-from seqapps.graphs.choosing import Sampling
+from seqapps.graphs._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
+from seqapps.graphs.choosing import Sampling, keys_of
 from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
 from seqapps.modeling.losses import cross_entropy
 from seqapps.modeling.recurrent import STATE, unrolled
@@ -24,18 +26,26 @@ from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
-_TEXTS = tf.TensorSpec([None], tf.string)
 _IDS = tf.TensorSpec([None, None], tf.int32)
-_INT, _FLOAT = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-
 _ROWS = 128
 """Rows of one call when many are translated."""
 _CELLS = 1 << 24
 """Most logits of a call that scores (one row at least): 64 MiB."""
 
 
+def _cells(translator: Translator, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row: each hypothesis remembers the source, and has the logits of a step."""
+    beam = tf.cast(tf.reduce_max(settings["beam"]), tf.int32) if "beam" in settings else 1
+    return beam * (translator.target.size + (longest + 1) * (widest(translator.encoder) + 4))
+
+
+def _pair_cells(translator: Translator, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row whose two texts are given: attention between them."""
+    return tf.cast(longest + 1, tf.int64) * (tf.cast(longest, tf.int64) + widest(translator.encoder))
+
+
 class Search(NamedTuple):
-    """How a translation is searched for: scalars; see `Translator.translate`."""
+    """How a translation is searched for; scalars, or `[B]`: see `Translator.translate`."""
 
     beam: Any
     n_best: Any
@@ -54,6 +64,8 @@ class Translator(ServedModule):
         longest: most units of a translation where a call gives no limit.
     """
 
+    most_bytes = 1 << 13  # attention goes through the whole text at every step of the other
+
     def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, longest: int = 100) -> None:
         super().__init__(name="translator")
         self.model, self.source, self.target, self.longest = model, source, target, longest
@@ -65,15 +77,26 @@ class Translator(ServedModule):
         return "attention" in self.decoder.output
 
     def signatures(self) -> dict[str, Any]:
-        """Returns the serving signatures by name: `serving_default` (`translate`), `sample`, `score` and, where the
-        model has attention, `attend`."""
-        functions = {"serving_default": self.translate, "sample": self.sample, "score": self.score}
-        if self.attends:
-            attend = tf.function(self.attend, input_signature=[_TEXTS, _TEXTS], autograph=False)
-            functions["attend"] = attend.get_concrete_function()
-        return functions
+        """Returns the serving signatures by name: `serving_default` and, with its settings, `translate`; `sample` with
+        its settings; `score` and, where the model has attention, `attend`."""
+        found = {
+            "serving_default": plain(self.translate, TRANSLATING),
+            "translate": self.translate,
+            "sample": self.sample,
+            "score": self.score,
+        }
+        return {**found, "attend": self.attending} if self.attends else found
 
-    @traced(_TEXTS, _INT, _INT, _INT, _INT, _FLOAT, _INT)
+    def full(self) -> dict[str, tuple[str, Settings]]:
+        return {"translate": ("serving_default", TRANSLATING), "sample": ("", SAMPLING)}
+
+    @cached_property
+    def attending(self) -> Any:
+        """The graph of `attend`, which only a model with attention has."""
+        inputs = {"source": TEXTS, "target": TEXTS}
+        return answering(self, self.attend, inputs, Bounds(area=True, cells=_pair_cells))
+
+    @traced(TEXTS, settings=TRANSLATING, product=("beam", "max_length"), cells=_cells)
     def translate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
@@ -81,29 +104,30 @@ class Translator(ServedModule):
         n_best: Any,
         max_length: Any,
         min_length: Any,
-        length_penalty: Any,
         no_repeat_ngram: Any,
+        length_penalty: Any,
     ) -> dict[str, Any]:
         """Searches for the most probable translations of each text.
 
         Args:
             source: `<string>[B]`.
-            beam: `<int32>[]`, hypotheses that the search keeps; 1 is greedy.
-            n_best: `<int32>[]`, translations that are given, at most `beam`.
-            max_length: `<int32>[]`, most units that are written, `<eos>` included: it is the last one; 0 takes
+            beam: `<int64>[B]`, hypotheses that the search keeps; 1 is greedy.
+            n_best: `<int64>[B]`, translations that are given; no more than `beam`.
+            max_length: `<int64>[B]`, most units that are written, `<eos>` included: it is the last one; 0 takes
                 `longest`.
-            min_length: `<int32>[]`, units before `<eos>` may come.
-            length_penalty: `<float32>[]`, alpha of Wu et al. 2016; 0 takes the probability alone.
-            no_repeat_ngram: `<int32>[]`, no n-gram of units of this order twice; 0 allows all.
+            min_length: `<int64>[B]`, units before `<eos>` may come.
+            no_repeat_ngram: `<int64>[B]`, no n-gram of units of this order twice; 0 allows all.
+            length_penalty: `<float32>[B]`, alpha of Wu et al. 2016: a score is log p / ((5 + length) / 6) ** alpha; 0
+                takes log p alone.
 
         Returns:
             `text <string>[B]`, the best one, with its `score`, `log_probability <float32>[B]` (natural logarithm) and
             `length <int32>[B]` in units, `<eos>` included; `texts <string>[B, n]`, `scores` and `log_probabilities
-            <float32>[B, n]`, the best first; `count <int32>[B]`, how many of them there are.
+            <float32>[B, n]`, the best first; `count <int32>[B]`, how many of them there are; "" and 0 follow.
         """
-        _check(beam=(beam, 1), n_best=(n_best, 1), max_length=(max_length, 0))
-        search = Search(beam, n_best, self._most(max_length, min_length), min_length, length_penalty, no_repeat_ngram)
-        tf.debugging.assert_less_equal(n_best, beam, "`n_best` must be at most `beam`.")
+        beam, n_best, max_length, min_length = map(whole, (beam, n_best, max_length, min_length))
+        most = self._most(max_length, min_length)
+        search = Search(beam, tf.minimum(n_best, beam), most, min_length, length_penalty, whole(no_repeat_ngram))
         found = self.search(self._read(self.source, source), search)
         texts = self._texts(found.ids)
         return {
@@ -117,38 +141,37 @@ class Translator(ServedModule):
             "count": found.count,
         }
 
-    @traced(_TEXTS, _INT, _INT, _FLOAT, _INT, _INT, _INT)
+    @traced(TEXTS, settings=SAMPLING, product=("max_length",), cells=_cells)
     def sample(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
         max_length: Any,
         min_length: Any,
+        no_repeat_ngram: Any,
         temperature: Any,
         top_k: Any,
         seed: Any,
-        no_repeat_ngram: Any,
     ) -> dict[str, Any]:
-        """Draws one translation of each text; a row's draw follows from the seed and the row's index alone.
+        """Draws one translation of each text; a row's draw follows from its seed alone.
 
         Args:
             source: `<string>[B]`.
             max_length, min_length, no_repeat_ngram: see `translate`.
-            temperature: `<float32>[]`, divides the logits; 0 takes the most probable unit: greedy search.
-            top_k: `<int32>[]`, draws among the k most probable units; 0 draws among all.
-            seed: `<int32>[]`.
+            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit: greedy search.
+            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            seed: `<int64>[B]`.
 
         Returns:
             `text <string>[B]`, `log_probability <float32>[B]` under the model itself and `length <int32>[B]`.
         """
-        _check(max_length=(max_length, 0), temperature=(temperature, 0), top_k=(top_k, 0))
-        ids = self._read(self.source, source)
-        most = self._most(max_length, min_length)
-        limits = Limits(tf.fill([tf.shape(ids)[0]], most), min_length, no_repeat_ngram)
-        found = self.write(ids, limits, Sampling(temperature, top_k, seed))
+        max_length, min_length = whole(max_length), whole(min_length)
+        limits = Limits(self._most(max_length, min_length), min_length, whole(no_repeat_ngram))
+        sampling = Sampling(temperature, whole(top_k), keys_of(seed))
+        found = self.write(self._read(self.source, source), limits, sampling)
         text = self._texts(found.ids[:, None])[:, 0]
         return {"text": text, "log_probability": found.log_probabilities, "length": found.lengths}
 
-    @traced(_TEXTS, _TEXTS)
+    @traced(TEXTS, TEXTS, cells=_pair_cells)
     def score(self, source: Any, target: Any) -> dict[str, Any]:
         """Scores each pair: log p(target | source), `<eos>` being the target's last unit.
 
@@ -196,15 +219,14 @@ class Translator(ServedModule):
     # ---- on ids
 
     def search(self, source: Any, search: Search) -> Hypotheses:
-        """Returns the best translations of ids `<int32>[B, S]`, closed by `<eos>`."""
-        rows = tf.shape(source)[0]
+        """Returns the best translations of ids `<int32>[B, S]`, closed by `<eos>`; `search` has tensors `[B]`."""
         memory, states = self._encode(source)
-        limits = Limits(tf.fill([rows], search.max_length), search.min_length, search.no_repeat_ngram)
+        widest = tf.reduce_max(search.beam)
         return beam_search(
-            self._step({name: tf.repeat(value, search.beam, axis=0) for name, value in memory.items()}),
+            self._step({name: tf.repeat(value, widest, axis=0) for name, value in memory.items()}),
             states,
-            tf.fill([rows], BEGIN),
-            limits,
+            tf.fill([tf.shape(source)[0]], BEGIN),
+            Limits(search.max_length, search.min_length, search.no_repeat_ngram),
             width=search.beam,
             n_best=search.n_best,
             alpha=search.length_penalty,
@@ -221,7 +243,8 @@ class Translator(ServedModule):
         Rows go through the model by parts when their logits are too many.
         """
         rows, length = tf.shape(target)[0], tf.shape(target)[1]
-        most = tf.maximum(_CELLS // (tf.maximum(length, 1) * self.target.size), 1)
+        seen = tf.maximum(self.target.size, tf.shape(source)[1])
+        most = tf.maximum(_CELLS // (tf.maximum(length, 1) * seen), 1)
 
         def part(low: Any, found: Any) -> Any:
             x, y = source[low : low + most], target[low : low + most]
@@ -296,15 +319,12 @@ def row_translator(translator: Translator, search: Search) -> Callable[[Ragged],
 
     @tf.function(input_signature=[_IDS], autograph=False)  # type: ignore[untyped-decorator]
     def translate(ids: Any) -> Any:
+        rows = tf.shape(ids)[0]
+        of_rows = _of_rows(search, rows)
         if search.beam > 1:
-            return translator._texts(translator.search(ids, _constants(search)).ids)[:, 0]
-        limits = Limits(
-            tf.fill([tf.shape(ids)[0]], search.max_length),
-            tf.constant(search.min_length),
-            tf.constant(search.no_repeat_ngram),
-        )
-        greedy = Sampling(tf.constant(0.0), tf.constant(0), tf.constant(0))
-        return translator._texts(translator.write(ids, limits, greedy).ids[:, None])[:, 0]
+            return translator._texts(translator.search(ids, of_rows).ids)[:, 0]
+        limits = Limits(of_rows.max_length, of_rows.min_length, of_rows.no_repeat_ngram)
+        return translator._texts(translator.write(ids, limits, Sampling.greedy(rows)).ids[:, None])[:, 0]
 
     def translate_all(source: Ragged) -> NDArray[np.object_]:
         texts = np.empty(len(source), np.object_)
@@ -332,13 +352,18 @@ def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> di
     """Returns example calls of every signature: a few real pairs, spread evenly, and an empty text, as JSON values."""
     chosen = np.unique(np.linspace(0, len(sources) - 1, num=min(3, len(sources))).astype(np.int64)).tolist()
     source, target = [*(sources[row] for row in chosen), ""], [*(targets[row] for row in chosen), ""]
-    limits: dict[str, Any] = {"source": source, "max_length": 40, "min_length": 0, "no_repeat_ngram": 0}
+
+    def asked(**settings: Any) -> dict[str, Any]:
+        return {"source": source, **{name: [value] * len(source) for name, value in settings.items()}}
+
+    few = {"max_length": 40, "min_length": 0, "no_repeat_ngram": 0}
     calls: dict[str, list[dict[str, Any]]] = {
-        "serving_default": [
-            {**limits, "beam": 4, "n_best": 2, "length_penalty": 0.6},
-            {**limits, "max_length": 0, "beam": 1, "n_best": 1, "length_penalty": 0.0, "no_repeat_ngram": 2},
+        "serving_default": [{"source": source}],
+        "translate": [
+            asked(**few, beam=4, n_best=2, length_penalty=0.6),
+            asked(max_length=0, min_length=0, no_repeat_ngram=2, beam=1, n_best=1, length_penalty=0.0),
         ],
-        "sample": [{**limits, "temperature": 0.8, "top_k": 10, "seed": 1}],
+        "sample": [asked(**few, temperature=0.8, top_k=10, seed=1)],
         "score": [{"source": source, "target": target}],
     }
     if attends:
@@ -346,9 +371,10 @@ def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> di
     return calls
 
 
-def _constants(search: Search) -> Search:
-    whole = {name: tf.constant(value) for name, value in search._asdict().items() if name != "length_penalty"}
-    return Search(length_penalty=tf.constant(float(search.length_penalty)), **whole)
+def _of_rows(search: Search, rows: Any) -> Search:
+    """Returns a search whose settings stand once for each row."""
+    values = search._replace(length_penalty=float(search.length_penalty))
+    return Search(*(tf.fill([rows], tf.constant(value)) for value in values))
 
 
 def _batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -374,8 +400,3 @@ def _lengths(ids: Any) -> Any:
 
 def _written(tokenizer: Tokenizer, ids: Any) -> Any:
     return tf.where(ids != PAD, tokenizer.written(ids), "")
-
-
-def _check(**least: tuple[Any, float]) -> None:
-    for name, (value, low) in least.items():
-        tf.debugging.assert_greater_equal(value, tf.cast(low, value.dtype), f"`{name}` must be at least {low}.")

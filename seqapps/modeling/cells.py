@@ -28,6 +28,9 @@ class CellOptions:
 
     Args:
         reset: of a GRU: the reset gate acts `after` or `before` the product with the recurrent matrix.
+        activation: of the candidate; of an LSTM also of the cell state on its way out. A name that Keras knows.
+        recurrent_initializer: of the recurrent matrix: `orthogonal`, `glorot_uniform`, or `identity` (a simple RNN).
+        transition_activation: of the hidden layers between two states.
         leak: of a simple RNN: share of the state that stays, in [0, 1); `learn_leak` begins there, for each unit.
         learn_leak: whether training moves it.
         normalise: layer normalisation inside the cell.
@@ -37,17 +40,30 @@ class CellOptions:
     """
 
     reset: Literal["after", "before"] = "after"
+    activation: str = "tanh"
+    recurrent_initializer: Literal["orthogonal", "identity", "glorot_uniform"] = "orthogonal"
     leak: float = 0.0
     learn_leak: bool = False
     normalise: bool = False
     transition_depth: int = 0
     transition_skip: bool = False
+    transition_activation: str = "tanh"
     skip_steps: int = 0
 
     @property
     def plain(self) -> bool:
         """Whether Keras has this cell."""
-        return self == CellOptions(reset=self.reset)
+        return self == CellOptions(self.reset, self.activation, self.recurrent_initializer)
+
+    def arguments(self, seed: int) -> dict[str, Any]:
+        """Returns the arguments of Keras' layer or cell with these options and `seed` for its own, but for `reset`."""
+        own = seeded.recurrent(seed)
+        own["recurrent_initializer"] = self.initial(seed)
+        return {**own, "activation": self.activation}
+
+    def initial(self, seed: int) -> keras.initializers.Initializer:
+        """Returns the initialiser of the recurrent matrix of a cell whose seed is `seed`."""
+        return seeded.initializer(self.recurrent_initializer, seed, "recurrent_kernel")
 
 
 PLAIN = CellOptions()
@@ -63,7 +79,7 @@ def make_cell(kind: str, units: int, options: CellOptions = PLAIN, *, name: str,
     """Returns a cell: Keras' own where it has one, with the same weights. `seed` is that of what the cell lies in."""
     if not options.plain:
         return Cell(kind, units, asdict(options), name=name, seed=seed)
-    arguments = seeded.recurrent(seed_of(seed, name))
+    arguments = options.arguments(seed_of(seed, name))
     if kind == "gru":
         arguments["reset_after"] = options.reset == "after"
     return _OWN[kind](units, name=name, **arguments)
@@ -88,6 +104,9 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         gru         z, r = sig(a + U s),  n = tanh(a + r * (U s + u)), or tanh(a + U (r * s)) for reset `before`,
                     h_t = z * h_{t-1} + (1 - z) * n
 
+    z weights the old state in both forms of the GRU. `activation` stands in the place of every tanh but that of m,
+    which is `transition_activation`.
+
     `learn_leak`: l = sig(v), a number for each unit. `normalise`: LN(W x_t) and LN(U s) in the place of W x_t and U s,
     and tanh(LN(c_t)) in that of tanh(c_t); LN takes the mean and the variance over all units and gates of a step.
     The weights W, U, b that Keras' cell has are laid out as there.
@@ -111,6 +130,7 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         sizes = list(state_sizes_of(kind, units, self.options).values())
         self.state_size = sizes if len(sizes) > 1 else sizes[0]
         self.output_size = units
+        self._activation = keras.activations.get(self.options.activation)
         self._after = kind == "gru" and self.options.reset == "after"
         self._norms: dict[str, Any] = {}
         if self.options.normalise:
@@ -135,7 +155,9 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
             return self.add_weight(shape=shape, initializer="zeros", name=name)
 
         self.kernel = kernel((input_shape[-1], wide), "kernel", "glorot_uniform")
-        self.recurrent_kernel = kernel((units, wide), "recurrent_kernel")
+        self.recurrent_kernel = self.add_weight(
+            shape=(units, wide), initializer=options.initial(own), name="recurrent_kernel"
+        )
         self.bias = bias((2, wide) if self._after else (wide,), "bias")
         if self.kind == "lstm":
             # A forget gate that is open at first (Jozefowicz et al. 2015).
@@ -174,13 +196,14 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
 
     def _transition(self, state: Any) -> Any:
         deep = state
+        activation = keras.activations.get(self.options.transition_activation)
         for kernel, bias in self.transitions:
-            deep = keras.ops.tanh(keras.ops.matmul(deep, kernel) + bias)
+            deep = activation(keras.ops.matmul(deep, kernel) + bias)
         return state + deep if self.options.transition_skip else deep
 
     def _simple_rnn(self, given: Any, before: Any, h: Any) -> list[Any]:
         ops = keras.ops
-        new = ops.tanh(given + self._recurrent(before))
+        new = self._activation(given + self._recurrent(before))
         if not self.options.leak:
             return [new]
         leak = ops.sigmoid(self.leak_logit) if self.options.learn_leak else self.options.leak
@@ -189,20 +212,20 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
     def _lstm(self, given: Any, before: Any, _: Any, c: Any) -> list[Any]:
         ops = keras.ops
         i, f, g, o = ops.split(given + self._recurrent(before), 4, axis=-1)
-        c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-        return [ops.sigmoid(o) * ops.tanh(self._normed("cell_norm", c)), c]
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * self._activation(g)
+        return [ops.sigmoid(o) * self._activation(self._normed("cell_norm", c)), c]
 
     def _gru(self, given: Any, before: Any, h: Any) -> list[Any]:
         ops, units = keras.ops, self.units
         if self._after:
             product = self._recurrent(before) + self.bias[1]
             z, r = ops.split(ops.sigmoid((given + product)[:, : 2 * units]), 2, axis=-1)
-            n = ops.tanh(given[:, 2 * units :] + r * product[:, 2 * units :])
+            n = self._activation(given[:, 2 * units :] + r * product[:, 2 * units :])
         else:
             gates = self._normed("recurrent_norm", ops.matmul(before, self.recurrent_kernel[:, : 2 * units]))
             z, r = ops.split(ops.sigmoid(given[:, : 2 * units] + gates), 2, axis=-1)
             reset = ops.matmul(r * before, self.recurrent_kernel[:, 2 * units :])
-            n = ops.tanh(given[:, 2 * units :] + self._normed("candidate_norm", reset))
+            n = self._activation(given[:, 2 * units :] + self._normed("candidate_norm", reset))
         return [z * h + (1.0 - z) * n]
 
     def _recurrent(self, before: Any) -> Any:

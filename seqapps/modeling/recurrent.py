@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import keras
 
-from seqapps.modeling import layers, seeded
+from seqapps.modeling import layers
 from seqapps.modeling.cells import PLAIN, CellOptions, make_cell, state_sizes_of
 from seqapps.seeds import seed_of
 
@@ -53,7 +53,7 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
     if not options.plain:
         return keras.layers.RNN(make_cell(cell, units, options, name="cell", seed=own), **given)
     layer, _ = CELLS[cell]
-    given |= {"use_cudnn": use_cudnn, **seeded.recurrent(own)}
+    given |= {"use_cudnn": use_cudnn, **options.arguments(own)}
     if cell == "gru":
         given["reset_after"] = options.reset == "after"
     return layer(units, recurrent_dropout=recurrent_dropout, weight_drop=weight_drop, **given)

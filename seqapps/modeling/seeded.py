@@ -14,6 +14,7 @@ from seqapps.seeds import seed_of
 
 _DRAWN = {
     "glorot_uniform": keras.initializers.GlorotUniform,
+    "identity": lambda seed: keras.initializers.Identity(),  # nothing is drawn
     "normal": keras.initializers.RandomNormal,
     "orthogonal": keras.initializers.Orthogonal,
     "uniform": keras.initializers.RandomUniform,
@@ -24,7 +25,7 @@ def initializer(kind: str, seed: int, name: str, **options: Any) -> keras.initia
     """Returns an initialiser with a seed of its own.
 
     Args:
-        kind: `glorot_uniform`, `normal`, `orthogonal` or `uniform`.
+        kind: `glorot_uniform`, `identity`, `normal`, `orthogonal` or `uniform`.
         seed: of the layer.
         name: of the weight in its layer.
         options: of the initialiser.

@@ -16,6 +16,8 @@ from seqapps.files import read_json
 from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
+UNEQUAL = 100.0
+"""Times that the steps of one series may be as large as those of another."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,22 @@ def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple
     return np.where(is_logged, np.where(inside, np.log1p(np.where(inside, values, 0.0)), np.nan), values)
 
 
+def unequal(scaling: Scaling, name: str) -> str:
+    """Returns that the steps of some series are hundreds of times those of others, though one deviation is for all, in
+    words; empty where they are not, and where the variable is logged."""
+    errors = {series: error for series, error in ((scaling.naive_of or {}).get(name) or {}).items() if error > 0}
+    if len(errors) < 2 or name in scaling.logged:
+        return ""
+    least, most = min(errors, key=lambda one: errors[one]), max(errors, key=lambda one: errors[one])
+    if errors[most] < UNEQUAL * errors[least]:
+        return ""
+    return (
+        f"{name}: the steps of series {most!r} are {errors[most] / errors[least]:,.0f} times those of {least!r}, and "
+        "one deviation standardises all: the small ones are hardly learned. `data.log` brings them together; "
+        '`data.objective` = "mase" measures each by its own'
+    )
+
+
 # ---- sums of the training part, added up over files
 
 
@@ -190,7 +208,7 @@ def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], 
             )
         deviation = float(np.sqrt(max(squares, 0.0) / count))
         means.append(mean)
-        deviations.append(deviation if deviation > 1e-12 * max(1.0, abs(mean)) else 1.0)
+        deviations.append(deviation if deviation > 1e-12 * abs(mean) else 1.0)
         counts.append(int(count))
     naive, naive_of = _naive_of(sums, names)
     return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of)

@@ -10,7 +10,7 @@ from seqapps.report.sources import Run
 
 _CAPTIONS = {
     GRADIENTS: "Norm of the gradient of the last step's loss, T - t steps further back, over that at T.",
-    GATES: "How often each gate is nearly closed or nearly open.",
+    GATES: "How often gates are nearly closed or nearly open, and candidates and cell states at an end of tanh.",
 }
 
 
@@ -77,13 +77,17 @@ def _matrices(found: Diagnosis) -> Html:
 
 
 def _gates(found: Diagnosis) -> Html:
-    numbers = ("mean", "low", "high")
+    numbers = ("mean", "deviation", "low", "high")
     rows = [
-        (layer.name, gate.name, f"{gate.mean:.3f}", f"{gate.low:.1%}", f"{gate.high:.1%}")
+        (layer.name, gate.name, f"{gate.mean:.3f}", _deviation(gate.deviation), f"{gate.low:.1%}", f"{gate.high:.1%}")
         for layer in found.layers
         for gate in layer.gates
     ]
-    return table(("layer", "gate", *numbers), rows, numbers=numbers)
+    return table(("layer", "gate, candidate or state", *numbers), rows, numbers=numbers)
+
+
+def _deviation(deviation: float | None) -> str:
+    return "" if deviation is None else f"{deviation:.3f}"
 
 
 def _variables(found: Diagnosis) -> Html:

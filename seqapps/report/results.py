@@ -33,16 +33,18 @@ def comparison(run: Run) -> Html:
     note = [element("p", evaluation.note, class_="bad")] if evaluation.note else []
     others = [name for name in scoreboard.metrics_of(evaluation) if name != objective]
     labels = [scoreboard.label(name, evaluation.unit) for name in others]
+    figures = {metric: scoreboard.column(metric, systems) for metric in (objective, *others)}
     rows = [
         (
             name,
-            scoreboard.figure(metrics[objective]) if metrics else "not comparable",
+            figures[objective].get(name, "not comparable"),
             span(run.intervals.get(_key(name))).strip(", ") or "-",
-            *(scoreboard.figure(metrics[other]) if other in metrics else "-" for other in others),
+            *(figures[other].get(name, "-") for other in others),
         )
-        for name, metrics in systems
+        for name, _ in systems
     ]
     columns = ("system", title, "95 %", *labels)
+    capped = {name for name, score in evaluation.baselines.items() if not score.converged}
     parts = [
         *note,
         figure(picture(drawn, "objective of every system"), f"{caption}{evaluation.sequences:,} sequences."),
@@ -52,7 +54,15 @@ def comparison(run: Run) -> Html:
             "what the baselines are",
             table(
                 ("baseline", "what it is", "seconds"),
-                [(name, score.description, f"{score.seconds:.1f}") for name, score in evaluation.baselines.items()],
+                [
+                    (
+                        name,
+                        score.description
+                        + (". Ended by a cap of steps: it may be stronger." if name in capped else ""),
+                        f"{score.seconds:.1f}",
+                    )
+                    for name, score in evaluation.baselines.items()
+                ],
                 numbers=("seconds",),
             ),
         ),

@@ -2,7 +2,9 @@
 
 saved_model.pb, variables/     the graph with its named signatures, and the weights
 assets/<vocabulary>.<file>     the vocabularies, for people and other programs
-model.json                     what it is: application, configuration, signatures, where it comes from
+assets/facts.json              what belongs to the model and not to a row: its conditions, the columns of its series
+model.json                     what it is: application, configuration, signatures with the defaults and bounds of their
+                               settings, where it comes from
 golden.json                    example calls with the outputs that the trained model gave
 check.py                       answers the golden calls with TensorFlow alone
 """

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from types import TracebackType
 from typing import Any, Self
 
 from seqapps.errors import RunError
+from seqapps.files import temporary_folder
 from seqapps.serving import check
 
 _SECONDS = 900
@@ -24,11 +25,12 @@ class Alone:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+        self._open = ExitStack()
+        self._folder = self._open.enter_context(temporary_folder())
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._process = Popen(
             [sys.executable, "-I", check.__file__],
-            cwd=self._folder.name, env=environment, text=True,
+            cwd=self._folder, env=environment, text=True,
             stdin=PIPE, stdout=DEVNULL, stderr=PIPE,
         )  # fmt: skip
 
@@ -41,7 +43,7 @@ class Alone:
         if self._process.returncode is None:
             self._process.kill()
             self._process.communicate()
-        self._folder.cleanup()
+        self._open.close()
 
     def answers(self, folder: Path) -> dict[str, Any]:
         """Returns what `check.py` writes of a folder. It can be asked once.
@@ -49,7 +51,7 @@ class Alone:
         Raises:
             RunError: the process cannot load the model or answer.
         """
-        target = Path(self._folder.name) / "answers.json"
+        target = self._folder / "answers.json"
         _, said = self._process.communicate(f"{folder.resolve()}\n{target}\n", timeout=_SECONDS)
         if self._process.returncode or not target.exists():
             last = "\n".join(said.strip().splitlines()[-6:])

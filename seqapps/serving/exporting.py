@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from seqapps import __version__
+from seqapps.calls import limits
 from seqapps.errors import RunError
-from seqapps.files import new_folder, write_json
+from seqapps.files import new_folder, temporary_folder, write_json
 from seqapps.serving import check
 from seqapps.serving.alone import Alone
-from seqapps.serving.served import FILE_NAME
+from seqapps.serving.served import FACTS, FILE_NAME
 from seqapps.trained import Trained, load_trained
 
 if TYPE_CHECKING:
@@ -172,18 +172,18 @@ def difference(expected: Any, received: Any) -> float:
     return 0.0 if expected == received else math.inf
 
 
-def _graphs(trained_folder: Path) -> tuple[Trained, tf.Module, dict[str, Any]]:
+def _graphs(trained_folder: Path) -> tuple[Trained, Any, dict[str, Any]]:
     """Returns the trained model in float32, without cuDNN, and its serving graph with the named signatures."""
     trained = load_trained(trained_folder, use_cudnn=False, precision="float32")
     return trained, *trained.application.signatures(trained.model, trained.resources)
 
 
 def _save(
-    trained: Trained, module: tf.Module, signatures: Mapping[str, Any], trained_folder: Path, folder: Path
+    trained: Trained, module: Any, signatures: Mapping[str, Any], trained_folder: Path, folder: Path
 ) -> dict[str, Any]:
     """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
-    with tempfile.TemporaryDirectory() as names:
-        module.assets = _assets(trained_folder, trained, Path(names))
+    with temporary_folder() as names:
+        module.assets = _assets(trained_folder, trained, module.facts(), names)
         tf.saved_model.save(module, str(folder), signatures=signatures)
     _refuse_cudnn(folder)
     return {
@@ -195,7 +195,8 @@ def _save(
             name: {**_settings(resource), **resource.facts, "size": resource.size}
             for name, resource in trained.resources.items()
         },
-        "signatures": {name: _interface(function) for name, function in signatures.items()},
+        "signatures": _interfaces(module, signatures),
+        "limits": limits(module.most_bytes),
         "manifest_fingerprint": trained.manifest.fingerprint,
         "code_version": __version__,
         "tensorflow": tf.__version__,
@@ -208,10 +209,11 @@ def _settings(resource: Any) -> dict[str, Any]:
     return settings
 
 
-def _assets(trained_folder: Path, trained: Trained, names: Path) -> list[Any]:
-    """Returns the files of all vocabularies as assets. An asset keeps only its file's name, so the vocabulary's name
-    becomes part of it."""
-    assets = []
+def _assets(trained_folder: Path, trained: Trained, facts: Mapping[str, Any], names: Path) -> list[Any]:
+    """Returns the facts of the model and the files of all vocabularies as assets. An asset keeps only its file's name,
+    so the vocabulary's name becomes part of it."""
+    write_json(names / FACTS, facts)
+    assets = [tf.saved_model.Asset(str(names / FACTS))]
     for name in trained.resources:
         for file in sorted((trained_folder / "vocabularies" / name).iterdir()):
             shutil.copyfile(file, names / f"{name}.{file.name}")
@@ -228,9 +230,18 @@ def _golden(trained: Trained, signatures: Mapping[str, Any], prepared: Path) -> 
     }
 
 
-def _interface(function: Any) -> dict[str, Any]:
-    """Returns the inputs and outputs of a signature: name to type and shape."""
+def _interfaces(module: Any, signatures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns signature name to its `inputs` and `outputs` (name to type and shape); of a full one also its `settings`
+    (name to default and bounds), of a plain one the name of the `full` one."""
+    found = {name: _interface(function) for name, function in signatures.items()}
+    for name, (plain, settings) in module.full().items():
+        found[name]["settings"] = {key: setting.facts() for key, setting in settings.items()}
+        if plain:
+            found[plain]["full"] = name
+    return found
 
+
+def _interface(function: Any) -> dict[str, Any]:
     def described(specs: Mapping[str, Any]) -> dict[str, Any]:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from seqapps import applications
+from seqapps import __version__, applications
 from seqapps.answering import BATCH
+from seqapps.applications import Call
 from seqapps.errors import DataError, UsageError, wrong_value
 from seqapps.files import read_json
 from seqapps.serving import check
 from seqapps.trained import WEIGHTS
 
 FILE_NAME = "model.json"
+FACTS = "facts.json"
+
+_AGAIN = "remove the folder and run `seqapps export` again"
+_ASSERTION = re.compile(r"assertion failed: \[(.* Received:)\] \[+([^\]]*)\]")
+"""How TensorFlow tells of an assertion of a served graph: its words, then the value."""
 
 
 class Served:
@@ -24,10 +31,12 @@ class Served:
     Args:
         model: what `tf.saved_model.load` gave.
         record: its `model.json`.
+        facts: what belongs to the model and not to a row.
     """
 
-    def __init__(self, model: Any, record: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, record: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         self.record = record
+        self.call = Call(self._call, facts)
         self.application = applications.load(str(record["application"]))
         self._model = model
 
@@ -51,18 +60,25 @@ class Served:
             answers += self.application.answer(self.call, rows[low : low + BATCH], chosen, low)
         return answers
 
-    def call(self, signature: str, **inputs: Any) -> dict[str, Any]:
+    def _call(self, signature: str, **inputs: Any) -> dict[str, Any]:
         """Returns the outputs of a signature as nested lists, UTF-8 as text.
 
         Raises:
-            DataError: the model has no such signature.
+            DataError: the model has no such signature, or refuses a setting.
         """
         if signature not in self._model.signatures:
             raise DataError(
                 f"The model has no signature {signature!r}. Received: application {self.record['application']!r} with "
-                f"{sorted(self._model.signatures)}."
+                f"{sorted(self._model.signatures)}. Remedy: export it again (`seqapps export CONFIG`); this is seqapps "
+                f"{__version__}, and it was exported by {self.record.get('code_version')}."
             )
-        return check.answer(tf, self._model.signatures[signature], inputs)
+        try:
+            return check.answer(tf, self._model.signatures[signature], inputs)
+        except tf.errors.InvalidArgumentError as error:
+            told = _ASSERTION.search(error.message)
+            if told is None:
+                raise
+            raise DataError(f"predict: {told[1]} {told[2]}.") from None
 
 
 def load(folder: Path) -> Served:
@@ -74,7 +90,9 @@ def load(folder: Path) -> Served:
     record = read_record(folder)
     if record["needs_tensorflow_text"]:
         import tensorflow_text  # noqa: F401  # registers the operations of the tokenizer
-    return Served(tf.saved_model.load(str(folder)), record)
+    facts = folder / "assets" / FACTS
+    known = read_json(facts, _AGAIN) if facts.exists() else {}
+    return Served(tf.saved_model.load(str(folder)), record, known)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -88,7 +106,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder} holds a trained model, which is not exported yet. Run `seqapps export CONFIG`.")
         raise DataError(f"{folder} holds no exported model (saved_model.pb). Run `seqapps export CONFIG`.")
     try:
-        record: dict[str, Any] = read_json(folder / FILE_NAME, "remove the folder and run `seqapps export` again")
+        record: dict[str, Any] = read_json(folder / FILE_NAME, _AGAIN)
     except FileNotFoundError:
         raise DataError(f"{folder} is a SavedModel without {FILE_NAME}: seqapps did not export it.") from None
     return record

@@ -29,8 +29,9 @@ def contracts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("contracts")
-@pytest.mark.parametrize(("name", "architecture"), PAIRS, ids="-".join)
-def test_a_training_has_one_result(name: str, architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_a_training_has_one_result(pair: tuple[str, str], tmp_path: Path) -> None:
+    name, architecture = pair
     small = {"units": [8], "embedding": 6, "dropout": 0.2}
     fields = architectures.load(architecture).Config.model_fields
     overrides = [f"model.{field}={value}" for field, value in small.items() if field in fields]

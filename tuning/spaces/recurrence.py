@@ -24,6 +24,8 @@ PLAIN: dict[str, Any] = {
     "weight_drop": 0.0,
     "transition_depth": 0,
     "transition_skip": False,
+    "transition_activation": "tanh",
+    "recurrent_initializer": "orthogonal",
     "skip_steps": 0,
 }
 """What every trial begins with: every combination of the rest goes together."""
@@ -57,11 +59,16 @@ def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:
     if kind == "gru":
         fields["reset"] = reset
     if kind == "simple_rnn":
+        # Identity, where the configuration has it, is for this cell alone.
         fields |= {"leak": leak, "learn_leak": bool(learned and leak)}
+        fields["recurrent_initializer"] = model.recurrent_initializer
+    elif model.recurrent_initializer != "identity":
+        fields["recurrent_initializer"] = model.recurrent_initializer
     depth = hp.Choice("transition_depth", sorted({0, 1, 2, model.transition_depth}), default=model.transition_depth)
     skip = hp.Boolean("transition_skip", default=model.transition_skip)
     back = hp.Choice("skip_steps", sorted({0, 2, 5, 10, model.skip_steps}), default=model.skip_steps)
-    return {**fields, "transition_depth": depth, "transition_skip": bool(depth and skip), "skip_steps": back}
+    between = {"transition_skip": bool(depth and skip), "transition_activation": model.transition_activation}
+    return {**fields, "transition_depth": depth, **(between if depth else {}), "skip_steps": back}
 
 
 def _between(hp: Any, model: StackConfig) -> dict[str, Any]:

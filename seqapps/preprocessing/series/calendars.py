@@ -38,6 +38,13 @@ def calendar_features(seconds: Any, names: Sequence[str]) -> Any:
     return tf.stack([wave(angle) for angle in angles for wave in (tf.sin, tf.cos)], axis=-1)
 
 
+def is_time(times: Any) -> Any:
+    """Returns what `seconds_of` can read, `<string>[...] -> <bool>[...]`."""
+    two = r"[0-9]{2}"
+    clock = f"([T ]{two}(:{two}(:{two}([.][0-9]*)?)?)?)?"
+    return tf.strings.regex_full_match(times, f"[0-9]{{4}}(-{two}(-{two}{clock})?)?")
+
+
 def seconds_of(times: Any) -> Any:
     """Returns seconds since 1970 of ISO 8601 texts without a zone, `<string>[...] -> <int64>[...]`.
 

@@ -13,7 +13,7 @@ from seqapps.errors import ConfigError, unknown_name
 from seqapps.preprocessing.series.parts import Cut
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Columns
-from seqapps.preprocessing.series.timeline import Frequency
+from seqapps.preprocessing.series.timeline import Frequency, check_zone
 
 _PLAIN_NAME = re.compile(r"[\w. -]+")
 
@@ -24,10 +24,11 @@ class SeriesData(DataConfig):
     Lines that do not make a regular series are reported, and handled always in this way: a line with another number of
     cells than the header is refused, and so is one whose static columns say something else than the lines before; lines
     out of order are sorted and counted; of two lines with one time the first stands, the second is refused; a line
-    whose time is not on the grid is refused; a step without a line is inserted, all its values missing.
+    whose time is not on the grid of its series is refused; a step without a line is inserted, all its values missing.
 
-    Several series are one data set: a column is standardised by one mean and one deviation, over all of them. MASE
-    divides the errors of a series by the naive error of that series.
+    Several series are one data set: they have one step, each its own first time, and a column is standardised by one
+    mean and one deviation over all of them, which `prepare` warns of where their levels are far apart. MASE divides the
+    errors of a series by the naive error of that series.
 
     Args:
         fold: `[k, K]`: of K equal pieces of the test part the k-th is measured, all before it is trained and validated
@@ -35,6 +36,10 @@ class SeriesData(DataConfig):
         time: the column of the time; of several, their texts are joined by a space.
         time_format: of `datetime.strptime`; empty for ISO 8601: a year, a month, a date (also as eight digits), or a
             date and a time. Seconds since 1970 are no time.
+        time_zone: whose clock tells times that are written with an offset or `Z`, such as `Europe/Berlin`; empty for
+            UTC. Steps, features of the calendar and answers go by it; the hour that a clock shows twice in autumn is
+            refused the second time, the one that it skips in spring is a step without a line. Times without an offset
+            are taken as they are.
         time_prefix: put before the text of the time, such as "190" for a file whose years begin at 1.
         frequency: the step, such as `15min`, `1h`, `1d`, `1M` (months, the same day in each) or `1ME` (their last days;
             `1M` becomes it where the times are that); empty takes the median distance of two lines. Lines that are not
@@ -58,8 +63,9 @@ class SeriesData(DataConfig):
             mean of the training part before the first) or `reject` (such a window is left out). A missing target is
             never scored.
         indicators: tell the model which values of the history were there.
-        log: columns whose log(1 + value) is standardised. The forecast comes back in original units; of a target it is
-            the mean of the logarithm turned back, which lies below the mean.
+        log: columns whose log(1 + value) is standardised; a line with a value of -1 or less is refused. The forecast
+            comes back in original units; of a target it is the mean of the logarithm turned back, which lies below the
+            mean.
         objective: the metric that decides.
     """
 
@@ -69,6 +75,7 @@ class SeriesData(DataConfig):
     time: tuple[str, ...]
     time_format: str = ""
     time_prefix: str = ""
+    time_zone: str = ""
     frequency: str = ""
     targets: tuple[str, ...] = Field(min_length=1)
     covariates: tuple[str, ...] = ()
@@ -112,9 +119,11 @@ class SeriesData(DataConfig):
             series=self.series,
             time_format=self.time_format,
             time_prefix=self.time_prefix,
+            time_zone=self.time_zone,
             frequency=self.frequency,
             missing=self.missing_values,
             fill=dict(self.fill),
+            logged=self.log,
             delimiter="\t" if source.format == "tsv" else ",",
             header=source.columns,
         )
@@ -130,7 +139,6 @@ class SeriesData(DataConfig):
             missing=self.missing,
             indicators=self.indicators,
             calendar=tuple(self.calendar),
-            logged=self.log,
         )
 
     def cut(self, split: str) -> Cut:
@@ -155,6 +163,8 @@ class SeriesData(DataConfig):
             raise ConfigError("`data.keep` is for rows of text; a window has no raw row. Slice by `series` instead.")
         if self.frequency:
             Frequency.parse(self.frequency)
+        if self.time_zone:
+            check_zone(self.time_zone)
         roles = Counter((*self.targets, *self.covariates, *self.known, *self.static))
         for name, count in roles.items():
             if count > 1:

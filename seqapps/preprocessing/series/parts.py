@@ -137,6 +137,7 @@ def _slice(series: Series, low: int, high: int) -> Series:
         series.static_labels,
         series.gaps,
         series.unordered,
+        "" if low else series.begins,
     )
 
 
@@ -153,6 +154,7 @@ def joined(parts: Sequence[Part]) -> Arrays:
         "frequencies": np.array([part.frequency.encode() for part in parts], np.bytes_),
         "static_numbers": np.stack([series.static_numbers for series in each]),
         "static_labels": np.stack([series.static_labels for series in each]),
+        "begins": np.array([series.begins.encode() for series in each], np.bytes_),
         "counts": np.array([[series.gaps, series.unordered] for series in each], np.int64),
     }
 
@@ -170,6 +172,7 @@ def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
             arrays["static_labels"][row],
             int(arrays["counts"][row, 0]),
             int(arrays["counts"][row, 1]),
+            arrays["begins"][row].decode(),
         )
         parts.append(Part(series, int(arrays["context"][row]), arrays["frequencies"][row].decode()))
     return parts

@@ -27,7 +27,6 @@ class Plan:
         missing: what a missing value of a history becomes (`forward`), or whether its window is left out (`reject`).
         indicators: whether the history says which of its values were there.
         calendar: features of the time of each step; see `calendars.py`.
-        logged: variables whose logarithm is standardised.
     """
 
     columns: Columns
@@ -38,7 +37,11 @@ class Plan:
     missing: str = "forward"
     indicators: bool = False
     calendar: tuple[str, ...] = ()
-    logged: tuple[str, ...] = ()
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Variables whose logarithm is standardised."""
+        return self.columns.logged
 
     @property
     def lookback(self) -> int:
@@ -68,10 +71,11 @@ class Plan:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Plan:
-        """Returns the plan of `facts`."""
-        columns: dict[str, Any] = _with_tuples(facts["columns"])
-        rest: dict[str, Any] = _with_tuples({name: value for name, value in facts.items() if name != "columns"})
-        return cls(columns=Columns(**columns), **rest)
+        """Returns the plan of `facts`; those of older models say `logged` beside the columns."""
+        rest: dict[str, Any] = _with_tuples(facts)
+        columns: dict[str, Any] = _with_tuples(rest.pop("columns"))
+        logged: tuple[str, ...] = rest.pop("logged", ())
+        return cls(columns=Columns(**{"logged": logged, **columns}), **rest)
 
 
 def _with_tuples(facts: Mapping[str, Any]) -> dict[str, Any]:

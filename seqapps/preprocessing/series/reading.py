@@ -2,8 +2,9 @@
 
 The policy, once for training and for answers: a line holds as many cells as the header, and no cell goes over its end;
 lines out of order are sorted and counted; of two lines with one time the first stands; a line whose time is not on the
-grid is refused, and one whose static columns say something else than those before; a step without a line is inserted,
-all its values missing; a missing value is not a number from here on.
+grid of its series is refused, and one whose static columns say something else than those before, or that has no
+logarithm where one is asked for; a step without a line is inserted, all its values missing; a missing value is not a
+number from here on. All series have one step, and each its own grid: hours may begin at :00 in one, at :30 in another.
 """
 
 from __future__ import annotations
@@ -19,10 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError, unknown_name
-from seqapps.preprocessing.series.timeline import NO_TIME, Frequency, Grid, infer, parse_times
+from seqapps.preprocessing.series.timeline import (
+    NO_TIME,
+    Frequency,
+    Grid,
+    TimeForm,
+    form_of,
+    infer,
+    parse_times,
+)
 
 _MOST_STEPS_A_LINE = 1_000
 """A grid with more steps for a line is a wrong time or a wrong frequency, and would fill the memory."""
+_SAME_STEP = 0.11
+"""Share by which two steps may differ: months have 28 to 31 days."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +49,11 @@ class Columns:
     series: str = ""
     time_format: str = ""
     time_prefix: str = ""
+    time_zone: str = ""
     frequency: str = ""
     missing: tuple[str, ...] = ("", "NA", "NaN", "nan", "null")
     fill: dict[str, float] = field(default_factory=dict)
+    logged: tuple[str, ...] = ()
     delimiter: str = ","
     header: tuple[str, ...] = ()
 
@@ -96,6 +109,7 @@ class Series:
         static_numbers, static_labels: `[columns]`, the first of the series' lines that is not missing.
         gaps: steps that no line had.
         unordered: lines that stood after a later one.
+        begins: its first time, as the file writes it.
     """
 
     name: str
@@ -106,6 +120,7 @@ class Series:
     static_labels: NDArray[np.bytes_]
     gaps: int = 0
     unordered: int = 0
+    begins: str = ""
 
     def __len__(self) -> int:
         return len(self.times)
@@ -119,18 +134,15 @@ class Parsed:
         series: sorted by name.
         faults: refused lines, in order.
         lines: how many lines of data stood in it.
-        grid: of the times; None where there are no two of them and no frequency was given.
+        frequency: name of the step; empty where there are no two times and none was given.
+        form: how its times are written.
     """
 
     series: tuple[Series, ...]
     faults: tuple[Fault, ...]
     lines: int
-    grid: Grid | None
-
-    @property
-    def frequency(self) -> str:
-        """Name of the step; empty where it is not known."""
-        return self.grid.frequency.name if self.grid else ""
+    frequency: str
+    form: TimeForm
 
 
 def read_series(text: bytes, columns: Columns, where: str, name: str = "") -> Parsed:
@@ -143,29 +155,31 @@ def read_series(text: bytes, columns: Columns, where: str, name: str = "") -> Pa
         name: of the series, where no column says it.
 
     Raises:
-        DataError: the header lacks a column or has one twice, or the times reach too far.
+        DataError: the header lacks a column or has one twice, the times reach too far, or two series have not the same
+            step and none was given.
     """
     lines = _Lines(text, columns, where)
     groups = lines.groups(name)
-    frequency = _frequency(columns, lines.times, groups)
+    frequency = _frequency(columns, lines.times, groups, where)
     if frequency is None:
-        return Parsed((), lines.faults(), lines.count, None)
-    grid = Grid.through(lines.times[lines.good], frequency)
-    number, on_grid = grid.index(np.where(lines.good, lines.times, 0))
-    lines.refuse(lines.good & ~on_grid, "off-grid")
+        return Parsed((), lines.faults(), lines.count, "", lines.form)
     series = []
     for key, all_rows in sorted(groups.items()):
+        grid = Grid.through(lines.times[all_rows], frequency)
+        number, on_grid = grid.index(lines.times[all_rows])
+        lines.refuse(all_rows[~on_grid], "off-grid")
         lines.refuse_other_static(all_rows[lines.good[all_rows]])
-        rows = all_rows[lines.good[all_rows]]
-        order = np.argsort(number[rows], kind="stable")
+        good = lines.good[all_rows]
+        rows, number = all_rows[good], number[good]
+        order = np.argsort(number, kind="stable")
         again = np.zeros(len(rows), bool)
-        again[order[1:]] = np.diff(number[rows][order]) == 0
+        again[order[1:]] = np.diff(number[order]) == 0
         lines.refuse(rows[again], "duplicate-time")
-        kept = rows[order][~again[order]]
+        kept = order[~again[order]]
         if len(kept):
             late = int(np.count_nonzero(lines.times[rows] < np.maximum.accumulate(lines.times[rows])))
-            series.append(replace(lines.regular(key, kept, number[kept], grid), unordered=late))
-    return Parsed(tuple(series), lines.faults(), lines.count, grid)
+            series.append(replace(lines.regular(key, rows[kept], number[kept], grid), unordered=late))
+    return Parsed(tuple(series), lines.faults(), lines.count, frequency.name, lines.form)
 
 
 class _Lines:
@@ -189,8 +203,11 @@ class _Lines:
                 self._faults.append(Fault(line, reason, _shown(row)))
         self.good = np.ones(len(self._cells), bool)
         moments = [columns.time_prefix + moment for moment in self.column(*columns.time)]
-        self.times = parse_times(moments, columns.time_format)
+        self.times = parse_times(moments, columns.time_format, columns.time_zone)
         self.refuse(self.times == NO_TIME, "bad-time")
+        first = next((moment for moment, good in zip(moments, self.good, strict=True) if good), "")
+        first = first.removeprefix(columns.time_prefix)
+        self.form = form_of(first, columns.time_format, columns.time_prefix, columns.time_zone)
         self._numbers = {name: self._column_of_numbers(name) for name in (*columns.numbers, *columns.static_numbers)}
         self._labels = {name: self._column_of_labels(name) for name in (*columns.labels, *columns.static_labels)}
 
@@ -242,6 +259,8 @@ class _Lines:
         texts = self.column(name)
         found = np.fromiter((missing[text] if text in missing else _number(text) for text in texts), np.float64)
         self.refuse(np.isinf(found), "bad-number")
+        if name in self.columns.logged:
+            self.refuse(found <= -1.0, "no-logarithm")
         return found
 
     def _column_of_labels(self, name: str) -> NDArray[np.bytes_]:
@@ -295,6 +314,7 @@ class _Lines:
             static_numbers=np.array([_first(self._numbers[key][rows]) for key in columns.static_numbers], np.float64),
             static_labels=np.array([_first(self._labels[key][rows]) for key in columns.static_labels], np.bytes_),
             gaps=count - len(rows),
+            begins=self.form.text(int(self.times[rows[0]])),
         )
 
     def refuse_other_static(self, rows: NDArray[np.int64]) -> None:
@@ -328,10 +348,27 @@ def _number(text: str) -> float:
     return value if np.isfinite(value) and "_" not in text else np.inf
 
 
-def _frequency(columns: Columns, times: NDArray[np.int64], groups: dict[str, NDArray[np.int64]]) -> Frequency | None:
+def _frequency(
+    columns: Columns, times: NDArray[np.int64], groups: dict[str, NDArray[np.int64]], where: str
+) -> Frequency | None:
     if not groups:
         return None
     everything = np.concatenate([times[rows] for rows in groups.values()])
     if columns.frequency:
         return Frequency.parse(columns.frequency).settled(everything)
-    return infer(np.concatenate([np.diff(np.unique(times[rows])) for rows in groups.values()]), everything)
+    steps: dict[str, NDArray[Any]] = {name: np.diff(np.unique(times[rows])) for name, rows in groups.items()}
+    found = infer(np.concatenate(list(steps.values())), everything)
+    if found is not None and len(groups) > 1:
+        _check_steps({name: infer(steps[name], times[rows]) for name, rows in groups.items()}, found, where)
+    return found
+
+
+def _check_steps(found: dict[str, Frequency | None], common: Frequency, where: str) -> None:
+    """Raises where a series has another step than the file: it would lose its lines, or be filled with steps that
+    nobody measured. Days stand for months, and months for their last days, where a series has few of them."""
+    for name, step in found.items():
+        if step is not None and abs(step.seconds - common.seconds) > _SAME_STEP * common.seconds:
+            raise DataError(
+                f"{where}: all series of a file must have one step. Received: {name!r} with {step.name}, the file with "
+                f"{common.name}. Remedy: files of their own, or `data.frequency` where some of them have gaps."
+            )

@@ -1,4 +1,5 @@
-"""Times of a series and the step between them. Times are seconds since 1970 without a zone, `<int64>`. Plain numpy."""
+"""Times of a series and the step between them. Times are seconds since 1970 of a clock without a zone, `<int64>`: those
+with an offset are told by the clock of one zone. Plain numpy."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from difflib import get_close_matches
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,21 +28,24 @@ _EPOCH = datetime(1970, 1, 1)
 _PLAIN = re.compile(r"(?!0000)[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?)?)?")
 """What numpy reads as `_time` does, many at once."""
 _MONTHS = re.compile(r"[0-9]{4}(-[0-9]{1,2})?")
+_CLOCK = re.compile(r"(?:([T ])([0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?))?")
+_ZONE = re.compile(r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$")
 _DATES = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})([T ][0-9].*)?")
 
 
-def parse_times(texts: Sequence[str], form: str = "") -> NDArray[np.int64]:
+def parse_times(texts: Sequence[str], form: str = "", zone: str = "") -> NDArray[np.int64]:
     """Returns seconds since 1970 for each text, NO_TIME where it is none. How one is read depends on no other.
 
     Args:
         texts: a year, `1949-01`, `2010-01-01`, `20100101`, and the last two with a time such as `2010-01-01 05:00` (ISO
-            8601; an offset or `Z` is turned to UTC). Other numbers, such as seconds since 1970, are no times.
+            8601). Other numbers, such as seconds since 1970, are no times.
         form: of `datetime.strptime`; empty for ISO 8601.
+        zone: whose clock tells the times that have an offset or `Z`; empty for UTC.
     """
     if not form and all(map(_PLAIN.fullmatch, texts)):
         with suppress(ValueError):  # one of them is no date, such as 2010-13-01
             return np.array(texts, dtype="datetime64[s]").astype(np.int64)
-    return np.fromiter((_time(text.strip(), form) for text in texts), np.int64, len(texts))
+    return np.fromiter((_time(text.strip(), form, zone) for text in texts), np.int64, len(texts))
 
 
 def iso(seconds: int) -> str:
@@ -50,7 +56,66 @@ def iso(seconds: int) -> str:
     return text.removesuffix(":00") if text.endswith(":00") else text
 
 
-def _time(text: str, form: str) -> int:
+@dataclass(frozen=True)
+class TimeForm:
+    """How a file writes its times, so that answers are written alike.
+
+    Args:
+        form: of `datetime.strftime`; empty for ISO 8601 as short as it can be.
+        prefix: that is not written: what `data.time_prefix` put before.
+        zone: whose clock tells times that were read with an offset; empty where they have none.
+    """
+
+    form: str = ""
+    prefix: str = ""
+    zone: str = ""
+
+    def text(self, seconds: int) -> str:
+        """Returns a time as the file would write it; in ISO 8601 where that would not say all of it."""
+        if self.form:
+            told = (_EPOCH + timedelta(seconds=int(seconds))).strftime(self.form)
+            if _time(told, self.form) == seconds and told.startswith(self.prefix):
+                return told.removeprefix(self.prefix)
+        if not self.zone:
+            return iso(seconds)
+        minutes = seconds % 60 == 0  # an offset stands behind a time of the day, never behind a date
+        return str(np.datetime64(int(seconds), "s"))[: -3 if minutes else None] + self._offset(seconds)
+
+    def _offset(self, seconds: int) -> str:
+        """Returns `Z`, or such as `+02:00`."""
+        if self.zone == "UTC":
+            return "Z"
+        moment = (_EPOCH + timedelta(seconds=int(seconds))).replace(tzinfo=ZoneInfo(self.zone))
+        told = moment.strftime("%z")
+        return f"{told[:3]}:{told[3:]}"
+
+
+def form_of(text: str, form: str, prefix: str, zone: str = "") -> TimeForm:
+    """Returns the form of a time that was read.
+
+    Args:
+        text: the time, without the prefix.
+        form: of `datetime.strptime` by which it was read; empty for ISO 8601.
+        prefix: that was put before it.
+        zone: whose clock tells the times that have an offset; empty for UTC.
+    """
+    if form:
+        return TimeForm(zone=zone or "UTC") if "%z" in form else TimeForm(form, prefix)
+    whole = prefix + text.strip()
+    if _MONTHS.fullmatch(whole):
+        return TimeForm("%Y-%m" if "-" in whole else "%Y", prefix)
+    found = _DATES.fullmatch(whole)
+    if not found:
+        return TimeForm()
+    day = "%Y-%m-%d" if "-" in found[1] else "%Y%m%d"
+    clock = _CLOCK.fullmatch(found[2] or "")
+    if clock is None:  # an offset, or digits without colons
+        return TimeForm(zone=(zone or "UTC") if _ZONE.search(found[2] or "") else "")
+    forms = {None: day, 2: f"{day}{clock[1]}%H", 5: f"{day}{clock[1]}%H:%M", 8: f"{day}{clock[1]}%H:%M:%S"}
+    return TimeForm(forms[len(clock[2]) if clock[2] else None], prefix)
+
+
+def _time(text: str, form: str, zone: str = "") -> int:
     try:
         if form:
             moment = datetime.strptime(text, form)
@@ -61,10 +126,28 @@ def _time(text: str, form: str) -> int:
         else:
             return int(NO_TIME)
         if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
+            moment = moment.astimezone(_zone(zone)).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return int(NO_TIME)
     return round((moment - _EPOCH).total_seconds())
+
+
+def _zone(name: str) -> tzinfo:
+    return ZoneInfo(name) if name else UTC
+
+
+def check_zone(name: str) -> None:
+    """Raises where a zone is not known.
+
+    Raises:
+        ConfigError: names the nearest.
+    """
+    if name not in available_timezones():
+        near = ", ".join(get_close_matches(name, sorted(available_timezones()), n=3, cutoff=0.3))
+        raise ConfigError(
+            f"`data.time_zone` must be a zone of the IANA time zone database. Received: {name!r}."
+            + (f" Nearest: {near}." if near else ' Example: "Europe/Berlin".')
+        )
 
 
 @dataclass(frozen=True)
@@ -89,6 +172,11 @@ class Frequency:
             key=lambda item: item[1],
         )
         return f"{self.count // size}{name}"
+
+    @property
+    def seconds(self) -> int:
+        """Its length; of months the mean one."""
+        return self.count if self.unit == "s" else self.count * _MONTH
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
@@ -162,9 +250,12 @@ class Grid:
 
 def around(origins: NDArray[np.int64], frequency: str, first: int, last: int) -> list[list[str]]:
     """Returns the times of steps around each origin, from step `first` to step `last` (0 is the origin), ISO 8601."""
-    grid = Grid.through(origins, Frequency.parse(frequency))
-    numbers, _ = grid.index(origins)
-    steps = grid.times(numbers[:, None] + np.arange(first, last + 1))
+    step, ahead = Frequency.parse(frequency), np.arange(first, last + 1)
+    grids = [Grid.through(origin, step) for origin in origins[:, None]]  # series may begin at different times
+    steps = np.array(
+        [grid.times(grid.index(origin)[0] + ahead) for grid, origin in zip(grids, origins[:, None], strict=True)],
+        np.int64,
+    ).reshape(len(origins), len(ahead))
     texts: list[list[str]] = np.datetime_as_string(steps.astype("datetime64[s]")).tolist()
     return texts
 

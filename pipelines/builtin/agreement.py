@@ -1,0 +1,67 @@
+"""Sentences whose verb agrees with a subject some words before it: generated, always the same ones.
+
+    the keys by the lamp of the guards are here
+
+The nouns between the subject and its verb have a number of their own, so that the nearest one misleads half the time:
+what tells the number of the verb is the first noun alone. Each phrase between the two makes the sentence longer. There
+are few words, so that the number of the verb is much of what can be learned at all.
+
+Source of the task: Linzen et al. 2016, "Assessing the Ability of LSTMs to Learn Syntax-Sensitive Dependencies".
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pipelines.builtin import written_once
+
+ROWS = 2_000
+MOST_PHRASES = 4
+_VERSION = 1
+"""Part of the folder's name: a change of what is generated needs another one."""
+
+NOUNS = ("key", "lamp", "guard", "door")
+VERBS = (("is", "are"), ("was", "were"))
+"""Singular and plural."""
+_BETWEEN = ("by", "of")
+_ENDS = ("here", "there")
+
+
+def files(cache: Path) -> list[tuple[str, Path]]:
+    """Returns one file, a sentence a line."""
+    folder = written_once(cache / "builtin" / f"agreement-{_VERSION}", _texts)
+    return [("agreement/sentences.txt", folder / "sentences.txt")]
+
+
+def _texts() -> Mapping[str, str]:
+    return {"sentences.txt": "".join(f"{sentence}\n" for sentence in sentences(ROWS))}
+
+
+def sentences(count: int) -> Iterator[str]:
+    """Yields sentences of 1 to `MOST_PHRASES` phrases between subject and verb, all numbers of them as often."""
+    chance = random.Random(1)
+    for place in range(count):
+        plural, words = chance.randrange(2), []
+        words.append(_noun(chance, plural))
+        for _ in range(place % MOST_PHRASES + 1):
+            words.append(f"{chance.choice(_BETWEEN)} {_noun(chance, chance.randrange(2))}")
+        words.append(chance.choice(VERBS)[plural])
+        words.append(chance.choice(_ENDS))
+        yield " ".join(words)
+
+
+def _noun(chance: random.Random, plural: int) -> str:
+    return f"the {chance.choice(NOUNS)}{'s' if plural else ''}"
+
+
+def verb_of(sentence: str) -> tuple[str, str]:
+    """Returns the verb of a sentence, and the same verb in the other number.
+
+    >>> verb_of("the keys by the lamp are here")
+    ('are', 'is')
+    """
+    verb = sentence.split()[-2]
+    singular, plural = next(pair for pair in VERBS if verb in pair)
+    return verb, singular if verb == plural else plural

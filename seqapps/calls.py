@@ -1,0 +1,92 @@
+"""What a call of a served model may ask for: its settings, with the one table of their defaults and bounds.
+
+The graphs check the bounds and fill in the defaults, `model.json` tells both, and MLflow's pyfunc and `seqapps predict`
+take the defaults from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MOST_BYTES = 1 << 17
+"""Most bytes of a text, unless a graph says less."""
+MOST_CELLS = 1 << 22
+"""Most of rows times bytes of the longest text, and of rows times what each of them asks to be written."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number that a full signature takes for each row.
+
+    Args:
+        default: what is taken where a call does not say; a float where the setting is one.
+        least, most: the bounds, both of them allowed.
+    """
+
+    default: int | float
+    least: int | float
+    most: int | float
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole number, `int64` in a graph; `float32` otherwise."""
+        return isinstance(self.default, int)
+
+    @property
+    def words(self) -> str:
+        """The bounds in words."""
+        return f"must be at least {self.least:.10g} and at most {self.most:.10g}"
+
+    def facts(self) -> dict[str, Any]:
+        """Returns it as JSON values."""
+        return asdict(self)
+
+
+Settings = Mapping[str, Setting]
+
+_TOP_K = Setting(0, 0, 1 << 16)
+_SEED = Setting(1, -(1 << 31), (1 << 31) - 1)
+_K = Setting(5, 1, 1 << 10)
+
+WRITING: Settings = {
+    "max_length": Setting(100, 1, 1 << 12),
+    "temperature": Setting(0.8, 0.0, 1000.0),
+    "top_k": _TOP_K,
+    "seed": _SEED,
+}
+"""Of a text that goes on."""
+
+DRAWING: Settings = {**WRITING, "max_length": Setting(1000, 1, 1 << 12), "count": Setting(1, 1, 256)}
+"""Of texts for a condition."""
+
+SUGGESTING: Settings = {"k": _K}
+"""Of units that may come next, and of words for a blank."""
+
+_TRANSLATED: Settings = {
+    "max_length": Setting(0, 0, 1 << 11),
+    "min_length": Setting(0, 0, (1 << 11) - 1),
+    "no_repeat_ngram": Setting(0, 0, 64),
+}
+
+TRANSLATING: Settings = {
+    "beam": Setting(4, 1, 64),
+    "n_best": Setting(1, 1, 64),
+    **_TRANSLATED,
+    "length_penalty": Setting(0.6, 0.0, 10.0),
+}
+"""Of a translation that is searched for; a `max_length` of 0 is as long as the training data needs."""
+
+SAMPLING: Settings = {
+    **_TRANSLATED,
+    "temperature": Setting(1.0, 0.0, 1000.0),
+    "top_k": _TOP_K,
+    "seed": _SEED,
+}
+"""Of a translation that is drawn. `seqapps predict` draws where its `--temperature` is above 0."""
+
+
+def limits(most_bytes: int) -> dict[str, int]:
+    """Returns the bounds of every call of a graph, for `model.json`."""
+    return {"bytes": most_bytes, "rows_times_bytes": MOST_CELLS, "rows_times_length": MOST_CELLS}

@@ -1,0 +1,55 @@
+"""Ctrl-C and SIGTERM, which Docker, Kubernetes and Slurm send some seconds before they kill. Plain Python."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a process that SIGTERM ended."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM. Whatever keeps its work at Ctrl-C keeps it now."""
+
+
+def heed_sigterm() -> None:
+    """Has SIGTERM raise `Terminated`, where this is the main thread: no other one may say so."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Has Ctrl-C and SIGTERM wait until the end of the block, which raises what came; a second one does not wait.
+
+    What is given tells whether one waits, so that the block can come to its end where its work is whole.
+    """
+    waiting: list[KeyboardInterrupt] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        error = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if waiting:
+            raise error
+        waiting.append(error)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        heeded = (signal.default_int_handler, _terminate)
+        numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) in heeded]
+        before = {number: signal.signal(number, wait) for number in numbers}
+    try:
+        yield lambda: bool(waiting)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise waiting[0]
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated

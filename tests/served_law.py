@@ -1,0 +1,297 @@
+"""The law of every signature of a served model, stated over an exported folder, and what its tests have in common.
+
+Each function takes a `Subject` and raises AssertionError where the law does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from rich.console import Console
+
+from pipelines.prepare import prepare
+from seqapps import architectures, serving, training
+from seqapps.applications import application_of, load_config
+from seqapps.calls import MOST_BYTES
+from seqapps.manifest import read_manifest
+from seqapps.served_pyfunc import ServedModel
+from seqapps.serving import alone
+from seqapps.trained import save_trained
+from seqapps.workspace import Workspace
+
+CONTRACTS = Path(__file__).parent / "contracts"
+SMALL = {"units": [10, 8], "embedding": 6}
+"""Fields of an architecture that are made small when it has them."""
+
+MOST_SECONDS = 2.0
+"""Of the processor, for one call."""
+
+Values = dict[str, Any]
+
+
+def configurations() -> list[Path]:
+    """Returns every contract configuration: one of each application, and one of each of its modes."""
+    return sorted(CONTRACTS.rglob("*.toml"))
+
+
+def named(file: Path) -> str:
+    """Returns what a configuration is called among the others: `text_classification`, `translation/general`."""
+    return file.relative_to(CONTRACTS).with_suffix("").as_posix()
+
+
+def exported(file: Path, folder: Path) -> Path:
+    """Prepares, builds and exports a contract configuration with random weights; returns the SavedModel."""
+    from warm import check_alone
+
+    quiet = Console(quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
+        patch.setattr(alone, "Popen", check_alone)
+        fields = architectures.load(load_config(file).model.architecture).Config.model_fields
+        config = load_config(file, [f"model.{field}={value}" for field, value in SMALL.items() if field in fields])
+        prepared = prepare(config, Workspace(folder / "workspace"), console=quiet)
+        application, manifest = application_of(config), read_manifest(prepared)
+        training.configure(config)
+        save_trained(folder / "model", application, manifest, application.build(manifest), prepared)
+        return serving.export(folder / "model", prepared, folder / "saved_model", console=quiet).folder
+
+
+class Subject:
+    """An exported model whose signatures are asked.
+
+    Args:
+        folder: the SavedModel.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
+        if self.record["needs_tensorflow_text"]:
+            import tensorflow_text  # noqa: F401
+        self._model = tf.saved_model.load(str(folder))
+
+    @property
+    def signatures(self) -> list[str]:
+        return sorted(self._model.signatures)
+
+    def settings(self, signature: str) -> dict[str, dict[str, Any]]:
+        """Returns the settings of a full signature with their defaults and bounds."""
+        found: dict[str, dict[str, Any]] = self.record["signatures"][signature].get("settings", {})
+        return found
+
+    def texts(self, signature: str) -> list[str]:
+        """Returns the names of the inputs that are one text a row."""
+        inputs = self.record["signatures"][signature]["inputs"]
+        return [name for name, spec in inputs.items() if (spec["dtype"], len(spec["shape"])) == ("string", 1)]
+
+    def rows(self, signature: str, count: int, settings: Mapping[str, Any] | None = None) -> Values:
+        """Returns the inputs of so many rows: those of the first golden call, over and over, with some settings."""
+        first = self.golden[signature][0]["inputs"]
+        chosen = np.arange(count) % len(next(iter(first.values())))
+        return {name: [values[row] for row in chosen] for name, values in first.items()} | {
+            name: [value] * count for name, value in (settings or {}).items()
+        }
+
+    def call(self, signature: str, inputs: Values) -> dict[str, Any]:
+        """Returns the outputs as arrays."""
+        specs = self.record["signatures"][signature]["inputs"]
+        tensors = {}
+        for name, values in inputs.items():
+            shape = [size or 0 for size in specs[name]["shape"]]
+            empty = np.zeros([0, *(size or 1 for size in shape[1:])], specs[name]["dtype"].replace("string", "S"))
+            tensors[name] = tf.constant(values if len(values) else empty, specs[name]["dtype"])
+        return {name: value.numpy() for name, value in self._model.signatures[signature](**tensors).items()}
+
+    @cached_property
+    def pyfunc(self) -> ServedModel:
+        """The registered model's own class around the same SavedModel."""
+        model = ServedModel()
+        model._tf, model._model, model._record = tf, self._model, self.record
+        return model
+
+    def classes(self) -> int:
+        """Returns how many labels the model gives; 3 where it gives none."""
+        outputs = self.call("serving_default", self.rows("serving_default", 1))
+        return int(outputs["labels"].shape[1]) if "labels" in outputs else 3
+
+
+def check_shapes(subject: Subject, count: int, signatures: Mapping[str, Any] | list[str] | None = None) -> None:
+    """Every input and every output has one row for each row of the call."""
+    for signature in signatures or subject.signatures:
+        interface = subject.record["signatures"][signature]
+        assert all(spec["shape"][:1] == [None] for spec in interface["inputs"].values()), signature
+        outputs = subject.call(signature, subject.rows(signature, count))
+        assert outputs.keys() == interface["outputs"].keys()
+        assert {name: value.shape[0] for name, value in outputs.items()} == dict.fromkeys(outputs, count), signature
+        assert not any(outputs["error"]), signature
+
+
+def check_companions(subject: Subject) -> None:
+    """A row is answered as it is alone, wherever it stands."""
+    for signature in subject.signatures:
+        rows = subject.rows(signature, len(next(iter(subject.golden[signature][0]["inputs"].values()))))
+        turned = {name: values[::-1] for name, values in rows.items()}
+        together, other = subject.call(signature, rows), subject.call(signature, turned)
+        for row in range(len(together["error"])):
+            alone = subject.call(signature, {name: [values[row]] for name, values in rows.items()})
+            for name, value in alone.items():
+                _same(value[0], together[name][row], f"{signature}.{name}")
+                _same(value[0], other[name][::-1][row], f"{signature}.{name}")
+
+
+def check_bad_rows(subject: Subject) -> None:
+    """A row that cannot be answered says why, and the others are answered as without it."""
+    for signature in subject.signatures:
+        for name in subject.texts(signature):
+            good = subject.rows(signature, 3)
+            values = [good[name][0], "a " * MOST_BYTES, good[name][2]]
+            _check_bad(subject, signature, {**good, name: values}, f"`{name}` has {len(values[1])} bytes")
+    if subject.record["application"] == "conditional_generation" and "condition" in subject.texts("generate"):
+        for signature in subject.signatures:
+            good = subject.rows(signature, 3)
+            conditions = [good["condition"][0], "no such label", good["condition"][2]]
+            _check_bad(subject, signature, {**good, "condition": conditions}, "`condition` must be a label")
+    if "times" in subject.record["signatures"]["serving_default"]["inputs"]:
+        good = subject.rows("serving_default", 3)
+        times = [good["times"][0], ["tomorrow"] * len(good["times"][1]), good["times"][2]]
+        _check_bad(subject, "serving_default", {**good, "times": times}, "`times` must be ISO 8601")
+
+
+def check_bounds(subject: Subject) -> None:
+    """A setting that is out of its bounds is refused in words, for the one row that has it, before anything is made."""
+    for signature in subject.signatures:
+        for name, setting in subject.settings(signature).items():
+            whole = isinstance(setting["default"], int)
+            ends = [-(2**63), 2**63 - 1, 10**9 * 10] if whole else [float("nan"), float("inf"), -float("inf")]
+            for value in [setting["least"] - 1, setting["most"] + 1, *ends]:
+                rows = subject.rows(signature, 3)
+                rows[name] = [rows[name][0], value, rows[name][2]]
+                with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` must be at least .* and at most"):
+                    subject.call(signature, rows)
+            for value in (setting["least"], setting["default"]):
+                assert len(subject.call(signature, subject.rows(signature, 2, {name: value}))["error"]) == 2
+            with pytest.raises(tf.errors.InvalidArgumentError, match="must have a value for each row"):
+                subject.call(signature, {**subject.rows(signature, 3), name: [setting["default"]] * 2})
+
+
+def check_defaults(subject: Subject) -> None:
+    """A plain signature answers what its full one answers with the defaults of `model.json`."""
+    for signature in subject.signatures:
+        full = subject.record["signatures"][signature].get("full")
+        if full:
+            rows = subject.rows(signature, 3)
+            usual = {name: [setting["default"]] * 3 for name, setting in subject.settings(full).items()}
+            found, expected = subject.call(signature, rows), subject.call(full, {**rows, **usual})
+            for name, value in expected.items():
+                _same(value, found[name], f"{signature}.{name}")
+
+
+def check_pyfunc(subject: Subject, count: int) -> None:
+    """MLflow's pyfunc gives a dictionary for each row, whatever its input is made of; none for no row."""
+    for signature in subject.signatures:
+        settings = subject.settings(subject.record["signatures"][signature].get("full", signature))
+        rows = {name: values for name, values in subject.rows(signature, count).items() if name not in settings}
+        frame = pd.DataFrame({name: list(values) for name, values in rows.items()})
+        asked = {"signature": signature}
+        found = subject.pyfunc.predict(None, frame, asked)  # type: ignore[arg-type]
+        outputs = set(subject.record["signatures"][signature]["outputs"])
+        assert len(found) == count
+        assert all(set(row) == outputs for row in found)
+        kinds: list[Any] = [rows, frame.to_dict("records")]
+        kinds += [next(iter(rows.values()))] if len(rows) == 1 else []
+        assert [subject.pyfunc.predict(None, kind, asked) == found for kind in kinds] == [True] * len(kinds)
+        for nothing in (frame[:0], pd.DataFrame(), [], {name: [] for name in rows}):
+            assert subject.pyfunc.predict(None, nothing, asked) == []
+
+
+def hostile_calls(subject: Subject) -> st.SearchStrategy[tuple[str, Values]]:
+    """Calls of all signatures with texts and settings as nobody sends them, most of which can be answered."""
+    return st.sampled_from(subject.signatures).flatmap(
+        lambda signature: st.integers(0, 5).flatmap(lambda rows: _hostile_inputs(subject, signature, rows))
+    )
+
+
+def check_call(subject: Subject, signature: str, inputs: Values) -> None:
+    """A call is answered row by row, or refused in words; it takes 2 seconds of the processor at most."""
+    began = time.process_time()
+    try:
+        outputs = subject.call(signature, inputs)
+    except tf.errors.InvalidArgumentError as error:
+        assert re.search(r"assertion failed: \[.* must .*Received:\]", error.message), error.message
+    else:
+        rows = len(next(iter(inputs.values())))
+        assert {name: len(value) for name, value in outputs.items()} == dict.fromkeys(outputs, rows)
+    assert time.process_time() - began < MOST_SECONDS, (signature, {name: str(v)[:200] for name, v in inputs.items()})
+
+
+def _hostile_inputs(subject: Subject, signature: str, rows: int) -> st.SearchStrategy[tuple[str, Values]]:
+    specs, settings = subject.record["signatures"][signature]["inputs"], subject.settings(signature)
+    golden = subject.golden[signature][0]["inputs"]
+    columns = {}
+    for name in specs:
+        if name in settings:
+            cell = _hostile_settings(settings[name])
+        elif name in subject.texts(signature):
+            cell = st.one_of(st.sampled_from(golden[name]), _TEXTS)
+        else:  # numbers, times and tokens, whose shape is that of the data
+            cell = st.sampled_from(golden[name])
+        columns[name] = st.lists(cell, min_size=rows, max_size=rows)
+    return st.fixed_dictionaries(columns).map(lambda inputs: (signature, inputs))
+
+
+_LETTERS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+_TEXTS = st.one_of(
+    _LETTERS,
+    _LETTERS,
+    st.binary(max_size=40),
+    st.builds(lambda text, times: text * times, _LETTERS, st.sampled_from([10, 100, 3000])),
+    st.sampled_from(["", " ", "____ " * 300, "a" * 5000, "a " * MOST_BYTES, "\u0301" * 99, "\x00", "\n\t\u2028"]),
+)
+
+
+def _hostile_settings(setting: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """Values of a setting; one of twenty lies at a bound or beyond it."""
+    least, most = setting["least"], setting["most"]
+    if isinstance(setting["default"], int):
+        usual = st.integers(max(least, -9), min(most, 40))
+        beyond = st.sampled_from([least, most, least - 1, most + 1, 10**9, -(2**63), 2**63 - 1])
+    else:
+        usual = st.floats(least, min(most, 5.0), width=32)
+        beyond = st.sampled_from([least, most, -1.0, 1e30, float("nan"), float("inf"), -float("inf"), 1e-45])
+    return st.integers(0, 20).flatmap(lambda dice: beyond if dice == 0 else usual)
+
+
+def _check_bad(subject: Subject, signature: str, rows: Values, told: str) -> None:
+    found = subject.call(signature, rows)
+    assert [bool(error) for error in found["error"]] == [False, True, False], signature
+    assert re.search(re.escape(told), found["error"][1].decode()), found["error"][1]
+    good = subject.call(signature, {name: [values[0], values[2]] for name, values in rows.items()})
+    for name, value in good.items():
+        for place, row in enumerate((0, 2)):
+            _same(value[place], found[name][row], f"{signature}.{name}")
+
+
+def _same(expected: Any, received: Any, where: str) -> None:
+    """A value, and the same one that is filled up with nothing where another row of its call is longer."""
+    expected, received = np.asarray(expected), np.asarray(received)
+    inside = tuple(slice(0, size) for size in expected.shape)
+    if expected.dtype.kind == "f":
+        assert_allclose(received[inside], expected, rtol=2e-4, atol=2e-5, err_msg=where)
+    else:
+        assert np.array_equal(received[inside], expected), (where, expected, received)
+    beyond = received.copy()
+    beyond[inside] = np.zeros((), received.dtype) if received.dtype.kind != "O" else b""
+    assert not beyond.astype(bool).any(), where

@@ -1,0 +1,19 @@
+"""Where the rule sorts inside windows, what is learned is within 3 % of what mixed batches learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_agreement import learned
+
+from seqapps.data.buckets import window_of
+
+
+@pytest.mark.parametrize(("size", "epochs"), [(4, 4)])
+def test_windows_of_the_rule_learn_as_mixed_batches_do(size: int, epochs: int, tmp_path: Path) -> None:
+    assert window_of(1_600 // size) > 1
+    sorted_, verbs = learned(tmp_path / "rule", epochs=epochs, size=size)
+    mixed, _ = learned(tmp_path / "mixed", epochs=epochs, size=size, window=1)
+    assert min(sorted_) < 1.03 * min(mixed)
+    assert max(verbs) > 0.95
