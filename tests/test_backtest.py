@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from seqapps.__main__ import main
+from seqapps.commands.backtest import table
+from seqapps.evaluation import Evaluation, Score
 from seqapps.manifest import read_manifest
 
 CONTRACTS = Path(__file__).parent / "contracts"
@@ -46,3 +48,25 @@ def test_a_fold_without_a_test_window_is_refused_before_training(
 def test_backtest_is_for_series(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", "configs/language_model/python_docs.toml"]) == 2
     assert "`data.fold` is no field of language_model" in capsys.readouterr().err
+
+
+def test_a_baseline_that_some_folds_leave_out_has_no_column() -> None:
+    def fold(model: float, **baselines: float) -> Evaluation:
+        scores = {name: Score(description="", metrics={"rmse": value}, seconds=0) for name, value in baselines.items()}
+        return Evaluation(
+            application="time_series",
+            split="test",
+            note="",
+            unit="step",
+            units=10,
+            sequences=10,
+            objective="rmse",
+            direction="min",
+            metrics={"rmse": model},
+            baselines=scores,
+            seconds=0,
+        )
+
+    made = table([fold(2.0, persistence=3.0, ets=1.0), fold(2.0, persistence=3.0)])
+    assert [str(column.header) for column in made.columns] == ["fold", "steps", "persistence", "model"]
+    assert str(made.caption) == "* best; the model is best in 2 of 2"

@@ -152,7 +152,8 @@ class TimeSeries(Application):
     @cached_property
     def _several(self) -> bool:
         """Whether there can be several files, so that a series without a name has that of its file."""
-        paths = [*map(os.path.expandvars, self.config.source.files or self.config.source.train)]
+        named = self.config.source.files or self.config.source.train
+        paths = [os.path.expanduser(os.path.expandvars(path)) for path in named]
         return len(paths) > 1 or any(os.path.isdir(path) or re.search(r"[*?[]", path) for path in paths)
 
     # ---- inside Beam

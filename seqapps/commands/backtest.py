@@ -71,8 +71,11 @@ def table(evaluations: list[Evaluation]) -> Table:
     from seqapps.scoreboard import figure, systems
 
     first = evaluations[0]
-    lines = [{name: metrics[first.objective] for name, metrics in systems(evaluation)} for evaluation in evaluations]
-    names = list(lines[0])
+    objective = first.objective
+    found = [{name: metrics for name, metrics in systems(item) if objective in metrics} for item in evaluations]
+    # A baseline may be left out of some folds, whose series are too short or too long for it.
+    names = [name for name in found[0] if all(name in line for line in found)]
+    lines = [{name: line[name][objective] for name in names} for line in found]
     mean = {name: sum(line[name] for line in lines) / len(lines) for name in names}
     best = max if first.direction == "max" else min
     made = Table(title=f"{first.objective} at {len(lines)} origins", title_justify="left")

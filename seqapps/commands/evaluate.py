@@ -162,9 +162,10 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
     from seqapps.commands._stack import import_tensorflow
 
     import_tensorflow()
-    from seqapps import details, evaluation, training
+    from seqapps import details, evaluation, slices, training
     from seqapps.trained import load_trained
 
+    (folder / slices.FILE_NAME).unlink(missing_ok=True)  # of another evaluation
     training.configure(journey.config)
     version = opponent(journey, trained)
     result = evaluation.evaluate(

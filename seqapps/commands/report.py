@@ -124,7 +124,7 @@ def stage(journey: Journey, trained: Record, promoted: Record, exported: Record)
     def work() -> Record:
         from seqapps.report import write_report
 
-        write_report(collect(folder, journey.workspace, journey.tracker.uri), folder / FILE_NAME)
+        write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
         journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
         return Record(stage_inputs, (folder / FILE_NAME,), {})
 

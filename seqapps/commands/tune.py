@@ -52,11 +52,16 @@ def stage(journey: Journey, prepared: Path) -> Record:
         from seqapps.commands._stack import import_tensorflow
 
         import_tensorflow()
+        from seqapps.files import write_text
         from tuning.search import search
 
         folder = journey.workspace.search(journey.config.name, _identity(stage_inputs))
         result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
-        return Record(stage_inputs, (result.config_path,), {"config": result.best.model_dump(mode="json")})
+        # Searches that differ in their budget alone share a folder; each keeps its own winner.
+        won = folder / stage_inputs.fingerprint[:12] / result.config_path.name
+        won.parent.mkdir(exist_ok=True)
+        write_text(won, result.config_path.read_text(encoding="utf-8"))
+        return Record(stage_inputs, (won,), {"config": result.best.model_dump(mode="json")})
 
     return journey.perform(stage_inputs, work)
 

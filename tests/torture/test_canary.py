@@ -39,6 +39,7 @@ embedding = 8
 batch_size = 2
 window = 8
 epochs = 1
+learning_rate = 0.02
 
 [baselines]
 names = ["uniform"]

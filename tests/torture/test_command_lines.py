@@ -186,7 +186,6 @@ FILES_OF_STAGES = {
     "exported": ("ws/exports/*/1/variables/*", ("cut", "remove")),
     "exported-record": ("ws/exports/*/1/model.json", ("cut", "remove")),
     "run": ("ws/runs/*/run.json", ("cut", "remove")),
-    "promoted": ("ws/runs/*/promoted.json", ("cut", "list")),
     "history": ("ws/runs/*/history.json", ("cut", "remove")),
     "checkpoint": ("ws/runs/*/checkpoint*.npz", ("cut",)),
     "cache": ("ws/cache/*.json", ("cut", "list", "folder")),
