@@ -65,8 +65,8 @@ SUGGESTING: Settings = {"k": _K}
 """Of units that may come next, and of words for a blank."""
 
 _TRANSLATED: Settings = {
-    "max_length": Setting(0, 0, 1 << 11),
-    "min_length": Setting(0, 0, (1 << 11) - 1),
+    "max_length": Setting(0, 0, 1 << 10),
+    "min_length": Setting(0, 0, (1 << 10) - 1),
     "no_repeat_ngram": Setting(0, 0, 64),
 }
 

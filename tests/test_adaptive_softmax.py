@@ -190,7 +190,7 @@ def test_a_two_sided_model_fills_blanks(tied: bool) -> None:
     config = two_sided.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=tied)
     model = two_sided.build(config, vocabulary_size=V + 1, blank=V)
     assert model.output["context"].shape == (None, None, 6 if tied else 5)
-    found = BlankFiller(model, tokenizer()).fill(tf.constant(["worda __ wordb"]), tf.constant(3))
+    found = BlankFiller(model, tokenizer()).fill(text=tf.constant(["worda __ wordb"]), k=tf.constant([3], tf.int64))
     assert found["probabilities"].shape == (1, 1, 3)
     assert perplexity_of(model) is not PERPLEXITY
 

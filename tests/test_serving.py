@@ -23,6 +23,7 @@ from seqapps import serving
 from seqapps.answering import row_seed
 from seqapps.applications import application_of
 from seqapps.errors import DataError, RunError
+from seqapps.files import new_folder
 from seqapps.graphs.text_generator import TextGenerator
 from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
@@ -235,9 +236,8 @@ def test_a_graph_with_tensorflow_text_says_so_and_has_the_name_that_it_is_given(
 def test_an_export_replaces_the_one_before(exported: serving.ExportReport, tmp_path: Path) -> None:
     target = tmp_path / "1"
     (target / "old").mkdir(parents=True)
-    building = tmp_path / ".1.building"
-    shutil.copytree(exported.folder, building)
-    exporting._publish(building, target)
+    with new_folder(target, replace=True) as building:
+        shutil.copytree(exported.folder, building, dirs_exist_ok=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
     assert not (target / "old").exists() and (target / "saved_model.pb").exists()
 

@@ -513,7 +513,13 @@ def test_running_text_has_no_label() -> None:
 
 def test_how_text_becomes_units_by_default() -> None:
     tokens = config_of({"files": ["x.tsv"], "format": "tsv"}, data={"tokens": {}}).data.tokens
-    assert tokens.model_dump() == {"unit": "word", "words": "unicode", "normalization": "NFKC", "lowercase": True}
+    assert tokens.model_dump() == {
+        "unit": "word",
+        "words": "unicode",
+        "spacing": "dropped",
+        "normalization": "NFKC",
+        "lowercase": True,
+    }
 
 
 def test_weights_need_attention_pooling() -> None:
