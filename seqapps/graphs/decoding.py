@@ -156,7 +156,8 @@ def beam_search(  # noqa: PLR0913 - a search is told all of it
     At every step the K = `width` best of all K V continuations are looked at: those that end leave the beam, and the
     best K that do not end go on. A row is closed when none goes on, or when K have ended and none that goes on can
     become better than the worst of these: log p only falls, so that none gets a better score than its log p over the
-    length penalty of the row's longest sequence. A width of 1 is greedy search; a width that no step can fill is an
+    length penalty of the row's longest sequence. A width of 1 is greedy search, over at its first end, whatever the
+    length penalty would make of a detour; a width that no step can fill is an
     exhaustive one. Rows do not see each other.
 
     Args:
@@ -237,7 +238,9 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
     source = tf.reshape(parent + tf.range(rows)[:, None] * widest, [-1])
     after = _Beam(
         step=beam.step + 1,
-        closed=beam.closed | _is_settled(ended_scores, goes_on, inside, length_penalty(limits.longest, alpha)),
+        closed=beam.closed
+        | _is_settled(ended_scores, goes_on, inside, length_penalty(limits.longest, alpha))
+        | ((width == 1) & (ended_scores[:, 0] > -np.inf)),
         unit=tf.gather(unit, alive.indices, batch_dims=1),
         ids=tf.gather(ids, alive.indices, batch_dims=1),
         log_p=goes_on,
