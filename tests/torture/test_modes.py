@@ -76,7 +76,7 @@ def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.
     folder = next((journey / "exports").glob("*/1"))
     name = folder.parent.name
     call = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["serving_default"][0]["inputs"]
-    assert main(["predict", f"{name}@champion", _row(case, call), "--workspace", str(journey), "--json"]) == 0
+    assert main(["predict", f"{name}@champion", *_row(case, call), "--workspace", str(journey), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])
 
     mlflow.set_tracking_uri(f"sqlite:///{journey / 'mlflow.db'}")
@@ -87,9 +87,11 @@ def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.
     assert len(served.predict(pd.DataFrame(columns), params=single)) == rows
 
 
-def _row(case: tuple[str, str], call: dict[str, Any]) -> str:
-    """Returns a row that `predict` takes."""
+def _row(case: tuple[str, str], call: dict[str, Any]) -> list[str]:
+    """Returns a row that `predict` takes, with what else it has to be told."""
+    if case[0] == "time_series" and case in MODES:
+        return [str(CONTRACTS / "time_series" / "one.csv")]
     if case[0] == "time_series":
-        return str(CONTRACTS / ("time_series/one.csv" if case in MODES else "time_series.csv"))
+        return [str(CONTRACTS / "time_series.csv"), "--series", "north"]
     first = next(call[name][0] for name in ("text", "source", "prompt", "condition") if name in call)
-    return first if isinstance(first, str) else json.dumps(first)
+    return [first if isinstance(first, str) else json.dumps(first)]
