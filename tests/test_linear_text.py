@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
 
 from pipelines.builtin import unicode_names
 from seqapps import baselines
@@ -115,6 +116,26 @@ def test_the_three_kinds_of_features_are_tried_and_the_best_on_validation_is_nam
     assert best.features.name in lines[int(np.argmax(figures))]
     assert share_right(best, ground, "validation") == pytest.approx(max(figures), abs=1e-4)
     assert share_right(best, ground, "validation") >= share_right(fitted("tfidf_logistic", names), ground, "validation")
+
+
+@pytest.mark.parametrize("kind", ["words", "presence", "characters"])
+def test_each_label_is_fitted_to_the_same_features(names: Ground, kind: str) -> None:
+    """Features as a vectorizer gives them, whose indices are not sorted: a fit that sorts them must not mix x up."""
+    texts = _linear.texts_of(names.examples("train"))
+    words, x = _linear.word_features(texts)
+    if kind == "presence":
+        words, x = _linear.presence_features(texts)
+    elif kind == "characters":
+        words, x = _linear.character_features(texts, words)
+    before, truth = x.copy(), _linear.truth_of(names, "train")
+    found = _linear.regressions(x, truth, words, strength=4.0)
+    assert (x != before).nnz == 0
+    rare = int(np.flatnonzero(truth.hot.any(axis=0))[-1])
+    scaled = before.copy()
+    if words.by_label:
+        scaled.data *= _linear.ratios(before, truth.hot[:, rare])[before.indices]
+    alone = LogisticRegression(solver="liblinear", C=4.0).fit(scaled, truth.hot[:, rare])
+    assert_allclose(found.biases[rare], alone.intercept_[0], rtol=1e-6)
 
 
 def test_ratios_by_hand() -> None:

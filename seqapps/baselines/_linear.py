@@ -222,7 +222,7 @@ def regressions(  # noqa: PLR0913 - the data, what is fitted to it, and how long
     """Returns one regression for each label; two labels of which a row has one need one alone.
 
     Args:
-        x: features of the training rows, `<float64>[N, terms]`, sparse.
+        x: features of the training rows, `<float64>[N, terms]`, sparse; its indices are sorted in place.
         truth: what the rows are.
         features: that made x.
         strength: C of scikit-learn.
@@ -230,6 +230,8 @@ def regressions(  # noqa: PLR0913 - the data, what is fitted to it, and how long
         steps: Newton steps of a regression, at most.
         tolerance: a regression ends when its gradient is this share of the first one (for balanced labels).
     """
+    # All labels share these indices: a solver that sorted them in place would leave x with its values mixed up.
+    x.sort_indices()
     classes = truth.hot.shape[1]
     slopes, biases, most = np.zeros((classes, x.shape[1]), np.float32), np.zeros(classes), 0
     options = {"C": strength, "max_iter": steps, "tol": tolerance}
