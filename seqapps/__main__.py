@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from seqapps import __version__
 from seqapps.commands._failures import explain
@@ -170,11 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = parse(words)
         return _run(parsed)
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # every error ends here, and users read one message
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            # Its reader, such as `head`, has seen enough; Python must not complain when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if debug:
             sys.excepthook = _scrubbed
             raise
@@ -188,6 +189,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = "to continue" if words[0] in GOING_ON else "from its beginning"
         print(f"\n{by}. Run the same command again {what}.", file=sys.stderr)
         return code
+
+
+def _is_closed(stream: IO[str]) -> bool:
+    """Returns whether nobody reads a stream any more. A pipe to a process of ours breaks with the same error."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)  # errors are told unasked
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError):  # not a file, or closed
+        return False
 
 
 def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

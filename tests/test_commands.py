@@ -181,6 +181,19 @@ def test_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.stdout, done.stderr) == ('name = "python_docs"\n', "")
 
 
+def test_pipe_that_breaks_elsewhere_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A Beam worker's or a checking process's pipe breaks with the error that a closed output has."""
+
+    def broken(arguments: argparse.Namespace) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(door, "_run", broken)
+    assert door.main(["config", "configs/language_model/python_docs.toml"]) == 1
+    assert "Broken pipe" in capfd.readouterr().err
+
+
 def test_config_prints_what_it_can_read_again(tmp_path: Path) -> None:
     first = seqapps("config", "configs/language_model/python_docs.toml", "--set", "training.epochs=3")
     file = tmp_path / "again.toml"

@@ -113,6 +113,7 @@ class _Spare:
     """
 
     def __init__(self) -> None:
+        self._asking = os.getpid()
         self._ours, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("fork").Process(target=self._wait, args=(theirs,), daemon=True)
         self._process.start()
@@ -120,7 +121,8 @@ class _Spare:
 
     def start(self, real: Callable[..., Any], command: Any, **options: Any) -> Any:
         """Does `subprocess.Popen`; the first time that `check.py` is started alone, it is the waiting process."""
-        if command != [sys.executable, "-I", CHECK] or self._ours.closed:
+        is_ours = os.getpid() == self._asking  # and not a fork of it
+        if command != [sys.executable, "-I", CHECK] or self._ours.closed or not is_ours:
             return real(command, **options)
         return Checker(partial(self._check, options))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,10 +225,22 @@ def _assets(trained_folder: Path, trained: Trained, facts: Mapping[str, Any], na
 def _golden(trained: Trained, signatures: Mapping[str, Any], prepared: Path) -> dict[str, list[dict[str, Any]]]:
     """Returns the golden calls with the answers of the trained model in this process."""
     calls = trained.application.golden_inputs(prepared, trained.manifest, trained.resources)
-    return {
-        name: [{"inputs": inputs, "outputs": check.answer(tf, signatures[name], inputs)} for inputs in examples]
-        for name, examples in calls.items()
-    }
+    with _unoptimized():
+        return {
+            name: [{"inputs": inputs, "outputs": check.answer(tf, signatures[name], inputs)} for inputs in examples]
+            for name, examples in calls.items()
+        }
+
+
+@contextmanager
+def _unoptimized() -> Iterator[None]:
+    """Runs graphs as they were traced: of a graph that is called once or twice, rewriting it is half the time."""
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def _interfaces(module: Any, signatures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
