@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from little import CONFIG
 from stores import copy_empty
 from warm import Warm
 
@@ -19,37 +20,6 @@ from seqapps.errors import REFUSED
 from seqapps.manifest import read_manifest
 from seqapps.tracking import Tracker
 
-CORPUS = Path(__file__).parent / "contracts" / "language_model.txt"
-CONFIG = f"""
-application = "language_model"
-
-[source]
-files = ["{CORPUS}"]
-
-[data]
-tokens = {{ unit = "word" }}
-split = {{ by = "row", validation = 0.2, test = 0.2 }}
-ngram_order = 2
-
-[model]
-cell = "gru"
-units = [12]
-embedding = 8
-
-[training]
-batch_size = 2
-window = 8
-learning_rate = 0.02
-epochs = 1
-sample_length = 10
-
-[baselines]
-names = ["uniform"]
-
-[promotion]
-segment = 16
-resamples = 200
-"""
 STAGES = ("prepare", "train", "evaluate", "saved_model", "promote", "export")
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import mutations
 import pytest
+from little import CONFIG
 from mutations import command, differences, end_of
 from stores import copy_empty
-from test_journey import CONFIG
 
 from seqapps.ledger import ledger
 from seqapps.registry import aliases, champion, trained_folder

@@ -13,41 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from little import CORPUS, config_from_source
 from stores import copy_empty
 from warm import Warm
 
-CORPUS = Path(__file__).parent.parent / "contracts" / "language_model.txt"
 CANARY, USER = "canary-7f3e9a51", "finch-20c4"
-CONFIG = """
-application = "language_model"
-
-[source]
-url = "http://${FINCH}:${CANARY}@127.0.0.1:%d/${CANARY}/corpus.txt?token=${CANARY}"
+SOURCE = """url = "http://${FINCH}:${CANARY}@127.0.0.1:%d/${CANARY}/corpus.txt?token=${CANARY}"
 sha256 = "%s"
-
-[data]
-tokens = { unit = "word" }
-split = { by = "row", validation = 0.2, test = 0.2 }
-ngram_order = 2
-
-[model]
-cell = "gru"
-units = [12]
-embedding = 8
-
-[training]
-batch_size = 2
-window = 8
-epochs = 1
-learning_rate = 0.02
-
-[baselines]
-names = ["uniform"]
-
-[promotion]
-segment = 16
-resamples = 200
-
+"""
+TRACKING = """
 [tracking]
 uri = "sqlite:///${STORE}/mlflow.db"
 """
@@ -98,7 +72,7 @@ def test_secret_appears_in_no_output_of_the_journey(tmp_path: Path, address: int
     folder = tmp_path / "work"
     folder.mkdir()
     sha256 = hashlib.sha256(CORPUS.read_bytes()).hexdigest()
-    (folder / "little.toml").write_text(CONFIG % (address, sha256))
+    (folder / "little.toml").write_text(config_from_source(SOURCE % (address, sha256)) + TRACKING)
     secrets = {"CANARY": CANARY, "FINCH": USER, "STORE": str(store)}
     environment = {**os.environ, **secrets, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     for words, code in LINES:

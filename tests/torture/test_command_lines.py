@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from command_lines import Case, complaints, run_all
+from little import CONFIG
 from stores import copy_empty
 from warm import Warm
 
@@ -21,37 +22,6 @@ from seqapps import applications
 from seqapps.config import RunConfig, Section
 
 LITTLE = "little.toml"
-CORPUS = Path(__file__).parent.parent / "contracts" / "language_model.txt"
-CONFIG = f"""
-application = "language_model"
-
-[source]
-files = ["{CORPUS}"]
-
-[data]
-tokens = {{ unit = "word" }}
-split = {{ by = "row", validation = 0.2, test = 0.2 }}
-ngram_order = 2
-
-[model]
-cell = "gru"
-units = [12]
-embedding = 8
-
-[training]
-batch_size = 2
-window = 8
-learning_rate = 0.02
-epochs = 1
-sample_length = 10
-
-[baselines]
-names = ["uniform"]
-
-[promotion]
-segment = 16
-resamples = 200
-"""
 CONFIG_VERBS = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest", "config")
 READERS = (
     ("prepare", LITTLE),

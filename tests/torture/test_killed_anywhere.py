@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from little import CONFIG
 from mutations import command, copy, differences, end_of
-from test_journey import CONFIG
 
 from seqapps.provenance import lock_file
 
