@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from seqapps.baselines import Ground
 from seqapps.metrics.classification import metrics, multi_hot, multi_statistics, single_statistics
 from seqapps.preprocessing.blocks import Ragged
+from seqapps.threads import one_thread
 
 STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 """C of scikit-learn, the inverse of the penalty's weight."""
@@ -286,7 +287,7 @@ def _one(
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="liblinear", **options)
-    with warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the caller is told
         model.fit(x, rows, weights)
     return model.coef_[0], float(model.intercept_[0]), int(model.n_iter_[0])
