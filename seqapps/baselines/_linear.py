@@ -23,7 +23,7 @@ from seqapps.metrics.classification import metrics, multi_hot, multi_statistics,
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.threads import one_thread
 
-STRENGTHS = (1.0, 4.0, 16.0, 64.0)
+STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)
 """C of scikit-learn, the inverse of the penalty's weight."""
 MOST_STEPS = 1_000
 """Newton steps of one regression; ten are usual."""
