@@ -299,6 +299,7 @@ def test_an_unknown_model_is_refused(capsys: Captured, workspace: Path) -> None:
         (["--input", "no-such-file"], "predict: `--input` no-such-file does not exist or is no file."),
         (["a", "--output", "no-folder/x"], "predict: `--output` no-folder/x cannot be written: there is no folder"),
         (["a", "--output", "."], "predict: `--output` . cannot be written: it is a folder."),
+        (["--input", __file__, "--output", __file__], "is the file of `--input`, whose texts would be gone."),
         (["--interactive", "--json"], "`--output` and `--json` do not go with it."),
     ],
 )
