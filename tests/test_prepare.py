@@ -447,7 +447,7 @@ def test_a_folder_without_all_that_was_asked_for_is_not_published(
     (rejects,) = build.work.glob("*.rejects.jsonl")
     rejects.unlink()
     write_rejects(build, elements)
-    is_not_published(build, "of 1 rows for rejects, 0 were written")
+    is_not_published(build, "of 1 rejects 0 were written")
 
 
 def test_n_grams_that_are_lost_on_the_way_to_the_table_are_missed(
