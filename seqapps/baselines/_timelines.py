@@ -68,6 +68,31 @@ class LastValue:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A model of a series in units of its deviation, so that no tolerance of a fit depends on the unit of measurement.
+
+    Nothing is subtracted: what is above 0 stays above 0.
+    """
+
+    model: Model
+    scale: float
+
+    @property
+    def name(self) -> str:
+        """See `Model.name`."""
+        return self.model.name
+
+    @property
+    def converged(self) -> bool:
+        """See `Model.converged`."""
+        return self.model.converged
+
+    def forecast(self, values: Values, steps: int) -> Values:
+        """See `Model.forecast`."""
+        return self.scale * self.model.forecast(values / self.scale, steps)
+
+
+@dataclass(frozen=True)
 class Timeline:
     """A series in steps.
 
@@ -160,9 +185,11 @@ def fit_one(fit: Fit, values: Values, season: int) -> Model:
     whole = filled(values)
     if np.ptp(whole) <= np.finfo(np.float32).eps * np.abs(whole).max():  # prepared windows are float32
         return LastValue()
+    spread = float(np.ptp(whole))
+    scale = spread * float(np.std(whole / spread))
     with warnings.catch_warnings():  # of fits that have not converged, which is told by itself
         warnings.simplefilter("ignore")
-        return fit(values, season)
+        return Scaled(fit(values / scale, season), scale)
 
 
 def check(parts: Mapping[bytes, Timeline], targets: int) -> None:

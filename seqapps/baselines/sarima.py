@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
 LONGEST_SEASON = 24
@@ -122,8 +123,10 @@ def arima(values: Values, season: int) -> Arima:
     whole = filled(values)
     usable = season if 3 * season <= len(whole) and 1 < season <= LONGEST_SEASON else 0
     form = chosen(whole, usable)
-    result = form.over(values).fit(maxiter=MOST_STEPS, disp=False, cov_type="none")
-    return Arima(form, np.asarray(result.params), bool(result.mle_retvals["converged"]))
+    model = form.over(values)
+    noise = np.zeros(form.size)
+    noise[-1] = 1.0  # the variance; with all else 0 the series is noise
+    return Arima(form, *best_of(model, (None, model.transform_params(noise)), MOST_STEPS, cov_type="none"))
 
 
 # ---- the search
