@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import RunError
-from seqapps.files import new_file, read_json, sweep, write_json
+from seqapps.files import new_file, read_arrays, read_json, sweep, write_json
 
 DIGITS = 12
 """Digits of the fingerprint in a folder's name."""
@@ -156,5 +156,4 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Returns what `save_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    return read_arrays(path, f"remove {path.parent.parent} and run the command again")

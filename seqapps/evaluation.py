@@ -13,7 +13,6 @@ from __future__ import annotations
 import inspect
 import math
 import time
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +30,7 @@ from seqapps.bootstrap import Comparison, paired_bootstrap
 from seqapps.config import RunConfig
 from seqapps.details import write_details
 from seqapps.errors import DataError, RunError
-from seqapps.files import new_file, write_json
+from seqapps.files import new_file, read_arrays, write_json
 from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.scoreboard import picture
@@ -233,11 +232,10 @@ def read_statistics(folder: Path) -> dict[str, NDArray[np.float64]]:
     """Returns sums per sequence, `model`, `champion` and `baseline.<name>` to `<float64>[sequences, statistics]`.
 
     Raises:
-        DataError: `evaluate` has not written any into `folder`.
+        DataError: `evaluate` has not written any into `folder`, or they are damaged.
     """
     try:
-        with np.load(folder / STATISTICS) as arrays:
-            return dict(arrays)
+        return read_arrays(folder / STATISTICS, "run `seqapps evaluate` again")
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {STATISTICS}. Run `seqapps evaluate`.") from None
 
@@ -318,7 +316,8 @@ def _baseline(
     }
     cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
     # A file that was cut short by a full disk is made again.
-    with suppress(OSError, KeyError, ValueError, zipfile.BadZipFile), np.load(cache) as arrays:
+    with suppress(OSError, KeyError, ValueError, DataError):
+        arrays = read_arrays(cache, "it is made again")
         return Score.model_validate_json(str(arrays["score"])), arrays["statistics"]
     began = time.monotonic()
     ground.report("fitting on the training split")

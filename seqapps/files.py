@@ -21,6 +21,8 @@ import shutil
 import tempfile
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,6 +124,28 @@ def read_json(path: str | os.PathLike[str], remedy: str, kind: type | UnionType 
         what = type(value).__name__
         raise DataError(f"{path} is damaged: it holds a {what} alone. Remedy: {remedy}.")
     return value
+
+
+def read_arrays(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
+    """Returns the named arrays of an `.npz` file, every one of them read.
+
+    Args:
+        path: of the file.
+        remedy: what brings the file back, for the message.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is empty, was cut, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    # NumPy gives a bare array, which is no context manager, for an `.npy` file under this name.
+    except (ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{path} is damaged and cannot be read as arrays ({what}). Remedy: {remedy}.") from None
 
 
 @contextlib.contextmanager

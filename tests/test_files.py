@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import time
@@ -10,10 +11,12 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from seqapps import files
-from seqapps.errors import RunError
+from seqapps.errors import DataError, RunError
 
 PROCESSES = get_context("fork")
 
@@ -148,3 +151,20 @@ def test_who_does_the_work_already_is_named(tmp_path: Path) -> None:
     assert names(tmp_path) == []
     with files.held(tmp_path, "train-1", "it"):  # it was let go
         pass
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "garbage", "pickled", "one array"])
+def test_damaged_arrays_are_told_with_a_remedy(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "statistics.npz"
+    np.savez(path, model=np.arange(500.0))
+    assert_array_equal(files.read_arrays(path, "x")["model"], np.arange(500.0))
+    whole = path.read_bytes()
+    if kind == "pickled":
+        np.savez(path, model=np.array([{}], dtype=object))
+    elif kind == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[:400], "garbage": random.Random(1).randbytes(4_000)}[kind])
+    with pytest.raises(DataError, match=r"statistics\.npz is damaged .* Remedy: run `seqapps evaluate` again\."):
+        files.read_arrays(path, "run `seqapps evaluate` again")

@@ -21,6 +21,7 @@ from seqapps.baselines._windows import horizon_of, past_of, rows_of, targets_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.scaling import Scaling
 from seqapps.preprocessing.series.timeline import Frequency, Grid
+from seqapps.threads import one_thread
 
 Values = NDArray[np.float64]
 
@@ -152,7 +153,8 @@ class EachByItself:
             whole, rows = _joined(self.seen[name], here), np.flatnonzero(series == name)
             at = numbers_of(origins[rows], self.step)
             for target, model in enumerate(self.models[name]):
-                ahead = model.forecast(whole.values[:, target], steps)[at - whole.first]
+                with one_thread():
+                    ahead = model.forecast(whole.values[:, target], steps)[at - whole.first]
                 found[rows, :, target] = np.where(np.isfinite(ahead), ahead, found[rows, :, target])
         return found[..., None]
 
@@ -187,7 +189,7 @@ def fit_one(fit: Fit, values: Values, season: int) -> Model:
         return LastValue()
     spread = float(np.ptp(whole))
     scale = spread * float(np.std(whole / spread))
-    with warnings.catch_warnings():  # of fits that have not converged, which is told by itself
+    with one_thread(), warnings.catch_warnings():  # of fits that have not converged, which is told by itself
         warnings.simplefilter("ignore")
         return Scaled(fit(values / scale, season), scale)
 

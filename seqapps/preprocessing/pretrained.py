@@ -25,7 +25,7 @@ from pydantic import field_validator
 
 from seqapps.config import ModelConfig, Section
 from seqapps.errors import ConfigError, DataError
-from seqapps.files import read_json
+from seqapps.files import read_arrays, read_json
 from seqapps.manifest import MADE_AGAIN
 from seqapps.secrets import expand
 
@@ -130,8 +130,8 @@ class Vectors:
     def load(cls, folder: Path) -> Vectors:
         """Reads what `save` wrote."""
         record = read_json(folder / FILE_NAME, MADE_AGAIN)
-        with np.load(folder / _ARRAYS) as arrays:
-            found, rows = arrays["found"], arrays["matrix"]
+        arrays = read_arrays(folder / _ARRAYS, MADE_AGAIN)
+        found, rows = arrays["found"], arrays["matrix"]
         matrix = np.zeros((len(found), rows.shape[1]), np.float32)
         matrix[found] = rows
         return cls(matrix, found, record["coverage"], record["words"])
