@@ -23,7 +23,7 @@ from seqapps.provenance import lock_file
 
 ROOT = Path(__file__).parents[2]
 DETERMINISTIC = CONFIG.replace("epochs = 1", "epochs = 2\ndeterministic = true")
-BLOCKS = {"prepare": 24, "train": 24, "evaluate": 12, "run": 36, "rollback": 6}
+BLOCKS = {"prepare": 32, "train": 24, "evaluate": 12, "run": 48, "rollback": 6}
 """Stages in their order, and how many items each has; `run` does what is left: SavedModel to report."""
 WORDS = {"rollback": ("rollback", "little", "--reason", "complaints")}
 """Of a stage that is not for a configuration."""
