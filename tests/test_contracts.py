@@ -36,6 +36,7 @@ from seqapps.audit import append_padding, audit
 from seqapps.config import RunConfig
 from seqapps.diagnosis.capture import capture
 from seqapps.diagnosis.examining import examine_layer
+from seqapps.graphs import _served
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.modeling.losses import Objective
 from seqapps.modeling.optimizers import make_optimizer
@@ -301,6 +302,7 @@ def exported(subject: Subject, model: keras.Model, tmp_path_factory: pytest.Temp
     save_trained(folder / "model", subject.application, subject.manifest, model, subject.folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alone, "Popen", check_alone)
+        patch.setattr(_served, "_CELLS", law.CELLS)
         return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
 
 
@@ -392,7 +394,7 @@ def asked(exported: serving.ExportReport) -> law.Subject:
 
 def test_every_output_has_a_row_for_each_row(asked: law.Subject) -> None:
     classes = asked.classes()
-    for rows in (0, 1, 2, classes, classes + 1, 1000):
+    for rows in (0, 1, 2, classes, classes + 1, law.MANY):
         law.check_shapes(asked, rows)
 
 
@@ -404,13 +406,18 @@ def test_a_bad_row_fails_no_other(asked: law.Subject) -> None:
     law.check_bad_rows(asked)
 
 
+def test_the_longest_texts_are_answered_in_time(asked: law.Subject) -> None:
+    law.check_longest(asked)
+
+
 def test_settings_have_bounds_and_defaults(asked: law.Subject) -> None:
     law.check_bounds(asked)
     law.check_defaults(asked)
 
 
 def test_a_pyfunc_answers_whatever_holds_its_rows(asked: law.Subject) -> None:
-    law.check_pyfunc(asked, asked.classes() + 1)
+    for rows in (0, 1, asked.classes() + 1):
+        law.check_pyfunc(asked, rows)
 
 
 def test_hostile_calls_are_answered_or_refused_in_words(asked: law.Subject) -> None:

@@ -64,7 +64,8 @@ class Translator(ServedModule):
         longest: most units of a translation where a call gives no limit.
     """
 
-    most_bytes = 1 << 13  # attention goes through the whole text at every step of the other
+    most_bytes = 1 << 11  # attention has a number for each pair of units
+    most_written = 1 << 18  # a unit of a hypothesis is dearer than one of a text that is drawn
 
     def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, longest: int = 100) -> None:
         super().__init__(name="translator")
