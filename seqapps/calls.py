@@ -71,7 +71,7 @@ SUGGESTING: Settings = {"k": _K}
 _TRANSLATED: Settings = {
     "max_length": Setting(0, 0, 1 << 10),
     "min_length": Setting(0, 0, (1 << 10) - 1),
-    "no_repeat_ngram": Setting(0, 0, 64),
+    "no_repeat_ngram": Setting(0, 0, 32),
 }
 
 TRANSLATING: Settings = {

@@ -62,7 +62,7 @@ BUILT = [
     ("time_series", "one_series"),
     ("translation", "words_dot"),
 ]
-"""The modes whose model is built and audited here."""
+"""The modes whose model is built and audited here; that of the others gives losses once."""
 SMALL = {"units": [10, 8], "embedding": 6}
 """Fields of an architecture that are made small when it has them."""
 
@@ -103,6 +103,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
         cases = [*PAIRS, *(BUILT if "model" in metafunc.fixturenames else MODES)]
         cases = PAIRS if set(COSTLY) & set(metafunc.fixturenames) else cases
+        cases = [mode for mode in MODES if mode not in BUILT] if "losses" in metafunc.fixturenames else cases
         metafunc.parametrize("subject", cases, ids="-".join, indirect=True, scope="session")
 
 
@@ -135,6 +136,15 @@ def _small(architecture: str) -> list[str]:
 def model(subject: Subject) -> keras.Model:
     """The model for laws that change no weight; what trains builds its own."""
     return subject.model()
+
+
+@pytest.fixture(scope="session")
+def losses(subject: Subject) -> Any:
+    """What the model, just built, loses at each row or position of its first batch."""
+    model = subject.model()
+    x, y, weights = next(iter(subject.application.batches(subject.folder, subject.manifest, "train").dataset(0)))
+    outputs = model({**x, **zero_states(model, weights.shape[0])}, training=False)
+    return subject.objective(model).loss(outputs, y)
 
 
 @pytest.fixture(scope="session")
@@ -227,6 +237,11 @@ def test_no_epoch_waits_for_autotuning_to_end(subject: Subject) -> None:
     for split in ("train", "validation"):
         options = subject.application.batches(subject.folder, subject.manifest, split).dataset(0).options()
         assert options.autotune.enabled is False
+
+
+def test_every_mode_has_losses(losses: Any) -> None:
+    assert tf.size(losses) > 0
+    assert np.isfinite(losses).all()
 
 
 def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:

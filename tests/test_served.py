@@ -7,8 +7,32 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from seqapps.calls import Setting
 from seqapps.graphs import _served
 from seqapps.graphs._served import TEXTS, ServedModule, traced
+
+SETTINGS = dict.fromkeys(("beam", "longest", "least"), Setting(0, 0, 50))
+
+
+class Asked(ServedModule):
+    """Takes settings, two of which are one factor."""
+
+    most_written = 100
+
+    @traced(TEXTS, settings=SETTINGS, product=(("beam",), ("longest", "least")))
+    def ask(self, text: Any, beam: Any, longest: Any, least: Any) -> dict[str, Any]:
+        return {"sum": beam + longest + least}
+
+
+def test_settings_have_a_bound_together_whichever_of_them_asks() -> None:
+    def ask(**settings: list[int]) -> Any:
+        return Asked().ask(text=tf.constant(["a", "b"]), **{k: tf.constant(v, tf.int64) for k, v in settings.items()})
+
+    assert ask(beam=[0, 1], longest=[50, 0], least=[0, 50])["sum"].numpy().tolist() == [50, 51]
+    for asked in ({"longest": [26, 0], "least": [0, 0]}, {"longest": [0, 0], "least": [0, 26]}):
+        told = r"Rows times `beam` times `longest` or `least` must be at most 100: ask for less.*Received:\] \[104\]"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+            ask(beam=[1, 2], **asked)
 
 
 class Told(ServedModule):

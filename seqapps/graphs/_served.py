@@ -69,13 +69,13 @@ class Bounds:
 
     Args:
         settings: name to default and bounds.
-        product: settings whose largest values, and the number of rows, have a bound together.
+        product: factors that have a bound together with the number of rows: of each the largest value of its settings.
         area: whether what a row needs grows with the square of its length.
         cells: how many values of a layer exist for one row; so many rows are answered at one time as memory allows.
     """
 
     settings: Settings = field(default_factory=dict)
-    product: tuple[str, ...] = ()
+    product: tuple[tuple[str, ...], ...] = ()
     area: bool = False
     cells: Cells = lambda module, settings, longest: longest
 
@@ -192,8 +192,8 @@ def _checks(given: Mapping[str, Any], bounds: Bounds, most: int, rows: Any) -> l
         fine = (values >= setting.least) & (values <= setting.most)
         checks.append(_check(tf.reduce_all(fine), f"`{name}` {setting.words}.", tf.boolean_mask(values, ~fine)[:1]))
     if bounds.product:
-        largest = [tf.reduce_max(tf.concat([given[name], [1]], axis=0)) for name in bounds.product]
-        told = " times ".join(["Rows", *(f"`{name}`" for name in bounds.product)])
+        largest = [tf.reduce_max(tf.concat([*map(given.get, names), [1]], axis=0)) for names in bounds.product]
+        told = " times ".join(["Rows", *(" or ".join(f"`{name}`" for name in names) for names in bounds.product)])
         remedy = f"{told} must be at most {most}: ask for less, or send fewer rows."
         # Each is within its bounds, or the call has failed; clipped, so that their product fits 64 bits.
         asked = tf.reduce_prod(tf.clip_by_value(tf.stack([tf.cast(rows, tf.int64), *largest]), 0, 1 << 16))

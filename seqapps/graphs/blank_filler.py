@@ -63,7 +63,7 @@ class BlankFiller(ServedModule):
     def full(self) -> dict[str, tuple[str, Settings]]:
         return {"fill": ("serving_default", SUGGESTING)}
 
-    @traced(TEXTS, settings=SUGGESTING, product=("k",), cells=_cells)
+    @traced(TEXTS, settings=SUGGESTING, product=(("k",),), cells=_cells)
     def fill(self, text: Any, k: Any) -> dict[str, Any]:
         """Suggests words for each blank of each text.
 
