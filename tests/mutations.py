@@ -33,10 +33,13 @@ _CALLS = [
     "create_model_version",
     "create_registered_model",
     "create_run",
+    "delete_model_version_tag",
+    "delete_registered_model",
     "finalize_logged_model",
     "log_batch",
     "log_inputs",
     "log_outputs",
+    "rename_registered_model",
     "set_model_version_tag",
     "set_registered_model_alias",
     "set_registered_model_tag",
@@ -83,6 +86,14 @@ def _written(file: Any, mode: str = "r", *_: Any, **__: Any) -> str | None:
     return str(file) if set(mode) & set("wax+") and not str(file).startswith("/dev") else None
 
 
+def _created(path: Any, flags: int, *_: Any, **__: Any) -> str | None:
+    return str(path) if flags & os.O_CREAT and not os.path.lexists(path) else None
+
+
+def _made(path: Any, *_: Any, **__: Any) -> str | None:
+    return None if os.path.lexists(path) else str(path)
+
+
 def _name(path: Any, *_: Any, **__: Any) -> str:
     return str(path)
 
@@ -92,8 +103,10 @@ def _arm(counter: _Counter) -> None:
 
     counter.wrap(builtins, "open", _written)
     io.open = builtins.open  # type: ignore[assignment]
-    for name in ("replace", "rename", "fsync", "unlink"):
+    for name in ("replace", "rename", "fsync", "unlink", "rmdir", "link", "ftruncate"):
         counter.wrap(os, name, _name)
+    counter.wrap(os, "open", _created)
+    counter.wrap(os, "mkdir", _made)
     for name in _CALLS:
         counter.wrap(MlflowClient, name, lambda *words, **options: "")
 
@@ -124,6 +137,7 @@ def end_of(workspace: Path) -> dict[str, Any]:
             end[_named(str(path.relative_to(workspace)), kinds)] = _steady(value)
     for path in workspace.glob("runs/*/model/*.h5"):
         end[path.name] = _weights(path)
+    end |= _saved_models(workspace, kinds)
     return {**end, **_store(workspace, kinds)}
 
 
@@ -143,6 +157,38 @@ def _weights(path: Path) -> list[bytes]:
     with h5py.File(path) as file:
         file.visititems(lambda _, item: found.append(np.asarray(item).tobytes()) if hasattr(item, "shape") else None)
     return found
+
+
+def _saved_models(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
+    """Returns which SavedModels are copies of each other to the last byte, and their weights.
+
+    The one that an export wrote has answered its golden calls; the graph's own bytes differ from process to process.
+    """
+    digests: dict[str, int] = {}
+    end: dict[str, Any] = {}
+    for graph in sorted(workspace.rglob("saved_model.pb")):
+        place = _named(str(graph.parent.relative_to(workspace)), kinds)
+        files = sorted(path for path in graph.parent.rglob("*") if path.is_file())
+        content = [(str(path.relative_to(graph.parent)), path.read_bytes()) for path in files]
+        end[f"SavedModel {place}"] = digests.setdefault(repr(content), len(digests))
+        end[f"variables {place}"] = (graph.parent / "variables" / "variables.data-00000-of-00001").read_bytes()
+    return end
+
+
+def crown(workspace: Path, times: int) -> None:
+    """Makes more versions of the registered model, each of them champion in its turn."""
+    from seqapps.promotion import Decision, _carry_out, champion
+    from seqapps.tracking import Tracker
+    from seqapps.workspace import Workspace
+
+    place = Workspace(workspace)
+    tracker = Tracker(place.tracking_uri, place.artifacts, experiment="little")
+    for _ in range(times):
+        now = champion(tracker, "little")
+        assert now is not None
+        made = tracker.client.create_model_version("little", now.source, run_id=now.run_id).version
+        decision = Decision("force", "little", str(made), now.version, str(made), "", (), "the test wants it")
+        _carry_out(tracker, decision, now.run_id, {})
 
 
 def _named(text: str, kinds: dict[str, str]) -> str:

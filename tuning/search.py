@@ -37,6 +37,7 @@ from seqapps.files import write_text
 from seqapps.history import History, Listener
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.seeds import seed_of
+from seqapps.threads import one_thread
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
 from tuning.progress import SearchDisplay
@@ -153,7 +154,8 @@ class _Search:
                 self._close(record)
         with SearchDisplay(self.console, self.objective) as display:
             while self._may_start():
-                trial = self.oracle.create_trial(_TUNER)
+                with one_thread():  # the matrices of a search by Gaussian processes are small
+                    trial = self.oracle.create_trial(_TUNER)
                 if trial.status != "RUNNING":
                     self.console.print("tune: the space is exhausted: no configuration is left that was not tried")
                     break

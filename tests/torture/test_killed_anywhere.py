@@ -1,6 +1,7 @@
 """Every stage of the journey, killed before every change that it makes, and run again: the end of an unbroken journey.
 
-A change is a file opened for writing, a rename, an fsync, a removal, or a call of MLflow's client that writes. A stage
+A change is a file or a folder that is made or opened for writing, a rename, a link, an fsync, a removal, or a call of
+MLflow's client that writes. A stage
 begins from a copy of a workspace in which those before it are done; that is made once for a state of the code, and kept
 in the folder of temporary files. Each item kills before every `BLOCKS`-th change, from another one on.
 """
@@ -15,14 +16,16 @@ from pathlib import Path
 
 import pytest
 from little import CONFIG
-from mutations import command, copy, differences, end_of
+from mutations import command, copy, crown, differences, end_of
 
 from seqapps.provenance import lock_file
 
 ROOT = Path(__file__).parents[2]
 DETERMINISTIC = CONFIG.replace("epochs = 1", "epochs = 2\ndeterministic = true")
-BLOCKS = {"prepare": 24, "train": 24, "evaluate": 12, "run": 36}
+BLOCKS = {"prepare": 24, "train": 24, "evaluate": 12, "run": 36, "rollback": 6}
 """Stages in their order, and how many items each has; `run` does what is left: SavedModel to report."""
+WORDS = {"rollback": ("rollback", "little", "--reason", "complaints")}
+"""Of a stage that is not for a configuration."""
 
 
 def base_of(stage: str) -> Path:
@@ -42,10 +45,17 @@ def base_of(stage: str) -> Path:
             made = _kept() / f"making-{stage}"
             shutil.rmtree(made, ignore_errors=True)
             copy(base_of(earlier), made)
-            code, _, said = command(made, earlier, "little.toml")
+            code, _, said = command(made, *words_of(earlier))
             assert code == 0, said
+            if stage == "rollback":
+                crown(made / "ws", 2)
         made.rename(folder)
     return folder
+
+
+def words_of(stage: str) -> tuple[str, ...]:
+    """Returns the command of a stage."""
+    return WORDS.get(stage, (stage, "little.toml"))
 
 
 def _kept() -> Path:
@@ -56,19 +66,21 @@ def _kept() -> Path:
 
 @pytest.mark.parametrize(("stage", "block"), [(stage, block) for stage in BLOCKS for block in range(BLOCKS[stage])])
 def test_killed_before_a_change_and_run_again(stage: str, block: int, tmp_path: Path) -> None:
-    base, words = base_of(stage), (stage, "little.toml")
+    base, words = base_of(stage), words_of(stage)
     unbroken = copy(base, tmp_path / "unbroken")
     code, changes, said = command(unbroken, *words)
     assert code == 0, said
     expected = end_of(unbroken / "ws")
-    wrong = []
+    wrong, ends = [], []
     for number in range(block + 1, len(changes) + 1, BLOCKS[stage]):
         folder = copy(base, tmp_path / f"{number}")
         killed, _, said = command(folder, *words, kill_at=number)
         assert killed in (-signal.SIGKILL, 0), said  # threads and times make a change more or less
+        ends.append(killed)
         code, _, said = command(folder, *words)
         found = [said[-500:]] if code else differences(expected, end_of(folder / "ws"))
         if found:
             wrong.append((number, changes[number - 1], *found))
         shutil.rmtree(folder)
     assert wrong == []
+    assert 2 * ends.count(-signal.SIGKILL) > len(ends), ends  # else nothing was tried
