@@ -1,6 +1,6 @@
 """The law of every signature over every contract configuration and mode, with 1,000 rows: see `served_law`.
 
-And what calls at the bounds cost a model of a usual size, whose figures decision 27 has:
+And what calls at the bounds cost a model of a usual size:
 
     python -m pytest -q -s tests/torture/test_signature_law.py -k usual_size
 """
