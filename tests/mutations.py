@@ -48,6 +48,7 @@ _CALLS = [
 ]
 _VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^sizes$")
 _ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
+_PLACE = re.compile(r"/[^\"\s]*/ws(?=[/\"])")
 _UNTOLD = re.compile(r"cache/xla|\.lock$|mlflow\.db|\.svg$|checkpoint-previous")
 """What lies about whatever happens, and the checkpoint before the last, which a second attempt writes again."""
 
@@ -133,7 +134,7 @@ def end_of(workspace: Path) -> dict[str, Any]:
             end[str(path.relative_to(workspace))] = path.read_bytes()
     for pattern in ("stages/*/*.json", "runs/*/*.json", "runs/*/*/*.json", "exports/**/*.json"):
         for path in workspace.glob(pattern):
-            value = json.loads(_named(path.read_text(), kinds))
+            value = json.loads(_PLACE.sub("WORKSPACE", _named(path.read_text(), kinds)))
             end[_named(str(path.relative_to(workspace)), kinds)] = _steady(value)
     for path in workspace.glob("runs/*/model/*.h5"):
         end[path.name] = _weights(path)
@@ -197,6 +198,8 @@ def _named(text: str, kinds: dict[str, str]) -> str:
 
 
 def _kinds(database: Path) -> dict[str, str]:
+    if not database.exists():  # nothing before a training needs a store
+        return {}
     with sqlite3.connect(database) as store:
         runs = dict(store.execute("select run_uuid, value from tags where key = 'seqapps.kind'"))
         models = {model: "the model" for (model,) in store.execute("select model_id from logged_models")}
@@ -218,6 +221,8 @@ def _store(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
         "from model_version_tags",
         "aliases": "select alias, version from registered_model_aliases",
     }
+    if not (workspace / "mlflow.db").exists():
+        return {}
     with sqlite3.connect(workspace / "mlflow.db") as store:
         found = {name: sorted(map(repr, store.execute(question))) for name, question in asked.items()}
     found["tags"] = sorted(_named(line, kinds) for line in found["tags"])
