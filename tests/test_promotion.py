@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -478,8 +479,13 @@ def test_the_registered_model_answers_as_a_pyfunc(house: House) -> None:
         model.predict(rows, params={"signature": "score"})
     with pytest.raises(ValueError, match=r"Allowed: \['generate', 'score', 'serving_default'\]"):
         model.predict(rows, params={"signature": "scroe"})
-    with pytest.raises(ValueError, match=r"must hold text. Received: (None|nan)"):
-        model.predict(pd.DataFrame({"prompt": ["so", None]}))
+    # What a row lacks fails this row alone; a setting that it lacks is the usual one.
+    lacks = pd.DataFrame({"prompt": ["so", None, "ja"], "max_length": [3, None, None]})
+    answered, failed, usual = model.predict(lacks)
+    assert (answered, usual) == ({"text": "so 3 1"}, {"text": "ja 100 3"})
+    assert failed["text"] == "" and re.fullmatch(
+        r"column `prompt` must hold text\. Received: '(None|nan)'\.", failed["error"]
+    )
     defaults = {param.name: param.default for param in model.metadata.signature.params}
     assert defaults == {"signature": "serving_default", "max_length": 100, "temperature": 0.8, "seed": 1}
     folder = resolve("answers@champion", house.workspace)
