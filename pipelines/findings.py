@@ -57,7 +57,9 @@ class Notes:
             self._first = [(name, _shown(text)) for name, text in self._application.first_row(block)]
         self._put_together(block)
         if keys_count(self._application):
-            digests = (hashlib.blake2b(key, digest_size=8).digest() for key in self._application.split_keys(block))
+            digests = (
+                hashlib.blake2b(key, digest_size=8).digest() for key in self._application.known_keys(block, split)
+            )
             self._keys.setdefault(split, []).extend(int.from_bytes(digest, "big") for digest in digests)
 
     def record(self) -> dict[str, Any]:
@@ -86,10 +88,12 @@ class Notes:
 
 
 def keys_count(application: Application) -> bool:
-    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key."""
+    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key, and not
+    where all are cut by time. Documents go by the names of their files."""
     config = application.config
-    divides = type(application).divide is Application.divide
-    return divides and config.source.rows != "document" and bool(config.source.train or config.data.split.by != "row")
+    if type(application).divide is not Application.divide:
+        return bool(config.source.train)
+    return config.source.rows == "document" or bool(config.source.train or config.data.split.by != "row")
 
 
 def gather(application: Application, build: Build, elements: Sequence[Element]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ _CALLS = [
     "set_terminated",
     "update_run",
 ]
-_VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^sizes$")
+_VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^contents$")
 _ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
 _UNTOLD = re.compile(r"cache/xla|\.lock$|mlflow\.db|\.svg$|checkpoint-previous")
 """What lies about whatever happens, and the checkpoint before the last, which a second attempt writes again."""

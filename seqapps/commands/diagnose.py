@@ -96,7 +96,7 @@ def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) 
     A configuration means its finished training, else the model as it is built from it; its data must be prepared.
 
     Raises:
-        UsageError: no such run, or its data is not prepared.
+        UsageError: no such run, its data is not prepared, or the trained model was damaged.
     """
     from seqapps.commands import report
 
@@ -117,6 +117,7 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     from seqapps.commands import prepare, train, tune
     from seqapps.commands._journey import journey_of, manifest_of
     from seqapps.commands.stages import Records
+    from seqapps.errors import UsageError
 
     named = {**vars(arguments), "file": arguments.run, "config_file": None}
     journey: Journey = journey_of(argparse.Namespace(**named), console)
@@ -125,9 +126,15 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     name = journey.config.name
     # Other code may have trained it: a diagnosis looks at the weights, and does not train again.
     records = Records(journey.workspace, name, any_code=True)
-    record = None if arguments.initial else records.find(train.inputs(journey, prepared))
+    stage_inputs = train.inputs(journey, prepared)
+    record = None if arguments.initial else records.find(stage_inputs)
     if record is not None:
         return _subject(train.folder_of(record), prepared)
+    if not arguments.initial and (lack := records.lack(stage_inputs)):
+        raise UsageError(
+            f"diagnose: the trained model is damaged ({lack}). Run `{journey.command('train')}` first: a finished "
+            "training is only saved anew."
+        )
     why = "as asked" if arguments.initial else "it has no finished training with this configuration"
     return Subject(
         application=application_of(journey.config),

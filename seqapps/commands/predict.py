@@ -180,9 +180,9 @@ def _record_of(folder: Path) -> dict[str, Any]:
     """Returns `model.json` of an exported folder; nothing where only `serving.load` can say what is wrong."""
     try:
         found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
-    return found if "application" in found else {}
+    return found if isinstance(found, dict) and "application" in found else {}
 
 
 def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:

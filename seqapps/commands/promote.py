@@ -56,7 +56,8 @@ def show(record: Record) -> None:
 
 
 def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
-    """Does the stage when it is not done. Its output is the SavedModel: nothing is registered that cannot be served."""
+    """Does the stage when it is not done. Its first output is the SavedModel: nothing is registered that cannot be
+    served. The last one are the version's files, where they lie in this workspace."""
     from dataclasses import asdict
 
     from seqapps.commands import train
@@ -79,7 +80,7 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
             force=force,
             console=journey.console,
         )
-        return Record(stage_inputs, served.outputs, asdict(decision))
+        return Record(stage_inputs, (*served.outputs, *_files(journey, decision.version)), asdict(decision))
 
     made = journey.perform(stage_inputs, work, folder=folder, doubt=partial(_doubt, journey, trained))
     _say_who_is_champion(journey, made)
@@ -95,15 +96,25 @@ def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -
     return journey.need(inputs(journey, served, evaluated, force), "promote", doubt)
 
 
+def _files(journey: Journey, version: str) -> list[Path]:
+    """Returns the folder of a version's files, where they lie in a workspace."""
+    from seqapps.registry import files_of, versions
+
+    found = (ref for ref in versions(journey.tracker, journey.config.model_name) if ref.version == version)
+    return [folder for ref in found if (folder := files_of(journey.tracker, ref)) is not None]
+
+
 def _doubt(journey: Journey, trained: Record, record: Record) -> str:
     """Returns why a record of a promotion no longer holds: the registry is the truth. Empty where it does."""
     from seqapps.ledger import ledger
-    from seqapps.registry import champion, versions
+    from seqapps.registry import champion, has_files, versions
 
     tracker, model, version = journey.tracker, journey.config.model_name, str(record.result["version"])
     known = {ref.version: ref for ref in versions(tracker, model)}
     if version not in known or known[version].run_id != trained.result["run_id"]:
         return f"version {version} of {model} is not in the registry"
+    if not has_files(tracker, known[version]):
+        return f"the files of version {version} of {model} are gone"
     moves = [entry for entry in ledger(tracker, model) if entry.action != "refuse"]
     found = champion(tracker, model)
     now = found.version if found else ""

@@ -126,7 +126,7 @@ def stage(journey: Journey, trained: Record, promoted: Record, exported: Record)
 
         write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
         journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
-        return Record(stage_inputs, (folder / FILE_NAME,), {})
+        return Record(stage_inputs, (folder / FILE_NAME,), {}, steady=False)  # `seqapps report` writes it, too
 
     return journey.perform(stage_inputs, work, folder=folder)
 
