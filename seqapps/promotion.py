@@ -286,7 +286,10 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
         raise UsageError(f"model `{model}` is not registered. Registered: {names}.")
     current = champion(tracker, model)
     if current is None:
-        raise UsageError(f"`{model}` has no champion, so there is nothing to roll back. Run `seqapps promote`.")
+        raise UsageError(
+            f"`{model}` has no champion, so there is nothing to roll back. `seqapps promote CONFIG` makes one; where "
+            "the gate refused every version, `seqapps promote CONFIG --force REASON` does, and the reason is kept."
+        )
     target = _version_before(tracker, model, current.version)
     if target is None:
         raise UsageError(

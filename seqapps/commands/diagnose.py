@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqapps.commands._arguments import refuse_settings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,6 +74,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "diagnose: `--epoch` and `--step` are counted from 1. "
             f"Received: {arguments.epoch} and {arguments.step}. Example: --epoch 1 --step 20."
         )
+    if not arguments.run.endswith(".toml"):
+        refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
     subject = find(arguments, console, workspace)
     console.print(f"diagnose: {subject.said}", soft_wrap=True, highlight=False, markup=False)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
-from seqapps.errors import REFUSED
+from seqapps.errors import REFUSED, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ HELP = "register the model; make it the champion when it beats what it must"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Takes CONFIG and `--force REASON`."""
     add_config(parser)
-    parser.add_argument("--force", default="", metavar="REASON", help="promote whatever the gate says; recorded")
+    parser.add_argument("--force", metavar="REASON", help="promote whatever the gate says; recorded")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -31,12 +31,17 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.commands import evaluate, prepare, train, tune
     from seqapps.commands._journey import journey_of
 
+    if arguments.force is not None and not arguments.force.strip():
+        raise UsageError(
+            "promote: `--force` needs the reason, which is kept in the ledger. Received: "
+            f"{arguments.force!r}. Example: --force 'the baseline reads the labels'."
+        )
     journey = journey_of(arguments, console)
     prepared = prepare.need(journey)
     journey = tune.winner(journey, prepared)
     trained = train.need(journey, prepared)
     evaluated = evaluate.need(journey, prepared, trained)
-    record = stage(journey, prepared, trained, evaluated, force=arguments.force)
+    record = stage(journey, prepared, trained, evaluated, force=(arguments.force or "").strip())
     show(record)
     return REFUSED if refused(record) else 0
 

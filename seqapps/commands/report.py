@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqapps.commands._arguments import refuse_settings
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -44,6 +46,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             f"report: `--output` {arguments.output} is a folder. Example: --output {arguments.output / FILE_NAME}."
         )
+    if not arguments.run.endswith(".toml"):
+        refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
     found = collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
     target = arguments.output or found.folder / FILE_NAME
