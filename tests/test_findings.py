@@ -163,6 +163,31 @@ def test_a_stray_file_gives_no_class(tmp_path: Path, stray: str) -> None:
     )
 
 
+def test_a_tag_that_training_lacks_is_told(tmp_path: Path) -> None:
+    rows = {"train": "DET NOUN", "validation": "DET RARE", "test": "DET NOUN"}
+    for name, tags in rows.items():
+        one, other = tags.split()
+        (tmp_path / f"{name}.conll").write_text("".join(f"the{row} {one}\ncat{row} {other}\n\n" for row in range(9)))
+    source: dict[str, Any] = {"format": "conll", "columns": ["tokens", "tags"]}
+    source |= {name: [str(tmp_path / f"{name}.conll")] for name in rows}
+    lines = [line for line in told(tmp_path, "sequence_tagging", source) if "has no row" in line]
+    assert [line.partition(". Remedy")[0] for line in lines] == [
+        "warning: the validation split has no row of the tag 'NOUN', which the training split has",
+        "warning: the training split has no row of the tag 'RARE', which the validation split has",
+    ]
+
+
+def test_what_a_series_holds_is_told_as_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("t,y\n" + hours([hour % 7 for hour in range(100)]))
+    source = {"format": "csv", "rows": "file", "files": [str(tmp_path / "x.csv")]}
+    assert told(tmp_path, "time_series", source, **SERIES, time_zone="Europe/Berlin")[1:] == [
+        "step: 1h, by the clock of Europe/Berlin where times have an offset",
+        "values in the training part: y 80",
+        "steps of the training part: 80 with a line, 0 without one (inserted as missing), 0 lines out of order "
+        "(sorted)",
+    ]
+
+
 def test_classes_that_may_be_one() -> None:
     assert doubts({"1": 3, "01": 1, "1.0": 2, "2": 5, "1e0": 1, "nan": 1, "NaN2": 1}) == [
         "'1' (3) and '01' (1) and '1.0' (2) and '1e0' (1) are one number in two spellings, and two classes"

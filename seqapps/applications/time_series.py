@@ -195,6 +195,22 @@ class TimeSeries(Application):
             blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, all_whole, all_whole)
         return blocks
 
+    def counted(self, vocabulary: str, counts: Mapping[str, int]) -> str:
+        match vocabulary:
+            case "frequency":
+                zone = self._data.time_zone
+                clock = f", by the clock of {zone} where times have an offset" if zone else ""
+                return f"step: {', '.join(counts)}{clock}"
+            case "steps":
+                regular, inserted, late = (counts.get(name, 0) for name in ("regular", "inserted", "sorted"))
+                return (
+                    f"steps of the training part: {regular:,} with a line, {inserted:,} without one (inserted as "
+                    f"missing), {late:,} lines out of order (sorted)"
+                )
+            case "scaling":
+                return f"values in the training part: {', '.join(f'{name} {n:,}' for name, n in counts.items())}"
+        return ""
+
     def known_keys(self, raw: RawBlock, split: str) -> list[bytes]:
         parts = (Part.load(data) for data in raw.columns["part"])
         # Windows of the training part count wherever they begin: those of another one may begin between them.
