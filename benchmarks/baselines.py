@@ -56,9 +56,11 @@ def measure(path: Path, workspace: Workspace, names: list[str] | None) -> None:
     manifest = read_manifest(folder)
     file = RESULTS / config.application / f"{path.stem}.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    names = list(names or application.baselines())
     if found.get("data") != manifest.fingerprint:
+        names += sorted(set(found.get("baselines", {})) - set(names))  # those that stand there were of other data
         found = {"data": manifest.fingerprint, "objective": application.objective, "baselines": {}}
-    for name in names or application.baselines():
+    for name in names:
         code = digest_of([sha256_of(source) for source in _sources(name)])[:16]
         if found["baselines"].get(name, {}).get("code") != code:
             found["baselines"][name] = {"code": code, **score(name, application, folder, manifest)}

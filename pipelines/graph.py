@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,13 +23,14 @@ import apache_beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import ngrams
+from pipelines import ngrams, workers
 from pipelines.learning import Tally, learn, load_resources
 from pipelines.passes import CountPass, EncodePass, load_counts
 from pipelines.pieces import Element
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import RunError, SeqappsError, UsageError
+from seqapps.interrupts import recognised
 from seqapps.provenance import pid_space
 
 _LONGEST_CAUSE = 400
@@ -100,6 +99,7 @@ def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None
     Raises:
         UsageError: Beam does not take the arguments.
         RunError: the runner failed, for example because a worker was killed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; a runner would make a failure of it.
     """
     given = " ".join(arguments)
     try:
@@ -107,7 +107,7 @@ def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None
     except (ValueError, ImportError) as error:
         raise UsageError(f"Beam does not take these options: {error}. Received: {given}.") from None
     try:
-        with pipeline:
+        with recognised(workers.end_all), pipeline:
             build_graph(pipeline, job, elements)
     except (OSError, MemoryError, SeqappsError):
         raise
@@ -297,7 +297,7 @@ def _settle_worker(job: Job) -> None:
     """
     if os.getpid() == job.launcher or job.home != process_space():
         return
-    threading.Thread(target=_end_with, args=(job.launcher, os.getppid()), daemon=True).start()
+    workers.end_with(job.launcher)
     try:
         tf.config.set_visible_devices([], "GPU")
         threads = max(1, (os.cpu_count() or 1) // job.workers)
@@ -305,14 +305,3 @@ def _settle_worker(job: Job) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     except RuntimeError:  # an earlier DoFn of this worker has done it, and TensorFlow runs
         pass
-
-
-def _end_with(launcher: int, parent: int) -> None:
-    """Ends this process when its launcher is gone: a killed job must not write beside the one that goes on."""
-    try:
-        while os.getppid() == parent:
-            os.kill(launcher, 0)
-            time.sleep(0.2)
-    except ProcessLookupError:
-        pass
-    os._exit(1)

@@ -6,6 +6,7 @@ the n-grams. A run is a file of `<uint64>[rows, words + 1]`, sorted, every n-gra
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -208,17 +209,23 @@ class _Run:
 
 def write_table(
     folder: Path, rows: Iterable[Rows], packing: Packing, part_rows: int = PART_ROWS
-) -> list[tuple[str, int]]:
-    """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`; returns the name and rows of each."""
+) -> list[dict[str, Any]]:
+    """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`.
+
+    Returns the `file`, `rows`, `bytes` and `sha256` of each, and `units`: the sum of its counts, which over all parts
+    is the number of units that were counted, because exactly one n-gram ends at each.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    parts: list[tuple[str, int]] = []
+    parts: list[dict[str, Any]] = []
     waiting: list[Rows] = []
 
     def write(block: Rows) -> None:
         name, buffer = f"part-{len(parts):05d}.npy", io.BytesIO()
         np.save(buffer, packing.unpack(block), allow_pickle=False)
-        write_bytes(folder / name, buffer.getvalue())
-        parts.append((name, len(block)))
+        data = buffer.getvalue()
+        write_bytes(folder / name, data)
+        described = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "units": int(block[:, -1].sum())}
+        parts.append({"file": name, "rows": len(block), **described})
 
     for block in rows:
         waiting.append(block)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipelines import workers
 from pipelines.inputs import PROJECT, Input, read_input
 from pipelines.pieces import Element
 from pipelines.plan import header_doubts, make_plan
@@ -124,7 +125,12 @@ def _publish(config: RunConfig, build: Build, elements: list[Element], given: In
     except DataError:
         shutil.rmtree(build.root)  # what was read of the file may be of either content
         raise
-    publish(build, describe(application_of(config), build, elements, given), target)
+    try:
+        manifest = describe(application_of(config), build, elements, given)
+    except RunError:
+        shutil.rmtree(build.root)  # going on from what a runner lost would lose it again
+        raise
+    publish(build, manifest, target)
 
 
 def beam_options(arguments: Sequence[str]) -> list[str]:
@@ -158,10 +164,12 @@ def _quiet(build: Build) -> Iterator[None]:
     Processes that a local runner starts take their environment from here. What Beam puts into temporary folders lies in
     the build folder: a kill leaves it where the next run sweeps.
     """
-    write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL"})
+    plugins = [workers.__name__]
+    write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL", "beam_plugins": plugins})
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
+        workers.LAUNCHER: str(os.getpid()),
     }
     before, hook = {name: os.environ.get(name) for name in changed}, threading.excepthook
     os.environ |= changed

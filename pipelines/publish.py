@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from seqapps.manifest import (
     Split,
     Table,
     VocabularyFile,
-    digest_of,
     sha256_of,
+    sha256_of_folder,
     write_manifest,
 )
 from seqapps.preprocessing.splits import SPLITS
@@ -57,11 +57,11 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
                 f"The {name} split is empty: {sum(split.rows for split in splits.values())} rows were kept in all. "
                 "Remedy: more rows, another `seed`, or a larger share in `data.split`."
             )
-    rejected: Counter[str] = Counter()
-    for element in elements:
-        rejected.update(read_record(build.counted(element.stem))["rejected"])
-    tables = _tables(build)
-    _check_tables(application, tables)
+    counted = [read_record(build.counted(element.stem)) for element in elements]
+    rejected = sum((Counter(record["rejected"]) for record in counted), Counter[str]())
+    _check_rejects(build, rejected)
+    tables = read_record(build.tables) or {}
+    _check_tables(application, build, tables, splits)
     return Manifest(
         application=application.name,
         schema_=schema_of(application),
@@ -69,7 +69,12 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
         rejected=dict(sorted(rejected.items())),
         lengths=lengths,
         vocabularies={name: VocabularyFile(**record) for name, record in read_record(build.learned).items()},
-        tables=tables,
+        tables={
+            name: tuple(
+                Table(file=f"{name}/{part['file']}", rows=part["rows"], sha256=part["sha256"]) for part in parts
+            )
+            for name, parts in tables.items()
+        },
         sources=tuple(
             SourceFile(file=source.name, bytes=source.size, sha256=sha256)
             for source, sha256 in zip(given.files, given.hashes, strict=True)
@@ -84,34 +89,74 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
 def _check_files(build: Build, records: Sequence[Mapping[str, Any]]) -> None:
     """Raises for a shard or a vocabulary that a record names and that is not there as it was written."""
     shards = [shard for record in records for shard in record["shards"].values()]
-    sizes = {shard["file"]: shard["bytes"] for shard in shards}
-    wrong = [file for file, size in sizes.items() if _size(build.data / file) != size]
+    wrong = [shard["file"] for shard in shards if not _is_as_written(build.data / shard["file"], shard)]
     learned = read_record(build.learned)
     if learned is None:
         wrong.append("vocabularies")
     for record in (learned or {}).values():
         folder = build.data / record["folder"]
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        if digest_of({path.name: sha256_of(path) for path in files}) != record["sha256"]:
+        if not folder.is_dir() or sha256_of_folder(folder) != record["sha256"]:
             wrong.append(record["folder"])
-    if wrong:
+    _refuse(wrong)
+
+
+def _check_rejects(build: Build, rejected: Mapping[str, int]) -> None:
+    """Raises when not every refused row stands among the rejects."""
+    with open(build.rejects, "rb") as file:
+        listed = sum(1 for _ in file)
+    if listed != sum(rejected.values()):
         raise RunError(
-            f"The Beam runner reported success, but these are missing or cut: {', '.join(wrong[:5])}. {_REMEDY}"
+            f"The Beam runner reported success, but of {sum(rejected.values())} rejects {listed} were written. "
+            f"{_REMEDY}"
         )
 
 
-def _check_tables(application: Application, tables: Mapping[str, Sequence[Table]]) -> None:
-    """Raises when the n-gram table that the application asks for is not there."""
-    _, order = application.ngrams
-    if order and not sum(table.rows for table in tables.get("ngrams", ())):
+def _check_tables(
+    application: Application,
+    build: Build,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    splits: Mapping[str, Split],
+) -> None:
+    """Raises when the n-gram table that the application asks for is not there, or not whole.
+
+    Exactly one n-gram ends at each unit of the training split, whatever the order: so a run that was lost on the way to
+    the table is missed in the sum of the counts.
+    """
+    _refuse(
+        f"{name}/{part['file']}"
+        for name, parts in tables.items()
+        for part in parts
+        if not _is_as_written(build.data / name / part["file"], part)
+    )
+    feature, order = application.ngrams
+    if not order:
+        return
+    parts = tables.get("ngrams", ())
+    if not parts:
         raise RunError(
             f"The Beam runner reported success, but the table of {order}-grams that this configuration asks for was "
             f"not written. {_REMEDY}"
         )
+    units, wanted = sum(part["units"] for part in parts), splits["train"].tokens
+    if feature == application.schema().names[0] and units != wanted:  # whose lengths are the tokens of a split
+        raise RunError(
+            f"The Beam runner reported success, but the table of {order}-grams counts {units} of the {wanted} units of "
+            f"the training split. {_REMEDY}"
+        )
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _refuse(wrong: Iterable[str]) -> None:
+    if named := list(wrong):
+        raise RunError(
+            "The Beam runner reported success, but these are missing, cut or changed: "
+            f"{', '.join(named[:5])}. {_REMEDY}"
+        )
+
+
+def _is_as_written(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a file is there with the bytes that its writer recorded."""
+    is_of_its_size = path.is_file() and path.stat().st_size == record["bytes"]
+    return is_of_its_size and sha256_of(path) == str(record["sha256"])
 
 
 def _splits(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Split], dict[str, dict[str, int]]]:
@@ -129,18 +174,6 @@ def _splits(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Split], dic
         )
         lengths[name] = dict(sorted(histogram.items(), key=lambda item: int(item[0])))
     return splits, lengths
-
-
-def _tables(build: Build) -> dict[str, tuple[Table, ...]]:
-    record = read_record(build.tables) or {}
-    return {
-        name: tuple(
-            Table(file=f"{name}/{file}", rows=rows, sha256=sha256_of(build.data / name / file))
-            for file, rows in parts
-            if (build.data / name / file).is_file()
-        )
-        for name, parts in record.items()
-    }
 
 
 def write_rejects(build: Build, elements: Sequence[Element]) -> int:

@@ -84,7 +84,7 @@ class Build:
 
     @property
     def worker_options(self) -> Path:
-        """What processes that a local runner starts read: how much they say."""
+        """What processes that a local runner starts read: how much they say, and what they import first."""
         return self.work / "worker-options.json"
 
     @property

@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-MOST_BYTES = 1 << 17
-"""Most bytes of a text, unless a graph says less."""
-MOST_CELLS = 1 << 22
-"""Most of rows times bytes of the longest text, and of rows times what each of them asks to be written."""
+MOST_BYTES = 1 << 14
+"""Most bytes of a text. Like the other bounds: unless a graph says otherwise, see decision 27 for what was measured."""
+MOST_CELLS = 1 << 20
+"""Most of rows times bytes of the longest text."""
+MOST_WRITTEN = 1 << 20
+"""Most of rows times what each of them asks to be written."""
+MOST_SQUARE = 1 << 22
+"""Most of rows times the square of the bytes, where an answer has a number for each pair of units."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ SUGGESTING: Settings = {"k": _K}
 _TRANSLATED: Settings = {
     "max_length": Setting(0, 0, 1 << 10),
     "min_length": Setting(0, 0, (1 << 10) - 1),
-    "no_repeat_ngram": Setting(0, 0, 64),
+    "no_repeat_ngram": Setting(0, 0, 32),
 }
 
 TRANSLATING: Settings = {
@@ -87,6 +91,11 @@ SAMPLING: Settings = {
 """Of a translation that is drawn. `seqapps predict` draws where its `--temperature` is above 0."""
 
 
-def limits(most_bytes: int) -> dict[str, int]:
+def limits(most_bytes: int, most_cells: int, most_written: int) -> dict[str, int]:
     """Returns the bounds of every call of a graph, for `model.json`."""
-    return {"bytes": most_bytes, "rows_times_bytes": MOST_CELLS, "rows_times_length": MOST_CELLS}
+    return {
+        "bytes": most_bytes,
+        "rows_times_bytes": most_cells,
+        "rows_times_length": most_written,
+        "rows_times_square": MOST_SQUARE,
+    }

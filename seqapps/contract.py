@@ -117,7 +117,7 @@ class Application(ABC):
     """Which way the objective improves. May be a property, as the objective."""
     second: ClassVar[str] = ""
     """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
-    Empty for none: equal systems are not told apart."""
+    Empty for none: equal systems are not told apart. One that does not have the metric is not better."""
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""

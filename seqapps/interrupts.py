@@ -31,24 +31,58 @@ def deferred() -> Iterator[Callable[[], bool]]:
     """
     waiting: list[KeyboardInterrupt] = []
 
-    def wait(number: int, frame: FrameType | None) -> None:
-        error = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+    def wait(error: KeyboardInterrupt) -> None:
         if waiting:
             raise error
         waiting.append(error)
+
+    with _taken_by(wait):
+        yield lambda: bool(waiting)
+    if waiting:
+        raise waiting[0]
+
+
+@contextlib.contextmanager
+def recognised(first: Callable[[], None]) -> Iterator[None]:
+    """Has Ctrl-C and SIGTERM leave the block as what they are, whatever a library inside makes of an exception.
+
+    Args:
+        first: what is done as soon as one came, before anything in the block hears of it.
+    """
+    came: list[KeyboardInterrupt] = []
+
+    def tell(error: KeyboardInterrupt) -> None:
+        came.append(error)
+        first()
+        raise error
+
+    try:
+        with _taken_by(tell):
+            yield
+    except Exception:
+        if not came:
+            raise
+    if came:
+        raise came[0]
+
+
+@contextlib.contextmanager
+def _taken_by(take: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
+    """Hands Ctrl-C and SIGTERM over in the block, where they would be raised in this thread."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        take(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
 
     before = {}
     if threading.current_thread() is threading.main_thread():
         heeded = (signal.default_int_handler, _terminate)
         numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) in heeded]
-        before = {number: signal.signal(number, wait) for number in numbers}
+        before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield lambda: bool(waiting)
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if waiting:
-        raise waiting[0]
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

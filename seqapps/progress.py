@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from seqapps.history import EpochLog, History, StepLog, TrainingPlan
+from seqapps.scoreboard import figure
 
 _SECONDS_BETWEEN_LINES = 30.0
 _FIGURE = 12
@@ -59,7 +60,7 @@ class TrainingDisplay:
         """Moves the bar; without a terminal writes a line now and then."""
         perplexity = "" if log.perplexity is None else f"perplexity {log.perplexity:.4g}  "
         text = (
-            f"loss {log.loss:.3f}  {perplexity}{log.tokens_per_second:,.0f} units/s  "
+            f"loss {figure(log.loss)}  {perplexity}{log.tokens_per_second:,.0f} units/s  "
             f"|g| {log.gradient_norm:.3g}  {duration(log.seconds_left)} left"
         )
         if self._progress is not None and self._task is not None:
@@ -109,8 +110,9 @@ class TrainingDisplay:
 
     def _row(self, log: EpochLog) -> None:
         best = " *" if log.best else ""
+        loss, validation, objective = (figure(v, 1) for v in (log.loss, log.validation_loss, log.objective))
         self._line(
-            f"{log.epoch:>5}  {log.loss:>7.4f}  {log.validation_loss:>10.4f}  {log.objective:>{self._width}.4f}  "
+            f"{log.epoch:>5}  {loss:>7}  {validation:>10}  {objective:>{self._width}}  "
             f"{log.learning_rate:>8.2g}  {log.gradient_norm:>7.3g}  {log.clip_share:>5.0%}  "
             f"{log.tokens_per_second:>8,.0f}  {duration(log.seconds):>7}{best}"
         )

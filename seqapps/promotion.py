@@ -2,7 +2,8 @@
 
 The alias has no compare-and-set, so a move is guarded: under a lease the champion is read again, the entry goes to the
 ledger, then the alias moves. A process killed between the last two leaves an entry for a move that did not happen; the
-same command again makes it, and the entry is written over.
+same command again makes it, and the entry is written over. A rollback marks the version until it is done, because the
+same command again would go one version further.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ __all__ = [
 
 _FEWEST_SEQUENCES = 2
 _VERSION_TAGS = "seqapps."
+_ROLLING = "seqapps.rolling_back"
+"""Tag of the version that a rollback makes champion, until that is done: the id of its entry in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -272,14 +275,22 @@ def _compared(
     return Check(opponent.name, ours, theirs, passed, detail)
 
 
-def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> Decision:
+def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console: Console) -> Decision:
     """Gives the alias `champion` back to the version that bore it before, and records it.
 
     Which version that is comes from the ledger: a second rollback goes one further back. Versions that were deleted
-    are passed over.
+    are passed over. One that a killed process began is finished and goes no further, whether or not its alias moved.
+
+    Args:
+        tracker: the store.
+        model: name in the registry.
+        reason: why; kept in the ledger.
+        to: the version that is to be the champion, one of those before; where it is already, nothing is done. Empty
+            for the one before.
+        console: takes a line for people.
 
     Raises:
-        UsageError: no such model, no champion, or no version before it.
+        UsageError: no such model, no champion, or no such version before it.
     """
     if registered(tracker, model) is None:
         names = ", ".join(registered_names(tracker)) or "none"
@@ -290,16 +301,34 @@ def rollback(tracker: Tracker, model: str, *, reason: str, console: Console) -> 
             f"`{model}` has no champion, so there is nothing to roll back. `seqapps promote CONFIG` makes one; where "
             "the gate refused every version, `seqapps promote CONFIG --force REASON` does, and the reason is kept."
         )
-    target = _version_before(tracker, model, current.version)
+    begun = _unfinished(tracker, current)
+    if begun is not None and to in ("", begun.after):
+        tracker.client.delete_model_version_tag(model, current.version, _ROLLING)
+        console.print(f"rollback: a killed one to version {begun.after} of {model} is finished; again goes one further")
+        return Decision("rollback", model, begun.version, begun.before, begun.after, "", (), begun.reason)
+    if to == current.version:
+        why = f"version {to} is the champion already"
+        return Decision("keep", model, to, to, to, "", (), why)
+    target = _version_before(tracker, model, current.version, to)
     if target is None:
         raise UsageError(
-            f"`{model}` had no champion before version {current.version}, or it was deleted. Nothing was changed."
+            f"`{model}` had no champion {to or 'before version ' + current.version}, or it was deleted. Nothing was "
+            "changed."
         )
     why = reason.strip() or "no reason given"
     decision = Decision("rollback", model, target.version, current.version, target.version, "", (), why)
     _carry_out(tracker, decision, target.run_id, {})
     console.print(f"rollback: the champion of {model} is version {target.version} again (was {current.version})")
     return decision
+
+
+def _unfinished(tracker: Tracker, current: ModelVersionRef) -> Entry | None:
+    """Returns the entry of a rollback to the champion whose process was killed after it had moved the alias."""
+    tags = tracker.client.get_model_version(current.model, current.version).tags
+    moves = [entry for entry in ledger(tracker, current.model) if entry.action != "refuse"]
+    if not moves or moves[-1].action != "rollback" or moves[-1].after != current.version:
+        return None
+    return moves[-1] if tags.get(_ROLLING) == moves[-1].id else None
 
 
 def decision_table(decision: Decision) -> Table | Text:
@@ -362,6 +391,8 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
             tags["evidence"] = json.dumps(evidence)
         for key, value in tags.items():
             client.set_model_version_tag(model, number, f"{_VERSION_TAGS}{key}", value)
+        if action == "rollback":
+            client.set_model_version_tag(model, number, _ROLLING, entry.id)
         if decision.moved:
             still_ours()
             client.set_registered_model_alias(model, CHAMPION, number)
@@ -371,14 +402,22 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
                     f"the champion of `{model}` was moved to {moved.version if moved else 'none'} in the same moment. "
                     "Look at `seqapps report`, and run the command again."
                 )
+        if action == "rollback":
+            client.delete_model_version_tag(model, number, _ROLLING)
 
 
-def _version_before(tracker: Tracker, model: str, current: str) -> ModelVersionRef | None:
+def _version_before(tracker: Tracker, model: str, current: str, to: str = "") -> ModelVersionRef | None:
+    """Returns the last champion before the present one that is still there, or the one that is asked for."""
     present = {ref.version: ref for ref in versions(tracker, model)}
-    passed = champions(ledger(tracker, model))
+    entries = ledger(tracker, model)
+    moves = [entry for entry in entries if entry.action != "refuse"]
+    begun = moves[-1] if moves and moves[-1].action == "rollback" else None
+    if not to and begun is not None and begun.before == current and begun.after in present:
+        return present[begun.after]  # it was written down and not carried out
+    passed = champions(entries)
     # A champion that the ledger does not know was set by hand: back to the last one that it does know.
     last = len(passed) - passed[::-1].index(current) - 1 if current in passed else len(passed)
-    earlier = [number for number in passed[:last] if number in present and number != current]
+    earlier = [number for number in passed[:last] if number in present and number != current and to in ("", number)]
     return present[earlier[-1]] if earlier else None
 
 

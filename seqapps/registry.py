@@ -236,7 +236,9 @@ def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -
     if not target.exists():
         with scratch(target) as folder:
             folder.mkdir()
-            publish_folder(tracker.fetch(ref.source, folder), target)
+            fetched = tracker.fetch(ref.source, folder)
+            _inside(fetched, ref)  # else what is not whole would be kept
+            publish_folder(fetched, target)
     return _inside(target, ref)
 
 

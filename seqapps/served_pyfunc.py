@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -19,6 +20,8 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 _ROWS = 64
 """Rows of one call of the SavedModel."""
 _INT32 = 1 << 31
+_SHOWN = 60
+"""Most characters of a wrong value that a message repeats."""
 
 
 class ServedModel(PythonModel):
@@ -43,12 +46,13 @@ class ServedModel(PythonModel):
         Args:
             context: where the artifacts lie.
             model_input: a data frame with the signature's columns; also (MLflow acts on the annotation, which therefore
-                does not say so) a dictionary of lists, a list of dictionaries, or the values of the only column.
+                does not say so) a dictionary of lists, a list of dictionaries, or the values of the only column. A row
+                with a value that is missing or of another kind (None as a text) says so in `error`.
             params: the signature's settings, and `signature`. Row i of a call that is given one `seed` draws with
                 `seed` + i.
 
         Raises:
-            ValueError: no such signature, or a column that is missing or holds other values.
+            ValueError: no such signature, or a column that is missing.
         """
         given = dict(params or {})
         name = str(given.pop("signature", "") or "serving_default")
@@ -62,24 +66,27 @@ class ServedModel(PythonModel):
             return []
         rows = len(next(iter(columns.values())))
         for key, setting in settings.items():
-            columns.setdefault(key, _of_rows(key, given.get(key), setting["default"], rows))
+            usual = _of_rows(key, given.get(key), setting["default"], rows)
+            own = columns.get(key, usual)
+            columns[key] = [_setting(*pair) for pair in zip(own, usual, strict=True)]
         found = []
         for low in range(0, rows, _ROWS):
             part = {key: values[low : low + _ROWS] for key, values in columns.items() if key in inputs}
-            found += self._answers(name, {key: self._tensor(key, inputs[key], part) for key in inputs})
+            found += self._answers(name, inputs, part, settings)
         return found
 
-    def _answers(self, signature: str, tensors: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _answers(
+        self, signature: str, specs: Mapping[str, Any], columns: Mapping[str, list[Any]], settings: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        tensors, errors = {}, dict[int, str]()
+        for name, spec in specs.items():
+            cells = columns[name] if name in settings else _cells_of(name, spec, columns[name], errors)
+            tensors[name] = self._tf.constant(cells, self._tf.as_dtype(spec["dtype"]))
         outputs = {key: _plain(value.numpy()) for key, value in self._model.signatures[signature](**tensors).items()}
-        return [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
-
-    def _tensor(self, name: str, spec: Mapping[str, Any], columns: Mapping[str, list[Any]]) -> Any:
-        values = columns[name]
-        # A missing value would otherwise be read as the text "None" or "nan".
-        wrong = [value for value in values if not isinstance(value, (str, bytes))]
-        if spec["dtype"] == "string" and len(spec["shape"]) == 1 and wrong:
-            raise ValueError(f"column {name!r} must hold text. Received: {wrong[0]!r}.")
-        return self._tf.constant(values, self._tf.as_dtype(spec["dtype"]))
+        rows = [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
+        for row, error in errors.items():
+            rows[row] = {**{key: _nothing(value) for key, value in rows[row].items()}, "error": error}
+        return rows
 
 
 def _columns(model_input: Any, needed: list[str]) -> dict[str, list[Any]] | None:
@@ -119,6 +126,54 @@ def _cells(values: Any) -> list[Any]:
     return [cell.tolist() if hasattr(cell, "tolist") else cell for cell in cells]
 
 
+def _cells_of(name: str, spec: Mapping[str, Any], values: list[Any], errors: dict[int, str]) -> Any:
+    """Returns a column as an array: what stands for nothing in the place of a cell that is of another kind, which
+    `errors` gets by row; shorter lists are filled up where their size is free."""
+    text, shape = spec["dtype"] == "string", spec["shape"][1:]
+    kind = object if text else np.dtype(spec["dtype"])
+    cells = list[Any]()
+    for row, value in enumerate(values):
+        cell = _array(value, kind)
+        fits = cell is not None and len(cell.shape) == len(shape)
+        if not fits or any(size not in (None, real) for size, real in zip(shape, cell.shape, strict=True)):
+            what = "text" if text else "numbers"
+            where = f" of shape {[size or 'any' for size in shape]}" if shape else ""
+            errors.setdefault(row, f"column `{name}` must hold {what}{where}. Received: {str(value)[:_SHOWN]!r}.")
+            cell = np.zeros([size or 0 for size in shape], kind)
+        cells.append(cell)
+    sizes = np.max([cell.shape for cell in cells], axis=0).astype(int) if shape else ()
+    filled = np.full((len(cells), *sizes), "" if text else 0, kind)
+    for row, cell in enumerate(cells):
+        if row not in errors:
+            inside: tuple[Any, ...] = (row, *map(slice, cell.shape))
+            filled[inside] = cell[()]
+    return filled
+
+
+def _array(value: Any, kind: Any) -> Any:
+    """Returns a cell as an array; None where it is no rectangle of texts, or of numbers."""
+    try:
+        array = np.array(value, kind)
+    except (TypeError, ValueError):
+        return None
+    if kind is not object:
+        return array
+    # A missing value would otherwise be read as the text "None" or "nan".
+    if not all(isinstance(item, (str, bytes)) for item in array.flat):
+        return None
+    # Half of a surrogate pair is no UTF-8: the graph reads it as it reads other wrong bytes.
+    for place, item in enumerate(array.flat):
+        array.flat[place] = item if isinstance(item, bytes) else item.encode("utf-8", "surrogatepass")
+    return array
+
+
+def _setting(given: Any, usual: Any) -> Any:
+    """Returns a row's setting, the usual one where it is missing; beside a gap whole numbers have become floats."""
+    if pd.isna(given):
+        return usual
+    return int(given) if isinstance(usual, int) and isinstance(given, float) and given.is_integer() else given
+
+
 def _of_rows(name: str, given: Any, default: Any, rows: int) -> list[Any]:
     """Returns a setting once for each row; seeds go on from row to row, within 32 bits."""
     value = default if given is None else given
@@ -130,6 +185,11 @@ def _of_rows(name: str, given: Any, default: Any, rows: int) -> list[Any]:
 def _plain(array: Any) -> Any:
     """Returns an output as Python values, UTF-8 as text."""
     return _text(array.tolist())
+
+
+def _nothing(value: Any) -> Any:
+    """Returns an answer of the same form that says nothing."""
+    return [_nothing(item) for item in value] if isinstance(value, list) else type(value)()
 
 
 def _text(value: Any) -> Any:

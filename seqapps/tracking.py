@@ -442,6 +442,7 @@ class Tracker:
                 return
             name, token = f"{model}{LEASE}", uuid.uuid4().hex
             self._take(name, token)
+            self._sweep_leases(name)
 
             def check() -> None:
                 if self._holder(name).get("token") != token:
@@ -484,6 +485,15 @@ class Tracker:
             if self._holder(name).get("token") == token:
                 self.client.rename_registered_model(name, old)
                 self.client.delete_registered_model(old)
+
+    def _sweep_leases(self, name: str) -> None:
+        """Removes leases that were taken away from a holder by a process that was killed before it removed them."""
+        from mlflow.exceptions import MlflowException
+
+        for left in self.client.search_registered_models(f"name LIKE '{name}.%'"):
+            if left.name.startswith(f"{name}."):  # `_` in a name stands for any letter
+                with contextlib.suppress(MlflowException):
+                    self.client.delete_registered_model(left.name)
 
     def _holder(self, name: str) -> Mapping[str, str]:
         found = self.client.search_registered_models(f"name = '{name}'")

@@ -178,10 +178,11 @@ def curves_as_keras(kind: str, in_a_graph: bool) -> None:
 
     Args:
         kind: of `KINDS`.
-        in_a_graph: whether it is taken in a graph; else at once.
+        in_a_graph: whether it is taken in a graph, over many steps, which is a loop; else at once, over few.
     """
     options = {"return_sequences": True, "return_state": True, "go_backwards": in_a_graph}
-    given, mask = np.random.default_rng(1).normal(size=(4, 6, 3)), np.random.default_rng(2).random((4, 6)) < 0.7
+    shape = (4, 70 if in_a_graph else 6)
+    given, mask = np.random.default_rng(1).normal(size=(*shape, 3)), np.random.default_rng(2).random(shape) < 0.7
 
     def run(layer: Any) -> Any:
         x, weights = tf.constant(given, tf.float32), [weight.value for weight in layer.trainable_weights]
@@ -199,6 +200,24 @@ def curves_as_keras(kind: str, in_a_graph: bool) -> None:
     for one, other in zip(ours, theirs, strict=True):
         scale = max(1.0, float(tf.reduce_max(tf.abs(other))))
         assert_allclose(one / scale, other / scale, atol=2e-5)
+
+
+def hessian_as_keras(kind: str) -> None:
+    """Asserts that the Hessian by `GradientTape.jacobian`, all rows at once, is that of Keras' layer."""
+    given, mask = np.random.default_rng(3).normal(size=(2, 4, 3)), np.array([[True] * 4, [True, True, False, True]])
+
+    def run(layer: Any) -> Any:
+        x = tf.constant(given, tf.float32)
+        with tf.GradientTape() as second:
+            second.watch(x)
+            with tf.GradientTape() as first:
+                first.watch(x)
+                loss = tf.reduce_sum(tf.square(layer(x, mask=tf.constant(mask))))
+            slope = first.gradient(loss, x)
+        return second.jacobian(slope, x)
+
+    theirs, ours = map(run, pair(Case(kind, options={"go_backwards": True})))
+    assert_allclose(ours, theirs, atol=2e-5)
 
 
 def model_of(module: Any, **more: Any) -> keras.Model:

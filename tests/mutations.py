@@ -33,10 +33,13 @@ _CALLS = [
     "create_model_version",
     "create_registered_model",
     "create_run",
+    "delete_model_version_tag",
+    "delete_registered_model",
     "finalize_logged_model",
     "log_batch",
     "log_inputs",
     "log_outputs",
+    "rename_registered_model",
     "set_model_version_tag",
     "set_registered_model_alias",
     "set_registered_model_tag",
@@ -45,6 +48,7 @@ _CALLS = [
 ]
 _VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^contents$")
 _ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
+_PLACE = re.compile(r"/[^\"\s]*/ws(?=[/\"])")
 _UNTOLD = re.compile(r"cache/xla|\.lock$|mlflow\.db|\.svg$|checkpoint-previous")
 """What lies about whatever happens, and the checkpoint before the last, which a second attempt writes again."""
 
@@ -83,6 +87,14 @@ def _written(file: Any, mode: str = "r", *_: Any, **__: Any) -> str | None:
     return str(file) if set(mode) & set("wax+") and not str(file).startswith("/dev") else None
 
 
+def _created(path: Any, flags: int, *_: Any, **__: Any) -> str | None:
+    return str(path) if flags & os.O_CREAT and not os.path.lexists(path) else None
+
+
+def _made(path: Any, *_: Any, **__: Any) -> str | None:
+    return None if os.path.lexists(path) else str(path)
+
+
 def _name(path: Any, *_: Any, **__: Any) -> str:
     return str(path)
 
@@ -92,8 +104,10 @@ def _arm(counter: _Counter) -> None:
 
     counter.wrap(builtins, "open", _written)
     io.open = builtins.open  # type: ignore[assignment]
-    for name in ("replace", "rename", "fsync", "unlink"):
+    for name in ("replace", "rename", "fsync", "unlink", "rmdir", "link", "ftruncate"):
         counter.wrap(os, name, _name)
+    counter.wrap(os, "open", _created)
+    counter.wrap(os, "mkdir", _made)
     for name in _CALLS:
         counter.wrap(MlflowClient, name, lambda *words, **options: "")
 
@@ -120,10 +134,11 @@ def end_of(workspace: Path) -> dict[str, Any]:
             end[str(path.relative_to(workspace))] = path.read_bytes()
     for pattern in ("stages/*/*.json", "runs/*/*.json", "runs/*/*/*.json", "exports/**/*.json"):
         for path in workspace.glob(pattern):
-            value = json.loads(_named(path.read_text(), kinds))
+            value = json.loads(_PLACE.sub("WORKSPACE", _named(path.read_text(), kinds)))
             end[_named(str(path.relative_to(workspace)), kinds)] = _steady(value)
     for path in workspace.glob("runs/*/model/*.h5"):
         end[path.name] = _weights(path)
+    end |= _saved_models(workspace, kinds)
     return {**end, **_store(workspace, kinds)}
 
 
@@ -145,12 +160,46 @@ def _weights(path: Path) -> list[bytes]:
     return found
 
 
+def _saved_models(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
+    """Returns which SavedModels are copies of each other to the last byte, and their weights.
+
+    The one that an export wrote has answered its golden calls; the graph's own bytes differ from process to process.
+    """
+    digests: dict[str, int] = {}
+    end: dict[str, Any] = {}
+    for graph in sorted(workspace.rglob("saved_model.pb")):
+        place = _named(str(graph.parent.relative_to(workspace)), kinds)
+        files = sorted(path for path in graph.parent.rglob("*") if path.is_file())
+        content = [(str(path.relative_to(graph.parent)), path.read_bytes()) for path in files]
+        end[f"SavedModel {place}"] = digests.setdefault(repr(content), len(digests))
+        end[f"variables {place}"] = (graph.parent / "variables" / "variables.data-00000-of-00001").read_bytes()
+    return end
+
+
+def crown(workspace: Path, times: int) -> None:
+    """Makes more versions of the registered model, each of them champion in its turn."""
+    from seqapps.promotion import Decision, _carry_out, champion
+    from seqapps.tracking import Tracker
+    from seqapps.workspace import Workspace
+
+    place = Workspace(workspace)
+    tracker = Tracker(place.tracking_uri, place.artifacts, experiment="little")
+    for _ in range(times):
+        now = champion(tracker, "little")
+        assert now is not None
+        made = tracker.client.create_model_version("little", now.source, run_id=now.run_id).version
+        decision = Decision("force", "little", str(made), now.version, str(made), "", (), "the test wants it")
+        _carry_out(tracker, decision, now.run_id, {})
+
+
 def _named(text: str, kinds: dict[str, str]) -> str:
     """Puts what a run is in the place of its id."""
     return _ID.sub(lambda found: kinds.get(found[0], "an unknown id"), text)
 
 
 def _kinds(database: Path) -> dict[str, str]:
+    if not database.exists():  # nothing before a training needs a store
+        return {}
     with sqlite3.connect(database) as store:
         runs = dict(store.execute("select run_uuid, value from tags where key = 'seqapps.kind'"))
         models = {model: "the model" for (model,) in store.execute("select model_id from logged_models")}
@@ -172,6 +221,8 @@ def _store(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
         "from model_version_tags",
         "aliases": "select alias, version from registered_model_aliases",
     }
+    if not (workspace / "mlflow.db").exists():
+        return {}
     with sqlite3.connect(workspace / "mlflow.db") as store:
         found = {name: sorted(map(repr, store.execute(question))) for name, question in asked.items()}
     found["tags"] = sorted(_named(line, kinds) for line in found["tags"])

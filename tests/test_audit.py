@@ -9,11 +9,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny import make_config
 
 from seqapps.architectures import stacked
 from seqapps.audit import alone as row_alone
 from seqapps.audit import append_padding, audit, compare, lengths_of, runner
 from seqapps.errors import RunError
+from seqapps.modeling.losses import Objective, cross_entropy, perplexity
+from seqapps.modeling.optimizers import make_optimizer
+from seqapps.modeling.steps import TrainingStep
 
 LENGTHS = (2, 7, 4, 5)
 
@@ -172,6 +176,25 @@ def test_targets_of_a_row_have_no_time_axis_whatever_their_shape(shape: tuple[in
     assert audit(classifier("mean"), batches).largest <= 1e-5
     assert append_padding(classifier("mean"), batches.batch, 2)[1].shape == shape
     assert row_alone(classifier("mean"), batches.batch, 1)[1].shape == (1, *shape[1:])
+
+
+def test_targets_with_an_axis_too_many_are_told_by_the_training_and_not_by_the_audit() -> None:
+    def loss(outputs: Any, y: Any) -> Any:
+        return cross_entropy(outputs["logits"], y)
+
+    model, batches = classifier("mean"), Tokens(per_row=True)
+    x, y, weights = batches.batch
+    batches.batch = (x, tf.reshape(y % 3, (-1, 1)), weights)
+    config = make_config()
+    assert audit(model, batches).largest <= 1e-5
+    with pytest.raises(RunError, match=r"y \(5, 1\), and weights \(5,\).*`y\[:, 0\]` makes \[B\] of \[B, 1\]"):
+        TrainingStep(
+            model,
+            make_optimizer(config.training, model.trainable_variables),
+            Objective("perplexity", "min", loss, perplexity),
+            config.training,
+            tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), batches.batch),
+        )(*batches.batch, {}, 0.1)
 
 
 def test_a_fixed_history_and_a_fixed_horizon_stay() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from seqapps import __main__ as door
-from seqapps.commands import doctor
+from seqapps.commands import doctor, export
 from seqapps.commands._stack import keep_compiled
 from seqapps.errors import RunError, UsageError
 from seqapps.interrupts import Terminated
@@ -211,6 +211,31 @@ def test_verb_names_the_one_that_is_missing(tmp_path: Path) -> None:
         f"`prepare` is not done for this configuration (it would run for the first time). Run `seqapps prepare {same}` "
         f"first, or all stages with `seqapps run {same}`."
     )
+
+
+def test_an_export_takes_the_place_of_nothing_but_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("all of it")
+    (mine / "model.json").write_text("{}")
+    (tmp_path / "link").symlink_to(mine)
+    config = "configs/language_model/python_docs.toml"
+    for target, told in (
+        (mine, "a folder that is no earlier export; it holds 2 other things, such as model.json"),
+        (mine / "thesis.txt", "a file"),
+        (tmp_path / "link", "a link"),
+    ):
+        assert door.main(["export", config, "--output", str(target), "--workspace", str(tmp_path / "ws")]) == 2
+        assert capsys.readouterr().err.strip() == (
+            f"export: `--output` {target} is {told}. Nothing was touched. Allowed: a new name, an empty folder, or an "
+            f"earlier export, which is replaced. Example: --output {target.with_name('exported')}."
+        )
+    assert (mine / "thesis.txt").read_text() == "all of it"
+    (mine / "thesis.txt").unlink()
+    (mine / "saved_model.pb").touch()
+    (tmp_path / "empty").mkdir()
+    for target in (mine, tmp_path / "empty", tmp_path / "new"):
+        export.check_output(target)
 
 
 def test_tune_says_what_the_configuration_lacks(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conform import KINDS, Case, conforms, curves_as_keras, model_of, padded, pair, trains_as_keras
+from conform import KINDS, Case, conforms, curves_as_keras, hessian_as_keras, model_of, padded, pair, trains_as_keras
 from numpy.testing import assert_allclose, assert_array_equal
 
 from seqapps.modeling import layers
@@ -108,6 +108,11 @@ def test_a_batch_without_rows_has_outputs_without_rows_and_gradients_of_zero(kin
 @pytest.mark.parametrize(("kind", "in_a_graph"), [*[(kind, False) for kind in KINDS], ("simple_rnn", True)])
 def test_a_gradient_of_a_gradient_is_that_of_keras(kind: str, in_a_graph: bool) -> None:
     curves_as_keras(kind, in_a_graph)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru_after"])
+def test_a_hessian_is_that_of_keras(kind: str) -> None:
+    hessian_as_keras(kind)
 
 
 def test_gradients_of_any_order_are_had() -> None:

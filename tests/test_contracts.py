@@ -36,6 +36,7 @@ from seqapps.audit import append_padding, audit
 from seqapps.config import RunConfig
 from seqapps.diagnosis.capture import capture
 from seqapps.diagnosis.examining import examine_layer
+from seqapps.graphs import _served
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.modeling.losses import Objective
 from seqapps.modeling.optimizers import make_optimizer
@@ -61,7 +62,7 @@ BUILT = [
     ("time_series", "one_series"),
     ("translation", "words_dot"),
 ]
-"""The modes whose model is built and audited here."""
+"""The modes whose model is built and audited here; that of the others gives losses once."""
 SMALL = {"units": [10, 8], "embedding": 6}
 """Fields of an architecture that are made small when it has them."""
 
@@ -102,6 +103,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "subject" in metafunc.fixturenames:
         cases = [*PAIRS, *(BUILT if "model" in metafunc.fixturenames else MODES)]
         cases = PAIRS if set(COSTLY) & set(metafunc.fixturenames) else cases
+        cases = [mode for mode in MODES if mode not in BUILT] if "losses" in metafunc.fixturenames else cases
         metafunc.parametrize("subject", cases, ids="-".join, indirect=True, scope="session")
 
 
@@ -134,6 +136,15 @@ def _small(architecture: str) -> list[str]:
 def model(subject: Subject) -> keras.Model:
     """The model for laws that change no weight; what trains builds its own."""
     return subject.model()
+
+
+@pytest.fixture(scope="session")
+def losses(subject: Subject) -> Any:
+    """What the model, just built, loses at each row or position of its first batch."""
+    model = subject.model()
+    x, y, weights = next(iter(subject.application.batches(subject.folder, subject.manifest, "train").dataset(0)))
+    outputs = model({**x, **zero_states(model, weights.shape[0])}, training=False)
+    return subject.objective(model).loss(outputs, y)
 
 
 @pytest.fixture(scope="session")
@@ -228,6 +239,11 @@ def test_no_epoch_waits_for_autotuning_to_end(subject: Subject) -> None:
         assert options.autotune.enabled is False
 
 
+def test_every_mode_has_losses(losses: Any) -> None:
+    assert tf.size(losses) > 0
+    assert np.isfinite(losses).all()
+
+
 def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model: keras.Model, batch: Batch) -> None:
     objective = subject.objective(model)
     longer = append_padding(model, batch, 5)
@@ -301,6 +317,7 @@ def exported(subject: Subject, model: keras.Model, tmp_path_factory: pytest.Temp
     save_trained(folder / "model", subject.application, subject.manifest, model, subject.folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alone, "Popen", check_alone)
+        patch.setattr(_served, "_CELLS", law.CELLS)
         return serving.export(folder / "model", subject.folder, folder / "saved_model", console=Console(quiet=True))
 
 
@@ -392,7 +409,7 @@ def asked(exported: serving.ExportReport) -> law.Subject:
 
 def test_every_output_has_a_row_for_each_row(asked: law.Subject) -> None:
     classes = asked.classes()
-    for rows in (0, 1, 2, classes, classes + 1, 1000):
+    for rows in (0, 1, 2, classes, classes + 1, law.MANY):
         law.check_shapes(asked, rows)
 
 
@@ -404,13 +421,18 @@ def test_a_bad_row_fails_no_other(asked: law.Subject) -> None:
     law.check_bad_rows(asked)
 
 
+def test_the_longest_texts_are_answered_in_time(asked: law.Subject) -> None:
+    law.check_longest(asked)
+
+
 def test_settings_have_bounds_and_defaults(asked: law.Subject) -> None:
     law.check_bounds(asked)
     law.check_defaults(asked)
 
 
 def test_a_pyfunc_answers_whatever_holds_its_rows(asked: law.Subject) -> None:
-    law.check_pyfunc(asked, asked.classes() + 1)
+    for rows in (0, 1, asked.classes() + 1):
+        law.check_pyfunc(asked, rows)
 
 
 def test_hostile_calls_are_answered_or_refused_in_words(asked: law.Subject) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seqapps.interrupts import Terminated, deferred, heed_sigterm
+from seqapps.interrupts import Terminated, deferred, heed_sigterm, recognised
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,26 @@ def test_what_the_user_ignores_stays_ignored() -> None:
     with deferred() as interrupted:
         send(signal.SIGTERM)
         assert not interrupted()
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize("library", ["wraps", "swallows", "passes"])
+def test_what_a_library_makes_of_a_signal_is_undone(number: int, error: type[BaseException], library: str) -> None:
+    steps: list[str] = []
+    with pytest.raises(error) as caught, recognised(lambda: steps.append("first")):
+        try:
+            send(number)
+        except BaseException as came:
+            steps.append("heard")
+            if library == "wraps":
+                raise RuntimeError(f"{came!r} [while running a step]") from came
+            if library == "passes":
+                raise
+    assert (steps, caught.type) == (["first", "heard"], error)
+    with pytest.raises(error):  # as before the block
+        send(number)
+
+
+def test_another_error_of_a_library_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="a step"), recognised(lambda: None):
+        raise RuntimeError("a step")

@@ -81,6 +81,19 @@ def test_killed_and_run_again_ends_as_never_killed(evaluated: Path, unbroken: Pa
     assert differences(end_of(unbroken / "ws"), end_of(folder / "ws")) == []
 
 
+@pytest.mark.parametrize("point", ["set_registered_model_alias", "delete_model_version_tag"])
+def test_a_rollback_killed_before_and_after_its_move_goes_back_once(user: Path, point: str, tmp_path: Path) -> None:
+    mutations.crown(user / "ws", 2)
+    words = ("rollback", "little", "--reason", "complaints")
+    whole = mutations.copy(user, tmp_path / "whole")
+    assert command(whole, *words)[0] == 0
+    assert command(user, *words, kill_at=point)[0] == -signal.SIGKILL
+    code, _, said = command(user, *words)
+    assert code == 0, said
+    assert aliases(tracker_of(user), "little")["champion"] == "2"
+    assert differences(end_of(whole / "ws"), end_of(user / "ws")) == []
+
+
 def test_a_version_that_was_deleted_is_registered_again(user: Path) -> None:
     tracker = tracker_of(user)
     tracker.client.delete_model_version("little", "1")

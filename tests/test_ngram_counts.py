@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -116,8 +117,12 @@ def test_table_is_cut_into_parts_of_equal_size(tmp_path: Path) -> None:
     packing = ngrams.Packing(order=1, size=100)
     rows = np.stack([*packing.pack([np.arange(10)]), np.arange(1, 11, dtype=np.uint64)], axis=1)
     parts = ngrams.write_table(tmp_path, [rows[:3], rows[3:4], rows[4:]], packing, part_rows=4)
-    assert parts == [("part-00000.npy", 4), ("part-00001.npy", 4), ("part-00002.npy", 2)]
-    tables = [np.load(tmp_path / name) for name, _ in parts]
+    told = [(part["file"], part["rows"], part["units"]) for part in parts]
+    assert told == [("part-00000.npy", 4, 10), ("part-00001.npy", 4, 26), ("part-00002.npy", 2, 19)]
+    tables = [np.load(tmp_path / part["file"]) for part in parts]
+    for part in parts:
+        data = (tmp_path / part["file"]).read_bytes()
+        assert (part["bytes"], part["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     assert tables[0].dtype == np.int32
     assert np.concatenate(tables).tolist() == [[place, place + 1] for place in range(10)]
 

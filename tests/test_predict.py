@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import keras
 import pytest
 from rich.console import Console
 from tiny import make_prepared
-from warm import check_alone
+from warm import Warm, check_alone
 
 from seqapps import serving
 from seqapps.__main__ import main
@@ -319,6 +320,7 @@ def test_an_unknown_model_is_refused(capsys: Captured, workspace: Path) -> None:
         (["--input", "no-such-file"], "predict: `--input` no-such-file does not exist or is no file."),
         (["a", "--output", "no-folder/x"], "predict: `--output` no-folder/x cannot be written: there is no folder"),
         (["a", "--output", "."], "predict: `--output` . cannot be written: it is a folder."),
+        (["--input", __file__, "--output", __file__], "is the file of `--input`, whose texts would be gone."),
         (["--interactive", "--json"], "`--output` and `--json` do not go with it."),
     ],
 )
@@ -373,3 +375,24 @@ def test_options_that_go_together() -> None:
 def test_an_option_of_another_name_is_refused_from_python(served: Served) -> None:
     with pytest.raises(UsageError, match=r"option `--topk` does not exist.*Nearest: --top-k"):
         served.predict(["a"], topk=3)
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "by"), [("terminate", 143, "Ended by SIGTERM"), ("interrupt", 130, "Interrupted")]
+)
+def test_ended_by_a_signal(tmp_path: Path, model: str, signal: str, code: int, by: str) -> None:
+    """Nothing half-written stands under the file's name; what stood there stays."""
+    (tmp_path / "many.txt").write_text("a b\n" * 1_000_000)
+    (tmp_path / "out.txt").write_text("of another day\n")
+    process = Warm("seqapps", "predict", model, "--input", "many.txt", "--output", "out.txt", cwd=tmp_path)
+    while not any(path.stat().st_size for path in tmp_path.glob(".out.txt.*.tmp")):
+        assert process.poll() is None, process.finish()
+        time.sleep(0.02)
+    began = time.monotonic()
+    getattr(process, signal)()
+    done = process.finish()
+    assert time.monotonic() - began < 5
+    assert done.returncode == code
+    assert done.stderr.strip().splitlines()[-1] == f"{by}. Run the same command again from its beginning."
+    assert (tmp_path / "out.txt").read_text() == "of another day\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["many.txt", "out.txt"]

@@ -22,12 +22,13 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from pipelines.graph import Job
+from pipelines import ngrams
+from pipelines.graph import Job, MergeRuns
 from pipelines.graph import run as run_job
 from pipelines.inputs import Input, read_input
 from pipelines.plan import make_plan
 from pipelines.prepare import beam_options, fingerprint, prepare
-from pipelines.publish import describe
+from pipelines.publish import describe, write_rejects
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
 from pipelines.storage import Build
@@ -403,35 +404,78 @@ def test_what_other_inputs_left_half_done_is_swept(tmp_path: Path) -> None:
     assert (left.exists(), other.exists()) == (False, True)
 
 
-def test_a_folder_without_all_that_was_asked_for_is_not_published(tmp_path: Path) -> None:
-    config = configuration(given_splits(tmp_path, b"a b\nb c\n"), ngram_order=2)
+def test_a_folder_without_all_that_was_asked_for_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are gone, cut, or of other content; and rows and runs that were lost on the way."""
+    monkeypatch.setattr(ngrams.write_table, "__defaults__", (4,))  # rows a part: the table has two
+    source = given_splits(tmp_path, b"a b\nb c\n" + b"w" * 200 + b"\nc a b\n")
+    config = configuration(source, ngram_order=2, max_row_bytes=100, max_reject_fraction=0.5)
     folder = run(config, tmp_path)
+    assert [table.rows for table in read_manifest(folder).tables["ngrams"]] == [4, 4]
     given = read_input(config, Workspace(tmp_path / "ws"))
     elements, application = make_plan(config, given.sources, 0), application_of(config)
-    missing: list[tuple[str, str]] = [
-        ("data/ngrams/part-00000.npy", "the table of 2-grams that this configuration asks for was not written"),
-        ("work/tables.json", "the table of 2-grams that this configuration asks for was not written"),
-        ("data/train/*", r"these are missing or cut: train/\S+\. Use another runner"),
-        ("data/vocabularies/text/tokens.json", r"these are missing or cut: vocabularies/text\. Use another runner"),
-        ("work/vocabularies.json", r"these are missing or cut: vocabularies\. Use another runner"),
-    ]
-    for place, told in missing:
-        build = half_done(config, tmp_path / "again", given)
-        assert describe(application, build, elements, given) == read_manifest(folder)
-        (lost,) = build.root.glob(place)
-        lost.unlink()
+
+    def is_not_published(build: Build, told: str) -> None:
         with pytest.raises(RunError, match=told):
             describe(application, build, elements, given)
-        shutil.rmtree(tmp_path / "again")
+
+    changed = r"these are missing, cut or changed: {}\. Use another runner"
+    lost: list[tuple[str, str]] = [
+        ("data/ngrams/part-00000.npy", changed.format("ngrams/part-00000.npy")),
+        ("data/ngrams/part-00001.npy", changed.format("ngrams/part-00001.npy")),
+        ("data/train/*", changed.format(r"train/\S+")),
+        ("data/vocabularies/text/tokens.json", changed.format("vocabularies/text")),
+        ("work/vocabularies.json", changed.format("vocabularies")),
+        ("work/tables.json", "the table of 2-grams that this configuration asks for was not written"),
+    ]
+    whole = half_done(config, tmp_path / "whole", given)
+    assert describe(application, whole, elements, given) == read_manifest(folder)
+    for number, (place, told) in enumerate(lost):
+        for harm in ("unlink", "cut", "change") if place.startswith("data") else ("unlink",):
+            build = Build(Path(shutil.copytree(whole.root, tmp_path / f"{number}-{harm}")))
+            (file,) = build.root.glob(place)
+            content = file.read_bytes()
+            file.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+            if harm == "unlink":
+                file.unlink()
+            is_not_published(build, told)
+    build = Build(Path(shutil.copytree(whole.root, tmp_path / "a part unrecorded")))
+    build.tables.write_text(json.dumps({"ngrams": json.loads(build.tables.read_text())["ngrams"][:1]}))
+    is_not_published(build, r"counts \d of the 10 units of the training split")
+    build = Build(Path(shutil.copytree(whole.root, tmp_path / "a reject lost")))
+    (rejects,) = build.work.glob("*.rejects.jsonl")
+    rejects.unlink()
+    write_rejects(build, elements)
+    is_not_published(build, "of 1 rejects 0 were written")
+
+
+def test_n_grams_that_are_lost_on_the_way_to_the_table_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that drops a run of many loses counts and no file; what it left is not gone on from."""
+    monkeypatch.setattr("pipelines.passes.BLOCK_BYTES", 1)
+    source = given_splits(tmp_path, b"a b\n")
+    (tmp_path / "more.txt").write_bytes(b"b c\nc d\nd e\n")
+    config = configuration({**source, "train": [*source["train"], str(tmp_path / "more.txt")]}, ngram_order=3)
+    real = MergeRuns.extract_output
+    with monkeypatch.context() as patch:
+        patch.setattr(MergeRuns, "extract_output", lambda self, levels: real(self, levels)[1:])
+        with pytest.raises(RunError, match="the table of 3-grams counts 9 of the 12 units of the training split"):
+            run(config, tmp_path)
+    assert list((tmp_path / "ws" / "prepared").iterdir()) == []
+    table = np.load(run(config, tmp_path) / "ngrams" / "part-00000.npy")
+    assert table[:, -1].sum() == 12
 
 
 def half_done(config: RunConfig, folder: Path, given: Input) -> Build:
     """Returns the build folder of a job that has written everything and published nothing."""
-    build = Build(folder / "build")
+    build = Build(folder)
     job = Job(config.model_dump_json(), str(build.root), 1, os.getpid(), "", 1)
     build.make()
     elements = make_plan(config, given.sources, 0)
     run_job(Job(**{**vars(job), "elements": len(elements)}), elements, beam_options([]))
+    write_rejects(build, elements)
     return build
 
 

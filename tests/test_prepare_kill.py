@@ -6,8 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from warm import Warm
 
@@ -91,3 +93,73 @@ def assert_stands_still(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     time.sleep(1.5)
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("signal", "beam", "code", "by"),
+    [
+        ("terminate", [], 143, "Ended by SIGTERM"),
+        ("interrupt", [], 130, "Interrupted"),
+        ("terminate", ["--direct_num_workers=2"], 143, "Ended by SIGTERM"),
+        ("interrupt", ["--direct_num_workers=2"], 130, "Interrupted"),
+    ],
+)
+def test_ended_by_a_signal(corpus: Path, signal: str, beam: list[str], code: int, by: str) -> None:
+    """It is told as what it was, not as a failure of the runner; no worker lives on, and what is done stays."""
+    work = corpus / "ws" / "prepared"
+    process = Warm("seqapps", "prepare", "tiny.toml", "--workspace", "ws", "--", *beam, cwd=corpus)
+
+    def works() -> bool:
+        if beam:
+            return has_worker(process)
+        return len([*work.glob(".build-*/work/*.counted.json")]) > 3
+
+    wait_until(process, works)
+    children, began = process.children, time.monotonic()
+    getattr(process, signal)()
+    done = process.finish()
+    assert time.monotonic() - began < 8
+    assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (
+        code, f"{by}. Run the same command again to continue."
+    )  # fmt: skip
+    assert not psutil.wait_procs(children, 5)[1]
+    (build,) = work.iterdir()
+    assert build.name.startswith(".build-tiny-")
+
+
+def test_workers_that_have_not_begun_end_with_the_launcher(corpus: Path) -> None:
+    words = ["prepare", "tiny.toml", "--workspace", "ws", "--", "--direct_num_workers=2"]
+    process = Warm("seqapps", *words, cwd=corpus)
+    wait_until(process, lambda: has_worker(process))
+    process.terminate()  # after SIGKILL they end as well, but Beam has them wait a minute before
+
+    def left() -> list[int]:
+        place = str(corpus / "ws")
+        return [worker.pid for worker in psutil.process_iter() if place in _environment(worker)]
+
+    deadline = time.monotonic() + 30
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert left() == []
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return str(process.environ().get("PIPELINE_OPTIONS_FILE"))
+    except psutil.Error:
+        return ""
+
+
+def has_worker(process: Warm) -> bool:
+    """Whether a worker was started: it is importing."""
+    for child in process.children:
+        with suppress(psutil.Error):
+            if "sdk_worker" in " ".join(child.cmdline()):
+                return True
+    return False
+
+
+def wait_until(process: Warm, ready: Callable[[], bool]) -> None:
+    while not ready():
+        assert process.poll() is None, process.finish()
+        time.sleep(0.005)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,17 @@ from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_json
 from seqapps.ledger import Entry, champions
-from seqapps.promotion import Decision, champion, decision_table, ledger, promote, resolve, rollback, trained_folder
+from seqapps.promotion import (
+    Decision,
+    _carry_out,
+    champion,
+    decision_table,
+    ledger,
+    promote,
+    resolve,
+    rollback,
+    trained_folder,
+)
 from seqapps.registry import aliases, versions
 from seqapps.tracking import Tracker
 from seqapps.workspace import Workspace
@@ -298,6 +310,62 @@ def test_rollback_goes_back_along_the_champions(house: House) -> None:
     assert all(item.who and item.when.endswith("+00:00") for item in entries)
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def killed_at(point: int, patch: pytest.MonkeyPatch) -> None:
+    """Has the client end everything just before its `point`-th change to the registry."""
+    from mlflow import MlflowClient
+
+    left = itertools.count(point, -1)
+    for name in ("set_model_version_tag", "set_registered_model_alias", "delete_model_version_tag"):
+        real = getattr(MlflowClient, name)
+
+        def call(*words: Any, real: Callable[..., Any] = real) -> Any:
+            if next(left) == 1:
+                raise Killed
+            return real(*words)
+
+        patch.setattr(MlflowClient, name, call)
+
+
+def test_a_rollback_that_was_killed_is_finished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before each change and given again: one version back and one entry; only the next one goes further.
+
+    The champion stands in the ledger before the version that comes back, too.
+    """
+    name, begin = "killed", "1"
+    house.win(name, 10.0)
+    house.win(name, 9.0)
+    for point in itertools.count(1):
+        _carry_out(house.tracker, Decision("force", name, begin, "2", begin, "", (), f"again {point}"), "", {})
+        before = len(ledger(house.tracker, name))
+        with monkeypatch.context() as patch:
+            killed_at(point, patch)
+            try:
+                rollback(house.tracker, name, reason="complaints", console=QUIET)
+                break
+            except Killed:
+                pass
+        again = rollback(house.tracker, name, reason="complaints", console=QUIET)
+        assert (again.action, again.before, again.after) == ("rollback", begin, "2"), point
+        assert aliases(house.tracker, name)["champion"] == "2"
+        entries = ledger(house.tracker, name)[before:]
+        assert [(entry.before, entry.after) for entry in entries] == [(begin, "2")], point
+        assert "seqapps.rolling_back" not in house.tracker.client.get_model_version(name, "2").tags
+    assert point > 6
+    assert rollback(house.tracker, name, reason="complaints", to="2", console=QUIET).action == "keep"
+    assert rollback(house.tracker, name, reason="complaints", console=QUIET).after == "1"
+
+
+def test_rollback_to_a_version_that_never_was_champion_is_refused(house: House) -> None:
+    house.win("never", 10.0)
+    house.promote(house.run("never", 15.0, champion=("1", 10.0)))
+    with pytest.raises(UsageError, match=r"`never` had no champion 2, or it was deleted. Nothing was changed."):
+        rollback(house.tracker, "never", reason="", to="2", console=QUIET)
+
+
 def test_rollback_passes_over_deleted_versions(house: House) -> None:
     for perplexity in (10.0, 9.0, 8.0):
         house.win("deleted", perplexity)
@@ -411,8 +479,13 @@ def test_the_registered_model_answers_as_a_pyfunc(house: House) -> None:
         model.predict(rows, params={"signature": "score"})
     with pytest.raises(ValueError, match=r"Allowed: \['generate', 'score', 'serving_default'\]"):
         model.predict(rows, params={"signature": "scroe"})
-    with pytest.raises(ValueError, match=r"must hold text. Received: (None|nan)"):
-        model.predict(pd.DataFrame({"prompt": ["so", None]}))
+    # What a row lacks fails this row alone; a setting that it lacks is the usual one.
+    lacks = pd.DataFrame({"prompt": ["so", None, "ja"], "max_length": [3, None, None]})
+    answered, failed, usual = model.predict(lacks)
+    assert (answered, usual) == ({"text": "so 3 1"}, {"text": "ja 100 3"})
+    assert failed["text"] == "" and re.fullmatch(
+        r"column `prompt` must hold text\. Received: '(None|nan)'\.", failed["error"]
+    )
     defaults = {param.name: param.default for param in model.metadata.signature.params}
     assert defaults == {"signature": "serving_default", "max_length": 100, "temperature": 0.8, "seed": 1}
     folder = resolve("answers@champion", house.workspace)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from canary import check_lines
 from tiny import make_config
 
 from seqapps import secrets
@@ -67,3 +68,15 @@ def test_variable_stands_only_where_no_record_gets_its_value(tmp_path: Path, mon
 def test_record_of_a_configuration_is_read_without_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(source={"files": ["${NO_SUCH_FOLDER}/x.txt"]})
     assert config.source.files == ("${NO_SUCH_FOLDER}/x.txt",)
+
+
+def test_secret_appears_in_no_output_of_a_few_commands(tmp_path: Path) -> None:
+    """Of the whole journey in the long campaigns."""
+    check_lines(
+        [
+            (("prepare", "little.toml"), 0),
+            (("config", "little.toml"), 0),
+            (("prepare", "little.toml", "--set", 'source.sha256="' + "1" * 64 + '"'), 1),
+        ],
+        tmp_path,
+    )

@@ -107,7 +107,8 @@ def test_the_folder_says_what_it_is(exported: serving.ExportReport) -> None:
     settings = record["signatures"]["generate"]["settings"]
     assert settings["max_length"] == {"default": 100, "least": 1, "most": 4096}
     assert sorted(settings) == ["max_length", "seed", "temperature", "top_k"]
-    assert record["limits"] == {"bytes": 131072, "rows_times_bytes": 4194304, "rows_times_length": 4194304}
+    limits = {"rows_times_bytes": 1 << 20, "rows_times_length": 1 << 20, "rows_times_square": 1 << 22}
+    assert record["limits"] == {"bytes": 16384, **limits}
 
 
 def test_vocabulary_and_golden_calls_travel_inside(exported: serving.ExportReport, trained: tuple[Path, Path]) -> None:
@@ -203,8 +204,9 @@ def test_a_call_that_cannot_be_answered_is_told_in_words(served: Served) -> None
         DataError, match=r"predict: `max_length` must be at least 1 and at most 4096\. Received: 5000\."
     ):
         served.call("generate", prompt=["a"], max_length=[5000], temperature=[1.0], top_k=[0], seed=[1])
-    with pytest.raises(DataError, match=r"predict: `prompt` has 140000 bytes\. Allowed: 131072 in a call of 1 rows\."):
-        served.predict(["a" * 140_000])
+    told = r"predict: `prompt` has 20000 bytes\. Allowed: 16384 in a call of 1 rows\. Split it into parts\."
+    with pytest.raises(DataError, match=told):
+        served.predict(["a" * 20_000])
 
 
 def test_seeds_stay_in_32_bits() -> None:

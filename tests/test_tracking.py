@@ -160,3 +160,22 @@ def test_an_unknown_run_is_a_users_error(tracker: Tracker) -> None:
 
 def test_flatten() -> None:
     assert flatten({"seed": 1, "data": {"split": {"by": "row"}}}) == {"seed": 1, "data.split.by": "row"}
+
+
+def test_a_lease_and_what_killed_processes_left_of_leases_is_gone_at_its_end(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a server: a holder that was killed, and one that was killed while it took such a lease away."""
+    monkeypatch.setattr("seqapps.tracking.SQLITE", "no such store")
+    monkeypatch.setattr("seqapps.tracking.LEASE_SECONDS", 0.5)
+    client = tracker.client
+    for left in ("m_1.seqapps-lease", "m_1.seqapps-lease.0abc", "m_1.seqapps-lease.1abc"):
+        client.create_registered_model(left, tags={"token": "0def", "holder": "process 1 of nobody"})
+    for other in ("m_1", "m_1.seqapps", "mx1.seqapps-lease.0abc"):
+        client.create_registered_model(other)
+    with tracker.lease("m_1") as still_ours:
+        still_ours()
+        names = [model.name for model in client.search_registered_models("name LIKE 'm_1.%'")]
+        assert names == ["m_1.seqapps", "m_1.seqapps-lease", "mx1.seqapps-lease.0abc"]
+    names = [model.name for model in client.search_registered_models("name LIKE 'm_1%'")]
+    assert names == ["m_1", "m_1.seqapps", "mx1.seqapps-lease.0abc"]

@@ -532,6 +532,15 @@ def test_the_display_shows_rows_and_samples(terminal: bool) -> None:
         assert "  epoch 1/2  step 5/10  loss 2.000  perplexity 7.389  12,345 units/s  |g| 0.5  1:15 left" in text
 
 
+def test_the_display_tells_small_figures_apart() -> None:
+    """Of a series of the size of 1e-5, every epoch was 0.0000."""
+    console = Console(file=io.StringIO(), width=110, color_system=None)
+    display, log = TrainingDisplay(console), a_history().epochs[0]
+    display.on_start(TrainingPlan(2, 10, 640, 1_000, "rmse", "min"))
+    display.on_epoch(replace(log, loss=0.00123456, validation_loss=0.0, objective=1.2273e-06))
+    assert "    1  0.001235      0.0000   0.000001227  " in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_perplexity_is_shown_and_logged_only_where_it_is_the_figure(tmp_path: Path) -> None:
     run, recorder = config(epochs=1), Recorder()
     console = Console(file=io.StringIO(), width=140, color_system=None)

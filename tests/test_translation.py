@@ -20,11 +20,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pipelines.plan import make_plan
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
+from seqapps import applications
 from seqapps.answering import Score
 from seqapps.applications import Call, config_from, options_of
 from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
+from seqapps.bootstrap import paired_bootstrap
 from seqapps.errors import ConfigError, UsageError
 from seqapps.graphs import translator as translator_graph
 from seqapps.graphs.translator import Search, Translator, golden_calls, reference_nats, translate_rows
@@ -330,6 +332,24 @@ def test_bleu_and_chrf_are_those_of_sacrebleu(rows: list[tuple[str, str]], token
         sacrebleu.corpus_bleu(written, [references], tokenize=tokenizer).score, abs=1e-9
     )
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(written, [references]).score, abs=1e-9)
+
+
+def test_of_equal_bleu_the_lower_perplexity_is_better() -> None:
+    texts, units = np.array([b"a b c d e", b"f g h i j"] * 4, object), np.full(8, 6)
+
+    def sums(nats: float) -> Any:
+        prediction = translation_metrics.predictions(texts, np.full(8, nats))
+        return translation_metrics.statistics_of(prediction, texts, units, "13a")
+
+    def better(ours: float, theirs: float) -> float:
+        figures, second = translation_metrics.metrics_of, applications.load("translation").second
+        return paired_bootstrap(
+            sums(ours), sums(theirs), lambda totals: figures(totals)["bleu"], direction="max", resamples=50, seed=1,
+            second=lambda totals: figures(totals)[second],
+        ).probability_better  # fmt: skip
+
+    assert (better(0.02, 0.83), better(0.83, 0.02), better(0.5, 0.5)) == (1.0, 0.0, 0.0)
+    assert better(0.02, np.nan) == 0.0  # a system that gives texts alone cannot be told apart
 
 
 def test_metrics_of_a_known_corpus() -> None:

@@ -319,6 +319,13 @@ def test_the_table_ranks_trials_and_names_failures() -> None:
     assert "4x4" in text.getvalue()
 
 
+def test_the_table_tells_small_figures_apart() -> None:
+    text = io.StringIO()
+    records = [replace(record, objective=1e-5 * (2 + place)) for place, record in enumerate(_records()[:2])]
+    Console(file=text, width=160).print(trials_table(records, "rmse", "min"))
+    assert "0.00002000" in text.getvalue() and "0.00003000" in text.getvalue()
+
+
 def test_the_table_fits_eighty_columns_and_cuts_nothing() -> None:
     wide = {f"model.some_long_field_{letter}": letter * 6 for letter in "abcdefgh"}
     records = [replace(record, overrides={**record.overrides, **wide, "n": number}) for number, record in
@@ -343,7 +350,7 @@ def test_what_a_search_shows_fits_eighty_columns_and_cuts_nothing() -> None:
         display.on_epoch(SimpleNamespace(epoch=1, steps=100, objective=2199.5678))
         display._progress.refresh()
     words = text.getvalue().split()
-    assert {"2188.1234", "2199.5678", "expected_calibration_error"} <= set(words)
+    assert {"2,188.12", "2,199.57", "expected_calibration_error"} <= set(words)
     assert "\u2026" not in text.getvalue()
 
 

@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parent.parent
 CHECK = str(ROOT / "seqapps" / "serving" / "check.py")
@@ -65,6 +68,15 @@ class Warm:
     def terminate(self) -> None:
         """Sends SIGTERM."""
         self._process.terminate()
+
+    def interrupt(self) -> None:
+        """Sends SIGINT, as Ctrl-C does."""
+        os.kill(self._process.pid or 0, signal.SIGINT)
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """The processes that it started, and those that they started."""
+        return psutil.Process(self._process.pid).children(recursive=True)
 
     def finish(self, seconds: float = 300) -> subprocess.CompletedProcess[str]:
         """Waits for the end; returns what the process said.

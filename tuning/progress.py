@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from seqapps.scoreboard import figure
 from tuning.trials import TrialRecord
 
 
@@ -46,7 +47,7 @@ class SearchDisplay:
         """Tells that a trial begins."""
         parts = [f"tune: trial {place}"]
         if best is not None:
-            parts.append(f"best so far {best.objective:.4f} (trial {best.trial})")
+            parts.append(f"best so far {best.shown} (trial {best.trial})")
         if seconds_left is not None:
             parts.append(f"about {_duration(seconds_left)} left")
         line = ", ".join(parts)
@@ -62,12 +63,12 @@ class SearchDisplay:
     def on_step(self, log: Any) -> None:
         """Moves the bar."""
         done = (log.epoch - 1) * log.steps + log.step
-        now = f"epoch {log.epoch}/{self._epochs}, training loss {log.loss:.3f}"
+        now = f"epoch {log.epoch}/{self._epochs}, training loss {figure(log.loss)}"
         self._progress.update(self._task, completed=done, now=now)
 
     def on_epoch(self, log: Any) -> None:
         """Shows the epoch's figure."""
-        now = f"epoch {log.epoch}/{self._epochs}, validation {self._objective} {log.objective:.4f}"
+        now = f"epoch {log.epoch}/{self._epochs}, validation {self._objective} {figure(log.objective, 1)}"
         self._progress.update(self._task, completed=log.epoch * log.steps, now=now)
 
     def on_end(self, history: Any) -> None:

@@ -52,13 +52,12 @@ def trials_table(trials: Sequence[TrialRecord], objective: str, direction: str, 
     if failed:
         table.add_column("why it failed", justify="left")
     for place, trial in enumerate(ranked(trials, direction)):
-        figure = "failed" if trial.objective is None else f"{trial.objective:.4f}"
         values = [_cell(trial.overrides.get(name)) for name in varied]
         if is_wide:
             values = [", ".join(f"{short[name]} {value}" for name, value in zip(varied, values, strict=True))]
         why = [Text(trial.reason)] if failed else []
         style = "red" if trial.objective is None else "bold green" if place == 0 else None
-        table.add_row(trial.trial, figure, str(trial.epochs), f"{trial.seconds:.1f}", *values, *why, style=style)
+        table.add_row(trial.trial, trial.shown, str(trial.epochs), f"{trial.seconds:.1f}", *values, *why, style=style)
     same = [f"{short[name]} {_cell(trials[0].overrides.get(name))}" for name in names if name not in varied]
     table.caption = Text(f"the same in all: {', '.join(same)}") if same else None
     return table

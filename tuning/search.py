@@ -37,6 +37,7 @@ from seqapps.files import write_text
 from seqapps.history import History, Listener
 from seqapps.manifest import Manifest, read_manifest
 from seqapps.seeds import seed_of
+from seqapps.threads import one_thread
 from seqapps.tracking import Tracker, TrackingListener
 from tuning import spaces
 from tuning.progress import SearchDisplay
@@ -153,7 +154,8 @@ class _Search:
                 self._close(record)
         with SearchDisplay(self.console, self.objective) as display:
             while self._may_start():
-                trial = self.oracle.create_trial(_TUNER)
+                with one_thread():  # the matrices of a search by Gaussian processes are small
+                    trial = self.oracle.create_trial(_TUNER)
                 if trial.status != "RUNNING":
                     self.console.print("tune: the space is exhausted: no configuration is left that was not tried")
                     break
@@ -290,9 +292,9 @@ class _Search:
             line = f"tune: trial {record.trial} failed after {record.seconds:.0f} s: {record.reason}"
             self.console.print(line, style="red", markup=False)
         else:
-            known = "the best so far" if best == record else f"best so far {best.objective:.4f}" if best else ""
-            figure = f"{self.objective} {record.objective:.4f} in {record.seconds:.0f} s"
-            line = f"tune: trial {record.trial}: {figure} ({known})"
+            known = "the best so far" if best == record else f"best so far {best.shown}" if best else ""
+            reached = f"{self.objective} {record.shown} in {record.seconds:.0f} s"
+            line = f"tune: trial {record.trial}: {reached} ({known})"
             self.console.print(line, markup=False, highlight=False)
         last = self.records[-_FAILURES_IN_A_ROW:]
         if len(last) == _FAILURES_IN_A_ROW and all(item.objective is None for item in last):
@@ -342,7 +344,7 @@ def _header(path: Path, best: TrialRecord, config: RunConfig, objective: str) ->
     again = " Trained again, it has the same figure." if whole else ""
     return (
         f"# seqapps train --config {path}\n"
-        f"# Validation {objective} {best.objective:.4f} after {best.epochs} epochs{part}, in {best.seconds:.0f} s: "
+        f"# Validation {objective} {best.shown} after {best.epochs} epochs{part}, in {best.seconds:.0f} s: "
         f"trial {best.trial}, the best of a {tuning.algorithm} search.{again}\n"
         f"# Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Seed, model and training are the winner's.\n"
     )

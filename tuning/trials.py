@@ -14,6 +14,7 @@ from seqapps.config import RunConfig
 from seqapps.errors import RunError, SeqappsError
 from seqapps.files import read_json, write_json
 from seqapps.manifest import Manifest
+from seqapps.scoreboard import figure
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,6 +50,11 @@ class TrialRecord:
     reason: str
     run_id: str
     seed: int
+
+    @property
+    def shown(self) -> str:
+        """The objective for people."""
+        return "failed" if self.objective is None else figure(self.objective, 1)
 
     def write(self, folder: Path) -> None:
         """Writes the record, atomically."""

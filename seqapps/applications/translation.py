@@ -123,6 +123,7 @@ class TranslationTask(Application):
     architectures = ("encoder_decoder",)
     objective = "bleu"
     direction: Literal["min", "max"] = "max"
+    second = "perplexity"
     columns = SIDES
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"source": {"format": "tsv"}}
     evaluation = ("beam", "length_penalty", "max_length", "bleu_tokenizer")

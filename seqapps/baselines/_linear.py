@@ -10,8 +10,10 @@ Source: Lin, Weng & Keerthi 2008, "Trust Region Newton Method for Large-Scale Lo
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,8 +23,9 @@ from numpy.typing import NDArray
 from seqapps.baselines import Ground
 from seqapps.metrics.classification import metrics, multi_hot, multi_statistics, single_statistics
 from seqapps.preprocessing.blocks import Ragged
+from seqapps.threads import one_thread
 
-STRENGTHS = (1.0, 4.0, 16.0, 64.0)
+STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)
 """C of scikit-learn, the inverse of the penalty's weight."""
 MOST_STEPS = 1_000
 """Newton steps of one regression; ten are usual."""
@@ -30,6 +33,9 @@ TOLERANCE = 1e-4
 _LARGE = 8_000_000
 """Characters of the training split above which a pair of words must stand in two rows, and n-grams of characters are
 left out: 100,000 rows of 20 words stay far below 4 GB."""
+_BYTES_A_VALUE = 48
+"""Of features, for one label at work: its own copy, that of scikit-learn, and LIBLINEAR's."""
+_MOST_BYTES = 2 * 1024**3
 _FEW = 100
 _WORD = r"(?u)\w+|[^\w\s]"
 _LONGEST_GRAM = 5
@@ -230,21 +236,30 @@ def regressions(  # noqa: PLR0913 - the data, what is fitted to it, and how long
         steps: Newton steps of a regression, at most.
         tolerance: a regression ends when its gradient is this share of the first one (for balanced labels).
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     # All labels share these indices: a solver that sorted them in place would leave x with its values mixed up.
     x.sort_indices()
     classes = truth.hot.shape[1]
-    slopes, biases, most = np.zeros((classes, x.shape[1]), np.float32), np.zeros(classes), 0
+    slopes, biases = np.zeros((classes, x.shape[1]), np.float32), np.zeros(classes)
     options = {"C": strength, "max_iter": steps, "tol": tolerance}
     mirrored = classes == 2 and not truth.multi
-    for label in range(1 if mirrored else 0, classes):
+
+    def fit(label: int) -> int:
         rows = truth.hot[:, label]
         share = float(rows.mean())
         if share in (0.0, 1.0):
             biases[label] = np.inf if share else -np.inf
-            continue
+            return 0
         ratio = ratios(x, rows) if features.by_label else np.ones(x.shape[1])
         slope, biases[label], made = _one(_scaled(x, ratio), rows, weights, options)
-        slopes[label], most = slope * ratio, max(most, made)
+        slopes[label] = slope * ratio
+        return made
+
+    workers = max(1, min(len(os.sched_getaffinity(0)), _MOST_BYTES // (_BYTES_A_VALUE * x.nnz + 1)))
+    with one_thread(), warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the caller is told
+        most = max(pool.map(fit, range(1 if mirrored else 0, classes)), default=0)
     if mirrored:
         slopes[0], biases[0] = -slopes[1], -biases[1]
     return LinearText(features, slopes, biases, truth.multi, strength, most, most < steps)
@@ -282,13 +297,10 @@ def _one(
     x: Any, rows: NDArray[np.int8], weights: NDArray[np.float64] | None, options: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], float, int]:
     """Returns slopes `<float64>[terms]`, bias, and how many steps it took. The options are scikit-learn's."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="liblinear", **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the caller is told
-        model.fit(x, rows, weights)
+    model.fit(x, rows, weights)
     return model.coef_[0], float(model.intercept_[0]), int(model.n_iter_[0])
 
 

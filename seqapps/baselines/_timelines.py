@@ -21,6 +21,7 @@ from seqapps.baselines._windows import horizon_of, past_of, rows_of, targets_of
 from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.scaling import Scaling
 from seqapps.preprocessing.series.timeline import Frequency, Grid
+from seqapps.threads import one_thread
 
 Values = NDArray[np.float64]
 
@@ -65,6 +66,31 @@ class LastValue:
     def forecast(self, values: Values, steps: int) -> Values:
         """See `Model.forecast`."""
         return np.repeat(filled(values)[:, None], steps, axis=1)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A model of a series in units of its deviation, so that no tolerance of a fit depends on the unit of measurement.
+
+    Nothing is subtracted: what is above 0 stays above 0.
+    """
+
+    model: Model
+    scale: float
+
+    @property
+    def name(self) -> str:
+        """See `Model.name`."""
+        return self.model.name
+
+    @property
+    def converged(self) -> bool:
+        """See `Model.converged`."""
+        return self.model.converged
+
+    def forecast(self, values: Values, steps: int) -> Values:
+        """See `Model.forecast`."""
+        return self.scale * self.model.forecast(values / self.scale, steps)
 
 
 @dataclass(frozen=True)
@@ -127,7 +153,8 @@ class EachByItself:
             whole, rows = _joined(self.seen[name], here), np.flatnonzero(series == name)
             at = numbers_of(origins[rows], self.step)
             for target, model in enumerate(self.models[name]):
-                ahead = model.forecast(whole.values[:, target], steps)[at - whole.first]
+                with one_thread():
+                    ahead = model.forecast(whole.values[:, target], steps)[at - whole.first]
                 found[rows, :, target] = np.where(np.isfinite(ahead), ahead, found[rows, :, target])
         return found[..., None]
 
@@ -160,9 +187,11 @@ def fit_one(fit: Fit, values: Values, season: int) -> Model:
     whole = filled(values)
     if np.ptp(whole) <= np.finfo(np.float32).eps * np.abs(whole).max():  # prepared windows are float32
         return LastValue()
-    with warnings.catch_warnings():  # of fits that have not converged, which is told by itself
+    spread = float(np.ptp(whole))
+    scale = spread * float(np.std(whole / spread))
+    with one_thread(), warnings.catch_warnings():  # of fits that have not converged, which is told by itself
         warnings.simplefilter("ignore")
-        return fit(values, season)
+        return Scaled(fit(values / scale, season), scale)
 
 
 def check(parts: Mapping[bytes, Timeline], targets: int) -> None:

@@ -2,8 +2,8 @@
 
 Of the fifteen forms that are stable (error A or M; trend none, A or damped A; season none, A, or M with error M; those
 with an M only where all values are above 0) the one with the least AICc, of first states by Hyndman et al., sec. 2.6.1;
-that one is fitted by likelihood, its first states with the rest. A missing value is the last one seen. It gives no
-quantiles.
+that one is fitted by likelihood from several starts, its first states with the rest. A missing value is the last one
+seen. It gives no quantiles.
 
 Source: Hyndman, Koehler, Snyder & Grose 2002, "A state space framework for automatic forecasting using exponential
 smoothing methods"; fitted by statsmodels.
@@ -19,12 +19,15 @@ from typing import Any
 import numpy as np
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
 LONGEST_SEASON = 24
 """Steps: every one is a number that is fitted."""
 MOST_STEPS = 1_000
 """Of L-BFGS."""
+_WEIGHTS = ((0.1, 0.1), (0.5, 0.1), (0.8, 0.02))
+"""Of the level and of the season, to begin with."""
 _SHORT = {None: "N", "add": "A", "mul": "M"}
 
 
@@ -118,8 +121,23 @@ def smooth(values: Values, season: int) -> Smoothing:
     whole = filled(values)
     usable = season if 2 * season <= len(whole) and 1 < season <= LONGEST_SEASON else 0
     form = min(_forms(usable, positive=bool(whole.min() > 0)), key=lambda form: _criterion(form, whole))
-    result = form.over(whole).fit(maxiter=MOST_STEPS, disp=False)
-    return Smoothing(form, np.asarray(result.params), bool(result.mle_retvals["converged"]))
+    model = form.over(whole)
+    return Smoothing(form, *best_of(model, _starts(model), MOST_STEPS))
+
+
+def _starts(model: Any) -> Iterator[Values | None]:
+    """Yields parameters to begin the fit with: the library's own, and with a level that forgets more or less."""
+    yield None
+    for level, seasonal in _WEIGHTS:
+        start = np.array(model.start_params, np.float64)
+        for name, value in (
+            ("smoothing_level", level),
+            ("smoothing_trend", level / 5.0),
+            ("smoothing_seasonal", seasonal),
+        ):
+            if name in model.param_names:
+                start[model.param_names.index(name)] = value
+        yield start
 
 
 def _criterion(form: Form, values: Values) -> float:

@@ -5,7 +5,8 @@
 D is 1 where the season is strong (Wang, Smith & Hyndman 2006: above 0.64), d as long as the test of Kwiatkowski et al.
 1992 refuses that the rest is level. The other orders and the constant by steps from four beginnings to the neighbour
 with the least AICc; for the search the likelihood is that of the squared residuals when nothing came before the series,
-the chosen form is fitted by the exact one. Missing values are left out by the filter. It gives no quantiles.
+the chosen form is fitted by the exact one, from two starts. Missing values are left out by the filter. It gives no
+quantiles.
 
 Source: Hyndman & Khandakar 2008, "Automatic Time Series Forecasting: The forecast Package for R", sec. 3; fitted by
 statsmodels.
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
 LONGEST_SEASON = 24
@@ -122,8 +124,17 @@ def arima(values: Values, season: int) -> Arima:
     whole = filled(values)
     usable = season if 3 * season <= len(whole) and 1 < season <= LONGEST_SEASON else 0
     form = chosen(whole, usable)
-    result = form.over(values).fit(maxiter=MOST_STEPS, disp=False, cov_type="none")
-    return Arima(form, np.asarray(result.params), bool(result.mle_retvals["converged"]))
+    model = form.over(values)
+    return Arima(form, *best_of(model, (None, _smoothing(model)), MOST_STEPS, cov_type="none"))
+
+
+def _smoothing(model: Any) -> Values:
+    """Returns parameters to begin the fit with, beside the library's own: errors that are smoothed, as in exponential
+    smoothing, and nothing else. From the library's own a fit can end on a lower hill."""
+    free = np.array([-1.0 if name.startswith("ma.") else 0.0 for name in model.param_names])
+    free[-1] = 1.0  # the variance
+    found: Values = model.transform_params(free)
+    return found
 
 
 # ---- the search

@@ -18,6 +18,9 @@ import numpy as np
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._timelines import Values, filled, fit_each
 
+_LEAST = 1e-4
+"""The least a: with 0 nothing is learned."""
+_GRID = 100
 _SIGNIFICANT = 1.645**2
 """The 90 % point of chi squared with one degree of freedom."""
 
@@ -30,7 +33,7 @@ class Theta:
         alpha, drift: a and b.
         seasons: factors or summands of the steps of a season from the first of all on; empty for none.
         multiplied: whether they are factors.
-        converged: always; the line has a closed form, and the one weight is looked for on a grid first.
+        converged: always; the line has a closed form, and the one weight is looked for on all of a grid.
     """
 
     alpha: float
@@ -83,9 +86,31 @@ def theta(values: Values, season: int) -> Theta:
 
     whole = filled(values)
     seasons, multiplied = _seasons(whole, season)
-    found = Theta(1.0, 0.0, seasons, multiplied)
-    fitted = ThetaModel(found._without(whole), period=1, deseasonalize=False).fit()
-    return Theta(max(float(fitted.params["alpha"]), 1e-4), float(fitted.params["b0"]), seasons, multiplied)
+    plain = Theta(1.0, 0.0, seasons, multiplied)._without(whole)
+    fitted = ThetaModel(plain, period=1, deseasonalize=False).fit()
+    alphas = [max(float(fitted.params["alpha"]), _LEAST), _best_weight(plain)]
+    alpha = min(alphas, key=lambda alpha: round(_squares(alpha, plain) / _squares(1.0, plain), 9))
+    return Theta(alpha, float(fitted.params["b0"]), seasons, multiplied)
+
+
+def _best_weight(plain: Values) -> float:
+    """Returns the a with the least squared errors: from a grid, and between its neighbours there. The library's search
+    can end beside a lower valley."""
+    from scipy.optimize import minimize_scalar
+
+    grid = np.linspace(_LEAST, 1.0, _GRID)
+    place = int(np.argmin([_squares(alpha, plain) for alpha in grid]))
+    bounds = grid[max(place - 1, 0)], grid[min(place + 1, _GRID - 1)]
+    found = minimize_scalar(_squares, bounds=bounds, args=(plain,), method="bounded", options={"xatol": 1e-9})
+    return min(float(found.x), float(grid[place]), key=lambda alpha: _squares(alpha, plain))
+
+
+def _squares(alpha: float, plain: Values) -> float:
+    """Returns the squared errors one step ahead, from the first value as level; above 0."""
+    from scipy.signal import lfilter
+
+    levels, _ = lfilter([alpha], [1.0, alpha - 1.0], plain, zi=[(1.0 - alpha) * plain[0]])
+    return float(np.square(plain[1:] - levels[:-1]).sum()) or float(np.finfo(np.float64).tiny)
 
 
 def _seasons(values: Values, season: int) -> tuple[Values, bool]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
+from seqapps.errors import UsageError
 from seqapps.files import new_folder
 
 if TYPE_CHECKING:
@@ -16,13 +18,21 @@ if TYPE_CHECKING:
     from seqapps.commands._journey import Journey
     from seqapps.commands.stages import Record
 
+_EXPORT = frozenset({"model.json", "saved_model.pb"})
+"""Stand in every folder that was exported."""
+
 HELP = "publish the SavedModel where a server reads it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Takes CONFIG and `--output FOLDER`."""
     add_config(parser)
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="instead of exports/<model>/<version>")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="a new or empty folder, or an earlier export, instead of exports/<model>/<version>",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -30,6 +40,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.commands import evaluate, prepare, promote, train, tune
     from seqapps.commands._journey import journey_of
 
+    if arguments.output is not None:
+        check_output(arguments.output)
     journey = journey_of(arguments, console)
     prepared = prepare.need(journey)
     journey = tune.winner(journey, prepared)
@@ -52,6 +64,8 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
     stage_inputs = journey.inputs("export", {"output": str(output or "")}, upstream)
 
     def work() -> Record:
+        if output is not None:
+            check_output(output)
         publish(promoted.outputs[0], target)
         return Record(stage_inputs, (target,), {"version": version, "showcase": showcase(target)})
 
@@ -59,6 +73,27 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
     if refused(promoted):
         journey.say(f"export: version {version} was refused as champion; it is exported all the same: {target}")
     return record
+
+
+def check_output(target: Path) -> None:
+    """Raises where something stands that an export must not take the place of.
+
+    Raises:
+        UsageError: it is a file, a link, or a folder with other things than an earlier export.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        what = "a link" if target.is_symlink() else "a file"
+    else:
+        names = {path.name for path in target.iterdir()}
+        if not names or names >= _EXPORT:
+            return
+        what = f"a folder that is no earlier export; it holds {len(names)} other things, such as {min(names)}"
+    raise UsageError(
+        f"export: `--output` {target} is {what}. Nothing was touched. Allowed: a new name, an empty folder, or an "
+        f"earlier export, which is replaced. Example: --output {target.with_name('exported')}."
+    )
 
 
 def publish(source: Path, target: Path) -> None:

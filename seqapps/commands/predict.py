@@ -122,6 +122,10 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.output and (target.is_dir() or not target.parent.is_dir()):
         why = "it is a folder" if target.is_dir() else f"there is no folder {target.parent}"
         raise UsageError(f"predict: `--output` {target} cannot be written: {why}.")
+    if arguments.output and target.exists() and arguments.input not in ("", "-") and target.samefile(arguments.input):
+        raise UsageError(
+            f"predict: `--output` {target} is the file of `--input`, whose texts would be gone. Remedy: another name."
+        )
 
 
 def find(arguments: argparse.Namespace) -> Path:

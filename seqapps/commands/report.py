@@ -169,6 +169,8 @@ def _data(manifest: Manifest) -> Table:
 
 
 def _epochs(history: History) -> Table:
+    from seqapps.scoreboard import figure
+
     bars = sparkline([epoch.validation_loss for epoch in history.epochs])
     table = _table(
         f"training: {history.parameters:,} parameters, {history.seconds / 60:.1f} min, {history.padding:.0%} padding, "
@@ -179,9 +181,9 @@ def _epochs(history: History) -> Table:
         mark = " *" if epoch.epoch == history.best_epoch else ""
         table.add_row(
             f"{epoch.epoch}{mark}",
-            f"{epoch.loss:.4f}",
-            f"{epoch.validation_loss:.4f}",
-            f"{epoch.objective:.4g}",
+            figure(epoch.loss, 1),
+            figure(epoch.validation_loss, 1),
+            figure(epoch.objective, 1),
             f"{epoch.learning_rate:.2g}",
             f"{epoch.gradient_norm:.3g}",
             f"{epoch.clip_share:.0%}",

@@ -16,8 +16,9 @@ HELP = "make the version before the champion again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes the model's name, or the configuration that made it, and `--reason`."""
+    """Takes the model's name, or the configuration that made it, `--to VERSION` and `--reason`."""
     parser.add_argument("model", metavar="MODEL", help="name in the registry, or the configuration file")
+    parser.add_argument("--to", default="", metavar="VERSION", help="an earlier champion, instead of the last one")
     parser.add_argument("--reason", required=True, help="why; kept in the ledger")
 
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not arguments.model.endswith(".toml"):
         refuse_settings(arguments, arguments.model)
     tracker, model = _registry(arguments)
-    decision = promotion.rollback(tracker, model, reason=arguments.reason, console=console)
+    decision = promotion.rollback(tracker, model, reason=arguments.reason, to=arguments.to, console=console)
     page().print(promotion.decision_table(decision))
     return 0
 

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.calls import MOST_BYTES, MOST_CELLS, Settings
+from seqapps.calls import MOST_BYTES, MOST_CELLS, MOST_SQUARE, MOST_WRITTEN, Settings
 
 TEXTS = tf.TensorSpec([None], tf.string)
 ERROR = "error"
@@ -33,7 +33,11 @@ class ServedModule(tf.Module):  # type: ignore[misc]
     """
 
     most_bytes = MOST_BYTES
-    """Most bytes of a text: what a model needs for a row grows with them."""
+    """Most bytes of a text: the time of a row grows with them."""
+    most_cells = MOST_CELLS
+    """Most of rows times bytes of the longest text: the time and the memory of a call grow with them."""
+    most_written = MOST_WRITTEN
+    """Most of rows times what each of them asks to be written."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute; a Keras layer is kept beside what is saved, which gets its variables."""
@@ -65,13 +69,13 @@ class Bounds:
 
     Args:
         settings: name to default and bounds.
-        product: settings whose largest values, and the number of rows, have a bound together.
+        product: factors that have a bound together with the number of rows: of each the largest value of its settings.
         area: whether what a row needs grows with the square of its length.
         cells: how many values of a layer exist for one row; so many rows are answered at one time as memory allows.
     """
 
     settings: Settings = field(default_factory=dict)
-    product: tuple[str, ...] = ()
+    product: tuple[tuple[str, ...], ...] = ()
     area: bool = False
     cells: Cells = lambda module, settings, longest: longest
 
@@ -134,11 +138,11 @@ def answering(module: Any, method: Callable[..., Any], inputs: Mapping[str, Any]
         told = f"{', '.join(f'`{name}`' for name in given)} must have a value for each row."
         with tf.control_dependencies([_check(tf.reduce_all(counts == rows), told, counts)]):
             given = {name: tf.identity(value) for name, value in given.items()}
-        with tf.control_dependencies(_checks(given, bounds, rows)):
+        with tf.control_dependencies(_checks(given, bounds, module.most_written, rows)):
             given, rows = {name: tf.identity(value) for name, value in given.items()}, tf.identity(rows)
         filled = {name: _one_at_least(value, bounds.settings.get(name)) for name, value in given.items()}
         texts = {name: filled[name] for name in inputs if filled[name].dtype == tf.string}
-        errors = _too_long(texts, module.most_bytes, bounds.area, rows)
+        errors = _too_long(texts, module, bounds.area, rows)
         for name, text in texts.items():
             filled[name] = _blank(text, errors != "")
         longest = _longest({name: filled[name] for name in inputs})
@@ -180,7 +184,7 @@ def whole(values: Any) -> Any:
     return tf.cast(values, tf.int32)
 
 
-def _checks(given: Mapping[str, Any], bounds: Bounds, rows: Any) -> list[Any]:
+def _checks(given: Mapping[str, Any], bounds: Bounds, most: int, rows: Any) -> list[Any]:
     """Returns assertions: every setting is within its bounds for every row, and so is what a call asks for in all."""
     checks = []
     for name, setting in bounds.settings.items():
@@ -188,12 +192,12 @@ def _checks(given: Mapping[str, Any], bounds: Bounds, rows: Any) -> list[Any]:
         fine = (values >= setting.least) & (values <= setting.most)
         checks.append(_check(tf.reduce_all(fine), f"`{name}` {setting.words}.", tf.boolean_mask(values, ~fine)[:1]))
     if bounds.product:
-        largest = [tf.reduce_max(tf.concat([given[name], [1]], axis=0)) for name in bounds.product]
-        told = " times ".join(["Rows", *(f"`{name}`" for name in bounds.product)])
-        remedy = f"{told} must be at most {MOST_CELLS}: ask for less, or send fewer rows."
+        largest = [tf.reduce_max(tf.concat([*map(given.get, names), [1]], axis=0)) for names in bounds.product]
+        told = " times ".join(["Rows", *(" or ".join(f"`{name}`" for name in names) for names in bounds.product)])
+        remedy = f"{told} must be at most {most}: ask for less, or send fewer rows."
         # Each is within its bounds, or the call has failed; clipped, so that their product fits 64 bits.
         asked = tf.reduce_prod(tf.clip_by_value(tf.stack([tf.cast(rows, tf.int64), *largest]), 0, 1 << 16))
-        checks.append(_check(asked <= MOST_CELLS, remedy, asked))
+        checks.append(_check(asked <= most, remedy, asked))
     return checks
 
 
@@ -201,26 +205,37 @@ def _check(fine: Any, told: str, received: Any) -> Any:
     return tf.debugging.Assert(fine, [f"{told} Received:", received])
 
 
-def _too_long(texts: Mapping[str, Any], most_bytes: int, area: bool, rows: Any) -> Any:
+def _too_long(texts: Mapping[str, Any], module: ServedModule, area: bool, rows: Any) -> Any:
     """Returns why rows are not answered: one of their texts is too long, `<string>[B]`; "" for the others. With `area`
     the square of a text's length counts."""
-    allowed = tf.cast(MOST_CELLS // tf.maximum(rows, 1), tf.float64)
+    most, filled = module.most_bytes, tf.maximum(rows, 1)
+    allowed = tf.minimum(module.most_cells // filled, most)
     if area:
-        allowed = tf.sqrt(allowed)
-    allowed = tf.minimum(tf.cast(allowed, tf.int32), most_bytes)
-    errors: Any = tf.fill([tf.maximum(rows, 1)], "")
+        square = tf.sqrt(tf.cast(MOST_SQUARE // filled, tf.float64))
+        allowed = tf.minimum(allowed, tf.cast(square, tf.int32))
+    errors: Any = tf.fill([filled], "")
     for name, text in texts.items():
         length = _bytes(text)
-        told = (f"`{name}` has ", length, " bytes. Allowed: ", allowed, " in a call of ", rows, " rows.")
-        words = tf.strings.join([part if isinstance(part, str) else tf.strings.as_string(part) for part in told])
+        remedy = tf.where(length > most, "Split it into parts.", "Send fewer rows in a call, or split it into parts.")
+        told = (f"`{name}` has ", length, " bytes. Allowed: ", allowed, " in a call of ", rows, " rows. ", remedy)
+        words = tf.strings.join([_words(part) for part in told])
         errors = tf.where((errors == "") & (length > allowed), words, errors)
     return errors
 
 
+def _words(part: Any) -> Any:
+    return part if isinstance(part, str) or part.dtype == tf.string else tf.strings.as_string(part)
+
+
 def _bytes(text: Any) -> Any:
-    """Returns the bytes of each row of `<string>[B, ...]`, `<int32>[B]`."""
+    """Returns the bytes of each row of `<string>[B, ...]`, `<int32>[B]`. What is cut already (`[B, T]`) has one more
+    for every piece but the nothing at its end: that of the space between two."""
     length = tf.strings.length(text)
-    return tf.reduce_sum(length, axis=list(range(1, text.shape.rank)))
+    if text.shape.rank == 1:
+        return length
+    axes = list(range(1, text.shape.rank))
+    places = tf.reshape(tf.range(1, tf.shape(text)[1] + 1), [1, -1, *[1] * (text.shape.rank - 2)])
+    return tf.reduce_sum(length, axis=axes) + tf.reduce_max(tf.where(length > 0, places, 0), axis=axes)
 
 
 def _longest(inputs: Mapping[str, Any]) -> Any:

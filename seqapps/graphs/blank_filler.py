@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.calls import MOST_CELLS, SUGGESTING, Settings
+from seqapps.calls import MOST_WRITTEN, SUGGESTING, Settings
 from seqapps.graphs._served import ERROR, TEXTS, ServedModule, plain, traced, whole, widest
 from seqapps.graphs.choosing import log_probabilities
 from seqapps.metrics.ranks import ranked
@@ -48,7 +48,7 @@ class BlankFiller(ServedModule):
         tokenizer: words to ids and back; its size is the id of the blank.
     """
 
-    most_bytes = 1 << 15  # the model reads a text as a whole, in both directions
+    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a text as a whole, in both directions
 
     def __init__(self, model: keras.Model, tokenizer: Tokenizer) -> None:
         super().__init__(name="blank_filler")
@@ -63,7 +63,7 @@ class BlankFiller(ServedModule):
     def full(self) -> dict[str, tuple[str, Settings]]:
         return {"fill": ("serving_default", SUGGESTING)}
 
-    @traced(TEXTS, settings=SUGGESTING, product=("k",), cells=_cells)
+    @traced(TEXTS, settings=SUGGESTING, product=(("k",),), cells=_cells)
     def fill(self, text: Any, k: Any) -> dict[str, Any]:
         """Suggests words for each blank of each text.
 
@@ -176,7 +176,7 @@ def _few_enough(marked: Any, k: Any) -> tuple[Any, Any]:
         k: most words that a row of the call asks for.
     """
     blanks = tf.cast(tf.strings.split(marked, _MARK).row_lengths(), tf.int32) - 1
-    allowed = tf.clip_by_value(MOST_CELLS // (k * tf.shape(marked)[0]), 1, _MOST_BLANKS)
+    allowed = tf.clip_by_value(MOST_WRITTEN // (k * tf.shape(marked)[0]), 1, _MOST_BLANKS)
     told = [tf.strings.as_string(count) for count in (blanks, allowed, k, tf.shape(marked)[0])]
     words = tf.strings.join(
         ["`text` has ", told[0], " blanks. Allowed: ", told[1], " where `k` is ", told[2], ", in ", told[3], " rows."]

@@ -75,7 +75,7 @@ class ConditionalWriter(TextDecoder):
     @cached_property
     def graph(self) -> Any:
         """The graph of `generate`; its inputs depend on what a condition is."""
-        bounds = Bounds(DRAWING, product=("max_length", "count"), cells=cells_of_a_row)
+        bounds = Bounds(DRAWING, product=(("max_length",), ("count",)), cells=cells_of_a_row)
         return answering(self, self.generate, {"condition": self.condition}, bounds)
 
     @cached_property

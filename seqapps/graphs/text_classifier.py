@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from seqapps.calls import MOST_BYTES
 from seqapps.graphs._served import TEXTS, Bounds, ServedModule, answering, traced, widest
 from seqapps.metrics.classification import THRESHOLD
 from seqapps.preprocessing.labels import Labels
@@ -14,11 +15,16 @@ from seqapps.preprocessing.shortening import Kept, closed, shorten
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import PAD
 
+_UNIT = 10
+"""How many numbers a unit needs as much memory as, while a text is cut."""
+_LONG, _LONG_CELLS = 1 << 17, 1 << 21
+"""Bounds of texts that are shortened: of what is cut away the model sees nothing."""
+
 
 def _cells(classifier: TextClassifier, settings: Any, longest: Any) -> Any:
     """Returns the values of a row: its tokens, as many as are kept, in the widest layer."""
     steps = longest if not classifier._longest else tf.minimum(longest, classifier._longest)
-    return (steps + 1) * widest(classifier.model)
+    return tf.maximum((steps + 1) * widest(classifier.model), _UNIT * longest)
 
 
 class TextClassifier(ServedModule):
@@ -48,6 +54,8 @@ class TextClassifier(ServedModule):
         self.model, self.tokenizer = model, tokenizer
         self._names = tf.constant(labels.names)
         self._longest, self._kept, self._multi = max_length, kept, multi_label
+        if 0 < max_length <= MOST_BYTES:
+            self.most_bytes, self.most_cells = _LONG, _LONG_CELLS
 
     def signatures(self) -> dict[str, Any]:
         """Returns the serving signatures by name: `serving_default` (`classify`), and `attention` where it has any."""

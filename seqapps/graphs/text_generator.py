@@ -245,7 +245,7 @@ class TextGenerator(TextDecoder):
     def full(self) -> dict[str, tuple[str, Settings]]:
         return {"generate": ("serving_default", WRITING), "complete_k": ("complete", SUGGESTING)}
 
-    @traced(TEXTS, settings=WRITING, product=("max_length",), cells=cells_of_a_row)
+    @traced(TEXTS, settings=WRITING, product=(("max_length",),), cells=cells_of_a_row)
     def generate(self, prompt: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any) -> dict[str, Any]:
         """Writes on from each prompt, unit by unit, until `<eos>` or the limit.
 
@@ -272,7 +272,7 @@ class TextGenerator(TextDecoder):
         length = tf.math.count_nonzero(written, axis=1, dtype=tf.int32)
         return {"text": text, "full_text": full_text, "ids": written, "length": length, "nats": nats}
 
-    @traced(TEXTS, settings=SUGGESTING, product=("k",), cells=cells_of_a_row)
+    @traced(TEXTS, settings=SUGGESTING, product=(("k",),), cells=cells_of_a_row)
     def complete(self, prompt: Any, k: Any) -> dict[str, Any]:
         """Suggests the next unit, as a search box does.
 

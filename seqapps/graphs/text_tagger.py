@@ -99,7 +99,7 @@ class TextTagger(ServedModule):
         words: how raw text is cut into words, `unicode` or `whitespace`.
     """
 
-    most_bytes = 1 << 15  # the model reads a text as a whole, in both directions
+    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a text as a whole, in both directions
 
     def __init__(
         self, model: keras.Model, encoder: WordEncoder, names: Sequence[str], tags: TagSet, *, words: str

@@ -27,6 +27,8 @@ from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 _IDS = tf.TensorSpec([None, None], tf.int32)
+_WRITTEN = (("max_length", "min_length"), ("no_repeat_ngram",))
+"""What a translation asks for at each row: its length, and at each unit a look at so many places before it."""
 _ROWS = 128
 """Rows of one call when many are translated."""
 _CELLS = 1 << 24
@@ -64,7 +66,8 @@ class Translator(ServedModule):
         longest: most units of a translation where a call gives no limit.
     """
 
-    most_bytes = 1 << 13  # attention goes through the whole text at every step of the other
+    most_bytes = 1 << 11  # attention has a number for each pair of units
+    most_written = 1 << 18  # a unit of a hypothesis is dearer than one of a text that is drawn
 
     def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, longest: int = 100) -> None:
         super().__init__(name="translator")
@@ -96,7 +99,7 @@ class Translator(ServedModule):
         inputs = {"source": TEXTS, "target": TEXTS}
         return answering(self, self.attend, inputs, Bounds(area=True, cells=_pair_cells))
 
-    @traced(TEXTS, settings=TRANSLATING, product=("beam", "max_length"), cells=_cells)
+    @traced(TEXTS, settings=TRANSLATING, product=(("beam",), *_WRITTEN), cells=_cells)
     def translate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,
@@ -141,7 +144,7 @@ class Translator(ServedModule):
             "count": found.count,
         }
 
-    @traced(TEXTS, settings=SAMPLING, product=("max_length",), cells=_cells)
+    @traced(TEXTS, settings=SAMPLING, product=_WRITTEN, cells=_cells)
     def sample(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self,
         source: Any,

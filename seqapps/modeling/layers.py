@@ -9,8 +9,9 @@ mask; on a CPU our own. With `use_cudnn=False` they run Keras' own loop of core 
 load: for SavedModels. In other backends they are Keras' layers. `layer.obstacle()` tells why a layer does not run the
 kernels of a CPU.
 
-A gradient of a gradient goes through a loop of TensorFlow's operations on a CPU; cuDNN has none: on a GPU it takes
-`use_cudnn=False`, as with Keras' layers.
+A gradient of a gradient goes through TensorFlow's own operations on a CPU; `GradientTape.jacobian` of it takes at most
+64 steps of a known number, or `use_cudnn=False`. cuDNN has none: on a GPU it takes `use_cudnn=False`, as with Keras'
+layers.
 """
 
 from __future__ import annotations

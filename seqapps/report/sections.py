@@ -150,9 +150,9 @@ def _epochs(run: Run) -> Html:
     rows = [
         (
             f"{log.epoch}",
-            f"{log.loss:.4f}",
-            f"{log.validation_loss:.4f}",
-            f"{log.objective:.4g}",
+            scoreboard.figure(log.loss, 1),
+            scoreboard.figure(log.validation_loss, 1),
+            scoreboard.figure(log.objective, 1),
             f"{log.learning_rate:.2g}",
             f"{log.gradient_norm:.3g}",
             f"{log.clip_share:.0%}",

@@ -197,7 +197,7 @@ def _save(
             for name, resource in trained.resources.items()
         },
         "signatures": _interfaces(module, signatures),
-        "limits": limits(module.most_bytes),
+        "limits": limits(module.most_bytes, module.most_cells, module.most_written),
         "manifest_fingerprint": trained.manifest.fingerprint,
         "code_version": __version__,
         "tensorflow": tf.__version__,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from conform import KINDS, Case, Mode, conforms, curves_as_keras, model_of, trains_as_keras
+from conform import KINDS, Case, Mode, conforms, curves_as_keras, hessian_as_keras, model_of, trains_as_keras
 
 MODES: tuple[Mode, ...] = ("eager", "any shape", "one shape", "jit")
 CASES = 6
@@ -93,3 +93,8 @@ def test_gradients_of_gradients_in_a_graph(kind: str) -> None:
 @pytest.mark.parametrize("mode", [{"run_eagerly": True}, {}, {"jit_compile": True}], ids=["eager", "graph", "jit"])
 def test_a_training_of_all_kinds_by_keras_itself(mode: dict[str, Any]) -> None:
     trains_as_keras(model_of, **mode)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hessians_at_once(kind: str) -> None:
+    hessian_as_keras(kind)

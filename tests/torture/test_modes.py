@@ -16,24 +16,16 @@ import pandas as pd
 import pytest
 import test_contracts
 from stores import copy_empty
-from test_contracts import (  # noqa: F401 - fixtures of the laws
-    CONTRACTS,
-    MODES,
-    PAIRS,
-    batch,
-    config_of,
-    exported,
-    learned,
-    model,
-    raw,
-    subject,
-    workspace,
-)
+from test_contracts import CONTRACTS, MODES, PAIRS, config_of
 from warm import check_alone
 
 from seqapps.__main__ import main
 from seqapps.config import to_toml
 from seqapps.serving import alone
+
+# pytest looks for the fixtures of the laws in the module that runs them.
+_FIXTURE = type(test_contracts.subject)
+globals().update({name: value for name, value in vars(test_contracts).items() if isinstance(value, _FIXTURE)})
 
 LAWS = [law for name, law in vars(test_contracts).items() if name.startswith("test_")]
 SHORT = {"training.epochs": 1, "training.sample_length": 5, "promotion.resamples": 100, "promotion.segment": 16}

@@ -1,0 +1,67 @@
+"""Processes that a local runner starts end with the launcher. Every one imports this file before it takes work.
+
+It is named to them as a plugin of Beam's (see `prepare`): one that is still importing when the launcher is killed would
+wait for its runner for ever. Beam itself waits a minute for its log before it imports a plugin.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from contextlib import suppress
+
+LAUNCHER = "SEQAPPS_LAUNCHER"
+"""Environment variable: process id of the launcher."""
+
+_COMMAND = "apache_beam.runners.worker"
+"""Stands in the command line of every such process."""
+_LATE = 30
+"""Tenths of a second."""
+
+
+@functools.cache
+def end_with(launcher: int) -> None:
+    """Ends this process when its launcher is gone: a killed job must not write beside the one that goes on."""
+    threading.Thread(target=_watch, args=(launcher, os.getppid()), daemon=True).start()
+
+
+def end_all() -> None:
+    """Kills those that this process started: a runner would wait until each has done its element.
+
+    What they write appears whole or not at all. For a moment longer those are killed, too, that the runner's threads
+    were about to start.
+    """
+    _end_all()
+    threading.Thread(target=_end_late_ones, daemon=True).start()
+
+
+def _end_late_ones() -> None:
+    for _ in range(_LATE):
+        time.sleep(0.1)
+        _end_all()
+
+
+def _end_all() -> None:
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(_COMMAND in word for word in process.cmdline()):
+                process.kill()
+
+
+def _watch(launcher: int, parent: int) -> None:
+    try:
+        while os.getppid() == parent:
+            os.kill(launcher, 0)
+            time.sleep(0.2)
+    except ProcessLookupError:
+        pass
+    os._exit(1)
+
+
+_launcher = int(os.environ.get(LAUNCHER, "0"))
+if _launcher not in (0, os.getpid()):
+    end_with(_launcher)
