@@ -30,6 +30,11 @@ _LOOKED_AT = 1_000
 _SHOWN_CLASSES, _SHOWN_TEXT = 20, 120
 
 
+CLASSES = {"label": ("class", "classes"), "tags": ("tag", "tags")}
+"""Vocabularies that a split can lack a part of, to what one and several of its units are called; an application has one
+of them."""
+
+
 class Notes:
     """What the first pass notes of an element.
 
@@ -47,7 +52,7 @@ class Notes:
         self._labels: dict[str, set[str]] = {}
 
     def count(self, split: str, counts: Counts | None) -> None:
-        """Takes the labels of rows of a split, where the application has labels."""
+        """Takes the labels or tags of rows of a split, where the application has them."""
         if counts is not None:
             self._labels.setdefault(split, set()).update(label.decode() for label in counts[0])
 
@@ -57,7 +62,9 @@ class Notes:
             self._first = [(name, _shown(text)) for name, text in self._application.first_row(block)]
         self._put_together(block)
         if keys_count(self._application):
-            digests = (hashlib.blake2b(key, digest_size=8).digest() for key in self._application.split_keys(block))
+            digests = (
+                hashlib.blake2b(key, digest_size=8).digest() for key in self._application.known_keys(block, split)
+            )
             self._keys.setdefault(split, []).extend(int.from_bytes(digest, "big") for digest in digests)
 
     def record(self) -> dict[str, Any]:
@@ -86,10 +93,12 @@ class Notes:
 
 
 def keys_count(application: Application) -> bool:
-    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key."""
+    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key, and not
+    where all are cut by time. Documents go by the names of their files."""
     config = application.config
-    divides = type(application).divide is Application.divide
-    return divides and config.source.rows != "document" and bool(config.source.train or config.data.split.by != "row")
+    if type(application).divide is not Application.divide:
+        return bool(config.source.train)
+    return config.source.rows == "document" or bool(config.source.train or config.data.split.by != "row")
 
 
 def gather(application: Application, build: Build, elements: Sequence[Element]) -> dict[str, Any]:
@@ -128,15 +137,17 @@ def gather(application: Application, build: Build, elements: Sequence[Element]) 
 
 def told(manifest: Manifest, config: RunConfig) -> list[str]:
     """Returns what people should see of a prepared folder, a line each."""
-    lines = []
+    lines, application = [], application_of(config)
     if first := manifest.found.get("first"):
         lines.append("first row: " + "; ".join(f"{name} = {text!r}" for name, text in first))
     for name, file in manifest.vocabularies.items():
         if "names" in file.facts and "counts" in file.facts:
             counts = dict(zip(file.facts["names"], file.facts["counts"], strict=True))
+            if said := application.counted(name, counts):
+                lines.append(said)
+                continue
             lines.append(f"{name}: {_classes(counts)}")
             lines += [f"warning: {name}: {doubt}" for doubt in doubts(counts)]
-    application = application_of(config)
     lines += _missing_told(manifest)
     lines += _texts_told(manifest, application)
     lines += [f"warning: {doubt}" for doubt in application.doubts(manifest)]
@@ -186,8 +197,9 @@ def _classes(counts: Mapping[str, int]) -> str:
 def _missing_told(manifest: Manifest) -> list[str]:
     """Returns which classes of training a split has no row of, and the other way round."""
     lines = []
+    vocabulary = next((name for name in CLASSES if name in manifest.vocabularies), "")
     for split, names in manifest.found.get("missing", {}).items():
-        training = set(manifest.vocabularies["label"].facts["names"])
+        training = set(manifest.vocabularies[vocabulary].facts["names"])
         for lacking, having, of in (
             (split, "training", [name for name in names if name in training]),
             ("training", split, [name for name in names if name not in training]),
@@ -195,7 +207,7 @@ def _missing_told(manifest: Manifest) -> list[str]:
             if of:
                 shown = ", ".join(repr(name) for name in of[:_SHOWN_CLASSES])
                 more = f" and {len(of) - _SHOWN_CLASSES:,} more" if len(of) > _SHOWN_CLASSES else ""
-                classes = f"class{'es' if len(of) > 1 else ''} {shown}{more}"
+                classes = f"{CLASSES[vocabulary][len(of) > 1]} {shown}{more}"
                 lines.append(
                     f"warning: the {lacking} split has no row of the {classes}, which the {having} split has. Remedy: "
                     "another `data.split.seed`, larger shares of `data.split`, or more rows"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve, stamp_of
+from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve
 from seqapps.config import RunConfig
 from seqapps.errors import DataError
-from seqapps.manifest import digest_of, sha256_of
+from seqapps.manifest import digest_of, sha256_of, stamp_of
 from seqapps.secrets import expand
 from seqapps.workspace import Workspace
 

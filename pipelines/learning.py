@@ -22,7 +22,9 @@ from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.tokenizers import Tokenizer
 
 _REMEDIES = {
+    "label-is-an-object": "; a label is one text, such as the value that `source.fields` names",
     "label-is-a-list": "; several labels of a text need `data.multi_label` = true of text_classification",
+    "labels-are-no-texts": '; the labels of a text are texts: ["1", "2"], and not [1, 2]',
     "labels-are-no-list": "; with one label a text leave `data.multi_label` out, or give `data.label_separator`",
 }
 """Reason to what may help."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import ngrams
-from pipelines.findings import Notes
+from pipelines.findings import CLASSES, Notes
 from pipelines.pieces import Element, Piece
 from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_record
@@ -153,7 +153,7 @@ class _Counting:
         block = self._waiting[split].take()
         self._notes.add(split, block)
         analysis = self._application.vocabularies(block)
-        self._notes.count(split, analysis.counts.get("label"))
+        self._notes.count(split, next((analysis.counts[name] for name in CLASSES if name in analysis.counts), None))
         if split == "train":
             for name, (units, counts) in analysis.counts.items():
                 total = self._counts.setdefault(name, Counter())

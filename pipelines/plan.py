@@ -67,6 +67,11 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     return elements
 
 
+def header_doubts(config: RunConfig, sources: Sequence[Source]) -> list[str]:
+    """Returns a line for each file whose first line looks like a header, and is read as a row; see `check_headers`."""
+    return RowReader.of(config, application_of(config).columns).check_headers(sources)
+
+
 def _bytes(part: Piece | Beside) -> int:
     return max(0, min(part.end, os.stat(part.path).st_size) - part.start)
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from pipelines import workers
 from pipelines.inputs import PROJECT, Input, read_input
 from pipelines.pieces import Element
-from pipelines.plan import make_plan
+from pipelines.plan import header_doubts, make_plan
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
@@ -74,7 +74,7 @@ def prepare(
                 _publish(config, build, elements, given, target)
         if not rows:  # a dry run leaves the half-done work of a full one alone
             build.sweep_siblings()
-        _tell(target, config, console)
+        _tell(target, config, console, header_doubts(config, given.sources))
     elif build.root.exists():
         shutil.rmtree(build.root, ignore_errors=True)
     return target
@@ -186,7 +186,7 @@ def _quiet(build: Build) -> Iterator[None]:
             os.environ |= {name: value} if value is not None else {}
 
 
-def _tell(target: Path, config: RunConfig, console: Console) -> None:
+def _tell(target: Path, config: RunConfig, console: Console, doubts: Sequence[str]) -> None:
     from pipelines.findings import told
 
     manifest = read_manifest(target)
@@ -202,7 +202,7 @@ def _tell(target: Path, config: RunConfig, console: Console) -> None:
                 f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
             )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
-    for line in told(manifest, config):
+    for line in [*(f"warning: {doubt}" for doubt in doubts), *told(manifest, config)]:
         console.print(f"prepare: {line}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -18,8 +18,8 @@ from pipelines.builtin import builtin_files
 from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
 from seqapps.errors import ConfigError, DataError, nearest
-from seqapps.files import new_file, read_json, write_json
-from seqapps.manifest import sha256_of
+from seqapps.files import new_file
+from seqapps.manifest import HASHES, hashes_of
 from seqapps.raw_files import check_encoding, readable
 from seqapps.secrets import address, expand, recorded, scrub
 
@@ -136,14 +136,17 @@ def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, byt
 
 
 def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
-    """Raises for files beside the folders that name a column's values: they would have the name of the folder of all.
+    """Raises for files that would give a column a value that nobody means: those beside the folders that name its
+    values would have the name of the folder of all, and where the files name them, one of another kind its own.
 
     Raises:
         DataError: names some of them.
     """
+    patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
+    if "stem" in config.from_path.values():
+        _check_stems(config, [source for source in sources if os.path.normpath(source.path) not in patterns])
     if "folder" not in config.from_path.values():
         return
-    patterns = {os.path.normpath(os.path.expanduser(path)) for path in _patterns(config)}
     inside = {source.path for source in sources if len(PurePosixPath(source.name).parts) > 1}
     stray = [
         source.path for source in sources if source.path not in inside and os.path.normpath(source.path) not in patterns
@@ -155,6 +158,29 @@ def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
             f"`source.from_path` takes the column `{column}` from the folder, and files stand beside the folders. "
             f"Received: {', '.join(stray[:3])}{', ...' if len(stray) > 3 else ''} ({len(stray)} in all), which would "
             f'be `{folder.name}`. Remedy: move them away, or name the folders. Example: ["{folder}/*/*"].'
+        )
+
+
+_ABOUT = frozenset(("authors", "changelog", "copying", "licence", "license", "notice", "readme"))
+"""Names of files that tell of the others."""
+
+
+def _check_stems(config: SourceConfig, sources: Sequence[Source]) -> None:
+    """Raises for a file that no pattern names, and that tells of the others or has another suffix than most of them."""
+    parts = [PurePosixPath(source.name).name.removesuffix(".gz").partition(".") for source in sources]
+    usual, count = next(iter(Counter(suffix for *_, suffix in parts).most_common(1)), ("", 0))
+    stray = [
+        source.path
+        for source, (stem, _, suffix) in zip(sources, parts, strict=True)
+        if stem.casefold() in _ABOUT or (suffix != usual and 2 * count > len(parts))
+    ]
+    if stray:
+        column = next(name for name, part in config.from_path.items() if part == "stem")
+        example = f"*.{usual}" if usual else "a*"
+        raise DataError(
+            f"`source.from_path` takes the column `{column}` from the names of the files, and among them are others. "
+            f"Received: {', '.join(stray[:3])}{', ...' if len(stray) > 3 else ''} ({len(stray)} in all). Remedy: move "
+            f'them away, or name the files. Example: ["{Path(stray[0]).parent}/{example}"].'
         )
 
 
@@ -352,27 +378,6 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
 
 
-def stamp_of(path: str) -> str:
-    """Returns what changes with a file's content: size, times and inode. Tools that set back the time of the content
-    cannot set back that of the inode."""
-    stat = os.stat(path)
-    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
-
-
 def hash_sources(sources: Sequence[Source], cache: Path) -> list[str]:
     """Returns the sha256 of every file. A file of the same path and stamp is not read again."""
-    book = cache / "sha256.json"
-    try:
-        known: dict[str, list[str]] = read_json(book, "remove it")
-    except (FileNotFoundError, DataError):
-        known = {}  # it only saves reading the files again
-    before, hashes = dict(known), []
-    for source in sources:
-        stamp, path = stamp_of(source.path), os.path.realpath(source.path)
-        entry = known.get(path)
-        if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamp:
-            known[path] = [stamp, sha256_of(path)]
-        hashes.append(known[path][1])
-    if known != before:
-        write_json(book, known)
-    return hashes
+    return hashes_of([source.path for source in sources], cache / HASHES)

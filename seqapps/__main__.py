@@ -131,6 +131,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if "--" in rest:
         index = rest.index("--")
         rest, beam_arguments = rest[:index], rest[index + 1 :]
+        if verb in _TEXT_VERBS:
+            parsed = parse([verb, *rest])
+            parsed.texts = [*parsed.texts, *beam_arguments]  # a text may begin as an option does
+            return parsed
         if verb in VERBS and verb not in BEAM_VERBS:
             raise UsageError(
                 f"seqapps {verb}: `--` hands options to Beam, and this verb runs no Beam job. "

@@ -90,8 +90,22 @@ def valid_name(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", plain).lstrip(".-_").rstrip("_")[:_LONGEST_NAME]
-    code = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return name or f"run-{code}"
+    return name or f"run-{_code_of(text)}"
+
+
+def name_of_file(stem: str) -> str:
+    """Returns the name that a configuration file gives: its own where that is one, else with a hash, so that two files
+    share no stage and no model.
+
+    >>> name_of_file("ete"), name_of_file("été")
+    ('ete', 'ete-bd010c64')
+    """
+    name, code = valid_name(stem), _code_of(stem)
+    return name if name == stem or name.endswith(code) else f"{name[: _LONGEST_NAME - len(code) - 1]}-{code}"
+
+
+def _code_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 class SourceConfig(Section):
@@ -136,6 +150,11 @@ class SourceConfig(Section):
     from_path: dict[str, Literal["folder", "stem", "suffix"]] = {}
     beside: dict[str, str] = {}
     comment: str = ""
+
+    @field_validator("builtin")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        return checked_name(name, "source.builtin")
 
     @field_serializer("url")
     def _without_user(self, url: str) -> str:
@@ -410,6 +429,11 @@ class TuningConfig(Section):
     max_rows_fraction: float = Field(1.0, gt=0.0, le=1.0)
     space: str = ""
 
+    @field_validator("space")
+    @classmethod
+    def _is_name(cls, name: str) -> str:
+        return checked_name(name, "tuning.space")
+
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if self.algorithm != "none" and not self.trials and not self.minutes:
@@ -554,7 +578,7 @@ def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> di
         raise ConfigError(f"{os.fspath(file)[:_LONGEST_SHOWN]} cannot be read: {why}. {remedy}.") from None
     for override in overrides:
         _apply_override(tables, override)
-    tables.setdefault("name", valid_name(file.stem))
+    tables.setdefault("name", name_of_file(file.stem))
     _check_variables(tables, str(file))
     return tables
 

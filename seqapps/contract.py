@@ -165,6 +165,24 @@ class Application(ABC):
     def split_keys(self, raw: RawBlock) -> list[bytes]:
         """Returns what is hashed to place each row into a split; rows with equal keys stay together."""
 
+    def counted(self, vocabulary: str, counts: Mapping[str, int]) -> str:
+        """Returns what `prepare` tells of a vocabulary that holds no classes; empty for one that does.
+
+        Args:
+            vocabulary: its name.
+            counts: how often the training split has each of its units.
+        """
+        return ""
+
+    def known_keys(self, raw: RawBlock, split: str) -> list[bytes]:
+        """Returns what tells that a row of another split stands in the training split, too.
+
+        Args:
+            raw: rows as `divide` gave them.
+            split: that they went to.
+        """
+        return self.split_keys(raw)
+
     def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
         """Returns split name to the rows that go there, by the hash of `split_keys`.
 

@@ -6,19 +6,23 @@ the manifest lists, never a glob.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seqapps.errors import DataError
-from seqapps.files import write_json
+from seqapps.files import read_json, write_json
 from seqapps.schema import Schema
 
 FILE_NAME = "manifest.json"
+HASHES = "sha256.json"
+"""In the cache: see `hashes_of`."""
 MADE_AGAIN = "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its verb again"
 """The remedy for a vocabulary, labels or a scaling that cannot be read."""
 
@@ -125,6 +129,38 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def stamp_of(path: str | os.PathLike[str]) -> str:
+    """Returns what changes with a file's content: size, times and inode. Tools that set back the time of the content
+    cannot set back that of the inode."""
+    stat = os.stat(path)
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
+
+
+def hashes_of(paths: Sequence[str | os.PathLike[str]], book: Path) -> list[str]:
+    """Returns the sha256 of every file. A file of the same path and stamp is not read again.
+
+    Args:
+        paths: of the files.
+        book: JSON, path to stamp and sha256. It only saves reading: without it, or where it cannot be written, every
+            file is read.
+    """
+    try:
+        known: dict[str, list[str]] = read_json(book, "remove it")
+    except (OSError, DataError):
+        known = {}
+    before, hashes = dict(known), []
+    for given in paths:
+        stamp, path = stamp_of(given), os.path.realpath(given)
+        entry = known.get(path)
+        if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamp:
+            known[path] = [stamp, sha256_of(path)]
+        hashes.append(known[path][1])
+    if known != before:
+        with contextlib.suppress(OSError):
+            write_json(book, known)
+    return hashes
 
 
 def sha256_of_folder(folder: Path) -> str:

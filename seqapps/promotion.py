@@ -297,7 +297,10 @@ def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console
         raise UsageError(f"model `{model}` is not registered. Registered: {names}.")
     current = champion(tracker, model)
     if current is None:
-        raise UsageError(f"`{model}` has no champion, so there is nothing to roll back. Run `seqapps promote`.")
+        raise UsageError(
+            f"`{model}` has no champion, so there is nothing to roll back. `seqapps promote CONFIG` makes one; where "
+            "the gate refused every version, `seqapps promote CONFIG --force REASON` does, and the reason is kept."
+        )
     begun = _unfinished(tracker, current)
     if begun is not None and to in ("", begun.after):
         tracker.client.delete_model_version_tag(model, current.version, _ROLLING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from seqapps.errors import RunError, UsageError, nearest
 from seqapps.files import publish_folder, read_json, scratch
 from seqapps.reaching import SQLITE
 from seqapps.secrets import address
-from seqapps.tracking import LEASE, RunRef, Tracker
+from seqapps.tracking import LEASE, SAVED_MODEL, RunRef, Tracker
 from seqapps.trained import FILE_NAME as TRAINED
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_FOLDER = "seqapps.run_folder"
 TRAINED_ARTIFACT = "trained"
 RECORD = "model.json"
+_SAVED = "artifacts/*/saved_model.pb"
+"""A SavedModel inside a pyfunc's folder."""
 _CODE = Path(__file__).with_name("served_pyfunc.py")
 _REQUIREMENTS = ("mlflow", "tensorflow", "tensorflow-text", "pandas")
 
@@ -96,14 +99,15 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
 ) -> ModelVersionRef:
     """Returns the version that a run's model has in the registry, registering it when it has none.
 
-    The trained model goes to the run's artifacts as well, so that another machine can compare against it.
+    The files of a version that has them no longer as they were are logged again, in their place. The trained model goes
+    to the run's artifacts as well, so that another machine can compare against it.
 
     Raises:
         RunError: `saved_model` is no SavedModel.
     """
     with tracker.lock("registry"):
         known = [item for item in versions(tracker, model) if item.run_id == run_id]
-        if known:
+        if known and _is_whole(tracker, known[-1], saved_model):
             return known[-1]
         run = RunRef(run_id, tracker.run(run_id).info.experiment_id)
         source = tracker.log_model(
@@ -116,11 +120,39 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
         )
         if (run_folder / "model" / TRAINED).exists():
             tracker.log_artifact(run_id, run_folder / "model", TRAINED_ARTIFACT)
+        if known:
+            return known[-1]
         tracker.ensure_registered(model)
         everything = {RUN_FOLDER: str(run_folder.resolve()), **tags}
         logged = source.removeprefix("models:/") if source.startswith("models:/") else None
         made = tracker.client.create_model_version(model, source, run_id=run_id, tags=everything, model_id=logged)
         return _ref(made)
+
+
+def files_of(tracker: Tracker, ref: ModelVersionRef) -> Path | None:
+    """Returns the folder of a version's files, which need not be there; None where only a server knows it."""
+    source = urlparse(tracker.here(ref.source))
+    return Path(unquote(source.path)) if source.scheme == "file" else None
+
+
+def has_files(tracker: Tracker, ref: ModelVersionRef) -> bool:
+    """Returns whether a version's SavedModel is there."""
+    folder = files_of(tracker, ref)
+    if folder is not None:
+        return bool(list(folder.glob(_SAVED)))
+    return any(tracker.lists(ref.source, path) for path in tracker.lists(ref.source, "artifacts"))
+
+
+def _is_whole(tracker: Tracker, ref: ModelVersionRef, saved_model: Path) -> bool:
+    """Returns whether a version's files are those that would be logged now; beside a server, whether they are there."""
+    folder = files_of(tracker, ref)
+    if folder is None:
+        return has_files(tracker, ref)
+    if not (folder / "MLmodel").exists():
+        return False
+    files, inner = [file for file in saved_model.rglob("*") if file.is_file()], folder / "artifacts" / SAVED_MODEL
+    pairs = [(_CODE, folder / _CODE.name), *((file, inner / file.relative_to(saved_model)) for file in files)]
+    return all(logged.is_file() and filecmp.cmp(file, logged, shallow=False) for file, logged in pairs)
 
 
 def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
@@ -197,24 +229,28 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
 
 
 def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
-    source = urlparse(tracker.here(ref.source))
-    if source.scheme == "file":
-        return _inside(Path(unquote(source.path)))
+    folder = files_of(tracker, ref)
+    if folder is not None:
+        return _inside(folder, ref)
     target = workspace.cache / "models" / f"{ref.model}-{ref.version}-{ref.run_id[:12]}"
     if not target.exists():
         with scratch(target) as folder:
             folder.mkdir()
             fetched = tracker.fetch(ref.source, folder)
-            _inside(fetched)  # else what is not whole would be kept
+            _inside(fetched, ref)  # else what is not whole would be kept
             publish_folder(fetched, target)
-    return _inside(target)
+    return _inside(target, ref)
 
 
-def _inside(model: Path) -> Path:
+def _inside(model: Path, ref: ModelVersionRef) -> Path:
     """Returns the SavedModel inside a pyfunc's folder, where it keeps the name that it was registered from."""
-    found = sorted(model.glob("artifacts/*/saved_model.pb"))
+    found = sorted(model.glob(_SAVED))
     if not found:
-        raise RunError(f"{model} holds no SavedModel: its files were removed. Train and promote it again.")
+        raise RunError(
+            f"{model} holds no SavedModel: the files of version {ref.version} of `{ref.model}` were removed. Run "
+            f"`seqapps promote CONFIG` with the configuration that made it (run {ref.run_folder.name}): it logs them "
+            "again."
+        )
     return found[0].parent
 
 

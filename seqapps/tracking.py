@@ -392,11 +392,19 @@ class Tracker:
         """Downloads the files of a model version into `folder`, and returns where they lie."""
         from mlflow.artifacts import download_artifacts
 
-        if source.startswith("models:/m-"):
-            source = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
-        return Path(
-            download_artifacts(artifact_uri=self.here(source), dst_path=str(folder), tracking_uri=self._address)
-        )
+        place = self.here(self._location(source))
+        return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=self._address))
+
+    def lists(self, source: str, folder: str) -> list[str]:
+        """Returns the paths of what a folder among a model version's files holds; nothing where there is none."""
+        return [item.path for item in self._files(self._location(source)).list_artifacts(folder)]
+
+    def _location(self, source: str) -> str:
+        """Returns where the files of a model version lie, which may be named by the id of a logged model."""
+        if not source.startswith("models:/m-"):
+            return source
+        location: str = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
+        return location
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a run."""

@@ -62,7 +62,7 @@ def read_trained(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: there is none, or it is damaged.
     """
-    remedy = f"remove {folder} and run `seqapps train` again; a finished training is only saved anew"
+    remedy = _again(folder)
     try:
         record: dict[str, Any] = read_json(folder / FILE_NAME, remedy)
     except FileNotFoundError:
@@ -87,12 +87,30 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", pr
     """
     record = read_trained(folder)
     manifest = Manifest.model_validate(record["manifest"])
-    resources = load_resources(folder / "vocabularies", manifest)
+    with _whole(folder, "vocabularies"):
+        resources = load_resources(folder / "vocabularies", manifest)
     application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)
     with _policy(precision or application.config.training.precision):
         model = application.build(manifest, use_cudnn=use_cudnn)
-    model.load_weights(folder / WEIGHTS)
+    with _whole(folder, WEIGHTS):
+        model.load_weights(folder / WEIGHTS)
     return Trained(application, manifest, model, resources)
+
+
+@contextmanager
+def _whole(folder: Path, name: str) -> Iterator[None]:
+    """Raises a DataError for a part of a trained model that cannot be read."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except Exception as error:  # HDF5 and each tokenizer have their own
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{folder / name} is damaged and cannot be read ({what}). Remedy: {_again(folder)}.") from error
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run `seqapps train CONFIG` again; a finished training is only saved anew"
 
 
 @contextmanager

@@ -12,11 +12,12 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Case:
         says: what its message must name (a regular expression); empty where any message will do.
         code: the exit code; None takes any documented one.
         files: name to content, written into the folder; bytes as latin-1.
+        remedy: whether doing what a refusal says is tried: then the same words must end well.
     """
 
     words: tuple[str, ...]
@@ -43,16 +45,18 @@ class Case:
     says: str = ""
     code: int | None = None
     files: tuple[tuple[str, str], ...] = ()
+    remedy: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command line ended."""
+    """How a command line ended. `again`: what came of the remedy that it named, where that was tried."""
 
     code: int
     out: str
     err: str
     seconds: float
+    again: str = ""
 
 
 def complaints(case: Case, outcome: Outcome) -> list[str]:
@@ -71,7 +75,18 @@ def complaints(case: Case, outcome: Outcome) -> list[str]:
         found.append(f"nothing of {case.says!r}")
     if outcome.seconds > SLOWEST:
         found.append(f"{outcome.seconds:.0f} seconds")
+    if outcome.again:
+        found.append(f"its remedy does not work: {outcome.again}")
     return found
+
+
+def remedy_of(said: str, config: str) -> tuple[str, list[str]]:
+    """Returns the folder or file that a message says to remove (empty for none), and the words of the command that it
+    says to run."""
+    removed = re.search(r"remove (?:it|(\S+?)),? and run", said)
+    command = re.search(r"`seqapps ([^`]+)`", said)
+    words = [config if word == "CONFIG" else word for word in shlex.split(command[1])] if command else []
+    return (removed[1] or "") if removed else "", words if len(words) != 1 else [*words, config]
 
 
 def harm(folder: Path, kind: str, where: str) -> None:
@@ -109,8 +124,12 @@ def harm(folder: Path, kind: str, where: str) -> None:
 
 def attempt(case: Case, base: Path, folder: Path) -> Outcome:
     """Runs one case in `folder`, which is made from a copy of `base`."""
-    from seqapps import __main__ as door
+    furnish(case, base, folder)
+    return command(case.words, folder)
 
+
+def furnish(case: Case, base: Path, folder: Path) -> None:
+    """Makes the folder of a case."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(base, folder, symlinks=True)
     for name, content in case.files:
@@ -119,7 +138,13 @@ def attempt(case: Case, base: Path, folder: Path) -> Outcome:
         Path(os.fsdecode(path)).write_bytes(content.encode("latin-1"))
     for kind, where in case.damage:
         harm(folder, kind, where)
-    words = [*case.words]
+
+
+def command(line: Sequence[str], folder: Path) -> Outcome:
+    """Runs a command line in a folder."""
+    from seqapps import __main__ as door
+
+    words = [*line]
     if words and "--workspace" not in words and not words[0].startswith("-"):
         cut = words.index("--") if "--" in words else len(words)
         words[cut:cut] = ["--workspace", "ws"]
@@ -145,12 +170,31 @@ def attempt(case: Case, base: Path, folder: Path) -> Outcome:
 
 
 def alone(case: Case, base: Path, folder: Path) -> Outcome:
-    """Does `attempt` in a fork: MLflow keeps databases open by their address for as long as a process lives."""
+    """Does `attempt` in a fork, and the remedy that it names where the case asks for that."""
+    outcome = _forked(lambda: attempt(case, base, folder), folder)
+    if not case.remedy or not outcome.code:
+        return outcome
+    removed, words = remedy_of(outcome.err, next(folder.glob("*.toml")).name)
+    if not words:
+        return replace(outcome, again="it names none")
+    if removed:
+        place = folder / removed
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    done = _forked(lambda: command(words, folder), folder)
+    again = _forked(lambda: command(case.words, folder), folder)
+    if done.code or again.code:
+        said = f"{words} ended with {done.code}: {done.err[-800:]}; then {again.code}: {again.err[-800:]}"
+        return replace(outcome, again=said)
+    return outcome
+
+
+def _forked(work: Callable[[], Outcome], folder: Path) -> Outcome:
+    """Does it in a fork: MLflow keeps databases open by their address for as long as a process lives."""
     report = folder.with_suffix(".json")
     report.unlink(missing_ok=True)
     child = os.fork()
     if not child:
-        report.write_text(json.dumps(asdict(attempt(case, base, folder))))
+        report.write_text(json.dumps(asdict(work())))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not report.exists():

@@ -46,7 +46,7 @@ _CALLS = [
     "set_terminated",
     "update_run",
 ]
-_VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^sizes$")
+_VOLATILE = re.compile(r"second|when|code_version|written|saved_model_bytes|^contents$")
 _ID = re.compile(r"\b(m-)?[0-9a-f]{32}\b")
 _PLACE = re.compile(r"/[^\"\s]*/ws(?=[/\"])")
 _UNTOLD = re.compile(r"cache/xla|\.lock$|mlflow\.db|\.svg$|checkpoint-previous")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_lines import harm
 from little import CONFIG
 from stores import copy_empty
 from warm import Warm
@@ -131,6 +132,21 @@ def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
         assert part in report
     _, err = user("predict", "litle@champion", "the cat", code=2)
     assert "Nearest: little" in err
+    _damaged_is_mended(user)
+
+
+def _damaged_is_mended(user: User) -> None:
+    """A damaged file of the same size, files of the champion that are gone: the command that is named mends it."""
+    harm(user.workspace, "garbage", "prepared/*/train/*.tfrecord")
+    _, err = user("train", "little.toml", code=2)
+    assert "was changed). Run `seqapps prepare little.toml --workspace ws` first" in err
+    user("prepare", "little.toml")
+    user("train", "little.toml")
+    harm(user.workspace, "remove", "mlartifacts/*/models")
+    _, err = user("predict", "little@champion", "the cat", code=1)
+    assert "the files of version 1 of `little` were removed. Run `seqapps promote CONFIG`" in err
+    user("promote", "little.toml")
+    user("predict", "little@champion", "the cat")
 
 
 def test_dry_run_with_a_search_stays_in_its_folder(tmp_path: Path) -> None:

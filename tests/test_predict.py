@@ -152,6 +152,25 @@ def test_an_empty_line_has_an_empty_line_as_its_answer(
     ]
 
 
+def test_a_line_that_cannot_be_answered_has_a_line_and_its_neighbours_their_answers(
+    capsys: Captured, model: str, tmp_path: Path, served: Served
+) -> None:
+    (tmp_path / "in.txt").write_bytes(b"the cat\n" + b"a" * 140_000 + b"\na dog\n")
+    words = ["predict", model, "--input", str(tmp_path / "in.txt"), "--max-length", "6"]
+    capsys.readouterr()
+    assert main([*words, "--output", str(tmp_path / "out.txt")]) == 1
+    assert "in.txt, line 2: " in capsys.readouterr().err
+    first, second = (answer.full_text for answer in served.predict(["the cat", "a dog"], max_length=6))
+    lines = (tmp_path / "out.txt").read_text(encoding="utf-8").split("\n")
+    assert (lines[0], lines[1], lines[3:]) == (escaped(first), "", [""])
+    assert lines[2].startswith("a dog")
+    assert len(second) > len("a dog")
+    assert main([*words, "--json"]) == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(iter(answer)) for answer in told] == ["prompt", "error", "prompt"]
+    assert "has 140000 bytes. Allowed: " in told[1]["error"]
+
+
 def test_texts_stand_anywhere_among_the_options(capsys: Captured, workspace: Path, model: str) -> None:
     shown = predict(capsys, model, "--workspace", str(workspace), "a", "--score", "the")
     assert shown == predict(capsys, model, "a", "the", "--score", "--workspace", str(workspace))
@@ -250,10 +269,12 @@ def test_a_file_is_read_as_for_a_training(capsys: Captured, model: str, tmp_path
     ):
         write(content)
         assert predict(capsys, model, "--input", str(file)).splitlines() == lines
-    write(b"a\n" * 69 + b"\nbad\n")
+    write(b"a\n" * 69 + b"\nbad\nb\nbad\n")
     capsys.readouterr()
     assert main(["predict", model, "--input", str(file)]) == 1
-    assert f"{file}, line 71: no such text.\n" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["a"] * 69 + ["", "", "b", ""]
+    assert captured.err.endswith(f"{file}, line 71: no such text.\n{file}, line 73: no such text.\n")
     write("\ufeffa\n".encode("utf-16-le"))
     assert "a text must be UTF-8. Received: UTF-16." in refused(capsys, model, "--input", str(file))
 

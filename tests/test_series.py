@@ -461,7 +461,7 @@ def test_naive_errors_by_hand() -> None:
 
 
 def test_logged_scaling_is_undone_in_numpy_and_in_the_graph(tmp_path: Any) -> None:
-    scaling = Scaling(("a", "b"), (1.0, 2.0), (0.5, 3.0), (9, 9), ("b",), {"a": 1.5}, {"a": {"north": 1.5}})
+    scaling = Scaling(("a", "b"), (1.0, 2.0), (0.5, 3.0), (9, 9), ("b",), {"a": 1.5}, {"a": {"north": 1.5}}, {})
     values = np.array([[2.0, 0.0], [-3.0, 250.0]])
     standard = scaling.apply(values)
     assert_allclose(standard[0], [2.0, -2.0 / 3.0], rtol=1e-6)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from seqapps import applications
+from seqapps import applications, manifest
 from seqapps.applications import Application, config_from
 from seqapps.commands import _sources, promote, train, tune
 from seqapps.commands._journey import Journey
 from seqapps.commands.stages import Inputs, Record, Records, mark_of
-from seqapps.manifest import Manifest, write_manifest
+from seqapps.manifest import Manifest, sha256_of, write_manifest
 from seqapps.schema import Feature, Schema
 from seqapps.workspace import Workspace
 
@@ -124,7 +126,8 @@ def test_missing_output_runs_again(workspace: Workspace) -> None:
     assert do.times == 2
 
 
-def test_output_that_was_cut_runs_again(workspace: Workspace) -> None:
+@pytest.mark.parametrize("now", [b"1234", b"12345679", b"", b"123456789"])
+def test_output_that_was_changed_runs_again(workspace: Workspace, now: bytes) -> None:
     do = Doer(workspace)
     made = do(inputs())
     file = made.outputs[0] / "weights"
@@ -132,14 +135,39 @@ def test_output_that_was_cut_runs_again(workspace: Workspace) -> None:
     Records(workspace, "x").remember(made)
     do(inputs())
     assert do.times == 1
-    file.write_bytes(b"1234")
+    times = file.stat()
+    file.write_bytes(now)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert Records(workspace, "x").lack(inputs()) == f"{file} was changed"
     do(inputs())
-    assert do.said[-1] == f"train: runs because {file} was cut"
+    assert do.said[-1] == f"train: runs because {file} was changed"
     file.unlink()
     Records(workspace, "x").remember(made)
     file.write_bytes(b"what came later is nobody's business")
     do(inputs())
     assert do.said[-1].startswith("train: up to date")
+
+
+def test_a_file_is_read_again_only_where_its_stamp_changed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    do, read = Doer(workspace), list[str]()
+    made = do(inputs())
+    file = made.outputs[0] / "weights"
+    file.write_bytes(b"12345678")
+    Records(workspace, "x").remember(made)
+    monkeypatch.setattr(manifest, "sha256_of", lambda path: read.append(Path(path).name) or sha256_of(path))
+    do(inputs())
+    assert read == []
+    file.touch()
+    do(inputs())
+    do(inputs())
+    assert read == ["weights"]
+    shutil.copytree(workspace.root, tmp_path / "copy")
+    for _ in range(2):
+        assert Records(Workspace(tmp_path / "copy"), "x").find(inputs()) is not None
+    assert read == ["weights"] * 2
+    assert do.times == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outputs": 1, "components": {}, "stage": "train"}', "\xff"])

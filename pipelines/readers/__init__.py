@@ -112,23 +112,36 @@ class RowReader:
         request = Request(source, tuple(found), config.data.max_row_bytes)
         return cls(request, tuple(asked), bool(getattr(config.data, "keep_empty_lines", False)))
 
-    def check_headers(self, sources: Sequence[Source]) -> None:
+    def check_headers(self, sources: Sequence[Source]) -> list[str]:
         """Raises for a file whose first line is the names that `source.columns` gives: it would be read as a row.
+
+        Returns:
+            A line for each file whose first line has some of them in their places, for people.
 
         Raises:
             DataError: names the file and the line.
         """
         names, header = list(self.request.source.columns), _HEADERS.get(self.request.source.format)
         if not names or header is None or self._rows != "line":
-            return
+            return []
+        doubts = []
         remedy = "take the line away" if self.request.source.format == "conll" else "leave `source.columns` out"
         for source in sources:
             cells = header(source.path)
-            if [cell.strip().casefold() for cell in cells] == [name.casefold() for name in names]:
+            same = [
+                name for cell, name in zip(cells, names, strict=False) if cell.strip().casefold() == name.casefold()
+            ]
+            if len(same) == len(names) == len(cells):
                 raise DataError(
                     f"{source.name}: the first line has the names that `source.columns` gives, and would be read as a "
                     f"row. Received: {', '.join(cells)}. Remedy: {remedy}."
                 )
+            if same:
+                doubts.append(
+                    f"{source.name}: the first line is read as a row, and says {same[0]!r} in the column `{same[0]}`. "
+                    f"If it is a header: {remedy}"
+                )
+        return doubts
 
     def check_names(self, sources: Sequence[Source]) -> None:
         """Raises for a column that no row of a split has: its name is wrong. Files are read up to a row that has it.

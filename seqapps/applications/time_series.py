@@ -27,12 +27,14 @@ from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.series.config import SeriesData
 from seqapps.preprocessing.series.parts import (
     Part,
+    check_inserted,
     counts_of,
     irregular,
     joined,
     parted,
     sums_of,
     too_short,
+    window_keys,
     with_windows,
 )
 from seqapps.preprocessing.series.plan import Plan
@@ -193,13 +195,37 @@ class TimeSeries(Application):
             blocks[name] = RawBlock(raw.source, lines, {"part": [data for _, data in rows]}, all_whole, all_whole)
         return blocks
 
+    def counted(self, vocabulary: str, counts: Mapping[str, int]) -> str:
+        match vocabulary:
+            case "frequency":
+                zone = self._data.time_zone
+                clock = f", by the clock of {zone} where times have an offset" if zone else ""
+                return f"step: {', '.join(counts)}{clock}"
+            case "steps":
+                regular, inserted, late = (counts.get(name, 0) for name in ("regular", "inserted", "sorted"))
+                return (
+                    f"steps of the training part: {regular:,} with a line, {inserted:,} without one (inserted as "
+                    f"missing), {late:,} lines out of order (sorted)"
+                )
+            case "scaling":
+                return f"values in the training part: {', '.join(f'{name} {n:,}' for name, n in counts.items())}"
+        return ""
+
+    def known_keys(self, raw: RawBlock, split: str) -> list[bytes]:
+        parts = (Part.load(data) for data in raw.columns["part"])
+        # Windows of the training part count wherever they begin: those of another one may begin between them.
+        stride = 1 if split == "train" else self._plan.stride
+        return [key for part in parts for key in window_keys(part, self._plan, stride)]
+
     def _parts(self, raw: RawBlock, row: int, split: str) -> Iterator[dict[str, Part]]:
         """Yields the parts of every series of a file, also those without a window.
 
         Raises:
-            DataError: the longest series has no window in the fold that is asked for.
+            DataError: the longest series has no window in the fold that is asked for, or most steps of a series have
+                no line.
         """
         parsed, how, given = self._parsed(raw, row), self._data.cut(split), self.config.source
+        check_inserted(parsed, self._data.max_inserted_fraction, raw.source)
         if split and (split != "train" or given.validation):
             yield from ({split: Part(series, 0, parsed.frequency)} for series in parsed.series)
             return
@@ -238,8 +264,8 @@ class TimeSeries(Application):
         if len(counts["frequency"]) > 1:
             found = ", ".join(f"{name.decode()} ({steps} steps)" for name, steps in sorted(counts["frequency"].items()))
             raise DataError(
-                f"All series must have one step. Received: {found}. Remedy: other `source.files`, or set "
-                "`data.frequency`."
+                f"All series must have one step. Received: {found}. Remedy: a configuration for each step; where all "
+                "have one, and some have gaps, `data.frequency`."
             )
         return {name: Labels.from_counts(found) for name, found in counts.items()}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from seqapps.errors import UsageError
+
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Lets a verb take CONFIG or `--config FILE`, which is how the tuner's winner is usually handed over."""
@@ -12,3 +14,20 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--any-code", action="store_true", help="what an earlier version of the code made counts as up to date"
     )
+
+
+def refuse_settings(arguments: argparse.Namespace, asked: str) -> None:
+    """Raises for settings of a configuration where a model or a run is named.
+
+    Args:
+        arguments: the parsed call.
+        asked: its model or run.
+
+    Raises:
+        UsageError: `--set` would do nothing.
+    """
+    if arguments.overrides:
+        raise UsageError(
+            f"seqapps {arguments.verb}: `--set` changes a configuration, and {asked!r} is none. Received: "
+            f"{', '.join(arguments.overrides)}. Remedy: leave it out."
+        )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqapps.commands._arguments import refuse_settings
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,6 +74,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "diagnose: `--epoch` and `--step` are counted from 1. "
             f"Received: {arguments.epoch} and {arguments.step}. Example: --epoch 1 --step 20."
         )
+    if not arguments.run.endswith(".toml"):
+        refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
     subject = find(arguments, console, workspace)
     console.print(f"diagnose: {subject.said}", soft_wrap=True, highlight=False, markup=False)
@@ -96,7 +100,7 @@ def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) 
     A configuration means its finished training, else the model as it is built from it; its data must be prepared.
 
     Raises:
-        UsageError: no such run, or its data is not prepared.
+        UsageError: no such run, its data is not prepared, or the trained model was damaged.
     """
     from seqapps.commands import report
 
@@ -117,6 +121,7 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     from seqapps.commands import prepare, train, tune
     from seqapps.commands._journey import journey_of, manifest_of
     from seqapps.commands.stages import Records
+    from seqapps.errors import UsageError
 
     named = {**vars(arguments), "file": arguments.run, "config_file": None}
     journey: Journey = journey_of(argparse.Namespace(**named), console)
@@ -125,9 +130,15 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     name = journey.config.name
     # Other code may have trained it: a diagnosis looks at the weights, and does not train again.
     records = Records(journey.workspace, name, any_code=True)
-    record = None if arguments.initial else records.find(train.inputs(journey, prepared))
+    stage_inputs = train.inputs(journey, prepared)
+    record = None if arguments.initial else records.find(stage_inputs)
     if record is not None:
         return _subject(train.folder_of(record), prepared)
+    if not arguments.initial and (lack := records.lack(stage_inputs)):
+        raise UsageError(
+            f"diagnose: the trained model is damaged ({lack}). Run `{journey.command('train')}` first: a finished "
+            "training is only saved anew."
+        )
     why = "as asked" if arguments.initial else "it has no finished training with this configuration"
     return Subject(
         application=application_of(journey.config),

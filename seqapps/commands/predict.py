@@ -12,8 +12,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from seqapps.commands._arguments import refuse_settings
 from seqapps.errors import SeqappsError, UsageError
 from seqapps.files import new_file
+from seqapps.secrets import scrub
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr."""
+    """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr.
+
+    Returns 1 where a line of a file could not be answered, after all others were.
+    """
     from seqapps import applications
 
     check(arguments)
@@ -79,18 +84,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.interactive:
         return talk(model, options, console)
     with _output(arguments.output) as out:
-        asked = 0
+        asked, failed = 0, False
         for first, rows in _rows(arguments, model, serving.BATCH):
             places = [place for place, row in enumerate(rows, first) if not _is_empty_line(model, arguments, row)]
-            found = _answers(model, [rows[place - first] for place in places], options, asked, places, arguments.input)
+            found = _answers(model, [rows[place - first] for place in places], options, asked, arguments.input)
             answers = dict(zip(places, found, strict=True))
             for place in range(first, first + len(rows)):
                 # A line of the file has a line as its answer; nothing was asked by an empty one.
-                nothing = "null" if arguments.json else ""
-                out.write((_line(model, answers[place], options, arguments) if place in answers else nothing) + "\n")
-            asked += len(places)
+                out.write(_line(model, answers.get(place), options, arguments) + "\n")
+            errors = {place: answer for place, answer in answers.items() if isinstance(answer, SeqappsError)}
+            for place, error in errors.items():
+                print(scrub(f"{arguments.input}, line {place + 1}: {error}"), file=sys.stderr)
+            asked, failed = asked + len(places), failed or bool(errors)
             out.flush()
-    return 0
+    return int(failed)
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -99,6 +106,7 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         UsageError: no text, two sources of text, or a file that cannot be read or written.
     """
+    refuse_settings(arguments, arguments.model)
     given = bool(arguments.texts) + bool(arguments.input) + arguments.interactive
     if given != 1:
         received = "none of them" if not given else "more than one"
@@ -184,13 +192,20 @@ def _record_of(folder: Path) -> dict[str, Any]:
     """Returns `model.json` of an exported folder; nothing where only `serving.load` can say what is wrong."""
     try:
         found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return {}
-    return found if "application" in found else {}
+    return found if isinstance(found, dict) and "application" in found else {}
 
 
 def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:
-    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for."""
+    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for.
+
+    None, and an error, are those of a line of a file.
+    """
+    if answer is None:
+        return "null" if arguments.json else ""
+    if isinstance(answer, SeqappsError):
+        return json.dumps({"error": str(answer)}, ensure_ascii=False) if arguments.json else ""
     if arguments.json:
         return json.dumps(asdict(answer), ensure_ascii=False)
     line = model.application.line(answer, options, one_line=bool(arguments.input))
@@ -211,36 +226,36 @@ def _is_empty_line(model: Served, arguments: argparse.Namespace, row: Any) -> bo
     return bool(arguments.input) and _reads_lines(model) and not row.strip()
 
 
-def _answers(  # noqa: PLR0913, PLR0917 - the rows, and where they stand
-    model: Served, rows: list[Any], options: argparse.Namespace, first: int, places: list[int], path: str
-) -> list[Any]:
-    """Returns the answers to a block of rows.
+def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first: int, path: str) -> list[Any]:
+    """Returns the answers to a block of rows. That of a line of a file which has none is its error.
 
     Args:
         model: what is asked.
         rows: of the block; none are not asked.
         options: of the application.
         first: how many rows were asked before.
-        places: where each row stands in the file.
         path: of the file; empty where rows come from the command line.
 
     Raises:
-        SeqappsError: one cannot be answered; names its line where the rows are lines of a file.
+        SeqappsError: a text of the command line cannot be answered, or none can be with these options.
     """
     if not rows:
         return []
     answer = model.application.answer
     try:
         return answer(model.call, rows, options, first)
+    except UsageError:
+        raise
     except SeqappsError:
         if not path or not _reads_lines(model):
             raise
-        for number, (place, row) in enumerate(zip(places, rows, strict=True), first):
-            try:
-                answer(model.call, [row], options, number)
-            except SeqappsError as error:
-                raise type(error)(f"{path}, line {place + 1}: {error}") from None
-        raise
+    answers: list[Any] = []
+    for number, row in enumerate(rows, first):
+        try:
+            answers += answer(model.call, [row], options, number)
+        except SeqappsError as error:  # the others have their answers
+            answers.append(error)
+    return answers
 
 
 def _reads_lines(model: Served) -> bool:

@@ -26,13 +26,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Prepares the data, and prints the folder to stdout."""
     from seqapps.commands._journey import journey_of
 
-    print(stage(journey_of(arguments, console)).outputs[0])
+    print(stage(journey_of(arguments, console), verify=True).outputs[0])
     return 0
 
 
-def stage(journey: Journey) -> Record:
-    """Does the stage when it is not done. Its only output is the prepared folder."""
+def stage(journey: Journey, *, verify: bool = False) -> Record:
+    """Does the stage when it is not done. Its only output is the prepared folder.
+
+    Args:
+        journey: the configuration's.
+        verify: whether every file is read before the folder counts as whole: a disk that fails changes no time of a
+            file, and who asks for this stage alone may have been told to.
+    """
     from seqapps.commands.stages import Record
+    from seqapps.manifest import damage
 
     stage_inputs = inputs(journey)
 
@@ -52,7 +59,8 @@ def stage(journey: Journey) -> Record:
         )
         return Record(stage_inputs, (folder,), {})
 
-    return journey.perform(stage_inputs, work)
+    doubt = (lambda record: damage(record.outputs[0])) if verify else None
+    return journey.perform(stage_inputs, work, doubt=doubt)
 
 
 def need(journey: Journey) -> Path:

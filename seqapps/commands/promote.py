@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seqapps.commands._arguments import add_config
-from seqapps.errors import REFUSED
+from seqapps.errors import REFUSED, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ HELP = "register the model; make it the champion when it beats what it must"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Takes CONFIG and `--force REASON`."""
     add_config(parser)
-    parser.add_argument("--force", default="", metavar="REASON", help="promote whatever the gate says; recorded")
+    parser.add_argument("--force", metavar="REASON", help="promote whatever the gate says; recorded")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -31,12 +31,17 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps.commands import evaluate, prepare, train, tune
     from seqapps.commands._journey import journey_of
 
+    if arguments.force is not None and not arguments.force.strip():
+        raise UsageError(
+            "promote: `--force` needs the reason, which is kept in the ledger. Received: "
+            f"{arguments.force!r}. Example: --force 'the baseline reads the labels'."
+        )
     journey = journey_of(arguments, console)
     prepared = prepare.need(journey)
     journey = tune.winner(journey, prepared)
     trained = train.need(journey, prepared)
     evaluated = evaluate.need(journey, prepared, trained)
-    record = stage(journey, prepared, trained, evaluated, force=arguments.force)
+    record = stage(journey, prepared, trained, evaluated, force=(arguments.force or "").strip())
     show(record)
     return REFUSED if refused(record) else 0
 
@@ -56,7 +61,8 @@ def show(record: Record) -> None:
 
 
 def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
-    """Does the stage when it is not done. Its output is the SavedModel: nothing is registered that cannot be served."""
+    """Does the stage when it is not done. Its first output is the SavedModel: nothing is registered that cannot be
+    served. The last one are the version's files, where they lie in this workspace."""
     from dataclasses import asdict
 
     from seqapps.commands import train
@@ -79,7 +85,7 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
             force=force,
             console=journey.console,
         )
-        return Record(stage_inputs, served.outputs, asdict(decision))
+        return Record(stage_inputs, (*served.outputs, *_files(journey, decision.version)), asdict(decision))
 
     made = journey.perform(stage_inputs, work, folder=folder, doubt=partial(_doubt, journey, trained))
     _say_who_is_champion(journey, made)
@@ -95,15 +101,25 @@ def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -
     return journey.need(inputs(journey, served, evaluated, force), "promote", doubt)
 
 
+def _files(journey: Journey, version: str) -> list[Path]:
+    """Returns the folder of a version's files, where they lie in a workspace."""
+    from seqapps.registry import files_of, versions
+
+    found = (ref for ref in versions(journey.tracker, journey.config.model_name) if ref.version == version)
+    return [folder for ref in found if (folder := files_of(journey.tracker, ref)) is not None]
+
+
 def _doubt(journey: Journey, trained: Record, record: Record) -> str:
     """Returns why a record of a promotion no longer holds: the registry is the truth. Empty where it does."""
     from seqapps.ledger import ledger
-    from seqapps.registry import champion, versions
+    from seqapps.registry import champion, has_files, versions
 
     tracker, model, version = journey.tracker, journey.config.model_name, str(record.result["version"])
     known = {ref.version: ref for ref in versions(tracker, model)}
     if version not in known or known[version].run_id != trained.result["run_id"]:
         return f"version {version} of {model} is not in the registry"
+    if not has_files(tracker, known[version]):
+        return f"the files of version {version} of {model} are gone"
     moves = [entry for entry in ledger(tracker, model) if entry.action != "refuse"]
     found = champion(tracker, model)
     now = found.version if found else ""

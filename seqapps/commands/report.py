@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqapps.commands._arguments import refuse_settings
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -44,6 +46,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError(
             f"report: `--output` {arguments.output} is a folder. Example: --output {arguments.output / FILE_NAME}."
         )
+    if not arguments.run.endswith(".toml"):
+        refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
     found = collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
     target = arguments.output or found.folder / FILE_NAME
@@ -126,7 +130,7 @@ def stage(journey: Journey, trained: Record, promoted: Record, exported: Record)
 
         write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
         journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
-        return Record(stage_inputs, (folder / FILE_NAME,), {})
+        return Record(stage_inputs, (folder / FILE_NAME,), {}, steady=False)  # `seqapps report` writes it, too
 
     return journey.perform(stage_inputs, work, folder=folder)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from seqapps.commands._arguments import refuse_settings
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,6 +27,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps import promotion
     from seqapps.commands._page import page
 
+    if not arguments.model.endswith(".toml"):
+        refuse_settings(arguments, arguments.model)
     tracker, model = _registry(arguments)
     decision = promotion.rollback(tracker, model, reason=arguments.reason, to=arguments.to, console=console)
     page().print(promotion.decision_table(decision))

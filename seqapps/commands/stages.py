@@ -7,14 +7,14 @@ of inputs), so that going back to an earlier configuration finds its outputs ins
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seqapps.errors import DataError
 from seqapps.files import held, read_json, write_json
-from seqapps.manifest import Manifest, digest_of
+from seqapps.manifest import HASHES, Manifest, digest_of, hashes_of
 from seqapps.tracking import flatten
 from seqapps.workspace import Workspace
 
@@ -54,26 +54,15 @@ class Record:
         inputs: what it was made from.
         outputs: files and folders that it made; all are there.
         result: what later stages want to know of it.
-        sizes: bytes of every file of the outputs when the stage was done; filled in when the record is written.
+        contents: sha256 of every file of the outputs when the stage was done; filled in when the record is written.
+        steady: whether nobody else writes the outputs.
     """
 
     inputs: Inputs
     outputs: tuple[Path, ...]
     result: Mapping[str, Any]
-    sizes: Mapping[Path, int] = field(default_factory=dict)
-
-    @property
-    def lacks(self) -> str:
-        """What is wrong with the outputs, in words; empty when all are there and none was cut."""
-        for path in self.outputs:
-            if not path.exists():
-                return f"{path} is missing"
-        for path, size in self.sizes.items():
-            if not path.is_file():
-                return f"{path} is missing"
-            if path.stat().st_size < size:
-                return f"{path} was cut"
-        return ""
+    contents: Mapping[Path, str] = field(default_factory=dict)
+    steady: bool = True
 
 
 Doubt = Callable[[Record], str]
@@ -138,29 +127,29 @@ class Records:
         return (None, f"runs because {reason}") if reason else (record, "")
 
     def find(self, inputs: Inputs) -> Record | None:
-        """Returns the record of exactly these inputs; None when there is none, or a file of its outputs is gone or cut.
+        """Returns the record of exactly these inputs; None when there is none, or its outputs are not what they were.
 
         With `any_code` the newest record of equal inputs that other code has made counts as well; its own fingerprint
         stays in it, so that what came after it is found, too.
         """
-        files = [self._exact(inputs)]
-        if self.any_code:
-            others = self._file(inputs.stage).parent.glob(f"{inputs.stage}-*.json")
-            files += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
-        for file in files:
-            record = self._read(file)
-            if record is not None and _same(record.inputs, inputs) and not record.lacks:
-                return record
-        return None
+        return next((record for record in self._of(inputs) if not self._lack(record)), None)
+
+    def lack(self, inputs: Inputs) -> str:
+        """Returns what is wrong with the outputs of these inputs, in words; empty where `find` has them, and where the
+        stage was never done."""
+        lacks = [self._lack(record) for record in self._of(inputs)]
+        return lacks[0] if all(lacks) and lacks else ""
 
     def remember(self, record: Record) -> None:
         """Writes a record. Call it when all outputs are in place: a record says that the stage is complete."""
+        files = _files_of(record.outputs) if record.steady else []
+        hashes = zip(files, hashes_of(files, self._book), strict=True)
         value = {
             "stage": record.inputs.stage,
             "fingerprint": record.inputs.fingerprint,
             "components": record.inputs.components,
             "outputs": [_relative(path, self.workspace.root) for path in record.outputs],
-            "sizes": {_relative(path, self.workspace.root): size for path, size in _sizes(record.outputs).items()},
+            "contents": {_relative(path, self.workspace.root): sha256 for path, sha256 in hashes},
             "result": dict(record.result),
         }
         # The record that is asked for comes last: a kill before it makes the stage run again, which mends the other.
@@ -180,7 +169,38 @@ class Records:
         changes = _changes(before.inputs, inputs)
         if changes:
             return "runs because " + "; ".join(changes)
-        return f"runs because {before.lacks}" if before.lacks else "runs again as asked"
+        lack = self._lack(before)
+        return f"runs because {lack}" if lack else "runs again as asked"
+
+    @property
+    def _book(self) -> Path:
+        return self.workspace.cache / HASHES
+
+    def _of(self, inputs: Inputs) -> Iterator[Record]:
+        """Yields the records of these inputs, whatever became of their outputs; see `find`."""
+        files = [self._exact(inputs)]
+        if self.any_code:
+            others = self._file(inputs.stage).parent.glob(f"{inputs.stage}-*.json")
+            files += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+        for file in files:
+            record = self._read(file)
+            if record is not None and _same(record.inputs, inputs):
+                yield record
+
+    def _lack(self, record: Record) -> str:
+        """Returns what is wrong with the outputs, in words; empty when all are there and none was changed.
+
+        A file is read only where its size, times or inode are others than when it was last read.
+        """
+        for path in record.outputs:
+            if not path.exists():
+                return f"{path} is missing"
+        for path in record.contents:
+            if not path.is_file():
+                return f"{path} is missing"
+        hashes = hashes_of(list(record.contents), self._book)
+        now = dict(zip(record.contents, hashes, strict=True))
+        return next((f"{path} was changed" for path, sha256 in record.contents.items() if now[path] != sha256), "")
 
     def _file(self, stage: str) -> Path:
         return self.workspace.stage(self.name, stage)
@@ -193,8 +213,8 @@ class Records:
         try:
             stored = read_json(path, "run the stage again")
             outputs = tuple(self.workspace.root / output for output in stored["outputs"])
-            sizes = {self.workspace.root / file: int(size) for file, size in stored.get("sizes", {}).items()}
-            return Record(Inputs(stored["stage"], **stored["components"]), outputs, dict(stored["result"]), sizes)
+            contents = {self.workspace.root / file: str(sha256) for file, sha256 in stored.get("contents", {}).items()}
+            return Record(Inputs(stored["stage"], **stored["components"]), outputs, dict(stored["result"]), contents)
         except (FileNotFoundError, DataError, KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -220,10 +240,10 @@ def data_digest(manifest: Manifest) -> str:
     return digest_of(manifest.model_dump(mode="json", exclude=made_by))
 
 
-def _sizes(outputs: Iterable[Path]) -> dict[Path, int]:
-    """Returns the size of every file that outputs are or hold."""
+def _files_of(outputs: Iterable[Path]) -> list[Path]:
+    """Returns every file that outputs are or hold."""
     files = (file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))))
-    return {file: file.stat().st_size for file in files if file.is_file()}
+    return [file for file in files if file.is_file()]
 
 
 def _same(one: Inputs, other: Inputs) -> bool:

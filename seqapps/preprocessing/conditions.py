@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from seqapps.preprocessing.analysis import pack, unpack
 from seqapps.preprocessing.blocks import Analysis, Ragged
-from seqapps.preprocessing.labelling import is_json_list
+from seqapps.preprocessing.labelling import nested
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.scaling import Scaling, moments, scaling_of
@@ -76,8 +76,8 @@ class LabelCondition:
     )
 
     def refused(self, values: Sequence[bytes]) -> dict[int, str]:
-        """Takes every name, and no list of them."""
-        return {row: "label-is-a-list" for row, value in enumerate(values) if is_json_list(value)}
+        """Takes every name, and no list or object of JSON."""
+        return {row: f"label-is-{kind}" for row, value in enumerate(values) if (kind := nested(value))}
 
     def analyse(self, values: Sequence[bytes]) -> Analysis:
         """Counts names."""

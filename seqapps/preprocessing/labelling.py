@@ -29,8 +29,8 @@ def labels_of(text: bytes, *, several: bool, separator: str, until: str) -> list
     parts = [text.decode()]
     if several:
         parts = parts[0].split(separator) if separator else _json_list(parts[0])
-    elif is_json_list(text):
-        raise ValueError("label-is-a-list")
+    elif kind := nested(text):
+        raise ValueError(f"label-is-{kind}")
     if until:
         parts = [part.partition(until)[0] for part in parts]
     return list(dict.fromkeys(part.strip().encode() for part in parts if part.strip()))
@@ -58,14 +58,14 @@ def encode_labels(arrays: Mapping[str, NDArray[Any]], labels: Labels) -> tuple[R
     return Ragged(labels.lookup(names)[index], splits), Ragged(joined, np.arange(count + 1, dtype=np.int64))
 
 
-def is_json_list(text: bytes) -> bool:
-    """Returns whether a text is a list in JSON, and so no label but any number of them."""
-    if not text.lstrip().startswith(b"["):
-        return False
+def nested(text: bytes) -> str:
+    """Returns what a text is that JSON reads as more than one value; empty for a label."""
+    if not text.lstrip().startswith((b"[", b"{")):
+        return ""
     try:
-        return isinstance(json.loads(text), list)
+        return "a-list" if isinstance(json.loads(text), list) else "an-object"
     except (ValueError, RecursionError):
-        return False
+        return ""
 
 
 def _json_list(text: str) -> list[str]:
@@ -76,4 +76,4 @@ def _json_list(text: str) -> list[str]:
             return value
     except (ValueError, RecursionError):
         raise ValueError("unreadable-labels") from None
-    raise ValueError("labels-are-no-list")
+    raise ValueError("labels-are-no-texts" if isinstance(value, list) else "labels-are-no-list")

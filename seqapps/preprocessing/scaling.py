@@ -17,7 +17,8 @@ from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
 UNEQUAL = 100.0
-"""Times that the steps of one series may be as large as those of another."""
+"""Times that the steps of one series may be as large as those of another, and the deviation of all as the distances
+that one keeps from its own mean."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Scaling:
             series, in original units.
         naive_of: variable to the same error of each series: what MASE divides by. Source: Hyndman & Koehler 2006,
             "Another look at measures of forecast accuracy", sec. 3.
+        spread_of: variable to the mean absolute distance of each series from its own mean over the training part; of
+            the logarithm for the variables in `logged`.
     """
 
     names: tuple[str, ...]
@@ -42,6 +45,7 @@ class Scaling:
     logged: tuple[str, ...] = ()
     naive: Mapping[str, float] | None = None
     naive_of: Mapping[str, Mapping[str, float]] | None = None
+    spread_of: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def size(self) -> int:
@@ -59,6 +63,7 @@ class Scaling:
             "logged": list(self.logged),
             "naive": dict(self.naive or {}),
             "naive_of": {name: dict(errors) for name, errors in (self.naive_of or {}).items()},
+            "spread_of": {name: dict(spreads) for name, spreads in (self.spread_of or {}).items()},
         }
 
     @classmethod
@@ -72,6 +77,7 @@ class Scaling:
             logged=tuple(facts.get("logged", ())),
             naive=dict(facts.get("naive", {})),
             naive_of={name: dict(errors) for name, errors in facts.get("naive_of", {}).items()},
+            spread_of={name: dict(spreads) for name, spreads in facts.get("spread_of", {}).items()},
         )
 
     def of(self, names: tuple[str, ...]) -> Scaling:
@@ -85,6 +91,7 @@ class Scaling:
             logged=tuple(name for name in names if name in self.logged),
             naive={name: value for name, value in (self.naive or {}).items() if name in names},
             naive_of={name: errors for name, errors in (self.naive_of or {}).items() if name in names},
+            spread_of={name: spreads for name, spreads in (self.spread_of or {}).items() if name in names},
         )
 
     def naive_errors_of(self, series: Sequence[str]) -> NDArray[np.float64]:
@@ -135,8 +142,29 @@ def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple
 
 
 def unequal(scaling: Scaling, name: str) -> str:
-    """Returns that the steps of some series are hundreds of times those of others, though one deviation is for all, in
-    words; empty where they are not, and where the variable is logged."""
+    """Returns that one deviation does not fit all series, in words: their levels lie so far apart that nothing is left
+    of what one does around its own, or the steps of some are hundreds of times those of others. Empty where it does."""
+    return _apart(scaling, name) or _unequal_steps(scaling, name)
+
+
+def _apart(scaling: Scaling, name: str) -> str:
+    spreads_of = (scaling.spread_of or {}).get(name) or {}
+    deviation = scaling.deviations[scaling.names.index(name)]
+    small = [series for series, spread in spreads_of.items() if 0 < UNEQUAL * spread <= deviation]
+    if not small or len(spreads_of) < 2:
+        return ""
+    least = min(small, key=lambda one: spreads_of[one])
+    of = " of the logarithm" if name in scaling.logged else ""
+    more = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
+    return (
+        f"{name}: the levels of the series lie far apart: one deviation{of}, {deviation:.4g}, standardises all, and "
+        f"series {least!r}{more} keeps within {spreads_of[least]:.4g} of its own mean: its changes are hardly learned. "
+        "Remedy: a configuration for each level, or values that were divided by the level of their series"
+    )
+
+
+def _unequal_steps(scaling: Scaling, name: str) -> str:
+    """Says it of steps; a logged variable has none that can be compared."""
     errors = {series: error for series, error in ((scaling.naive_of or {}).get(name) or {}).items() if error > 0}
     if len(errors) < 2 or name in scaling.logged:
         return ""
@@ -183,6 +211,13 @@ def naive_errors(name: str, series: str, values: NDArray[np.float64], season: in
     return {f"naive/{name}\t{series}": np.array([len(seen), seen.sum()])}
 
 
+def spreads(name: str, series: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Returns `spread/<name><tab><series>` to (count, sum) of the distances of a series from its own mean."""
+    seen = values[np.isfinite(values)]
+    apart = np.abs(seen - seen.mean()) if len(seen) else seen
+    return {f"spread/{name}\t{series}": np.array([len(apart), apart.sum()])}
+
+
 def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], logged: tuple[str, ...]) -> Scaling:
     """Returns the scaling of variables from sums of `moments` and `naive_errors`.
 
@@ -210,17 +245,18 @@ def scaling_of(sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...], 
         means.append(mean)
         deviations.append(deviation if deviation > 1e-12 * abs(mean) else 1.0)
         counts.append(int(count))
-    naive, naive_of = _naive_of(sums, names)
-    return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of)
+    naive, naive_of = _means("naive", sums, names)
+    _, spread_of = _means("spread", sums, names)
+    return Scaling(names, tuple(means), tuple(deviations), tuple(counts), logged, naive, naive_of, spread_of)
 
 
-def _naive_of(
-    sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...]
+def _means(
+    kind: str, sums: Mapping[str, NDArray[np.float64]], names: tuple[str, ...]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Returns the mean of `naive_errors` of each variable, over all series and of each series."""
+    """Returns the mean of `naive_errors` or `spreads` of each variable, over all series and of each series."""
     pooled, each = {}, {}
     for name in names:
-        start = f"naive/{name}\t"
+        start = f"{kind}/{name}\t"
         found = {key.removeprefix(start): sums[key] for key in sorted(sums) if key.startswith(start) and sums[key][0]}
         if found:
             count, total = np.sum(list(found.values()), axis=0).tolist()

@@ -20,7 +20,6 @@ from seqapps.trained import WEIGHTS
 FILE_NAME = "model.json"
 FACTS = "facts.json"
 
-_AGAIN = "remove the folder and run `seqapps export` again"
 _ASSERTION = re.compile(r"assertion failed: \[(.* Received:)\] \[+([^\]]*)\]")
 """How TensorFlow tells of an assertion of a served graph: its words, then the value."""
 
@@ -91,8 +90,15 @@ def load(folder: Path) -> Served:
     if record["needs_tensorflow_text"]:
         import tensorflow_text  # noqa: F401  # registers the operations of the tokenizer
     facts = folder / "assets" / FACTS
-    known = read_json(facts, _AGAIN) if facts.exists() else {}
-    return Served(tf.saved_model.load(str(folder)), record, known)
+    known = read_json(facts, _again(folder)) if facts.exists() else {}
+    try:
+        model = tf.saved_model.load(str(folder))
+    except (MemoryError, PermissionError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:  # a file that is missing, was cut or changed: each has its own
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{folder} is damaged and does not load ({what}). Remedy: {_again(folder)}.") from error
+    return Served(model, record, known)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -106,7 +112,19 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder} holds a trained model, which is not exported yet. Run `seqapps export CONFIG`.")
         raise DataError(f"{folder} holds no exported model (saved_model.pb). Run `seqapps export CONFIG`.")
     try:
-        record: dict[str, Any] = read_json(folder / FILE_NAME, _AGAIN)
+        record: dict[str, Any] = read_json(folder / FILE_NAME, _again(folder))
     except FileNotFoundError:
-        raise DataError(f"{folder} is a SavedModel without {FILE_NAME}: seqapps did not export it.") from None
+        raise DataError(
+            f"{folder} is a SavedModel without {FILE_NAME}: it is damaged, or seqapps did not export it. Remedy: "
+            f"{_again(folder)}."
+        ) from None
+    if not record.keys() >= {"application", "needs_tensorflow_text"}:
+        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {_again(folder)}.")
     return record
+
+
+def _again(folder: Path) -> str:
+    return (
+        f"remove {folder} and run `seqapps run CONFIG` with the configuration that made it, which puts the files back "
+        "(into a folder of your own: `seqapps export CONFIG --output`)"
+    )

@@ -183,6 +183,44 @@ def _places() -> Iterator[Case]:
             yield after([(kind, where)], "predict", "little@champion", "a")
 
 
+REMEDIED = {
+    "shards": ("ws/prepared/*/train/*.tfrecord", ("garbage", "cut", "remove")),
+    "test-shard": ("ws/prepared/*/test/*.tfrecord", ("garbage",)),
+    "vocabulary": ("ws/prepared/*/vocabularies/text/tokens.json", ("garbage", "remove")),
+    "manifest": ("ws/prepared/*/manifest.json", ("garbage", "remove")),
+    "weights": ("ws/runs/*/model/model.weights.h5", ("garbage", "cut", "remove")),
+    "trained": ("ws/runs/*/model/model.json", ("garbage", "remove")),
+    "evaluation": ("ws/runs/*/evaluation/evaluation.json", ("garbage", "remove")),
+    "statistics": ("ws/runs/*/evaluation/statistics.npz", ("garbage",)),
+    "saved_model": ("ws/runs/*/saved_model/saved_model.pb", ("garbage", "remove")),
+    "exported-variables": ("ws/exports/*/1/variables/variables.data*", ("garbage", "cut", "remove")),
+    "exported-graph": ("ws/exports/*/1/saved_model.pb", ("garbage", "cut", "remove")),
+    "exported-record": ("ws/exports/*/1/model.json", ("garbage", "cut", "list", "remove")),
+    "exported-assets": ("ws/exports/*/1/assets/*", ("garbage", "remove")),
+    "registered": ("ws/mlartifacts/*/models", ("remove",)),
+    "registered-variables": ("ws/mlartifacts/*/models/*/artifacts/artifacts/*/variables/*data*", ("garbage", "remove")),
+    "registered-record": ("ws/mlartifacts/*/models/*/artifacts/artifacts/*/model.json", ("garbage", "remove")),
+}
+"""What can be damaged to the ways; each verb that meets it ends well, or names a command after which it does."""
+ASKING = (
+    ("train", LITTLE),
+    ("evaluate", LITTLE, "--slices", "length"),
+    ("promote", LITTLE),
+    ("export", LITTLE),
+    ("predict", "little@1", "the cat"),
+    ("predict", "little@champion", "the cat"),
+    ("report", LITTLE),
+    ("diagnose", LITTLE),
+)
+
+
+def _remedies(name: str) -> Iterator[Case]:
+    file, kinds = REMEDIED[name]
+    for kind in kinds:
+        for words in ASKING:
+            yield Case(words, ((kind, file),), remedy=True)
+
+
 # ---- data
 
 
@@ -243,6 +281,7 @@ GROUPS: dict[str, list[Case]] = {
     **{f"record-{stage}": [*_records(stage)] for stage in STAGES},
     **{f"output-{name}": [*_outputs(name)] for name in FILES_OF_STAGES},
     **{f"read-{place}": [*_outputs_read(place, 5)] for place in range(5)},
+    **{f"remedy-{name}": [*_remedies(name)] for name in REMEDIED},
     "places": [*_places()],
     **{f"data-{form}": [*_data(form)] for form in ("text", "csv", "tsv", "jsonl")},
     "names": [*_names()],

@@ -66,6 +66,8 @@ class SeriesData(DataConfig):
         log: columns whose log(1 + value) is standardised; a line with a value of -1 or less is refused. The forecast
             comes back in original units; of a target it is the mean of the logarithm turned back, which lies below the
             mean.
+        max_inserted_fraction: the share of the steps of a series that may have no line; more is refused: the series has
+            another step than the rest, or than `frequency`.
         objective: the metric that decides.
     """
 
@@ -93,6 +95,7 @@ class SeriesData(DataConfig):
     missing: Literal["forward", "reject"] = "forward"
     indicators: bool = False
     log: tuple[str, ...] = ()
+    max_inserted_fraction: float = Field(0.5, ge=0.0, le=1.0)
     objective: Literal["rmse", "mae", "mase", "smape"] = "rmse"
 
     @field_validator("time", mode="before")

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.errors import DataError
-from seqapps.preprocessing.scaling import logarithm, moments, naive_errors
+from seqapps.preprocessing.scaling import logarithm, moments, naive_errors, spreads
 from seqapps.preprocessing.series.plan import Plan, category
-from seqapps.preprocessing.series.reading import Series
+from seqapps.preprocessing.series.reading import Parsed, Series
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -102,6 +102,34 @@ class Cut:
         )
 
 
+def check_inserted(parsed: Parsed, limit: float, where: str) -> None:
+    """Raises where too large a share of the steps of a series has no line: the step is another one's.
+
+    Args:
+        parsed: what a file holds.
+        limit: the largest share.
+        where: the file's name, for messages.
+
+    Raises:
+        DataError: names the series, the steps, and what to do.
+    """
+    for series in parsed.series:
+        if series.gaps > limit * len(series):
+            lines = len(series) - series.gaps
+            raise DataError(
+                f"{where}: {series.gaps:,} of {len(series):,} steps of series {series.name!r} have no line: with a "
+                f"step of {parsed.frequency} for all series they would be inserted as missing, beside {lines:,} that "
+                "were measured. Remedy: leave the series out, or give it a configuration of its own with its own step. "
+                "Where it has such gaps, allow them: "
+                f"`data.max_inserted_fraction` = {_above(series.gaps / len(series))} (it is {limit:g})."
+            )
+
+
+def _above(share: float) -> str:
+    """Returns a share as text, rounded up to two digits."""
+    return f"{min(np.ceil(share * 100) / 100, 1.0):g}"
+
+
 def _testable(cut: Cut, series: Series, plan: Plan) -> bool:
     return bool(len(cut.parts(series, plan, "")["test"].origins(plan)))
 
@@ -181,8 +209,24 @@ def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
 # ---- what is counted
 
 
+def window_keys(part: Part, plan: Plan, stride: int) -> list[bytes]:
+    """Returns the times and the targets of windows as bytes; windows that are equal in both are one.
+
+    Those whose targets are all equal or missing are left out: zeros stand in many series at the same time.
+    """
+    places = [place for place, name in enumerate(plan.columns.numbers) if name in plan.columns.targets]
+    values, times, keys = part.series.numbers[:, places], part.series.times, []
+    first = max(part.context, plan.history)
+    for origin in range(first, len(times) - plan.horizon + 1, stride):
+        window = slice(origin - plan.history, origin + plan.horizon)
+        seen = values[window][np.isfinite(values[window])]
+        if len(seen) and seen.min() < seen.max():
+            keys.append(times[window].tobytes() + values[window].tobytes())
+    return keys
+
+
 def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
-    """Returns the sums of `moments` and `naive_errors` over the steps of the parts, context left out."""
+    """Returns the sums of `moments`, `naive_errors` and `spreads` over the steps of the parts, context left out."""
     columns, totals = plan.columns, Arrays()
     own = [part.series.numbers[part.context :] for part in parts]
     names = (*columns.numbers, *columns.static_numbers)
@@ -195,7 +239,9 @@ def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
         totals |= moments(name, values[np.isfinite(values)])
     for place, name in enumerate(columns.targets):
         for part, numbers in zip(parts, own, strict=True):
-            for key, sums in naive_errors(name, part.series.name, numbers[:, place], max(plan.season, 1)).items():
+            series, values = part.series.name, numbers[:, place]
+            apart = spreads(name, series, logarithm(values[:, None], (name,), plan.logged)[:, 0])
+            for key, sums in (naive_errors(name, series, values, max(plan.season, 1)) | apart).items():
                 totals[key] = totals.get(key, 0.0) + sums
     return totals
 

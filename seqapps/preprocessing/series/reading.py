@@ -196,6 +196,8 @@ class _Lines:
         self.count = 0
         for line, row in rows:
             self.count += 1
+            if columns.header and self.count == 1:
+                self._check_first(line, row)
             if len(row) == len(header):
                 self._cells.append((line, row))
             elif row:
@@ -246,6 +248,16 @@ class _Lines:
             if name not in header:
                 raise DataError(f"{self.where}: " + unknown_name("column", name, header))
         return {name: place for place, name in enumerate(header)}
+
+    def _check_first(self, line: int, row: Sequence[str]) -> None:
+        """Raises where the first line is the header, though the names of the columns were given."""
+        numbers = (*self.columns.time, *self.columns.numbers, *self.columns.static_numbers)
+        cells = {name: row[self._places[name]].strip() for name in numbers if self._places[name] < len(row)}
+        if any(cell.casefold() == name.casefold() for name, cell in cells.items()):
+            raise DataError(
+                f"{self.where}, line {line}: it has names of columns, and `source.columns` gives them. Received: "
+                f"{_shown(row)}. Remedy: take the line away, or leave `source.columns` out."
+            )
 
     def column(self, *names: str) -> list[str]:
         """Returns a column of text; several are joined by a space."""
@@ -370,5 +382,6 @@ def _check_steps(found: dict[str, Frequency | None], common: Frequency, where: s
         if step is not None and abs(step.seconds - common.seconds) > _SAME_STEP * common.seconds:
             raise DataError(
                 f"{where}: all series of a file must have one step. Received: {name!r} with {step.name}, the file with "
-                f"{common.name}. Remedy: files of their own, or `data.frequency` where some of them have gaps."
+                f"{common.name}. Remedy: a configuration for each step; where all have one, and some have gaps, "
+                "`data.frequency`."
             )
