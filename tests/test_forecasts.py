@@ -368,7 +368,7 @@ def test_prepare_ends_with_the_first_row_the_step_and_the_clock(tmp_path: Path) 
     assert "first row: t = '2021-05-31T22:00Z'; y = '0'" in told[""]
     assert "warning: times with an offset and the features of the calendar are those of UTC" in told[""]
     assert "first row: t = '2021-06-01T00:00+02:00'; y = '0'" in told["Europe/Berlin"]
-    assert "frequency: 1 in the training split: 1h" in told["Europe/Berlin"]
+    assert "step: 1h, by the clock of Europe/Berlin where times have an offset" in told["Europe/Berlin"]
     assert "warning" not in told["Europe/Berlin"]
 
 

@@ -388,10 +388,8 @@ def test_ended_by_a_signal(tmp_path: Path, model: str, signal: str, code: int, b
     while not any(path.stat().st_size for path in tmp_path.glob(".out.txt.*.tmp")):
         assert process.poll() is None, process.finish()
         time.sleep(0.02)
-    began = time.monotonic()
     getattr(process, signal)()
-    done = process.finish()
-    assert time.monotonic() - began < 5
+    done = process.finish(60)
     assert done.returncode == code
     assert done.stderr.strip().splitlines()[-1] == f"{by}. Run the same command again from its beginning."
     assert (tmp_path / "out.txt").read_text() == "of another day\n"

@@ -154,7 +154,7 @@ def test_labels_of_a_row(text: str, options: dict[str, Any], labels: list[str]) 
 
 @pytest.mark.parametrize("text", ["{", "3", '["a", 1]', '["\\ud800"]', "[" * 9_000])
 def test_lists_of_labels_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^(unreadable-labels|labels-are-no-list)$"):
+    with pytest.raises(ValueError, match=r"^(unreadable-labels|labels-are-no-list|labels-are-no-texts)$"):
         labels_of(text.encode(), several=True, separator="", until="")
 
 

@@ -104,6 +104,7 @@ def _become(module: str, words: Sequence[str], cwd: str, environment: Mapping[st
     assert not {"seqapps", "pipelines", "tuning"} & sys.modules.keys()
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background begins without it
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)

@@ -115,8 +115,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = read_json(folder / FILE_NAME, _again(folder))
     except FileNotFoundError:
         raise DataError(
-            f"{folder} is a SavedModel without {FILE_NAME}: it is damaged, or seqapps did not export it. Remedy: "
-            f"{_again(folder)}."
+            f"{folder} is a SavedModel without {FILE_NAME}: seqapps did not export it, or it is damaged. Remedy, if it "
+            f"is an export of seqapps: {_again(folder)}."
         ) from None
     if not record.keys() >= {"application", "needs_tensorflow_text"}:
         raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {_again(folder)}.")
