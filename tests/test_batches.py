@@ -179,6 +179,27 @@ def test_many_batches_are_sorted_so_that_padding_is_small(budget: int) -> None:
     assert buckets.padding() < 0.13
 
 
+@pytest.mark.parametrize(("rows", "budget"), [(100, 1_000), (200, 4_000), (500, 200)])
+def test_no_order_is_sorted_in_wider_windows_than_the_rule_allows(
+    rows: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few long rows: an order may need more batches than an epoch has."""
+    random = np.random.default_rng(0)
+    widest: list[int] = []
+    real = Buckets._sorted
+
+    def sorted_in(buckets: Buckets, order: Any, window: int) -> Any:
+        widest.append(window)
+        return real(buckets, order, window)
+
+    monkeypatch.setattr(Buckets, "_sorted", sorted_in)
+    lengths = (random.pareto(1.2, rows) * 5 + 1).clip(0, budget / 4).astype(np.int64)
+    buckets = Buckets(lengths, batch_size=0, token_budget=budget, seed=1, shuffle=True)
+    for epoch in range(60):
+        buckets.order(epoch)
+    assert max(widest, default=1) <= window_of(buckets._fewest)
+
+
 def test_a_window_holds_a_small_share_of_the_epoch() -> None:
     assert [window_of(steps) for steps in (0, 1, 249, 250, 500, 1_999, 2_000, 100_000)] == [1, 1, 1, 2, 4, 15, 16, 16]
 
