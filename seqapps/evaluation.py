@@ -220,7 +220,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         DataError: there is none, or one that cannot be read.
     """
     try:
-        return Evaluation.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
+        return Evaluation.model_validate_json((folder / FILE_NAME).read_bytes())
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {FILE_NAME}. Run `seqapps evaluate`.") from None
     except ValidationError as error:

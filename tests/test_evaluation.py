@@ -274,6 +274,9 @@ def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps({"split": "test"}))
     with pytest.raises(DataError, match=r"evaluation\.json cannot be read: Field required"):
         read_evaluation(tmp_path)
+    (tmp_path / "evaluation.json").write_bytes(b"\xf5\xb1e")
+    with pytest.raises(DataError, match=r"evaluation\.json cannot be read: .* Run `seqapps evaluate`"):
+        read_evaluation(tmp_path)
 
 
 def test_kneser_ney_in_the_record_equals_the_table_unit_by_unit(prepared: Path, tmp_path: Path) -> None:

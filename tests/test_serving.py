@@ -322,9 +322,7 @@ def test_folders_that_are_no_exported_model_say_what_to_do(trained: tuple[Path, 
     with pytest.raises(DataError, match="holds no exported model"):
         serving.load(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(
-        DataError, match=r"without model.json: seqapps did not export it, or it is damaged"
-    ):
+    with pytest.raises(DataError, match=r"without model.json: seqapps did not export it, or it is damaged"):
         serving.load(tmp_path)
 
 

@@ -222,3 +222,11 @@ def test_a_saved_tokenizer_gives_the_same_ids(config: TokenizerConfig, tmp_path:
     tokenizer = learned(PROSE, config, 60)
     tokenizer.save(tmp_path / "text")
     assert rows_of(through_beam(PROSE, Tokenizer.load(tmp_path / "text"))) == rows_of(through_beam(PROSE, tokenizer))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b'{"unit": "glyph"}'])
+def test_a_damaged_tokenizer_is_told_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+    learned(["abc"], TokenizerConfig(unit="character")).save(tmp_path / "t")
+    (tmp_path / "t" / "tokenizer.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"tokenizer\.json is damaged: .* Remedy: run `seqapps prepare` again"):
+        Tokenizer.load(tmp_path / "t")

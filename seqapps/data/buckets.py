@@ -15,7 +15,7 @@ _MOST = 16
 _SPARE = 0.05
 """Under a budget, so many more batches than the first epoch needs: another order may need a few more."""
 _DRAWS = 20
-"""Of an order that fits, before rows are sorted in wider windows than the rule allows: one draw in four fails at worst."""
+"""Of an order that fits, before rows are sorted in wider windows than the rule allows."""
 
 
 def window_of(steps: int) -> int:

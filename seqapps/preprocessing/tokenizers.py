@@ -14,9 +14,11 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_text as tf_text
+from pydantic import ValidationError
 from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
 from seqapps.errors import DataError
+from seqapps.manifest import MADE_AGAIN
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 
@@ -150,12 +152,15 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         """Reads what `save` wrote.
 
         Raises:
-            DataError: the folder holds no tokenizer.
+            DataError: the folder holds no tokenizer, or a damaged one.
         """
         try:
-            config = TokenizerConfig.model_validate_json((folder / FILE_NAME).read_text(encoding="utf-8"))
+            config = TokenizerConfig.model_validate_json((folder / FILE_NAME).read_bytes())
         except FileNotFoundError:
             raise DataError(f"{folder} holds no {FILE_NAME}: it is not a tokenizer folder.") from None
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise DataError(f"{folder / FILE_NAME} is damaged: {reason}. Remedy: {MADE_AGAIN}.") from None
         if config.unit == "subword":
             return cls(config, model=(folder / SUBWORD_FILE).read_bytes())
         return cls(config, vocabulary=Vocabulary.load(folder))
