@@ -37,6 +37,8 @@ _OTHERS = re.compile(r"\..+\.\d+\.(tmp|building|old)|\..+\.[0-9a-f]{32}\.tmp|\.d
 """What earlier versions left."""
 _LEFT_OVER = (_OURS, _WORK, _OTHERS)
 _A_DAY = 86_400.0
+_NAME_BYTES = 200
+"""Of a name in that of its temporary file: a name may have 255."""
 
 
 class Pending:
@@ -249,6 +251,14 @@ def sweep(*folders: Path, below: bool = False) -> None:
             inner[:] = [name for name in inner if below and name not in temporary]
 
 
+def sweep_beside(path: Path) -> None:
+    """Removes what writers of this very file left beside it that are gone; its folder may be anybody's."""
+    begins = f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}."
+    for name in os.listdir(path.parent):
+        if name.startswith(begins) and _OURS.fullmatch(name):
+            _remove_left_over(path.with_name(name))
+
+
 def _remove_left_over(path: Path) -> None:
     """Removes a temporary file or folder, unless somebody may be writing it."""
     ours = _OURS.fullmatch(path.name)
@@ -284,8 +294,7 @@ def _lock_of(path: Path) -> Iterator[bool | None]:
 def _locked_beside(path: Path, kind: str) -> tuple[Path, int]:
     """Returns a new, locked file beside a path, and its handle."""
     while True:
-        # A name may have 255 bytes.
-        name = os.fsdecode(os.fsencode(path.name)[:200])
+        name = os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])
         temporary = path.with_name(f".{name}.{_machine()}-{uuid.uuid4().hex[:16]}.{kind}")
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if _flock(handle) is not False and _is(handle, temporary):

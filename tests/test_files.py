@@ -168,3 +168,23 @@ def test_damaged_arrays_are_told_with_a_remedy(tmp_path: Path, kind: str) -> Non
         path.write_bytes({"empty": b"", "cut": whole[:400], "garbage": random.Random(1).randbytes(4_000)}[kind])
     with pytest.raises(DataError, match=r"statistics\.npz is damaged .* Remedy: run `seqapps evaluate` again\."):
         files.read_arrays(path, "run `seqapps evaluate` again")
+
+
+def test_the_next_writer_of_a_file_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    def die_while_writing(name: str) -> None:
+        files.Pending(tmp_path / name)
+        die()
+
+    others = [".download-mine", ".answers.txt.backup.tmp", ".answers.txt.0123.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    for name in ("answers.txt", "other.txt"):
+        assert in_child(lambda name=name: die_while_writing(name)) == -signal.SIGKILL  # type: ignore[misc]
+    busy = files.Pending(tmp_path / "answers.txt")
+    assert len(names(tmp_path)) == len(others) + 3
+    files.sweep_beside(tmp_path / "answers.txt")
+    left = set(names(tmp_path))
+    assert left >= {*others, busy.temporary.name}
+    assert len(left) == len(others) + 2
+    busy.discard()

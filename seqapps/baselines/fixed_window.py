@@ -18,11 +18,12 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.config import BaselinesConfig
 from seqapps.errors import RunError
+from seqapps.seeds import seed_of
 
 if TYPE_CHECKING:
     import keras
 
-    from seqapps.preprocessing.blocks import Ragged
+from seqapps.preprocessing.blocks import Ragged
 
 _BATCH = 512
 _LEARNING_RATE = 2e-3
@@ -82,7 +83,8 @@ def fit(ground: Ground) -> Baseline:
     an_epoch = -(-len(ids) // _BATCH)
     most = min(config.fixed_window_epochs * an_epoch, config.fixed_window_max_steps)
     between = max(1, min(an_epoch // _LOOKS, _STEPS_BETWEEN))
-    training = _Training(model, _batches(ids, config.fixed_window_context, seed), held_out, ground.report)
+    batches = _batches(ids, config.fixed_window_context, seed_of(seed, "fixed_window", "order"))
+    training = _Training(model, batches, held_out, ground.report)
     done, converged = training.run(most, between)
     return FixedWindow(
         model,
@@ -99,18 +101,21 @@ def build(config: BaselinesConfig, vocabulary_size: int, seed: int) -> keras.Mod
     initial = keras.initializers
     size = config.fixed_window_embedding
     inputs = keras.Input((config.fixed_window_context,), dtype="int32", name="contexts")
-    normal = initial.RandomNormal(stddev=size**-0.5, seed=seed)
+    normal = initial.RandomNormal(stddev=size**-0.5, seed=seed_of(seed, "fixed_window", "embedding"))
     x = keras.layers.Embedding(vocabulary_size, size, normal, dtype="float32", name="embedding")(inputs)
     x = keras.layers.Flatten(dtype="float32")(x)
     x = keras.layers.Dense(
         config.fixed_window_units,
         "tanh",
-        kernel_initializer=initial.GlorotUniform(seed=seed + 1),
+        kernel_initializer=initial.GlorotUniform(seed=seed_of(seed, "fixed_window", "hidden")),
         dtype="float32",
         name="hidden",
     )(x)
     logits = keras.layers.Dense(
-        vocabulary_size, kernel_initializer=initial.GlorotUniform(seed=seed + 2), dtype="float32", name="logits"
+        vocabulary_size,
+        kernel_initializer=initial.GlorotUniform(seed=seed_of(seed, "fixed_window", "logits")),
+        dtype="float32",
+        name="logits",
     )(x)
     return keras.Model(inputs, logits, name="fixed_window")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from seqapps.commands._arguments import refuse_settings
 from seqapps.errors import SeqappsError, UsageError
-from seqapps.files import new_file
+from seqapps.files import new_file, sweep_beside
 from seqapps.secrets import scrub
 
 if TYPE_CHECKING:
@@ -270,5 +270,6 @@ def _output(path: str) -> Iterator[TextIO]:
     if not path:
         yield sys.stdout
         return
+    sweep_beside(Path(path))
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         yield file

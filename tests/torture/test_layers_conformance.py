@@ -57,6 +57,8 @@ def random_case(random: np.random.Generator, kind: str, mode: Mode) -> Case:
     both = one_of(["concat", "sum", "mul", "ave", "none"]) if chance(0.25) else ""
     if both:
         options["go_backwards"] = False  # the wrapper turns one of its two layers round
+        if isinstance(options.get("activation"), functools.partial):
+            options["activation"] = "elu"  # and makes both of its configuration, in which Keras puts no `partial`
         if kind == "simple_rnn":  # and makes both anew from the configuration, where Keras' layer loses its seed
             options = {name: value for name, value in options.items() if "dropout" not in name}
     return Case(
