@@ -142,6 +142,21 @@ def test_workers_that_have_not_begun_end_with_the_launcher(corpus: Path) -> None
     assert left() == []
 
 
+def test_a_worker_that_was_killed_is_told_and_the_same_command_goes_on(corpus: Path) -> None:
+    words = ["prepare", "tiny.toml", "--workspace", "ws", "--", "--direct_num_workers=2"]
+    process, work = Warm("seqapps", *words, cwd=corpus), corpus / "ws" / "prepared"
+    wait_until(process, lambda: has_worker(process) and bool([*work.glob(".build-*/work/*.counted.json")]))
+    for child in workers_of(process):
+        child.kill()  # as the kernel does where memory ends
+    done = process.finish(120)
+    assert done.returncode == 1
+    assert "the Beam runner failed" in done.stderr
+    assert "Remedy: fewer `--direct_num_workers`, and the same command again" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    again = Warm("seqapps", *words[:4], cwd=corpus).finish(120)
+    assert again.returncode == 0, again.stderr
+
+
 def _environment(process: psutil.Process) -> str:
     try:
         return str(process.environ().get("PIPELINE_OPTIONS_FILE"))
@@ -151,11 +166,16 @@ def _environment(process: psutil.Process) -> str:
 
 def has_worker(process: Warm) -> bool:
     """Whether a worker was started: it is importing."""
+    return bool(workers_of(process))
+
+
+def workers_of(process: Warm) -> list[psutil.Process]:
+    found = []
     for child in process.children:
         with suppress(psutil.Error):
             if "sdk_worker" in " ".join(child.cmdline()):
-                return True
-    return False
+                found.append(child)
+    return found
 
 
 def wait_until(process: Warm, ready: Callable[[], bool]) -> None:

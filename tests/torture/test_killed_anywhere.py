@@ -4,19 +4,26 @@ A change is a file or a folder that is made or opened for writing, a rename, a l
 MLflow's client that writes. A stage begins from a copy of a workspace in which those before it are done; that and the
 unbroken end are made once for a state of the code, and kept in the folder of temporary files. Each item kills before
 every `BLOCKS`-th change, from another one on.
+
+A search and answers that go to a file are stages of their own. What may differ after a killed search: the trial that
+was killed is one more run in MLflow, marked KILLED, and begins again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 import signal
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from little import CONFIG
+from little import CONFIG, CORPUS
 from mutations import command, copy, crown, differences, end_of
 
 from seqapps.provenance import lock_file
@@ -27,6 +34,11 @@ BLOCKS = {"prepare": 32, "train": 24, "evaluate": 12, "run": 48, "rollback": 6}
 """Stages in their order, and how many items each has; `run` does what is left: SavedModel to report."""
 WORDS = {"rollback": ("rollback", "little", "--reason", "complaints")}
 """Of a stage that is not for a configuration."""
+SEARCH = DETERMINISTIC + '\n[tuning]\nalgorithm = "random"\ntrials = 2\nepochs = 1\nspace = "regularisation"\n'
+SEARCH_BLOCKS, SHARE = 4, 9
+"""Items of the search, and how many changes lie between two that are tried."""
+PREDICT = ("predict", "little@champion", "--input", "asked.txt", "--output", "answers.txt", "--json")
+_SAID = re.compile(r"^#.*\n", re.MULTILINE)
 
 
 def before(stage: str) -> Path:
@@ -95,3 +107,68 @@ def test_killed_before_a_change_and_run_again(stage: str, block: int, tmp_path: 
         shutil.rmtree(folder)
     assert wrong == []
     assert 2 * ends.count(-signal.SIGKILL) > len(ends), ends  # else nothing was tried
+
+
+def end_of_search(workspace: Path) -> dict[str, Any]:
+    """Returns what a search found and left."""
+    records = [json.loads(path.read_text()) for path in sorted(workspace.glob("tuning/*/records/*.json"))]
+    told = ("trial", "status", "overrides", "objective", "epochs", "parameters", "seed", "reason")
+    best = [path.read_text() for path in workspace.glob("tuning/*/best.toml")]
+    with sqlite3.connect(workspace / "mlflow.db") as store:
+        question = "select name, status from runs where status <> 'KILLED' and name like 'trial-%' order by name"
+        runs = list(store.execute(question))
+        (running,) = store.execute("select count(*) from runs where status = 'RUNNING'").fetchone()
+    files = [path.relative_to(workspace) for path in workspace.rglob("*") if path.is_file()]
+    return {
+        "records": [{key: record[key] for key in told} for record in records],
+        "best": [_SAID.sub("", text) for text in best],
+        "trials": runs,
+        "running": running,
+        "left over": sorted(str(file) for file in files if re.search(r"\.tmp$|\.running$|/work/", f"/{file}")),
+    }
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], dict[str, Any]]:
+    """A user's folder with prepared data, the changes that an unbroken search makes, and its end."""
+    base = copy(after("prepare"), tmp_path_factory.mktemp("search") / "base")
+    (base / "little.toml").write_text(SEARCH)
+    whole = copy(base, base.with_name("whole"))
+    code, changes, said = command(whole, "tune", "little.toml")
+    assert code == 0, said
+    return base, changes, end_of_search(whole / "ws")
+
+
+@pytest.mark.parametrize("block", range(SEARCH_BLOCKS))
+def test_a_search_killed_before_a_change_finds_the_same(
+    searched: tuple[Path, list[str], dict[str, Any]], block: int, tmp_path: Path
+) -> None:
+    base, changes, expected = searched
+    assert len(expected["records"]) == 2
+    wrong = []
+    for number in range(block * SHARE + 1, len(changes) + 1, SEARCH_BLOCKS * SHARE):
+        folder = copy(base, tmp_path / f"{number}")
+        assert command(folder, "tune", "little.toml", kill_at=number)[0] in (-signal.SIGKILL, 0)
+        code, _, said = command(folder, "tune", "little.toml")
+        found = end_of_search(folder / "ws") if code == 0 else said[-500:]
+        if found != expected:
+            wrong.append((number, changes[number - 1], found))
+        shutil.rmtree(folder)
+    assert wrong == [], expected
+
+
+def test_answers_to_a_file_that_was_killed_are_written_by_the_next_call(tmp_path: Path) -> None:
+    base = copy(after("run"), tmp_path / "base")
+    (base / "asked.txt").write_text("".join(CORPUS.read_text().splitlines(keepends=True)[:5]) + "\n")
+    whole = copy(base, tmp_path / "whole")
+    code, changes, said = command(whole, *PREDICT)
+    assert code == 0, said
+    expected = (whole / "answers.txt").read_bytes()
+    assert expected.count(b"\n") == 6
+    for number in range(1, len(changes) + 1):
+        folder = copy(base, tmp_path / f"{number}")
+        command(folder, *PREDICT, kill_at=number)
+        assert not (folder / "answers.txt").exists() or (folder / "answers.txt").read_bytes() == expected
+        assert command(folder, *PREDICT)[0] == 0
+        assert (folder / "answers.txt").read_bytes() == expected
+        assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
