@@ -16,8 +16,8 @@ def make() -> Exported:
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    import seqapps.graphs.text_generator
-    import seqapps.graphs.translator
+    import seqapps.inference.text_generator
+    import seqapps.inference.translator
     import seqapps.serving  # noqa: F401
 
     return Exported()
@@ -73,7 +73,7 @@ def _each(job: Job, **settings: Any) -> dict[str, list[Any]]:
 def generator() -> Any:
     """Returns a language model that takes and gives text, not exported yet."""
     from seqapps.architectures import stacked
-    from seqapps.graphs.text_generator import TextGenerator
+    from seqapps.inference.text_generator import TextGenerator
 
     load = LANGUAGE_MODEL
     config = stacked.Config(units=(load.units,) * load.layers, embedding=load.embedding)
@@ -84,7 +84,7 @@ def generator() -> Any:
 
 def _translator() -> Any:
     from seqapps.architectures import encoder_decoder
-    from seqapps.graphs.translator import Translator
+    from seqapps.inference.translator import Translator
 
     load = TRANSLATOR
     sizes = {"units": (load.units,), "embedding": load.embedding, "bidirectional": False}

@@ -1,6 +1,6 @@
 """The Keras worker of benchmarks/gpu.py: python _gpu_keras.py SIZES training
 
-Pure Keras models on the backend that KERAS_BACKEND names, made of the layers of seqapps.modeling.layers, which are
+Pure Keras models on the backend that KERAS_BACKEND names, made of the layers of seqapps.layers.recurrent, which are
 Keras' own wherever the CPU kernels do not apply. The step is what the guide of each backend writes: a tf.function, an
 eager backward pass of PyTorch, or a function that JAX compiles.
 """
@@ -31,7 +31,7 @@ def main(sizes: str, mode: str) -> None:
             import keras  # noqa: F401
         except ImportError as error:
             raise Missing(f"Keras does not start: {error}") from None
-        from seqapps.modeling import layers  # noqa: F401 - imports are no part of the first step
+        from seqapps.layers import recurrent as layers  # noqa: F401 - imports are no part of the first step
 
         return Keras(Workload(**json.loads(sizes)), training=mode == "training")
 
@@ -47,7 +47,7 @@ class Keras:
     def first(self) -> float:
         import keras
 
-        from seqapps.modeling import layers
+        from seqapps.layers import recurrent as layers
 
         keras.utils.set_random_seed(0)
         found, tensor = batches(self._load), keras.ops.convert_to_tensor

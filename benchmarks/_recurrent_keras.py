@@ -39,7 +39,7 @@ def _import_ours() -> None:
     import seqapps.architectures.encoder_decoder
     import seqapps.architectures.stacked
     import seqapps.architectures.tagger
-    import seqapps.modeling.steps  # noqa: F401
+    import seqapps.optimization.steps  # noqa: F401
 
 
 class _Steps:
@@ -96,7 +96,7 @@ class _Steps:
         return x, tf.TensorSpec(whole, tf.int32), tf.TensorSpec(whole, tf.float32)
 
     def _zero_states(self) -> dict[str, Any]:
-        from seqapps.modeling.recurrent import zero_states
+        from seqapps.layers.states import zero_states
 
         return zero_states(self._model, self._load.rows)
 
@@ -107,7 +107,7 @@ class _Steps:
     def _make_call(self, model: Any, *, xla: bool = False) -> Callable[..., Any]:
         import tensorflow as tf
 
-        from seqapps.modeling.steps import state_signature
+        from seqapps.optimization.steps import state_signature
 
         signature = self._signature()
 
@@ -159,9 +159,9 @@ class Ours(_Steps):
 
     def _make_step(self, model: Any) -> Any:
         from seqapps.config import TrainingConfig
-        from seqapps.modeling.losses import PERPLEXITY
-        from seqapps.modeling.optimizers import make_optimizer
-        from seqapps.modeling.steps import TrainingStep
+        from seqapps.optimization.losses import PERPLEXITY
+        from seqapps.optimization.optimizers import make_optimizer
+        from seqapps.optimization.steps import TrainingStep
 
         config = TrainingConfig(optimizer="adam", clip="global_norm", clip_threshold=1.0)
         optimizer = make_optimizer(config, model.trainable_variables)
@@ -199,7 +199,7 @@ class Stock(_Steps):
         import keras
         import tensorflow as tf
 
-        from seqapps.modeling.steps import state_signature
+        from seqapps.optimization.steps import state_signature
 
         loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
         optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0)

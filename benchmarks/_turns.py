@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.modeling.steps import TrainingStep
+from seqapps.optimization.steps import TrainingStep
 
 
 def zipf_words(size: int, count: int, shape: tuple[int, ...]) -> list[NDArray[np.int32]]:

@@ -25,7 +25,7 @@ of UniversalDependencies/UD_English-EWT), words by their integer ids. Its 22 sen
 are left out."""
 
 _SORTED_BATCHES = 100
-"""Rows are sorted by length in windows of this many batches, as seqapps/data/buckets.py does."""
+"""Rows are sorted by length in windows of this many batches, as seqapps/batching/buckets.py does."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from rich.console import Console
 from pipelines.prepare import prepare
 from seqapps import baselines
 from seqapps.applications import Application, application_of, load_config
+from seqapps.dataset.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.files import write_json
-from seqapps.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.workspace import Workspace
 
 RESULTS = Path(__file__).parent / "results" / "baselines"

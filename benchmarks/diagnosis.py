@@ -24,8 +24,8 @@ from _recurrent_keras import Ours
 from _tables import paired, publish
 from _workloads import WORKLOADS
 
-from seqapps.modeling.spectra import recurrent_radii
-from seqapps.modeling.steps import TrainingStep
+from seqapps.optimization.spectra import recurrent_radii
+from seqapps.optimization.steps import TrainingStep
 
 EPOCH = 1_000
 """Steps: Penn Treebank in batches of W1 has 1,327."""

@@ -25,11 +25,11 @@ from _tables import publish
 from _turns import take_turns, zipf_words
 
 from seqapps.config import TrainingConfig
-from seqapps.modeling.layers import Embedding
-from seqapps.modeling.losses import PERPLEXITY
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import recurrent_layer
-from seqapps.modeling.steps import TrainingStep
+from seqapps.layers.recurrent import Embedding
+from seqapps.layers.states import recurrent_layer
+from seqapps.optimization.losses import PERPLEXITY
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 OPTIMIZERS = ("adam", "lazy_adam", "sgd")
 ROWS, STEPS, UNITS, TAGS = 32, 32, 128, 20

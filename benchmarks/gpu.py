@@ -5,7 +5,7 @@
 
 Batches of 256 rows, 1,024 units; all else as in benchmarks/recurrent.py: G1 is its W1 (word language model, two layers
 of LSTM, 35 steps), G3 its W3 (characters, 128 steps), G4 its W4 and G5 its W5 (both directions, padded to the longest
-row, lengths that vary). `keras` is a Keras model of the layers of seqapps.modeling.layers on whichever backend
+row, lengths that vary). `keras` is a Keras model of the layers of seqapps.layers.recurrent on whichever backend
 KERAS_BACKEND names; `torch` is nn.LSTM, packed where lengths vary. A round takes a turn of each, A B A B ..: a figure
 is the median of the rounds, a ratio the median of the ratios within the rounds. Both begin with the same weights: where
 their first losses differ, nothing is measured.

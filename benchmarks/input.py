@@ -25,15 +25,15 @@ import numpy as np
 import tensorflow as tf
 
 from seqapps.architectures import stacked
+from seqapps.batching import Batches
+from seqapps.batching.documents import DocumentBatches
+from seqapps.batching.streams import StreamBatches
 from seqapps.config import TrainingConfig
-from seqapps.data import Batches
-from seqapps.data.documents import DocumentBatches
-from seqapps.data.streams import StreamBatches
-from seqapps.modeling.losses import PERPLEXITY
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.steps import TrainingStep
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import PERPLEXITY
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 
 @dataclass(frozen=True)

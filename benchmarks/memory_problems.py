@@ -39,10 +39,10 @@ import tensorflow as tf
 from _tables import publish
 
 from seqapps.config import TrainingConfig
-from seqapps.modeling.losses import Objective, cross_entropy
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import recurrent_layer
-from seqapps.modeling.steps import TrainingStep
+from seqapps.layers.states import recurrent_layer
+from seqapps.optimization.losses import Objective, cross_entropy
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 CELLS = ("simple_rnn", "lstm", "gru")
 SYMBOLS, KEPT = 8, 10

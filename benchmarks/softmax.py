@@ -25,11 +25,11 @@ from _turns import take_turns, zipf_words
 
 from seqapps.architectures import stacked
 from seqapps.config import TrainingConfig
-from seqapps.modeling.adaptive_softmax import zipf_cutoffs
-from seqapps.modeling.losses import perplexity_of
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.steps import TrainingStep
+from seqapps.layers.adaptive_softmax import zipf_cutoffs
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import perplexity_of
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 ROWS, STEPS = 20, 35
 KINDS = ("full", "adaptive")

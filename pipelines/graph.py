@@ -30,8 +30,8 @@ from pipelines.pieces import Element
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application, application_of, config_from
 from seqapps.errors import RunError, SeqappsError, UsageError
-from seqapps.interrupts import recognised
-from seqapps.provenance import pid_space
+from seqapps.registry.provenance import pid_space
+from seqapps.runtime import recognised
 
 _LONGEST_CAUSE = 400
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve
 from seqapps.config import RunConfig
+from seqapps.dataset.manifest import digest_of, sha256_of, stamp_of
 from seqapps.errors import DataError
-from seqapps.manifest import digest_of, sha256_of, stamp_of
 from seqapps.secrets import expand
 from seqapps.workspace import Workspace
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import Application
+from seqapps.dataset.manifest import sha256_of_folder
 from seqapps.errors import DataError, RunError
 from seqapps.files import new_folder
-from seqapps.manifest import sha256_of_folder
 from seqapps.preprocessing import resources, subwords
 from seqapps.preprocessing.pretrained import Vectors
 from seqapps.preprocessing.resources import Resource

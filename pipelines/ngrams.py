@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.files import new_file, write_bytes
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN
 
 FAN_IN = 16

@@ -22,12 +22,12 @@ from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
+from seqapps.dataset.ragged import Ragged, RawBlock
+from seqapps.dataset.schema import RAW, Feature, Schema
 from seqapps.files import write_bytes
 from seqapps.preprocessing.analysis import pack, scope, scoped, unpack
-from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.splits import SPLITS
 from seqapps.preprocessing.vocabulary import UNKNOWN
-from seqapps.schema import RAW, Feature, Schema
 
 _TEXT_OF_A_REJECT = 200
 

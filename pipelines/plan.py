@@ -18,9 +18,9 @@ from pipelines.readers.lines import lines_at, offsets_of
 from pipelines.sources import Source, check_folders, columns_of_path
 from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig, SourceConfig, SplitConfig
+from seqapps.dataset.text_files import open_raw
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.splits import SPLITS, places_of
-from seqapps.raw_files import open_raw
 
 _SHARES_OF_A_TRIAL = {"train": 0.8, "validation": 0.1, "test": 0.1}
 

@@ -25,9 +25,9 @@ from pipelines.plan import header_doubts, make_plan
 from pipelines.storage import Build, read_record, write_record
 from seqapps.applications import application_of, load_config
 from seqapps.config import RunConfig
+from seqapps.dataset.manifest import FILE_NAME, damage, read_manifest
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError, UsageError
 from seqapps.files import temporaries_in
-from seqapps.manifest import FILE_NAME, damage, read_manifest
 from seqapps.workspace import DEFAULT, Workspace
 
 

@@ -17,9 +17,7 @@ from pipelines.readers.lines import lines_before
 from pipelines.storage import Build, read_record
 from seqapps import __version__
 from seqapps.applications import Application
-from seqapps.errors import DataError, RunError
-from seqapps.files import new_file, publish_folder
-from seqapps.manifest import (
+from seqapps.dataset.manifest import (
     Manifest,
     Shard,
     SourceFile,
@@ -30,6 +28,8 @@ from seqapps.manifest import (
     sha256_of_folder,
     write_manifest,
 )
+from seqapps.errors import DataError, RunError
+from seqapps.files import new_file, publish_folder
 from seqapps.preprocessing.splits import SPLITS
 
 _REMEDY = "Use another runner, for example --runner=FnApiRunner."

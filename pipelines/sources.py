@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from pipelines.builtin import builtin_files
 from pipelines.pieces import Beside
 from seqapps.config import SourceConfig
+from seqapps.dataset.manifest import HASHES, hashes_of
+from seqapps.dataset.text_files import check_encoding, readable
 from seqapps.errors import ConfigError, DataError, nearest
 from seqapps.files import new_file
-from seqapps.manifest import HASHES, hashes_of
-from seqapps.raw_files import check_encoding, readable
 from seqapps.secrets import address, expand, recorded, scrub
 
 _SECONDS_WITHOUT_ANSWER = 60

@@ -19,10 +19,10 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import DataError
 from seqapps.files import Pending
-from seqapps.preprocessing.blocks import Ragged
-from seqapps.schema import Feature, Schema
 
 _LIST_TAGS = {"string": 0x0A, "float32": 0x12, "int64": 0x1A}
 

@@ -17,9 +17,9 @@ from types import ModuleType, TracebackType
 from typing import IO, Any, NoReturn
 
 from seqapps import __version__
-from seqapps.commands._failures import explain
+from seqapps.cli._failures import explain
 from seqapps.errors import UsageError, nearest, unknown_name
-from seqapps.interrupts import TERMINATED, Terminated, heed_sigterm
+from seqapps.runtime import TERMINATED, Terminated, heed_sigterm
 from seqapps.secrets import scrub
 from seqapps.workspace import DEFAULT
 
@@ -39,7 +39,7 @@ VERBS = (
     "diagnose",
     "doctor",
 )
-"""The files of `seqapps/commands/`, in the order of the journey."""
+"""The files of `seqapps/cli/`, in the order of the journey."""
 
 GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
 """The verbs that go on where they were interrupted."""
@@ -68,14 +68,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def load(verb: str) -> ModuleType:
-    """Returns `seqapps/commands/<verb>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
+    """Returns `seqapps/cli/<verb>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
 
     Raises:
         UsageError: there is no such verb; names the nearest.
     """
     if verb not in VERBS:
         raise UsageError(unknown_name(f"seqapps: verb `{verb}`", verb, VERBS))
-    return importlib.import_module(f"seqapps.commands.{verb}")
+    return importlib.import_module(f"seqapps.cli.{verb}")
 
 
 def overview() -> str:
@@ -213,7 +213,7 @@ def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackT
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from seqapps.commands._stack import keep_compiled, quiet
+    from seqapps.cli._stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
     heed_sigterm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -38,6 +39,10 @@ _LONGEST, _MOST = 80, 40
 """Characters of a name, and names, that a message shows; longer ones are near to nothing."""
 
 
+_LONGEST_TEXT = 100
+"""Characters of a quoted text."""
+
+
 def nearest(received: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name closest to `received`, or None when nothing is close."""
     if len(received) > _LONGEST:
@@ -68,3 +73,9 @@ def wrong_value(where: str, received: Any, expected: str, example: str = "") -> 
     """Returns the message for a value that its place does not allow."""
     tail = f" Example: {example}." if example else ""
     return f"{where} {expected}. Received: {received!r}.{tail}"
+
+
+def quoted(text: Any) -> str:
+    """Returns a text in quotes, cut when it is long."""
+    shown = json.dumps(str(text), ensure_ascii=False)
+    return shown if len(shown) <= _LONGEST_TEXT else f'{shown[:_LONGEST_TEXT]}..."'

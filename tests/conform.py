@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
-from seqapps.modeling import layers
+from seqapps.layers import recurrent as layers
 
 Mode = Literal["eager", "any shape", "one shape", "jit"]
 """How a layer is called: at once; in a graph for any B and T, or for one shape; in a graph that XLA compiles."""

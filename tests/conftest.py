@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqapps.commands._stack import keep_compiled
+from seqapps.cli._stack import keep_compiled
 
 # Matrices are small here: threads that spin until the others are done took two thirds of a search's time.
 # Libraries read this when they are imported, and no import above imports one.
@@ -50,7 +50,7 @@ def copied_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """MLflow's stores begin as copies of an empty one; processes of pytest-xdist share it."""
     import stores
 
-    from seqapps import tracking
+    from seqapps.registry import tracking
 
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder

@@ -178,8 +178,8 @@ def _saved_models(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
 
 def crown(workspace: Path, times: int) -> None:
     """Makes more versions of the registered model, each of them champion in its turn."""
-    from seqapps.promotion import Decision, _carry_out, champion
-    from seqapps.tracking import Tracker
+    from seqapps.registry.promotion import Decision, _carry_out, champion
+    from seqapps.registry.tracking import Tracker
     from seqapps.workspace import Workspace
 
     place = Workspace(workspace)

@@ -26,12 +26,14 @@ from numpy.testing import assert_allclose
 from rich.console import Console
 
 from pipelines.prepare import prepare
-from seqapps import architectures, registry, serving, training
+from seqapps import architectures, serving
 from seqapps.applications import application_of, load_config
-from seqapps.graphs import _served
-from seqapps.manifest import read_manifest
+from seqapps.dataset.manifest import read_manifest
+from seqapps.inference import _served
+from seqapps.registry import versions as registry
 from seqapps.serving import alone
-from seqapps.trained import save_trained
+from seqapps.training import loop as training
+from seqapps.training.trained_model import save_trained
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"

@@ -1,7 +1,7 @@
 """Empty stores of MLflow: its tables are made once in a run of the tests, and copied where a store is missing.
 
 Making them takes two seconds of migrations, and hundreds of tests open a store of their own. The copied file is what
-`seqapps.tracking` made of nothing with the real MLflow.
+`seqapps.registry.tracking` made of nothing with the real MLflow.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from seqapps import tracking
-from seqapps.provenance import lock_file
+from seqapps.registry import tracking
+from seqapps.registry.provenance import lock_file
 
 EMPTY = "SEQAPPS_TEST_EMPTY_STORE"
 """The variable that names the copied file, which all processes of a run of the tests share."""
@@ -22,7 +22,7 @@ _open = tracking._client
 
 
 def client(uri: str) -> Any:
-    """What `seqapps.tracking` opens, on a copy of the empty store where it has no file yet."""
+    """What `seqapps.registry.tracking` opens, on a copy of the empty store where it has no file yet."""
     if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).exists():
         copy_empty(Path(uri.removeprefix(_SQLITE)))
     return _open(uri)

@@ -10,20 +10,20 @@ import tensorflow as tf
 from numpy.testing import assert_allclose
 
 from seqapps.architectures import stacked, two_sided
+from seqapps.batching.streams import StreamBatches
 from seqapps.config import TrainingConfig
-from seqapps.data.streams import StreamBatches
 from seqapps.errors import ConfigError
-from seqapps.graphs.blank_filler import BlankFiller
-from seqapps.graphs.text_generator import TextGenerator
-from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
-from seqapps.modeling.losses import PERPLEXITY, adaptive_cross_entropy, perplexity_of
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.scoring import stream_nats
-from seqapps.modeling.steps import TrainingStep, ValidationStep
+from seqapps.inference.blank_filler import BlankFiller
+from seqapps.inference.scoring import stream_nats
+from seqapps.inference.text_generator import TextGenerator
+from seqapps.layers.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import PERPLEXITY, adaptive_cross_entropy, perplexity_of
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep, ValidationStep
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END, SPECIALS, Vocabulary
-from seqapps.training import configure, train
+from seqapps.training.loop import configure, train
 
 V, D, CUTOFFS = 23, 8, (5, 11)
 

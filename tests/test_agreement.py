@@ -11,12 +11,12 @@ import pytest
 from test_benchmarks import module
 
 from pipelines.builtin.agreement import MOST_PHRASES, NOUNS, VERBS, sentences, verb_of
-from seqapps import training
 from seqapps.applications import config_from
 from seqapps.architectures import stacked
-from seqapps.data.documents import DocumentBatches
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.batching.documents import DocumentBatches
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import END
+from seqapps.training import loop as training
 
 batching = module("batching")
 WORDS = sorted({word for sentence in sentences(600) for word in sentence.split()})

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from seqapps.architectures import stacked
+from seqapps.batching.streams import StreamBatches
 from seqapps.config import TrainingConfig
-from seqapps.data.streams import StreamBatches
-from seqapps.modeling.losses import PERPLEXITY, cross_entropy
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import state_sizes, zero_states
-from seqapps.modeling.steps import TrainingStep, ValidationStep
+from seqapps.layers.states import state_sizes, zero_states
+from seqapps.optimization.losses import PERPLEXITY, cross_entropy
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep, ValidationStep
 
 VOCABULARY = 11
 CELLS = ("simple_rnn", "lstm", "gru")

@@ -15,8 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from seqapps.architectures import encoder_decoder
-from seqapps.modeling.attention import Attention, attention_keys
-from seqapps.modeling.recurrent import STATE
+from seqapps.layers.attention import Attention, attention_keys
+from seqapps.layers.states import STATE
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 SCORES = ("dot", "general", "additive")

@@ -12,12 +12,12 @@ import tensorflow as tf
 from tiny import make_config
 
 from seqapps.architectures import stacked
-from seqapps.audit import alone as row_alone
-from seqapps.audit import append_padding, audit, compare, lengths_of, runner
 from seqapps.errors import RunError
-from seqapps.modeling.losses import Objective, cross_entropy, perplexity
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.steps import TrainingStep
+from seqapps.optimization.losses import Objective, cross_entropy, perplexity
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
+from seqapps.training.padding_audit import alone as row_alone
+from seqapps.training.padding_audit import append_padding, audit, compare, lengths_of, runner
 
 LENGTHS = (2, 7, 4, 5)
 

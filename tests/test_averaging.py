@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from seqapps.applications import config_from
 from seqapps.architectures import stacked
+from seqapps.batching.streams import StreamBatches
 from seqapps.config import RunConfig
-from seqapps.data.streams import StreamBatches
 from seqapps.errors import ConfigError
-from seqapps.modeling.optimizers import AveragedDescent, no_longer_better
-from seqapps.training import configure, train
+from seqapps.optimization.optimizers import AveragedDescent, no_longer_better
+from seqapps.training.loop import configure, train
 
 
 def config(**training: Any) -> RunConfig:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from seqapps.__main__ import main
-from seqapps.commands.backtest import table
-from seqapps.evaluation import Evaluation, Score
-from seqapps.manifest import read_manifest
+from seqapps.cli.backtest import table
+from seqapps.dataset.manifest import read_manifest
+from seqapps.evaluation.evaluate import Evaluation, Score
 
 CONTRACTS = Path(__file__).parent / "contracts"
 

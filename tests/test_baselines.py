@@ -23,10 +23,10 @@ from seqapps import baselines
 from seqapps.applications import config_from
 from seqapps.baselines import Baseline, Ground, fixed_window, kneser_ney
 from seqapps.baselines._contexts import ages, contexts
+from seqapps.dataset.manifest import Manifest, Split, Table, VocabularyFile
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import ConfigError, DataError
-from seqapps.manifest import Manifest, Split, Table, VocabularyFile
-from seqapps.preprocessing.blocks import Ragged
-from seqapps.schema import Feature, Schema
 
 BEGIN, END = 2, 3
 A, B, C, D = 4, 5, 6, 7

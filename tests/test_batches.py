@@ -9,14 +9,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqapps.data.buckets import Buckets, window_of
-from seqapps.data.documents import DocumentBatches
-from seqapps.data.records import read_split
-from seqapps.data.streams import StreamBatches
+from seqapps.batching.buckets import Buckets, window_of
+from seqapps.batching.documents import DocumentBatches
+from seqapps.batching.records import read_split
+from seqapps.batching.streams import StreamBatches
+from seqapps.dataset.manifest import Manifest, Shard, Split, sha256_of
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import DataError
-from seqapps.manifest import Manifest, Shard, Split, sha256_of
-from seqapps.preprocessing.blocks import Ragged
-from seqapps.schema import Feature, Schema
 
 
 def ragged(*rows: list[int]) -> Ragged:

@@ -15,15 +15,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from seqapps.architectures import classifier, stacked
 from seqapps.architectures._stack import StackConfig, recurrent_stack
 from seqapps.config import TrainingConfig
-from seqapps.modeling import layers
-from seqapps.modeling.cells import Cell, CellOptions
-from seqapps.modeling.losses import PERPLEXITY, cross_entropy
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.penalties import ActivationPenalty
-from seqapps.modeling.recurrent import recurrent_layer, state_sizes, unrolled, zero_states
-from seqapps.modeling.skips import LayerSkip
-from seqapps.modeling.steps import TrainingStep
-from seqapps.modeling.word_dropout import VocabularyDropout
+from seqapps.layers import recurrent as layers
+from seqapps.layers.cells import Cell, CellOptions
+from seqapps.layers.penalties import ActivationPenalty
+from seqapps.layers.skips import LayerSkip
+from seqapps.layers.states import recurrent_layer, state_sizes, unrolled, zero_states
+from seqapps.layers.word_dropout import VocabularyDropout
+from seqapps.optimization.losses import PERPLEXITY, cross_entropy
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "gru, reset before": {"cell": "gru", "reset": "before"},

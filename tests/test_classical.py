@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Infeasible, crf, ets, sarima, theta
 from seqapps.baselines._timelines import MOST_MODELS, MOST_STEPS, Timeline, check, filled, fit_one, timelines
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 from seqapps.preprocessing.series.timeline import Frequency
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from seqapps import __main__ as door
-from seqapps.commands import doctor, export
-from seqapps.commands._stack import keep_compiled
+from seqapps.cli import doctor, export
+from seqapps.cli._stack import keep_compiled
 from seqapps.errors import RunError, UsageError
-from seqapps.interrupts import Terminated
+from seqapps.runtime import Terminated
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("tensorflow", "keras", "mlflow", "apache_beam", "pydantic", "rich", "numpy", "matplotlib")

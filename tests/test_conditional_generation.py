@@ -25,18 +25,18 @@ from seqapps.applications import Call, config_from, options_of
 from seqapps.applications.conditional_generation import ConditionalGeneration, ConditionalScore, Generation
 from seqapps.architectures import conditional
 from seqapps.baselines import Ground, conditional_ngram
+from seqapps.dataset.manifest import Manifest, VocabularyFile, read_manifest
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import ConfigError, UsageError
-from seqapps.graphs.conditional_writer import ConditionalWriter
-from seqapps.manifest import Manifest, VocabularyFile, read_manifest
-from seqapps.modeling.conditions import LabelCode
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.inference.conditional_writer import ConditionalWriter
+from seqapps.layers.conditions import LabelCode
 from seqapps.preprocessing.checkers import checker, is_abc, is_identifier, judged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vectors import numbers_of
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
-from seqapps.schema import Feature, Schema
 from seqapps.serving import check
-from seqapps.trained import load_resources
+from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 LETTERS = "abcde"

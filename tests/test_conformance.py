@@ -15,7 +15,7 @@ import tensorflow as tf
 from conform import KINDS, Case, conforms, curves_as_keras, hessian_as_keras, model_of, padded, pair, trains_as_keras
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.modeling import layers
+from seqapps.layers import recurrent as layers
 
 X = np.random.default_rng(0).normal(size=(4, 6, 3)).astype(np.float32)
 OTHER: dict[str, Any] = {

@@ -30,22 +30,23 @@ from pipelines.plan import make_plan
 from pipelines.prepare import prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
-from seqapps import applications, architectures, serving, training
+from seqapps import applications, architectures, serving
 from seqapps.applications import Application, application_of, load_config
-from seqapps.audit import append_padding, audit
 from seqapps.config import RunConfig
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.diagnosis.capture import capture
 from seqapps.diagnosis.examining import examine_layer
-from seqapps.graphs import _served
-from seqapps.manifest import Manifest, read_manifest
-from seqapps.modeling.losses import Objective
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.steps import TrainingStep, ValidationStep
-from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.inference import _served
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import Objective
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep, ValidationStep
 from seqapps.serving import alone
 from seqapps.serving.exporting import operations
-from seqapps.trained import load_resources, save_trained
+from seqapps.training import loop as training
+from seqapps.training.padding_audit import append_padding, audit
+from seqapps.training.trained_model import load_resources, save_trained
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.modeling import crf
+from seqapps.layers import crf
 from seqapps.preprocessing.spans import TagSet, tag_names, valid
 
 K, T = 3, 4

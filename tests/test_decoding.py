@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
-from seqapps.graphs.choosing import NEVER_WRITTEN, Sampling, _uniform, best, choose, keys_of
-from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, length_penalty, write
+from seqapps.inference.choosing import NEVER_WRITTEN, Sampling, _uniform, best, choose, keys_of
+from seqapps.inference.decoding import Hypotheses, Limits, Sequences, Step, beam_search, length_penalty, write
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
 UNITS = tuple(range(len(SPECIALS), len(SPECIALS) + 3))

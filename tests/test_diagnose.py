@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny import make_prepared
 
-from seqapps import training
 from seqapps.__main__ import main
 from seqapps.applications import application_of
-from seqapps.trained import save_trained
+from seqapps.training import loop as training
+from seqapps.training.trained_model import save_trained
 
 
 @pytest.fixture(scope="module")

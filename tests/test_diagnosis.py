@@ -16,15 +16,15 @@ from tiny import make_config
 
 from seqapps.applications import config_from
 from seqapps.architectures import stacked
-from seqapps.data.streams import StreamBatches
+from seqapps.batching.streams import StreamBatches
 from seqapps.diagnosis import gates, matrices, unrolling
 from seqapps.diagnosis.capture import Call, capture, recurrent_layers
 from seqapps.diagnosis.examining import examine, examine_layer
 from seqapps.diagnosis.pictures import draw
 from seqapps.diagnosis.results import Clipping, Diagnosis, Gate, Layer, read_diagnosis, write_diagnosis
 from seqapps.diagnosis.verdicts import judge, over_time
-from seqapps.modeling.losses import PERPLEXITY, Objective
-from seqapps.modeling.spectra import radius
+from seqapps.optimization.losses import PERPLEXITY, Objective
+from seqapps.optimization.spectra import radius
 
 ROWS, TIME, FEATURES, UNITS = 4, 30, 3, 8
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 from warm import PROCESSES
 
-from seqapps.modeling import layers
-from seqapps.modeling.replicas import ONE, Replicas, replicas_of
+from seqapps.layers import recurrent as layers
+from seqapps.optimization.replicas import ONE, Replicas, replicas_of
 
 CASES: dict[str, dict[str, Any]] = {
     # Batches of 5 rows leave a row of padding; the last window of the stream is part padding. The layer is compiled.
@@ -62,10 +62,10 @@ def trained(distribution: str, training: Any, model: Any, folder: str = "", stop
     """Trains a small language model; returns its weights, those of the last copy, and what was told."""
     from seqapps.applications import config_from
     from seqapps.architectures import stacked
-    from seqapps.data.documents import DocumentBatches
-    from seqapps.data.streams import StreamBatches
-    from seqapps.preprocessing.blocks import Ragged
-    from seqapps.training import configure, scope, train
+    from seqapps.batching.documents import DocumentBatches
+    from seqapps.batching.streams import StreamBatches
+    from seqapps.dataset.ragged import Ragged
+    from seqapps.training.loop import configure, scope, train
 
     tables: dict[str, Any] = {
         "application": "language_model",

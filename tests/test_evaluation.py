@@ -15,12 +15,23 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from rich.console import Console
 
-from seqapps import baselines, bootstrap
+from seqapps import baselines
 from seqapps.applications import application_of, config_from
 from seqapps.baselines import kneser_ney
-from seqapps.details import read_details
+from seqapps.dataset.manifest import (
+    Manifest,
+    Shard,
+    Split,
+    Table,
+    VocabularyFile,
+    read_manifest,
+    sha256_of,
+    write_manifest,
+)
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError, RunError, UsageError
-from seqapps.evaluation import (
+from seqapps.evaluation import bootstrap
+from seqapps.evaluation.evaluate import (
     PICTURE,
     ChampionScore,
     Evaluation,
@@ -31,13 +42,13 @@ from seqapps.evaluation import (
     read_evaluation,
     read_statistics,
 )
-from seqapps.manifest import Manifest, Shard, Split, Table, VocabularyFile, read_manifest, sha256_of, write_manifest
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.evaluation.examples import read_details
+from seqapps.evaluation.plot import picture
+from seqapps.evaluation.tables import tables
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
-from seqapps.promotion import gate
-from seqapps.scoreboard import picture, tables
-from seqapps.trained import Trained
+from seqapps.registry.promotion import gate
+from seqapps.training.trained_model import Trained
 
 BEGIN, END = 2, 3
 SIZE = 9  # four special units and five letters

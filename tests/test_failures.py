@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from seqapps import __main__ as door
-from seqapps.commands._failures import TRACE, explain
+from seqapps.cli._failures import TRACE, explain
 from seqapps.errors import RunError, SeqappsError, UsageError
 from seqapps.files import read_json
-from seqapps.reaching import reach
+from seqapps.registry.reachable import reach
 
 AGAIN = "What is done is kept: the same command goes on."
 
@@ -112,7 +112,7 @@ def test_server_that_is_down_is_told_at_once() -> None:
 
 
 def test_server_that_never_answers_is_told_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqapps.reaching.SECONDS", 0.2)
+    monkeypatch.setattr("seqapps.registry.reachable.SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(RunError, match="does not answer"):
         reach(f"http://127.0.0.1:{server.getsockname()[1]}")
 
@@ -148,7 +148,7 @@ def test_database_that_was_cut_is_told_before_mlflow_tries_it(tmp_path: Path) ->
 
 
 def test_database_that_is_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqapps.reaching.SECONDS", 0.1)
+    monkeypatch.setattr("seqapps.registry.reachable.SECONDS", 0.1)
     file = tmp_path / "mlflow.db"
     base = sqlite3.connect(file, isolation_level=None)
     base.execute("create table t (x)")

@@ -16,8 +16,8 @@ from rich.console import Console
 from pipelines.findings import doubts
 from pipelines.prepare import prepare
 from seqapps.applications import config_from
+from seqapps.dataset.manifest import read_manifest
 from seqapps.errors import DataError
-from seqapps.manifest import read_manifest
 from seqapps.workspace import Workspace
 
 

@@ -18,21 +18,22 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 
 from pipelines.prepare import prepare
-from seqapps import baselines, training
+from seqapps import baselines
 from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.time_series import Forecast, TimeSeries
 from seqapps.baselines.linear_autoregression import solve
-from seqapps.drawing.forecasts import apart
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError, DataError, UsageError
-from seqapps.manifest import Manifest, read_manifest
+from seqapps.layers.feedback import FeedbackCell
+from seqapps.layers.forecasting import absolute_error, pinball_loss, squared_error
 from seqapps.metrics.forecasting import blocks_of, dense, error_sums, figures
-from seqapps.modeling.feedback import FeedbackCell
-from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
-from seqapps.preprocessing.blocks import Ragged, RawBlock
+from seqapps.plots.forecasts import apart
 from seqapps.preprocessing.series.parts import Part
 from seqapps.preprocessing.series.recent import content_of
 from seqapps.serving import check
-from seqapps.trained import load_resources
+from seqapps.training import loop as training
+from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 NAN = np.nan

@@ -10,12 +10,12 @@ import pytest
 import tensorflow as tf
 
 from seqapps.architectures import stacked
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
-from seqapps.graphs.choosing import NEVER_WRITTEN
-from seqapps.graphs.text_generator import TextGenerator, golden_calls
-from seqapps.modeling.recurrent import zero_states
+from seqapps.inference.choosing import NEVER_WRITTEN
+from seqapps.inference.text_generator import TextGenerator, golden_calls
+from seqapps.layers.states import zero_states
 from seqapps.preprocessing.analysis import learn_tokenizer
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 
@@ -139,7 +139,7 @@ def test_every_row_has_its_own_settings(words: TextGenerator) -> None:
 
 
 def test_seeds_draw_evenly_and_apart() -> None:
-    from seqapps.graphs.choosing import _uniform, keys_of
+    from seqapps.inference.choosing import _uniform, keys_of
 
     drawn = np.array([_uniform(keys_of(tf.range(-500, 500, dtype=tf.int64)), step).numpy() for step in range(50)])
     assert 0.0 <= drawn.min() < 1e-3 < 1.0 - 1e-3 < drawn.max() < 1.0

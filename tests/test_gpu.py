@@ -17,8 +17,8 @@ import tensorflow as tf
 from rich.console import Console
 from tiny import make_prepared
 
-from seqapps.modeling import layers
-from seqapps.modeling.kernels import cudnn
+from seqapps.layers import recurrent as layers
+from seqapps.layers.kernels import cudnn
 
 GPUS = tf.config.list_physical_devices("GPU")
 with_gpu = pytest.mark.skipif(not GPUS, reason="no GPU is here")
@@ -175,9 +175,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 def trained(folder: Path, prepared: Any, **sections: Any) -> Any:
     """Trains the tiny model; returns what was told at the start, the history and the folder of the model."""
-    from seqapps import training
     from seqapps.applications import application_of, config_from
-    from seqapps.trained import save_trained
+    from seqapps.training import loop as training
+    from seqapps.training.trained_model import save_trained
 
     config, path, manifest = prepared
     tables = config.model_dump(mode="json")

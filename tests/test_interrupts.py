@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seqapps.interrupts import Terminated, deferred, heed_sigterm, recognised
+from seqapps.runtime import Terminated, deferred, heed_sigterm, recognised
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,10 @@ from little import CONFIG
 from stores import copy_empty
 from warm import Warm
 
-from seqapps import checkpoints
+from seqapps.dataset.manifest import read_manifest
 from seqapps.errors import REFUSED
-from seqapps.manifest import read_manifest
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
+from seqapps.training import checkpoints
 
 STAGES = ("prepare", "train", "evaluate", "saved_model", "promote", "export")
 

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 
 cache = Path(sys.argv[1])
-from seqapps.commands._stack import keep_compiled
+from seqapps.cli._stack import keep_compiled
 
 keep_compiled(cache)
 
 import tensorflow as tf
 
-from seqapps.modeling import layers
+from seqapps.layers import recurrent as layers
 
 for name in sys.argv[2:]:
     kind, _, form = name.partition("-")

@@ -18,9 +18,9 @@ from little import CONFIG
 from mutations import command, differences, end_of
 from stores import copy_empty
 
-from seqapps.ledger import ledger
-from seqapps.registry import aliases, champion, trained_folder
-from seqapps.tracking import Tracker
+from seqapps.registry.ledger import ledger
+from seqapps.registry.tracking import Tracker
+from seqapps.registry.versions import aliases, champion, trained_folder
 from seqapps.workspace import Workspace
 
 RUN = ("run", "little.toml")

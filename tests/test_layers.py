@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from seqapps.modeling import kernels, layers
-from seqapps.modeling.recurrent import paths, recurrent_layer
+from seqapps.layers import kernels
+from seqapps.layers import recurrent as layers
+from seqapps.layers.states import paths, recurrent_layer
 
 ROWS, INPUTS, UNITS = 16, 3, 5
 CELLS: dict[str, tuple[type[keras.layers.Layer], type[keras.layers.Layer], dict[str, Any]]] = {

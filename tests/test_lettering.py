@@ -14,13 +14,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from seqapps.drawing import lettering as module
-from seqapps.drawing.alignment import Panel, draw_attention
-from seqapps.drawing.confusion import draw_confusion
-from seqapps.drawing.forecasts import draw_errors, draw_forecast
-from seqapps.drawing.lettering import lettering
+from seqapps.evaluation.slices import Slice, SliceTable, Value
+from seqapps.plots import lettering as module
+from seqapps.plots.alignment import Panel, draw_attention
+from seqapps.plots.confusion import draw_confusion
+from seqapps.plots.forecasts import draw_errors, draw_forecast
+from seqapps.plots.lettering import lettering
 from seqapps.report import charts
-from seqapps.slices import Slice, SliceTable, Value
 
 ODD = (
     "$$", "$x", r"\$", r"\frac{", "$\\frac{1}{$", "_hidden", "a\nb", "\t", "\udcff", "模型", "😀", "e\u0301", "%", "{}",

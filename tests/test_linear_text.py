@@ -18,10 +18,10 @@ from seqapps import baselines
 from seqapps.applications import config_from
 from seqapps.baselines import Ground, _linear
 from seqapps.baselines._linear import LinearText
-from seqapps.manifest import Manifest, VocabularyFile
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.manifest import Manifest, VocabularyFile
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.preprocessing.labels import Labels
-from seqapps.schema import Feature, Schema
 
 Rows = list[tuple[str, tuple[str, ...]]]
 

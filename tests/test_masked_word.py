@@ -14,20 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from seqapps.answering import Score
 from seqapps.applications import Call, config_from
+from seqapps.applications.answers import Score
 from seqapps.applications.masked_word import Filling, MaskedWord
 from seqapps.architectures import two_sided
 from seqapps.baselines import Ground, neighbour_counts, unigram_word
+from seqapps.dataset.manifest import Manifest, VocabularyFile
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import ConfigError, UsageError
-from seqapps.graphs.blank_filler import BlankFiller, blanked, marks, word_ranks
-from seqapps.manifest import Manifest, VocabularyFile
+from seqapps.inference.blank_filler import BlankFiller, blanked, marks, word_ranks
+from seqapps.layers.cloze import Blanks
 from seqapps.metrics.ranks import ranked
-from seqapps.modeling.two_sided import Blanks
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
-from seqapps.schema import Feature, Schema
 from seqapps.serving import check
 
 WORDS = ("the", "star", "little", "twinkle", ",", "how", "i", "wonder", "what", "you", "are", ".")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import ngrams
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from seqapps.architectures import classifier
-from seqapps.modeling.pooling import POOLINGS, AttentionPooling, last_state, masked_max, masked_mean
-from seqapps.modeling.word_dropout import WordDropout
+from seqapps.layers.pooling import POOLINGS, AttentionPooling, last_state, masked_max, masked_mean
+from seqapps.layers.word_dropout import WordDropout
 
 X = np.array([[[1.0, -4.0], [3.0, -2.0], [9.0, 9.0]], [[-5.0, 1.0], [9.0, 9.0], [9.0, 9.0]]], np.float32)
 MASK = np.array([[True, True, False], [True, False, False]])

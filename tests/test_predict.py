@@ -21,15 +21,16 @@ from warm import Warm, check_alone
 
 from seqapps import serving
 from seqapps.__main__ import main
-from seqapps.answering import escaped, raw, text_of
 from seqapps.applications import Call, application_of, options_of
+from seqapps.applications.answers import escaped
 from seqapps.applications.conditional_generation import ConditionalGeneration
 from seqapps.applications.language_model import LanguageModel
 from seqapps.applications.masked_word import MaskedWord
+from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import DataError, UsageError
 from seqapps.serving import alone
 from seqapps.serving.served import Served
-from seqapps.trained import save_trained
+from seqapps.training.trained_model import save_trained
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +217,9 @@ class Picky(LanguageModel):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        if {b"", b"bad"} & set(map(raw, rows)):
+        if {b"", b"bad"} & set(map(as_bytes, rows)):
             raise DataError("no such text.")
-        return list(map(text_of, rows))
+        return list(map(as_text, rows))
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
@@ -296,7 +297,7 @@ def test_rows_that_are_no_texts_are_refused_from_python(served: Served) -> None:
 def test_a_version_in_the_workspace_is_found_without_the_registry(
     capsys: Captured, workspace: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "seqapps.promotion", None)
+    monkeypatch.setitem(sys.modules, "seqapps.registry.promotion", None)
     shown = predict(capsys, "tiny@3", "a", "--score", "--workspace", str(workspace))
     assert shown == predict(capsys, model, "a", "--score")
 

@@ -35,12 +35,12 @@ from pipelines.storage import Build
 from pipelines.tfrecord import examples, records
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig, SplitConfig
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError
-from seqapps.manifest import Manifest, read_manifest
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.splits import SPLITS, places_of
 from seqapps.preprocessing.tokenizers import Tokenizer
-from seqapps.schema import Feature, Schema
 from seqapps.workspace import Workspace
 
 WORDS = {"unit": "word", "words": "whitespace"}

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from warm import Warm
 
+from seqapps.dataset.manifest import read_manifest
 from seqapps.errors import DataError
-from seqapps.manifest import read_manifest
 
 CONFIG = """
 application = "language_model"

@@ -17,13 +17,13 @@ from rich.console import Console
 from tiny import make_config
 from warm import Warm
 
-from seqapps.bootstrap import paired_bootstrap
 from seqapps.calls import WRITING
 from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
+from seqapps.evaluation.bootstrap import paired_bootstrap
 from seqapps.files import write_json
-from seqapps.ledger import Entry, champions
-from seqapps.promotion import (
+from seqapps.registry.ledger import Entry, champions
+from seqapps.registry.promotion import (
     Decision,
     _carry_out,
     champion,
@@ -34,8 +34,8 @@ from seqapps.promotion import (
     rollback,
     trained_folder,
 )
-from seqapps.registry import aliases, versions
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
+from seqapps.registry.versions import aliases, versions
 from seqapps.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -384,7 +384,7 @@ def test_rollback_needs_a_model_and_a_champion(house: House) -> None:
 
 
 def test_a_champion_that_moved_meanwhile_stops_the_decision(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqapps import promotion
+    from seqapps.registry import promotion
 
     house.win("race", 10.0)
     run = house.run("race", 5.0, champion=("1", 10.0))
@@ -404,8 +404,8 @@ def test_a_champion_that_moved_meanwhile_stops_the_decision(house: House, monkey
 
 _WRITER = """
 import sys
-from seqapps.ledger import Entry, append
-from seqapps.tracking import Tracker
+from seqapps.registry.ledger import Entry, append
+from seqapps.registry.tracking import Tracker
 tracker = Tracker(sys.argv[1], None, experiment="tiny")
 for number in range(5):
     append(tracker, Entry.now("refuse", "shared", "1", before="", after="", run_id="", reason=sys.argv[2], evidence={}))

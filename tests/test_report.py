@@ -16,17 +16,17 @@ from tiny import make_config
 
 from seqapps.__main__ import main
 from seqapps.applications import Breakdown
-from seqapps.commands.report import sparkline
-from seqapps.details import Details, Shown
-from seqapps.evaluation import ChampionScore, Evaluation, Score
-from seqapps.history import EpochLog, History
-from seqapps.ledger import Entry
-from seqapps.manifest import Manifest, Split, VocabularyFile
+from seqapps.cli.report import sparkline
+from seqapps.dataset.manifest import Manifest, Split, VocabularyFile
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.evaluation.evaluate import ChampionScore, Evaluation, Score
+from seqapps.evaluation.examples import Details, Shown
+from seqapps.evaluation.slices import Slice, SliceTable, Value
+from seqapps.registry.ledger import Entry
 from seqapps.report import Run, write_report
 from seqapps.report.html import Html, element, table, text
 from seqapps.report.results import comparison
-from seqapps.schema import Feature, Schema
-from seqapps.slices import Slice, SliceTable, Value
+from seqapps.training.log import EpochLog, History
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\x00"
 PIXEL = (

@@ -53,10 +53,10 @@ def run(folder: str, settings: dict[str, Any], kill_at: int) -> None:
 
     from seqapps.applications import config_from
     from seqapps.architectures import stacked
-    from seqapps.data.documents import DocumentBatches
-    from seqapps.data.streams import StreamBatches
-    from seqapps.preprocessing.blocks import Ragged
-    from seqapps.training import configure, train
+    from seqapps.batching.documents import DocumentBatches
+    from seqapps.batching.streams import StreamBatches
+    from seqapps.dataset.ragged import Ragged
+    from seqapps.training.loop import configure, train
 
     training = {"batch_size": 4, "window": 6, "epochs": 3, "deterministic": True, "checkpoint_steps": 4, **settings}
     tables = {

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from seqapps.architectures import stacked
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import UsageError
-from seqapps.modeling import scoring
-from seqapps.modeling.scoring import document_nats, stream_nats
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.inference import scoring
+from seqapps.inference.scoring import document_nats, stream_nats
 
 BEGIN, END = 2, 3
 SIZE = 11

@@ -16,7 +16,6 @@ import pytest
 import tensorflow as tf
 from tiny import make_prepared
 
-from seqapps import training
 from seqapps.applications import application_of
 from seqapps.architectures import (
     classifier,
@@ -30,8 +29,9 @@ from seqapps.architectures import (
     two_sided,
 )
 from seqapps.architectures._forecast import Sizes
-from seqapps.audit import audit
 from seqapps.seeds import seed_of
+from seqapps.training import loop as training
+from seqapps.training.padding_audit import audit
 
 IDS = np.array([[4, 5, 6], [5, 6, 0]], np.int32)
 CHARACTERS = np.repeat(IDS[:, :, None], 2, axis=2)

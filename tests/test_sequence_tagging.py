@@ -24,22 +24,23 @@ from pipelines.plan import make_plan
 from pipelines.prepare import prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
-from seqapps import baselines, training
+from seqapps import baselines
 from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.sequence_tagging import SequenceTagging, Tagging, TextSpan
 from seqapps.baselines import Ground
 from seqapps.baselines.most_frequent_tag import MostFrequentTag
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError
-from seqapps.manifest import Manifest, read_manifest
 from seqapps.preprocessing.analysis import unpack
-from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.spans import TagSet, tag_names, valid
 from seqapps.preprocessing.tagged_rows import Annotation, Sentence, analyse, marked
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, split
 from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
 from seqapps.preprocessing.word_features import SHAPES, WordEncoder, shapes_of, split_with_offsets
 from seqapps.serving import check
-from seqapps.trained import load_resources
+from seqapps.training import loop as training
+from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"

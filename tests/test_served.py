@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from seqapps.calls import Setting
-from seqapps.graphs import _served
-from seqapps.graphs._served import TEXTS, ServedModule, traced
+from seqapps.inference import _served
+from seqapps.inference._served import TEXTS, ServedModule, traced
 
 SETTINGS = dict.fromkeys(("beam", "longest", "least"), Setting(0, 0, 50))
 

@@ -20,18 +20,18 @@ from tiny import WORDS, make_prepared
 from warm import check_alone
 
 from seqapps import serving
-from seqapps.answering import row_seed
 from seqapps.applications import application_of
+from seqapps.applications.answers import row_seed
 from seqapps.errors import DataError, RunError
 from seqapps.files import new_folder
-from seqapps.graphs.text_generator import TextGenerator
+from seqapps.inference.text_generator import TextGenerator
 from seqapps.preprocessing.analysis import learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import END
 from seqapps.serving import alone, exporting
 from seqapps.serving.exporting import difference, operations
 from seqapps.serving.served import Served
-from seqapps.trained import Trained, load_trained, save_trained
+from seqapps.training.trained_model import Trained, load_trained, save_trained
 
 CONSOLE = Console(quiet=True)
 

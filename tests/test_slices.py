@@ -13,14 +13,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from rich.console import Console
 
-from seqapps import slices
 from seqapps.applications import Breakdown
-from seqapps.bootstrap import interval
-from seqapps.details import read_details, values_of_examples, worst, write_details
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import UsageError
-from seqapps.evaluation import Evaluation, Score
+from seqapps.evaluation import slices
+from seqapps.evaluation.bootstrap import interval
+from seqapps.evaluation.evaluate import Evaluation, Score
+from seqapps.evaluation.examples import read_details, values_of_examples, worst, write_details
 from seqapps.files import write_json
-from seqapps.preprocessing.blocks import Ragged
 
 LABELS = ("good", "bad")
 

@@ -23,10 +23,10 @@ from pipelines.prepare import prepare
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
 from seqapps.applications import config_from
+from seqapps.batching.records import read_split
 from seqapps.config import RunConfig
-from seqapps.data.records import read_split
+from seqapps.dataset.manifest import read_manifest
 from seqapps.errors import ConfigError, DataError
-from seqapps.manifest import read_manifest
 from seqapps.preprocessing.splits import SPLITS, places_of
 from seqapps.workspace import Workspace
 

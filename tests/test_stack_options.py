@@ -25,7 +25,7 @@ from seqapps.architectures import (
 )
 from seqapps.architectures._forecast import Sizes
 from seqapps.architectures._stack import StackConfig
-from seqapps.modeling.recurrent import STATE, unrolled
+from seqapps.layers.states import STATE, unrolled
 from tuning import spaces
 
 SMALL: dict[str, Any] = {"units": (5, 4), "embedding": 3}

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from seqapps import applications, manifest
+from seqapps import applications
 from seqapps.applications import Application, config_from
-from seqapps.commands import _sources, promote, train, tune
-from seqapps.commands._journey import Journey
-from seqapps.commands.stages import Inputs, Record, Records, mark_of
-from seqapps.manifest import Manifest, sha256_of, write_manifest
-from seqapps.schema import Feature, Schema
+from seqapps.cli import promote, train, tune
+from seqapps.dataset import manifest
+from seqapps.dataset.manifest import Manifest, sha256_of, write_manifest
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.workflow import sources as _sources
+from seqapps.workflow.pipeline import Journey
+from seqapps.workflow.records import Inputs, Record, Records, mark_of
 from seqapps.workspace import Workspace
 
 DIGEST = "0" * 64
@@ -339,8 +341,8 @@ def test_no_stage_calls_a_method_that_its_digest_leaves_out(stage: str, applicat
         for file in _sources.ROOT.glob(name.format(application=application, architecture="stacked"))
     ]
     left_out = _sources.NOT_CALLED[stage]
-    others = {_sources.ROOT / "seqapps/contract.py"}  # whose `options_of` is that of `predict`
-    for file in _sources.closure(roots, left_out) - others | {_sources.ROOT / f"seqapps/commands/{stage}.py"}:
+    others = {_sources.ROOT / "seqapps/applications/base.py"}  # whose `options_of` is that of `predict`
+    for file in _sources.closure(roots, left_out) - others | {_sources.ROOT / f"seqapps/cli/{stage}.py"}:
         if not file.exists():
             continue
         text = _sources._read(file, left_out).meaning
@@ -360,7 +362,7 @@ def test_a_colour_in_a_picture_trains_nothing_again() -> None:
 
 
 def test_training_depends_on_the_layers_and_not_on_the_screen() -> None:
-    roots = [_sources.ROOT / "seqapps/training.py", _sources.ROOT / "seqapps/architectures/stacked.py"]
+    roots = [_sources.ROOT / "seqapps/training/loop.py", _sources.ROOT / "seqapps/architectures/stacked.py"]
     files = {str(file.relative_to(_sources.ROOT)) for file in _sources.closure(roots)}
-    assert {"seqapps/modeling/recurrent.py", "seqapps/modeling/heads.py", "seqapps/checkpoints.py"} <= files
+    assert {"seqapps/layers/states.py", "seqapps/layers/heads.py", "seqapps/training/checkpoints.py"} <= files
     assert not any("commands" in file or "progress" in file or "evaluation" in file for file in files)

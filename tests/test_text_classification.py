@@ -19,12 +19,13 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from pipelines.prepare import prepare
-from seqapps import baselines, training
+from seqapps import baselines
 from seqapps.applications import Application, Call, application_of, config_from, options_of
 from seqapps.applications.text_classification import Classification, TextClassification
 from seqapps.baselines import Ground
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError, DataError, UsageError
-from seqapps.manifest import Manifest, read_manifest
 from seqapps.metrics.classification import (
     class_table,
     confusion,
@@ -33,12 +34,12 @@ from seqapps.metrics.classification import (
     multi_statistics,
     single_statistics,
 )
-from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.labelling import labels_of
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.shortening import shorten, shorten_rows
 from seqapps.serving.check import answer
-from seqapps.trained import load_resources
+from seqapps.training import loop as training
+from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 # ---- figures
@@ -455,7 +456,7 @@ def test_several_labels(several: Prepared, tmp_path: Path) -> None:
 
 
 def test_vectors_reach_a_fresh_model_and_no_trained_one(several: Prepared, tmp_path: Path) -> None:
-    from seqapps.trained import load_trained, save_trained
+    from seqapps.training.trained_model import load_trained, save_trained
 
     vectors = several.manifest.vocabularies["vectors"]
     assert vectors.initial

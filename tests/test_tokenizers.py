@@ -10,9 +10,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_tokenizer, pack, unpack
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, join, normalize, split
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 

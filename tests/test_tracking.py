@@ -14,7 +14,7 @@ from warm import Warm
 
 from seqapps.applications import config_from
 from seqapps.errors import UsageError
-from seqapps.tracking import Tracker, TrackingListener, flatten
+from seqapps.registry.tracking import Tracker, TrackingListener, flatten
 from seqapps.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -108,7 +108,7 @@ def test_the_listener_logs_epochs_and_samples(tracker: Tracker) -> None:
 _CHILD = """
 import sys
 from pathlib import Path
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
 tracker = Tracker(sys.argv[1], Path(sys.argv[2]), experiment=sys.argv[3])
 print(tracker.start("child", kind="train").run_id, flush=True)
 """
@@ -166,8 +166,8 @@ def test_a_lease_and_what_killed_processes_left_of_leases_is_gone_at_its_end(
     tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As beside a server: a holder that was killed, and one that was killed while it took such a lease away."""
-    monkeypatch.setattr("seqapps.tracking.SQLITE", "no such store")
-    monkeypatch.setattr("seqapps.tracking.LEASE_SECONDS", 0.5)
+    monkeypatch.setattr("seqapps.registry.tracking.SQLITE", "no such store")
+    monkeypatch.setattr("seqapps.registry.tracking.LEASE_SECONDS", 0.5)
     client = tracker.client
     for left in ("m_1.seqapps-lease", "m_1.seqapps-lease.0abc", "m_1.seqapps-lease.1abc"):
         client.create_registered_model(left, tags={"token": "0def", "holder": "process 1 of nobody"})

@@ -17,24 +17,24 @@ from matplotlib.text import Text
 from rich.console import Console
 from tiny import make_prepared
 
-from seqapps import checkpoints
 from seqapps.applications import application_of, config_from
 from seqapps.architectures import stacked
+from seqapps.batching.documents import DocumentBatches
+from seqapps.batching.streams import StreamBatches
 from seqapps.config import RunConfig, ScheduleConfig, TrainingConfig
-from seqapps.data.documents import DocumentBatches
-from seqapps.data.streams import StreamBatches
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import ConfigError, RunError
-from seqapps.history import EpochLog, History, StepLog, TrainingPlan
-from seqapps.modeling.auto_clip import AutoThreshold
-from seqapps.modeling.losses import PERPLEXITY, Objective, cross_entropy, perplexity, weighted
-from seqapps.modeling.optimizers import clipping, make_optimizer, rows_once
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.schedules import Schedule
-from seqapps.modeling.steps import TrainingStep, ValidationStep
-from seqapps.pictures import learning_curves
-from seqapps.preprocessing.blocks import Ragged
-from seqapps.progress import TrainingDisplay
-from seqapps.training import configure, train
+from seqapps.layers.states import zero_states
+from seqapps.optimization.auto_clip import AutoThreshold
+from seqapps.optimization.losses import PERPLEXITY, Objective, cross_entropy, perplexity, weighted
+from seqapps.optimization.optimizers import clipping, make_optimizer, rows_once
+from seqapps.optimization.schedules import Schedule
+from seqapps.optimization.steps import TrainingStep, ValidationStep
+from seqapps.training import checkpoints
+from seqapps.training.curves import learning_curves
+from seqapps.training.display import TrainingDisplay
+from seqapps.training.log import EpochLog, History, StepLog, TrainingPlan
+from seqapps.training.loop import configure, train
 
 # ---- the loss
 

@@ -21,19 +21,19 @@ from pipelines.plan import make_plan
 from pipelines.readers import RowReader
 from pipelines.sources import resolve
 from seqapps import applications
-from seqapps.answering import Score
 from seqapps.applications import Call, config_from, options_of
+from seqapps.applications.answers import Score
 from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
-from seqapps.bootstrap import paired_bootstrap
+from seqapps.dataset.manifest import Manifest, VocabularyFile
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError, UsageError
-from seqapps.graphs import translator as translator_graph
-from seqapps.graphs.translator import Search, Translator, golden_calls, reference_nats, translate_rows
-from seqapps.manifest import Manifest, VocabularyFile
+from seqapps.evaluation.bootstrap import paired_bootstrap
+from seqapps.inference import translator as translator_graph
+from seqapps.inference.translator import Search, Translator, golden_calls, reference_nats, translate_rows
+from seqapps.layers.scheduled_sampling import ScheduledSampling
 from seqapps.metrics import translation as translation_metrics
-from seqapps.modeling.scheduled_sampling import ScheduledSampling
-from seqapps.preprocessing.blocks import Ragged, RawBlock
 from seqapps.preprocessing.pairs import sentence_key
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD

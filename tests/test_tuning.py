@@ -16,11 +16,11 @@ from rich.console import Console
 from tiny import make_config, make_prepared
 
 from seqapps.applications import config_from, load_config
-from seqapps.commands import train
-from seqapps.commands._journey import Journey
+from seqapps.cli import train
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, RunError, UsageError
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
+from seqapps.workflow.pipeline import Journey
 from seqapps.workspace import Workspace
 from tuning import spaces
 from tuning.oracles import make_oracle

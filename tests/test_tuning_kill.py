@@ -15,7 +15,7 @@ from stores import copy_empty
 from tiny import make_config, make_prepared
 from warm import Warm
 
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
 from seqapps.workspace import Workspace
 from tuning.search import SearchResult, search
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from seqapps.applications import config_from
 from seqapps.config import RunConfig
-from seqapps.manifest import Manifest, Shard, Split, Table, VocabularyFile, sha256_of, write_manifest
+from seqapps.dataset.manifest import Manifest, Shard, Split, Table, VocabularyFile, sha256_of, write_manifest
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, Vocabulary
-from seqapps.schema import Feature, Schema
 
 WORDS = ("the", "cat", "dog", "sat", "ran", "on", "a", "mat", "log", "and")
 ORDER = 3

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from seqapps.scoreboard import figure
+from seqapps.metrics.figures import figure
 from tuning.trials import TrialRecord
 
 

@@ -32,13 +32,13 @@ from rich.table import Table
 
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
+from seqapps.dataset.manifest import Manifest, read_manifest
 from seqapps.errors import RunError, UsageError
 from seqapps.files import write_text
-from seqapps.history import History, Listener
-from seqapps.manifest import Manifest, read_manifest
+from seqapps.registry.tracking import Tracker, TrackingListener
 from seqapps.seeds import seed_of
 from seqapps.threads import one_thread
-from seqapps.tracking import Tracker, TrackingListener
+from seqapps.training.log import History, Listener
 from tuning import spaces
 from tuning.progress import SearchDisplay
 from tuning.report import picture, ranked, trials_table

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig
+from seqapps.dataset.manifest import Manifest
 from seqapps.errors import RunError, SeqappsError
 from seqapps.files import read_json, write_json
-from seqapps.manifest import Manifest
-from seqapps.scoreboard import figure
+from seqapps.metrics.figures import figure
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from seqapps.data import Batches
-    from seqapps.history import History, Listener
+    from seqapps.batching import Batches
+    from seqapps.training.log import History, Listener
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     """
     import keras
 
-    from seqapps import training
-    from seqapps.audit import audit
-    from seqapps.trained import load_resources
+    from seqapps.training import loop as training
+    from seqapps.training.padding_audit import audit
+    from seqapps.training.trained_model import load_resources
 
     keras.backend.clear_session()  # collects garbage, too
     training.configure(config)

@@ -20,9 +20,9 @@ from pipelines.readers.parts import Column, Part, Parts, Reject, Request
 from pipelines.readers.wholes import BLOCK_BYTES
 from pipelines.sources import Source, columns_of_path
 from seqapps.config import RunConfig, SourceConfig
+from seqapps.dataset.ragged import RawBlock
+from seqapps.dataset.text_files import check_encoding, open_raw
 from seqapps.errors import ConfigError, DataError, nearest, unknown_name
-from seqapps.preprocessing.blocks import RawBlock
-from seqapps.raw_files import check_encoding, open_raw
 
 __all__ = ["BLOCK_BYTES", "Read", "Reject", "RowReader"]
 

@@ -11,8 +11,8 @@ from typing import BinaryIO
 from pipelines.pieces import Beside, Piece
 from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, count_lines, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, without_return
+from seqapps.dataset.text_files import check_encoding, open_raw
 from seqapps.errors import DataError
-from seqapps.raw_files import check_encoding, open_raw
 
 
 def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:

@@ -11,7 +11,7 @@ from pipelines.pieces import Piece
 from pipelines.readers.lines import SHOWN_BYTES, is_gap, line_chunks, no_texts
 from pipelines.readers.parts import Column, Drafts, Parts, Request, without_return
 from pipelines.readers.rows import compact
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
+from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """The columns of CoNLL-U (https://universaldependencies.org/format.html)."""

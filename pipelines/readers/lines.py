@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.pieces import WHOLE, Piece
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw
+from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw
 
 CHUNK_BYTES = 1 << 20
 SHOWN_BYTES = 800

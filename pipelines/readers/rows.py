@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, NoReturn
 from pipelines.pieces import Piece
 from pipelines.readers.lines import CHUNK_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Drafts, Part, Parts, Request, chosen, without_return
+from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw, readable
 from seqapps.errors import DataError
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 Parse = Callable[[bytes], tuple[bytes, ...]]
 """A line to the values of its row; raises ValueError with the reason when it has none."""

@@ -11,8 +11,8 @@ from pipelines.pieces import Piece
 from pipelines.readers.lines import CHUNK_BYTES, SHOWN_BYTES, line_chunks
 from pipelines.readers.parts import Drafts, Parts, Request, chosen
 from pipelines.readers.rows import first_line
+from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw, readable
 from seqapps.errors import DataError
-from seqapps.raw_files import BYTE_ORDER_MARK, open_raw, readable
 
 _LEAST_LIMIT = 1 << 17
 _GLUED_LINES = 8

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 from pipelines.pieces import Piece
 from pipelines.readers.lines import SHOWN_BYTES, line_chunks, no_texts
 from pipelines.readers.parts import Part, Parts, Reject, Request
-from seqapps.raw_files import BYTE_ORDER_MARK
+from seqapps.dataset.text_files import BYTE_ORDER_MARK
 
 BLOCK_BYTES = 4 << 20
 

@@ -1,6 +1,6 @@
 """Applications: one file each. The folder is the registry: `load("language_model")` imports that file.
 
-What an application says is the contract of `seqapps/contract.py`; here it is found by its name, and checks the
+What an application says is the contract of `seqapps/applications/base.py`; here it is found by its name, and checks the
 configuration that names it.
 """
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqapps import architectures
+from seqapps.applications.base import Application, Breakdown, Call, Refusal, options_of
 from seqapps.config import BaselinesConfig, EvaluationConfig, RunConfig, parse_config, read_toml
-from seqapps.contract import Application, Breakdown, Call, Refusal, options_of
 from seqapps.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
-    from seqapps.contract import Resources
+    from seqapps.applications.base import Resources
 
 __all__ = [
     "Application", "Breakdown", "Call", "Refusal", "application_of", "config_from", "load", "load_config", "names",
@@ -26,9 +26,14 @@ __all__ = [
 ]  # fmt: skip
 
 
+_SHARED = ("answers", "base")
+"""Files of this folder that are no application."""
+
+
 def names() -> list[str]:
     """Returns the applications in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_") and name not in _SHARED)
 
 
 def load(name: str) -> type[Application]:

@@ -18,24 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Call, Refusal
+from seqapps.applications import answers as answering
 from seqapps.calls import DRAWING
 from seqapps.config import DataConfig
-from seqapps.errors import ConfigError, UsageError, unknown_name
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_text
+from seqapps.errors import ConfigError, UsageError, quoted, unknown_name
 from seqapps.preprocessing.checkers import check_pattern, checker
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vectors import numbers_of
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.manifest import Manifest
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
     from seqapps.preprocessing.conditions import Condition
 
 
@@ -214,7 +216,7 @@ class ConditionalGeneration(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
         from seqapps.preprocessing.vocabulary import BEGIN
 
         training, examples = self.config.training, self.examples(folder, manifest, split)
@@ -249,7 +251,7 @@ class ConditionalGeneration(Application):
         return model
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Any:
-        from seqapps.modeling.losses import PERPLEXITY, Objective
+        from seqapps.optimization.losses import PERPLEXITY, Objective
 
         return Objective("nats", "min", PERPLEXITY.loss, lambda nats: nats)
 
@@ -290,7 +292,7 @@ class ConditionalGeneration(Application):
         `<float32>[units, 4]`: nats; and for `data.samples` texts that lie evenly over the split, at the last unit of
         each: whether the text that was drawn is novel, distinct and valid (1 or 0), and -1 at every other unit.
         """
-        from seqapps.modeling.scoring import document_nats
+        from seqapps.inference.scoring import document_nats
         from seqapps.preprocessing.vocabulary import BEGIN
 
         ids, given = examples["ids"], {self.condition.name: self.condition.given(examples)}
@@ -406,7 +408,7 @@ class ConditionalGeneration(Application):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        asked = [answering.text_of(row) for row in rows]
+        asked = [as_text(row) for row in rows]
         if options.score:
             pairs = [_pair(row) for row in asked]
             conditions = [_condition(condition, call.facts) for condition, _ in pairs]
@@ -436,13 +438,13 @@ class ConditionalGeneration(Application):
         lines = []
         for call in list(golden.get("serving_default") or [])[:1]:
             for condition, texts in zip(call["inputs"]["condition"], call["outputs"]["texts"], strict=True):
-                lines.append(f"  {answering.quoted(condition)} -> {'  '.join(map(answering.quoted, texts))}")
+                lines.append(f"  {quoted(condition)} -> {'  '.join(map(quoted, texts))}")
         return ["writes", *lines] if lines else []
 
     # ---- parts
 
     def _writer(self, model: keras.Model, resources: Resources) -> Any:
-        from seqapps.graphs.conditional_writer import ConditionalWriter
+        from seqapps.inference.conditional_writer import ConditionalWriter
 
         begin, step = architectures.load(self.config.model.architecture).decoder_of(model, self.config.model)
         known = resources[self.condition.name]

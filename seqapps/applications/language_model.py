@@ -17,23 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Call
+from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING, WRITING
 from seqapps.config import DataConfig
-from seqapps.errors import ConfigError, UsageError
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_bytes, as_text
+from seqapps.errors import ConfigError, UsageError, quoted
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.manifest import Manifest
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
 
 _UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
 _DRAWING = ("--max-length", "--temperature", "--top-k", "--seed")
@@ -165,8 +167,8 @@ class LanguageModel(Application):
     # ---- batches and model
 
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
-        from seqapps.data.documents import DocumentBatches
-        from seqapps.data.streams import StreamBatches
+        from seqapps.batching.documents import DocumentBatches
+        from seqapps.batching.streams import StreamBatches
 
         training, ids = self.config.training, self.examples(folder, manifest, split)["ids"]
         if training.batching == "stream":
@@ -205,7 +207,7 @@ class LanguageModel(Application):
 
         @cache
         def generator() -> Any:
-            from seqapps.graphs.text_generator import TextGenerator
+            from seqapps.inference.text_generator import TextGenerator
 
             return TextGenerator(model, resources["text"], start=self.start)
 
@@ -224,7 +226,7 @@ class LanguageModel(Application):
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p of every unit of the split given all units before it, in nats, `<float32>[units]`."""
-        from seqapps.modeling.scoring import document_nats, stream_nats
+        from seqapps.inference.scoring import document_nats, stream_nats
 
         evaluation, ids = self.config.evaluation, examples["ids"]
         if self.config.training.batching == "stream":
@@ -272,13 +274,13 @@ class LanguageModel(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.graphs.text_generator import TextGenerator
+        from seqapps.inference.text_generator import TextGenerator
 
         generator = TextGenerator(model, resources["text"], start=self.start)
         return generator, generator.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.graphs.text_generator import golden_calls
+        from seqapps.inference.text_generator import golden_calls
 
         split = "test" if "test" in manifest.splits else "validation"
         return golden_calls(self.examples(folder, manifest, split)["ids"], resources["text"])
@@ -314,11 +316,11 @@ class LanguageModel(Application):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        texts = [answering.raw(row) for row in rows]
+        texts = [as_bytes(row) for row in rows]
         if options.complete:
             found = call("complete_k", prompt=texts, **answering.for_rows(options, SUGGESTING, len(texts)))
             return [
-                Completions(answering.text_of(text), tuple(units), tuple(probabilities))
+                Completions(as_text(text), tuple(units), tuple(probabilities))
                 for text, units, probabilities in zip(texts, found["units"], found["probabilities"], strict=True)
             ]
         if options.score:
@@ -347,7 +349,7 @@ class LanguageModel(Application):
                 prompts = call["inputs"]["prompt"]
                 told = [_told(call["outputs"], row) for row in range(len(prompts))]
                 pairs = zip(prompts, told, strict=True)
-                lines += [f"{heading} ({name})", *(f"  {answering.quoted(asked)} -> {said}" for asked, said in pairs)]
+                lines += [f"{heading} ({name})", *(f"  {quoted(asked)} -> {said}" for asked, said in pairs)]
         return lines
 
     @classmethod
@@ -355,7 +357,7 @@ class LanguageModel(Application):
         """Returns suggestions for the next unit and, unless only they are asked for, what follows."""
         if options.score:
             return super().reply(call, row, options, turn)
-        found = call("complete_k", prompt=[answering.raw(row)], k=[options.k])
+        found = call("complete_k", prompt=[as_bytes(row)], k=[options.k])
         pairs = zip(found["units"][0], found["probabilities"][0], strict=True)
         suggestions = "  ".join(f"{answering.visible(unit)} {share:.1%}" for unit, share in pairs)
         return suggestions if options.complete else f"{suggestions}\n{super().reply(call, row, options, turn)}"
@@ -374,7 +376,7 @@ def _told(outputs: Mapping[str, Any], row: int) -> str:
     if "probabilities" in outputs:
         pairs = zip(outputs["units"][row], outputs["probabilities"][row], strict=True)
         return "  ".join(f"{answering.visible(unit)} {share:.0%}" for unit, share in pairs)
-    return answering.quoted(outputs["text"][row])
+    return quoted(outputs["text"][row])
 
 
 APPLICATION = LanguageModel

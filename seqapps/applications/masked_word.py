@@ -17,22 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Call
+from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.errors import ConfigError
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_bytes, as_text
+from seqapps.errors import ConfigError, quoted
 from seqapps.preprocessing.units import TokenizerConfig
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.manifest import Manifest
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
 
 
 _SHOWN = 30
@@ -142,7 +144,7 @@ class MaskedWord(Application):
         """Returns rows as they are: x and y are the same words, and the model shifts them, once for each side."""
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
 
         training, ids = self.config.training, self.examples(folder, manifest, split)["ids"]
 
@@ -183,13 +185,13 @@ class MaskedWord(Application):
 
         @cache
         def ready() -> tuple[Any, list[str]]:
-            from seqapps.graphs.blank_filler import BlankFiller
+            from seqapps.inference.blank_filler import BlankFiller
 
             ids = self.examples(folder, manifest, "validation")["ids"]
             return BlankFiller(model, resources["text"]), _with_blanks(ids, resources["text"], count, blanks=1)
 
         def sample(epoch: int) -> str:
-            from seqapps.graphs.blank_filler import suggestions
+            from seqapps.inference.blank_filler import suggestions
 
             filler, texts = ready()
             return suggestions(filler, texts, k=4) if texts else ""
@@ -206,7 +208,7 @@ class MaskedWord(Application):
 
         `<float32>[words, 3]`, see `seqapps.metrics.ranks.ranked`.
         """
-        from seqapps.graphs.blank_filler import word_ranks
+        from seqapps.inference.blank_filler import word_ranks
 
         return word_ranks(model, examples["ids"], int(model.output["logits"].shape[-1]) - 1)
 
@@ -238,7 +240,7 @@ class MaskedWord(Application):
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
         """Returns rows with a blank at the word that was least expected."""
-        from seqapps.graphs.blank_filler import blanked
+        from seqapps.inference.blank_filler import blanked
         from seqapps.metrics.ranks import BEST, NATS
 
         tokenizer, ids = resources["text"], examples["ids"]
@@ -255,7 +257,7 @@ class MaskedWord(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.graphs.blank_filler import BlankFiller
+        from seqapps.inference.blank_filler import BlankFiller
 
         filler = BlankFiller(model, resources["text"])
         return filler, filler.signatures()
@@ -285,14 +287,14 @@ class MaskedWord(Application):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        texts = [answering.raw(row) for row in rows]
+        texts = [as_bytes(row) for row in rows]
         if options.score:
             return answering.scores_of(call("score", text=texts), texts)
         found = call("fill", text=texts, **answering.for_rows(options, SUGGESTING, len(texts)))
         columns = (found[name] for name in ("blanks", "words", "probabilities", "filled"))
         return [
             Filling(
-                text=answering.text_of(text),
+                text=as_text(text),
                 blanks=tuple(tuple(zip(*pair, strict=True)) for pair in list(zip(words, shares, strict=True))[:count]),
                 filled=filled,
             )
@@ -314,13 +316,13 @@ class MaskedWord(Application):
             for text, count, words, shares in zip(call["inputs"]["text"], *columns, strict=True):
                 pairs = zip(words[:count], shares[:count], strict=True)
                 told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in pairs]
-                lines += [f"  {answering.quoted(text)} -> {'; '.join(told)}"] if told else []
+                lines += [f"  {quoted(text)} -> {'; '.join(told)}"] if told else []
         return ["fills", *lines] if lines else []
 
 
 def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
     """Returns rows that lie evenly over `ids`, with some of their known words of letters replaced by blanks."""
-    from seqapps.graphs.blank_filler import blanked
+    from seqapps.inference.blank_filler import blanked
 
     is_word = np.array([token.isalpha() for token in tokenizer.vocabulary.tokens])
     found = []

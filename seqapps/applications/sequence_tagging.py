@@ -16,24 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.applications import answers as answering
 from seqapps.config import DataConfig, Section
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
 from seqapps.preprocessing.spans import Scheme, TagSet, type_names
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.graphs.text_tagger import SplitTagger
-    from seqapps.manifest import Manifest
-    from seqapps.modeling.losses import Objective
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
+    from seqapps.inference.text_tagger import SplitTagger
+    from seqapps.optimization.losses import Objective
     from seqapps.preprocessing.tagged_rows import Annotation
     from seqapps.preprocessing.tokenizers import TokenizerConfig
     from seqapps.preprocessing.word_features import WordEncoder
@@ -239,7 +241,7 @@ class SequenceTagging(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
 
         training, model = self.config.training, self.config.model
         tags = TagSet.of_size(manifest.vocabularies["tags"].size, self._scheme)
@@ -287,8 +289,8 @@ class SequenceTagging(Application):
             resources["vectors"].fill(model.get_layer("embedding"))
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
-        from seqapps.graphs.text_tagger import tag_losses
-        from seqapps.modeling.losses import Objective
+        from seqapps.inference.text_tagger import tag_losses
+        from seqapps.optimization.losses import Objective
 
         return Objective(self.objective, self.direction, tag_losses, None)
 
@@ -299,7 +301,7 @@ class SequenceTagging(Application):
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the tag of every token of the split, `<int32>[tokens]`."""
-        from seqapps.graphs.text_tagger import SplitTagger
+        from seqapps.inference.text_tagger import SplitTagger
 
         if self._tagger is None or self._tagger.model is not model:
             self._tagger = SplitTagger(model)
@@ -327,7 +329,7 @@ class SequenceTagging(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.drawing.confusion import draw_confusion
+        from seqapps.plots.confusion import draw_confusion
 
         if self._scheme != "none":
             return {}
@@ -358,7 +360,7 @@ class SequenceTagging(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.graphs.text_tagger import TextTagger
+        from seqapps.inference.text_tagger import TextTagger
 
         names = resources["tags"].names
         tags = TagSet.of_size(len(names), self._scheme)
@@ -384,10 +386,10 @@ class SequenceTagging(Application):
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
         if not options.tokenised:
-            found = call("serving_default", text=[answering.raw(row) for row in rows])
+            found = call("serving_default", text=[as_bytes(row) for row in rows])
             places = [list(zip(*pair, strict=True)) for pair in zip(found["starts"], found["ends"], strict=True)]
             return [_tagging(found, row, text, places[row]) for row, text in enumerate(found["text"])]
-        texts = [answering.text_of(row) for row in rows]
+        texts = [as_text(row) for row in rows]
         matches = [list(_PLAIN_TOKEN.finditer(text)) for text in texts]
         found = call("tag_tokens", tokens=_padded([[match.group() for match in row] for row in matches]))
         tokens = [[match.span() for match in row] for row in matches]

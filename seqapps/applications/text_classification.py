@@ -16,24 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.errors import ConfigError, DataError
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_bytes, as_text
+from seqapps.errors import ConfigError, DataError, quoted
 from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
 from seqapps.preprocessing.units import TokenizerConfig
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.manifest import Manifest
-    from seqapps.modeling.losses import Objective
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
+    from seqapps.optimization.losses import Objective
 
 _LONGEST_SHOWN = 300
 _GOLDEN_ROWS = 4
@@ -239,7 +241,7 @@ class TextClassification(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
         from seqapps.preprocessing.labels import Labels
 
         labels, training = Labels.from_facts(manifest.vocabularies["label"].facts), self.config.training
@@ -289,7 +291,7 @@ class TextClassification(Application):
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         import tensorflow as tf
 
-        from seqapps.modeling.losses import Objective, cross_entropy
+        from seqapps.optimization.losses import Objective, cross_entropy
 
         def several(outputs: Mapping[str, Any], y: Any) -> Any:
             logits = tf.cast(outputs["logits"], tf.float32)
@@ -309,7 +311,7 @@ class TextClassification(Application):
         """Returns the probability of each class, `<float32>[N, C]`."""
         import tensorflow as tf
 
-        from seqapps.data.buckets import Buckets
+        from seqapps.batching.buckets import Buckets
 
         ids, training = examples["ids"], self.config.training
         buckets = Buckets(
@@ -355,8 +357,8 @@ class TextClassification(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.drawing.confusion import draw_confusion
         from seqapps.metrics.classification import confusion
+        from seqapps.plots.confusion import draw_confusion
 
         if self._data.multi_label:
             return {}
@@ -384,7 +386,7 @@ class TextClassification(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.graphs.text_classifier import TextClassifier
+        from seqapps.inference.text_classifier import TextClassifier
 
         data = self._data
         classifier = TextClassifier(
@@ -422,14 +424,14 @@ class TextClassification(Application):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        texts = [answering.raw(row) for row in rows]
+        texts = [as_bytes(row) for row in rows]
         found = call("attention" if options.weights else "serving_default", text=texts)
         return [_classification(found, row, text) for row, text in enumerate(texts)]
 
     @classmethod
     def heading(cls, answer: Any) -> str:
         """Returns the text."""
-        return answering.quoted(answer.text)
+        return quoted(answer.text)
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
@@ -449,7 +451,7 @@ class TextClassification(Application):
         """Returns tokens to probabilities as one graph, kept for the model that is asked about epoch after epoch."""
         import tensorflow as tf
 
-        from seqapps.graphs.text_classifier import probabilities_of
+        from seqapps.inference.text_classifier import probabilities_of
 
         if self._scorer is None or self._scorer[0] is not model:
 
@@ -485,7 +487,7 @@ def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classifi
     if "weights" in found:
         together = zip(found["tokens"][row], found["weights"][row], strict=True)
         weights = tuple((token, weight) for token, weight in together if token)
-    return Classification(answering.text_of(text), label, found["probability"][row], dict(pairs), labels, weights)
+    return Classification(as_text(text), label, found["probability"][row], dict(pairs), labels, weights)
 
 
 APPLICATION = TextClassification

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Schema
 from seqapps.errors import ConfigError, DataError
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.series.config import SeriesData
 from seqapps.preprocessing.series.parts import (
     Part,
@@ -41,16 +42,15 @@ from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, read_series
 from seqapps.preprocessing.series.recent import chosen, content_of, read_content, recent, refused
 from seqapps.preprocessing.series.timeline import around, iso
-from seqapps.schema import Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.manifest import Manifest
-    from seqapps.modeling.losses import Objective
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
+    from seqapps.optimization.losses import Objective
 
 _INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes", "seasonal")
 _GOLDEN = 3
@@ -290,7 +290,7 @@ class TimeSeries(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
 
         training, plan, examples = self.config.training, self._plan, self.examples(folder, manifest, split)
         shapes = {feature.name: feature.shape for feature in manifest.schema_.features}
@@ -322,8 +322,8 @@ class TimeSeries(Application):
         return model
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
-        from seqapps.modeling.forecasting import absolute_error, pinball_loss, squared_error
-        from seqapps.modeling.losses import Objective
+        from seqapps.layers.forecasting import absolute_error, pinball_loss, squared_error
+        from seqapps.optimization.losses import Objective
 
         if self._model.quantiles:
             loss: Any = partial(pinball_loss, self._model.quantiles)
@@ -366,7 +366,7 @@ class TimeSeries(Application):
 
     @cached_property
     def _predictor(self) -> Any:
-        from seqapps.modeling.forecasting import Predictor
+        from seqapps.layers.forecasting import Predictor
 
         return Predictor()
 
@@ -429,7 +429,7 @@ class TimeSeries(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.drawing.forecasts import draw_errors, draw_forecast
+        from seqapps.plots.forecasts import draw_errors, draw_forecast
 
         truth, last = self._truth(examples), examples["series"].values == examples["series"].values[-1]
         found = {"forecast and truth": folder / "forecast.png"}
@@ -466,13 +466,13 @@ class TimeSeries(Application):
     # ---- serving
 
     def signatures(self, model: keras.Model, resources: Resources) -> tuple[tf.Module, dict[str, Any]]:
-        from seqapps.graphs.forecast_server import ForecastServer
+        from seqapps.inference.forecast_server import ForecastServer
 
         server = ForecastServer(model, self._plan, resources, self._model.quantiles, self._model.point)
         return server, server.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.graphs.forecast_server import golden_call
+        from seqapps.inference.forecast_server import golden_call
         from seqapps.metrics.forecasting import dense
 
         split = "test" if "test" in manifest.splits else "validation"

@@ -17,25 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from seqapps import answering, architectures
+from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
+from seqapps.applications import answers as answering
 from seqapps.calls import SAMPLING, TRANSLATING
 from seqapps.config import DataConfig
-from seqapps.errors import ConfigError, DataError, UsageError, wrong_value
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.schema import Feature, Schema
+from seqapps.dataset.text_files import as_bytes, as_text
+from seqapps.errors import ConfigError, DataError, UsageError, quoted, wrong_value
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
-from seqapps.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from seqapps.contract import Resources
-    from seqapps.data import Batches
-    from seqapps.graphs.translator import Search, Translator
-    from seqapps.manifest import Manifest
-    from seqapps.modeling.losses import Objective
+    from seqapps.applications.base import Resources
+    from seqapps.batching import Batches
+    from seqapps.dataset.manifest import Manifest
+    from seqapps.inference.translator import Search, Translator
+    from seqapps.optimization.losses import Objective
 
 SIDES = ("source", "target")
 SHARED = "text"
@@ -216,7 +218,7 @@ class TranslationTask(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.data.rows import RowBatches
+        from seqapps.batching.rows import RowBatches
 
         def collate(dense: Any, lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
             y = tf.cast(dense["target_ids"], tf.int32)
@@ -247,7 +249,7 @@ class TranslationTask(Application):
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
         from dataclasses import replace
 
-        from seqapps.modeling.losses import PERPLEXITY, cross_entropy
+        from seqapps.optimization.losses import PERPLEXITY, cross_entropy
 
         smoothing = float(getattr(self.config.model, "label_smoothing", 0.0))
         if not smoothing:
@@ -257,7 +259,7 @@ class TranslationTask(Application):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        from seqapps.graphs.translator import row_translator
+        from seqapps.inference.translator import row_translator
 
         length = self.config.training.sample_length
         if not length:
@@ -276,7 +278,7 @@ class TranslationTask(Application):
             translate, rows = some()
             texts = translate(rows["source_ids"])
             pairs = zip(rows["source"].values, texts, strict=True)
-            return "\n".join(f"{answering.text_of(source)} -> {answering.text_of(text)}" for source, text in pairs)
+            return "\n".join(f"{as_text(source)} -> {as_text(text)}" for source, text in pairs)
 
         return sample
 
@@ -291,7 +293,7 @@ class TranslationTask(Application):
         Raises:
             DataError: the application was made without the resources of the model.
         """
-        from seqapps.graphs.translator import reference_nats, translate_rows
+        from seqapps.inference.translator import reference_nats, translate_rows
         from seqapps.metrics.translation import predictions
 
         if not self.resources:
@@ -327,7 +329,7 @@ class TranslationTask(Application):
     def pictures(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, folder: Path
     ) -> dict[str, Path]:
-        from seqapps.drawing.alignment import draw_attention
+        from seqapps.plots.alignment import draw_attention
 
         panels = [panel for panel in prediction["attention"] if panel is not None]
         if not panels:
@@ -339,7 +341,7 @@ class TranslationTask(Application):
     ) -> list[dict[str, str]]:
         columns = {"source": examples["source"].values, "expected": examples["target"].values}
         columns["received"] = prediction["text"]
-        return [{name: answering.text_of(values[row]) for name, values in columns.items()} for row in rows]
+        return [{name: as_text(values[row]) for name, values in columns.items()} for row in rows]
 
     # ---- serving
 
@@ -348,11 +350,11 @@ class TranslationTask(Application):
         return translator, translator.signatures()
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        from seqapps.graphs.translator import golden_calls
+        from seqapps.inference.translator import golden_calls
 
         split = "test" if "test" in manifest.splits and manifest.splits["test"].rows else "validation"
         rows = self.examples(folder, manifest, split)
-        pairs = [[answering.text_of(text) for text in rows[side].values] for side in SIDES]
+        pairs = [[as_text(text) for text in rows[side].values] for side in SIDES]
         attends = getattr(self.config.model, "attention", "none") != "none"
         return golden_calls(pairs[0], pairs[1], attends=attends)
 
@@ -406,7 +408,7 @@ class TranslationTask(Application):
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        texts = [answering.raw(row) for row in rows]
+        texts = [as_bytes(row) for row in rows]
         if options.score:
             return _scores(call, texts)
         if options.temperature:
@@ -418,15 +420,15 @@ class TranslationTask(Application):
             found = call("translate", source=texts, **answering.for_rows(options, TRANSLATING, len(texts)))
         pictures = [""] * len(texts)
         if options.attention:
-            from seqapps.drawing.alignment import draw_rows
+            from seqapps.plots.alignment import draw_rows
 
             attended = call("attend", source=texts, target=[text.encode() for text in found["text"]])
             pictures = draw_rows(attended, options.attention, first)
             for text, picture in zip(texts, pictures, strict=True):
-                told = answering.quoted(answering.text_of(text))
+                told = quoted(as_text(text))
                 print(f"predict: {picture} shows where the model looked in {told}", file=sys.stderr)
         return [
-            _translation(answering.text_of(text), found, row, picture)
+            _translation(as_text(text), found, row, picture)
             for row, (text, picture) in enumerate(zip(texts, pictures, strict=True))
         ]
 
@@ -447,7 +449,7 @@ class TranslationTask(Application):
         """Returns the first golden translations."""
         call = (golden.get("serving_default") or [{"inputs": {"source": []}, "outputs": {"text": []}}])[0]
         pairs = zip(call["inputs"]["source"], call["outputs"]["text"], strict=True)
-        return [f"  {answering.quoted(source)} -> {answering.quoted(text)}" for source, text in pairs]
+        return [f"  {quoted(source)} -> {quoted(text)}" for source, text in pairs]
 
     def _vocabulary(self, side: str) -> str:
         return SHARED if self._data.shared_vocabulary else side
@@ -457,13 +459,13 @@ class TranslationTask(Application):
         return config
 
     def _translator(self, model: keras.Model, resources: Resources) -> Translator:
-        from seqapps.graphs.translator import Translator
+        from seqapps.inference.translator import Translator
 
         tokenizers = [resources[self._vocabulary(side)] for side in SIDES]
         return Translator(model, tokenizers[0], tokenizers[1], model.longest)
 
     def _search(self, model: keras.Model, **changes: Any) -> Search:
-        from seqapps.graphs.translator import Search
+        from seqapps.inference.translator import Search
 
         evaluation = self.config.evaluation
         most = evaluation.max_length or model.longest
@@ -495,9 +497,7 @@ def _scores(call: Call, texts: Sequence[bytes]) -> list[answering.Score]:
     pairs = [text.partition(b"\t") for text in texts]
     missing = [source for source, tab, _ in pairs if not tab]
     if missing:
-        raise UsageError(
-            f"predict: `--score` takes source TAB target. Received: {answering.quoted(answering.text_of(missing[0]))}."
-        )
+        raise UsageError(f"predict: `--score` takes source TAB target. Received: {quoted(as_text(missing[0]))}.")
     found = call("score", source=[pair[0] for pair in pairs], target=[pair[2] for pair in pairs])
     return answering.scores_of(found, texts)
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from seqapps.architectures._stack import StackConfig
 from seqapps.config import Unit
-from seqapps.manifest import Manifest
+from seqapps.dataset.manifest import Manifest
 from seqapps.preprocessing.series.plan import Plan, category
 
 

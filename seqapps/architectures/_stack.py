@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from seqapps.config import ModelConfig, Unit
 
 if TYPE_CHECKING:
-    from seqapps.modeling.cells import CellOptions
+    from seqapps.layers.cells import CellOptions
 
 Size = Annotated[int, Field(ge=1)]
 Activation = Literal["tanh", "relu", "leaky_relu", "elu"]
@@ -141,7 +141,7 @@ class StackConfig(ModelConfig):
     @property
     def cell_options(self) -> CellOptions:
         """What a cell is made of beside its kind and its size."""
-        from seqapps.modeling.cells import CellOptions
+        from seqapps.layers.cells import CellOptions
 
         return CellOptions(
             reset=self.reset,
@@ -268,7 +268,7 @@ class _Layers:
     def recurrent(self, index: int) -> Any:
         import keras
 
-        from seqapps.modeling.recurrent import recurrent_layer
+        from seqapps.layers.states import recurrent_layer
 
         config, units = self._config, self._config.units[index]
 
@@ -308,20 +308,20 @@ class _Layers:
         return self.get(f"bi_{config.cell}_{index}", two_ways)
 
     def dense(self, where: Literal["input", "output"], index: int) -> Any:
-        from seqapps.modeling import seeded
+        from seqapps.layers import seeded
 
         sizes = {"input": self._config.input_layers, "output": self._config.output_layers}[where]
         units, seed = sizes[index], self._seed
         return self.get(f"{where}_{index}", lambda name: seeded.dense(units, "relu", name=name, seed=seed))
 
     def skip(self, index: int) -> Any:
-        from seqapps.modeling.skips import LayerSkip
+        from seqapps.layers.skips import LayerSkip
 
         kind: Any = self._config.layer_skip
         return self.get(f"skip_{index}", lambda name: LayerSkip(kind, seed=self._seed, name=name))
 
     def penalty(self) -> Any:
-        from seqapps.modeling.penalties import ActivationPenalty
+        from seqapps.layers.penalties import ActivationPenalty
 
         config = self._config
         return self.get(
@@ -329,7 +329,7 @@ class _Layers:
         )
 
     def dropped(self, x: Any, rate: float, name: str) -> Any:
-        from seqapps.modeling import seeded
+        from seqapps.layers import seeded
 
         def make(name: str) -> Any:
             return seeded.spatial_dropout(rate, name=name, seed=self._seed)
@@ -345,6 +345,6 @@ def _real_alone(x: Any, mask: Any) -> Any:
 
 def state_inputs_of(config: StackConfig) -> list[dict[str, Any]]:
     """Returns the inputs for the initial states of every layer, name to input: a stack of one direction."""
-    from seqapps.modeling.recurrent import state_inputs
+    from seqapps.layers.states import state_inputs
 
     return [state_inputs(config.cell, units, index, config.cell_options) for index, units in enumerate(config.units)]

@@ -65,9 +65,9 @@ def scored(
     Raises:
         ConfigError: a cutoff lies above the vocabulary.
     """
-    from seqapps.modeling import seeded
-    from seqapps.modeling.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
-    from seqapps.modeling.heads import TiedLogits
+    from seqapps.layers import seeded
+    from seqapps.layers.adaptive_softmax import AdaptiveSoftmax, zipf_cutoffs
+    from seqapps.layers.heads import TiedLogits
 
     if config.softmax == "full":
         if config.tie_embeddings:

@@ -63,8 +63,8 @@ def build(
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling import seeded
-    from seqapps.modeling.word_dropout import WordDropout
+    from seqapps.layers import seeded
+    from seqapps.layers.word_dropout import WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     mask = keras.ops.not_equal(tokens, 0)
@@ -81,8 +81,8 @@ def build(
 
 def _pool(config: Config, x: Any, mask: Any, states: list[Any], seed: int) -> tuple[Any, dict[str, Any]]:
     """Returns the vector of each row, `<float>[B, D or 2 D]`, and further outputs."""
-    from seqapps.modeling import seeded
-    from seqapps.modeling.pooling import AttentionPooling, last_state, masked_max, masked_mean
+    from seqapps.layers import seeded
+    from seqapps.layers.pooling import AttentionPooling, last_state, masked_max, masked_mean
 
     match config.pooling:
         case "last":

@@ -106,7 +106,7 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
     """
     import keras
 
-    from seqapps.modeling.recurrent import STATE
+    from seqapps.layers.states import STATE
 
     layers = {layer.name: layer for layer in model.layers}
     vector = next((tensor for tensor in model.inputs if tensor.name == "vector"), None)
@@ -131,11 +131,11 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
 
 def _layers(config: Config, vocabulary_size: int, labels: int, seed: int) -> dict[str, Any]:
     """Returns every layer but the stack's by its name."""
-    from seqapps.modeling import seeded
-    from seqapps.modeling.cells import STATES
-    from seqapps.modeling.conditions import LabelCode
-    from seqapps.modeling.heads import TiedLogits
-    from seqapps.modeling.word_dropout import WordDropout
+    from seqapps.layers import seeded
+    from seqapps.layers.cells import STATES
+    from seqapps.layers.conditions import LabelCode
+    from seqapps.layers.heads import TiedLogits
+    from seqapps.layers.word_dropout import WordDropout
 
     embedding = seeded.embedding(vocabulary_size, config.embedding, name="embedding", seed=seed)
     code = (
@@ -168,7 +168,7 @@ def _condition_input(features: int) -> Any:
 
 def _initial(config: Config, layers: dict[str, Any], code: Any) -> list[list[Any]]:
     """Returns the states of every layer before the first step."""
-    from seqapps.modeling.cells import STATES, repeated_past
+    from seqapps.layers.cells import STATES, repeated_past
 
     initial = [
         [layers[f"begin_{index}_{name}"](code) for name in STATES[config.cell]] for index in range(len(config.units))
@@ -191,7 +191,7 @@ def _decode(  # noqa: PLR0913 - what a decoder reads
     """Returns the logits of every step, and every layer's states after the last one."""
     import keras
 
-    from seqapps.modeling.conditions import beside_every_step
+    from seqapps.layers.conditions import beside_every_step
 
     x = layers["embedding"](layers["word_dropout"](tokens) if config.word_dropout else tokens)
     if config.every_step:

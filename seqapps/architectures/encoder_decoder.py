@@ -139,7 +139,7 @@ def build(
     seen = encoder(source)
     given = target
     if config.scheduled_sampling:
-        from seqapps.modeling.scheduled_sampling import ScheduledSampling
+        from seqapps.layers.scheduled_sampling import ScheduledSampling
 
         share, steps = config.scheduled_sampling, config.scheduled_sampling_steps
         sampled = ScheduledSampling(decoder, share, steps, seed=seed, name="inputs")
@@ -153,7 +153,7 @@ def _embedding(config: Config, size: int, name: str, seed: int) -> Any:
 
     Keras' own are so short that tied logits and attention need epochs to tell units apart.
     """
-    from seqapps.modeling import seeded
+    from seqapps.layers import seeded
 
     return seeded.embedding(size, config.embedding, deviation=config.embedding**-0.5, name=name, seed=seed)
 
@@ -166,7 +166,7 @@ def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], 
     """
     import keras
 
-    from seqapps.modeling.attention import attention_keys
+    from seqapps.layers.attention import attention_keys
 
     source = keras.Input((None,), dtype="int32", name="source")
     mask = keras.ops.not_equal(source, PAD)
@@ -186,9 +186,9 @@ def _bridge(config: Config, states: list[list[Any]], seed: int) -> dict[str, Any
     """Returns the decoder's states before its first step: tanh(W s), s all last states of one kind (h, or c)."""
     import keras
 
-    from seqapps.modeling import seeded
-    from seqapps.modeling.cells import PAST, STATES, repeated_past
-    from seqapps.modeling.recurrent import STATE
+    from seqapps.layers import seeded
+    from seqapps.layers.cells import PAST, STATES, repeated_past
+    from seqapps.layers.states import STATE
 
     bridged = {}
     held = len(states[0]) // (2 if config.bidirectional else 1)
@@ -212,11 +212,11 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], 
     """
     import keras
 
-    from seqapps.modeling import seeded
-    from seqapps.modeling.attention import Attention
-    from seqapps.modeling.cells import make_cell
-    from seqapps.modeling.heads import TiedLogits
-    from seqapps.modeling.input_feeding import FeedingDecoder
+    from seqapps.layers import seeded
+    from seqapps.layers.attention import Attention
+    from seqapps.layers.cells import make_cell
+    from seqapps.layers.heads import TiedLogits
+    from seqapps.layers.input_feeding import FeedingDecoder
 
     decoder = config.decoder
     target = keras.Input((None,), dtype="int32", name="target")

@@ -46,7 +46,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
     """
     import keras
 
-    from seqapps.modeling.feedback import FeedbackCell
+    from seqapps.layers.feedback import FeedbackCell
 
     given = window(config, sizes)
     _, states = recurrent_stack(config, given.past, given.mask, name="encoder", use_cudnn=use_cudnn, seed=seed)
@@ -77,8 +77,8 @@ def _bridge(config: Config, layer: int, states: list[Any], seed: int) -> list[An
     """Returns the decoder's first states of a layer: the encoder's last; of two directions, a dense map of both."""
     import keras
 
-    from seqapps.modeling import seeded
-    from seqapps.modeling.cells import STATES, repeated_past
+    from seqapps.layers import seeded
+    from seqapps.layers.cells import STATES, repeated_past
 
     if not config.bidirectional:
         return states

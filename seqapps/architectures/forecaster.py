@@ -39,7 +39,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
     """
     import keras
 
-    from seqapps.modeling import seeded
+    from seqapps.layers import seeded
 
     given = window(config, sizes)
     x, _ = recurrent_stack(config, given.past, given.mask, use_cudnn=use_cudnn, seed=seed)

@@ -56,8 +56,8 @@ def build(
     """
     import keras
 
-    from seqapps.modeling import seeded
-    from seqapps.modeling.word_dropout import VocabularyDropout, WordDropout
+    from seqapps.layers import seeded
+    from seqapps.layers.word_dropout import VocabularyDropout, WordDropout
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     embedding = seeded.embedding(vocabulary_size, config.embedding, name="embedding", seed=seed)

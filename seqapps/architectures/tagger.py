@@ -74,9 +74,9 @@ def build(
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling import seeded
-    from seqapps.modeling.crf import Transitions
-    from seqapps.modeling.word_dropout import WordDropout
+    from seqapps.layers import seeded
+    from seqapps.layers.crf import Transitions
+    from seqapps.layers.word_dropout import WordDropout
 
     words = keras.Input((None,), dtype="int32", name="words")
     inputs, mask = {"words": words}, keras.ops.not_equal(words, 0)
@@ -106,8 +106,8 @@ def _characters(  # noqa: PLR0913 - what a word's vector is made of
     import keras
 
     from seqapps.architectures._stack import recurrent_stack
-    from seqapps.modeling import seeded
-    from seqapps.modeling.word_axes import RowsAsWords, WordsAsRows
+    from seqapps.layers import seeded
+    from seqapps.layers.fold_words import RowsAsWords, WordsAsRows
 
     rows = WordsAsRows(name="words_as_rows")(characters)
     real = keras.ops.not_equal(rows, 0)

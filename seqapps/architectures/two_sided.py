@@ -69,8 +69,8 @@ def build(
     """
     import keras
 
-    from seqapps.modeling import seeded
-    from seqapps.modeling.two_sided import CONTEXT, Blanks, ReverseWords, after_marker
+    from seqapps.layers import seeded
+    from seqapps.layers.cloze import CONTEXT, Blanks, ReverseWords, after_marker
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
     # Vectors of length about 1: Keras' own are so short that tied logits take an epoch to tell words apart.

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seqapps.config import RunConfig
+from seqapps.dataset.manifest import Manifest
 from seqapps.errors import ConfigError, unknown_name
-from seqapps.manifest import Manifest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from seqapps.preprocessing.blocks import Ragged
+    from seqapps.dataset.ragged import Ragged
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Ground
+from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.classification import metrics, multi_hot, multi_statistics, single_statistics
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.threads import one_thread
 
 STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)

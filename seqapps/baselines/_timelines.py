@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground, Infeasible
 from seqapps.baselines._windows import horizon_of, past_of, rows_of, targets_of
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 from seqapps.preprocessing.series.timeline import Frequency, Grid
 from seqapps.threads import one_thread

@@ -12,7 +12,7 @@ from seqapps.baselines import Ground
 from seqapps.preprocessing.scaling import Scaling
 
 if TYPE_CHECKING:
-    from seqapps.preprocessing.blocks import Ragged
+    from seqapps.dataset.ragged import Ragged
 
 
 def targets_of(ground: Ground) -> Scaling:

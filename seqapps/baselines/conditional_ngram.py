@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.baselines.kneser_ney import KneserNey, from_table
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 
 _HALVINGS = 52
 """Of the interval from 0 to 1: a double has no more digits."""

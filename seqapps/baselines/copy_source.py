@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
-from seqapps.preprocessing.blocks import Ragged
 
 
 class CopySource:

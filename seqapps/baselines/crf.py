@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import RunError
-from seqapps.preprocessing.blocks import Ragged
 
 ABSOLUTE, SQUARED = 0.1, 0.01
 MOST_STEPS, TOLERANCE = 500, 1e-3

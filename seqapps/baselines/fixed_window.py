@@ -23,7 +23,7 @@ from seqapps.seeds import seed_of
 if TYPE_CHECKING:
     import keras
 
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 
 _BATCH = 512
 _LEARNING_RATE = 2e-3

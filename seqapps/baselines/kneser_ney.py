@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._contexts import ages, contexts
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 TABLE = "ngrams"

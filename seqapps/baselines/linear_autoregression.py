@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._windows import rows_of, targets_of
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 
 PENALTIES = (0.0, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
+from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
-from seqapps.preprocessing.blocks import Ragged
 
 _CHUNK = 256
 """Rows that are compared at once with the training split."""

@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines.kneser_ney import discounts
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 _CELLS = 1 << 22

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._windows import rows_of, targets_of
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 
 

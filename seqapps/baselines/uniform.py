@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 
 
 @dataclass(frozen=True)

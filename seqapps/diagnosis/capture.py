@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.modeling.losses import Objective, weighted
-from seqapps.modeling.recurrent import zero_states
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import Objective, weighted
 
 Batch = tuple[Mapping[str, Any], Any, Any]
 """(x, y, weights), as `Batches.dataset` gives them."""

@@ -12,15 +12,15 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.batching import Batches
 from seqapps.config import RunConfig, TrainingConfig
-from seqapps.data import Batches
 from seqapps.diagnosis import gates, matrices, unrolling
 from seqapps.diagnosis.capture import Batch, Call, capture
 from seqapps.diagnosis.results import Clipping, Diagnosis, Jacobian, Layer
 from seqapps.diagnosis.updates import variables_of
 from seqapps.diagnosis.verdicts import judge
-from seqapps.history import History
-from seqapps.modeling.losses import Objective
+from seqapps.optimization.losses import Objective
+from seqapps.training.log import History
 
 ROWS, SAMPLES = 16, 6
 """So many rows of a batch are examined, and so many steps are sampled for Jacobians."""

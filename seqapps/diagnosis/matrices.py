@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.diagnosis.results import Matrix
-from seqapps.modeling.cells import STATES, Cell, state_sizes_of
-from seqapps.modeling.spectra import radius
+from seqapps.layers.cells import STATES, Cell, state_sizes_of
+from seqapps.optimization.spectra import radius
 
 _EXACT, _EIGENVALUES, _ITERATIONS = 512, 256, 100
 """Up to so many rows, all singular values, and all eigenvalues, are computed; above, the largest by iteration."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seqapps.diagnosis.results import Diagnosis
 from seqapps.diagnosis.verdicts import EXPLODES, VANISHES, horizon
-from seqapps.drawing.gradients import Bar, draw_gates, draw_gradients
+from seqapps.plots.gradients import Bar, draw_gates, draw_gradients
 
 _ENDS = {"candidate": "-0.95, 0.95", "activation": "-0.95, 0.95", "cell state": "-1.83, 1.83"}
 GRADIENTS, GATES = "gradients.png", "gates.png"

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from seqapps.config import TrainingConfig
 from seqapps.diagnosis.capture import Batch
 from seqapps.diagnosis.results import Variable
-from seqapps.modeling.losses import Objective
-from seqapps.modeling.optimizers import make_optimizer
-from seqapps.modeling.recurrent import zero_states
-from seqapps.modeling.steps import TrainingStep
+from seqapps.layers.states import zero_states
+from seqapps.optimization.losses import Objective
+from seqapps.optimization.optimizers import make_optimizer
+from seqapps.optimization.steps import TrainingStep
 
 
 def variables_of(  # noqa: PLR0913 - what a step is made of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 
 SUMS = ("count", "absolute", "squared", "symmetric", "scalable", "scaled", "pinball", "covered")
 """What is added up for each step and target; see `error_sums`."""

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.preprocessing import subwords
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, normalize, split
 from seqapps.preprocessing.vocabulary import END, Vocabulary
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Analysis, Ragged
+from seqapps.dataset.schema import Feature
 from seqapps.preprocessing.analysis import pack, unpack
-from seqapps.preprocessing.blocks import Analysis, Ragged
 from seqapps.preprocessing.labelling import nested
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.resources import Resource
 from seqapps.preprocessing.scaling import Scaling, moments, scaling_of
 from seqapps.preprocessing.vectors import numbers_of
-from seqapps.schema import Feature
 
 _LABELS_SHOWN, _VECTORS_SHOWN = 7, 3
 

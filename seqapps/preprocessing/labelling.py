@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.analysis import Counts, pack, unpack
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.labels import Labels
 
 

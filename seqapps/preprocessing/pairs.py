@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.analysis import Counts, analyse_text, encode_text, pack, scope, scoped, unpack
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.units import TokenizerConfig
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from seqapps.config import ModelConfig, Section
+from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import ConfigError, DataError
 from seqapps.files import read_arrays, read_json
-from seqapps.manifest import MADE_AGAIN
 from seqapps.secrets import expand
 
 FILE_NAME = "vectors.json"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
 from seqapps.files import read_json
-from seqapps.manifest import MADE_AGAIN
 
 FILE_NAME = "scaling.json"
 UNEQUAL = 100.0

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from seqapps.preprocessing.blocks import Ragged
+from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import END
 
 Kept = Literal["head", "tail", "both"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.config import RunConfig, SplitConfig
-from seqapps.preprocessing.blocks import RawBlock
+from seqapps.dataset.ragged import RawBlock
 
 SPLITS = ("train", "validation", "test")
 

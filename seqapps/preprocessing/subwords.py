@@ -16,8 +16,8 @@ import sentencepiece
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, normalize
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 

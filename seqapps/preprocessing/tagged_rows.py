@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.analysis import pack, unpack
-from seqapps.preprocessing.blocks import Analysis, Ragged, RawBlock
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.spans import Scheme, Span, TagSet, converted, spans_of, split_tag, tag_names, tags_of, valid
 from seqapps.preprocessing.tokenizers import TokenizerConfig, normalize

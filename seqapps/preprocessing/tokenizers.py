@@ -17,8 +17,8 @@ import tensorflow_text as tf_text
 from pydantic import ValidationError
 from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
+from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
-from seqapps.manifest import MADE_AGAIN
 from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
 from seqapps.files import read_json
-from seqapps.manifest import MADE_AGAIN
 
 PAD, UNKNOWN, BEGIN, END = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")

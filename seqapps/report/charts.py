@@ -12,13 +12,13 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from seqapps.drawing.lettering import lettering
+from seqapps.plots.lettering import lettering
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from seqapps.history import History
-    from seqapps.slices import SliceTable
+    from seqapps.evaluation.slices import SliceTable
+    from seqapps.training.log import History
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#c8641b", "#8a94a3"
 

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from seqapps import scoreboard
-from seqapps.bootstrap import Comparison
-from seqapps.details import Shown
-from seqapps.evaluation import Evaluation
+from seqapps.evaluation import tables as scoreboard
+from seqapps.evaluation.bootstrap import Comparison
+from seqapps.evaluation.evaluate import Evaluation
+from seqapps.evaluation.examples import Shown
+from seqapps.evaluation.slices import SliceTable, texts
+from seqapps.metrics.figures import figure as metric_value
+from seqapps.metrics.figures import label
 from seqapps.report import charts
 from seqapps.report.html import Html, details, element, figure, joined, picture, table, text
 from seqapps.report.sources import Run
-from seqapps.slices import SliceTable, texts
 
 
 def comparison(run: Run) -> Html:
@@ -26,13 +28,13 @@ def comparison(run: Run) -> Html:
         (name, metrics[objective], run.intervals.get(_key(name))) for name, metrics in systems if objective in metrics
     ]
     values = [value for _, value, _ in dots]
-    title = scoreboard.label(objective, evaluation.unit)
+    title = label(objective, evaluation.unit)
     better = "lower" if evaluation.direction == "min" else "higher"
     drawn = charts.with_intervals(dots, title, is_log=min(values) > 0 and max(values) > 10 * min(values))
     caption = f"{title} on {evaluation.split}, {better} is better. Bars: 95 % of a bootstrap over "
     note = [element("p", evaluation.note, class_="bad")] if evaluation.note else []
     others = [name for name in scoreboard.metrics_of(evaluation) if name != objective]
-    labels = [scoreboard.label(name, evaluation.unit) for name in others]
+    labels = [label(name, evaluation.unit) for name in others]
     figures = {metric: scoreboard.column(metric, systems) for metric in (objective, *others)}
     rows = [
         (
@@ -146,7 +148,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float) and not value.is_integer():
-        return scoreboard.figure(value)
+        return metric_value(value)
     return f"{int(value):,}" if isinstance(value, int | float) else str(value)
 
 
@@ -158,7 +160,7 @@ def examples(run: Run, shown: Sequence[Shown], note: str) -> Html:
     rows = [
         (
             *(item.columns.get(name, "") for name in names),
-            "-" if item.value is None else scoreboard.figure(item.value),
+            "-" if item.value is None else metric_value(item.value),
             f"{item.row:,}",
         )
         for item in shown
@@ -177,4 +179,4 @@ def _key(name: str) -> str:
 
 def span(ends: tuple[float, float] | None) -> str:
     """Returns an interval as it follows a figure."""
-    return "" if ends is None else f", {scoreboard.figure(ends[0])} to {scoreboard.figure(ends[1])}"
+    return "" if ends is None else f", {metric_value(ends[0])} to {metric_value(ends[1])}"

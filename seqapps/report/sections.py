@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seqapps import scoreboard
 from seqapps.config import to_toml
-from seqapps.history import History
-from seqapps.pictures import loss_title
-from seqapps.progress import duration
+from seqapps.metrics.figures import figure as metric_value
+from seqapps.metrics.figures import label
 from seqapps.report import charts
 from seqapps.report.gradients import gradients
 from seqapps.report.html import Html, Section, details, element, facts, figure, grid, joined, picture, table, text
 from seqapps.report.results import breakdowns, comparison, examples, pictures, slices, span
 from seqapps.report.sources import Run
+from seqapps.training.curves import loss_title
+from seqapps.training.display import duration
+from seqapps.training.log import History
 
 _FEW_EPOCHS = 12
 _SOURCES = 20
@@ -28,12 +29,12 @@ def heading(run: Run) -> Html:
     sentence = f"{config.application.replace('_', ' ')}, {config.model.architecture.replace('_', ' ')}: {size} rows."
     tiles = []
     if evaluation is not None:
-        name = scoreboard.label(evaluation.objective, evaluation.unit)
-        value = scoreboard.figure(evaluation.metrics[evaluation.objective])
+        name = label(evaluation.objective, evaluation.unit)
+        value = metric_value(evaluation.metrics[evaluation.objective])
         tiles.append((value, f"{evaluation.split} {name}{span(run.intervals.get('model'))}"))
         if run.best_baseline:
             best = evaluation.baselines[run.best_baseline].metrics[evaluation.objective]
-            tiles.append((scoreboard.figure(best), f"{run.best_baseline}, the best baseline"))
+            tiles.append((metric_value(best), f"{run.best_baseline}, the best baseline"))
     if run.entry is not None:
         tiles.append((_decided(run), f"version {run.entry.version} of {run.entry.model}"))
     if history is not None:
@@ -150,9 +151,9 @@ def _epochs(run: Run) -> Html:
     rows = [
         (
             f"{log.epoch}",
-            scoreboard.figure(log.loss, 1),
-            scoreboard.figure(log.validation_loss, 1),
-            scoreboard.figure(log.objective, 1),
+            metric_value(log.loss, 1),
+            metric_value(log.validation_loss, 1),
+            metric_value(log.objective, 1),
             f"{log.learning_rate:.2g}",
             f"{log.gradient_norm:.3g}",
             f"{log.clip_share:.0%}",
@@ -175,8 +176,8 @@ def _decision(run: Run) -> Html:
             rows = [
                 (
                     check["against"],
-                    "-" if check["theirs"] is None else scoreboard.figure(check["theirs"]),
-                    scoreboard.figure(check["ours"]),
+                    "-" if check["theirs"] is None else metric_value(check["theirs"]),
+                    metric_value(check["ours"]),
                     check["detail"],
                     _passed(check["passed"]),
                 )

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqapps.applications import Application, application_of, config_from
-from seqapps.bootstrap import Comparison, interval, paired_bootstrap
 from seqapps.config import RunConfig
-from seqapps.details import Details, read_details
+from seqapps.dataset.manifest import Manifest
 from seqapps.diagnosis.results import Diagnosis, read_diagnosis
-from seqapps.evaluation import FILE_NAME, Evaluation, read_evaluation, read_statistics
+from seqapps.evaluation.bootstrap import Comparison, interval, paired_bootstrap
+from seqapps.evaluation.evaluate import FILE_NAME, Evaluation, read_evaluation, read_statistics
+from seqapps.evaluation.examples import Details, read_details
+from seqapps.evaluation.slices import SliceTable, read_slices
+from seqapps.evaluation.tables import best_baseline
 from seqapps.files import read_json
-from seqapps.history import History
-from seqapps.ledger import Entry
-from seqapps.manifest import Manifest
 from seqapps.preprocessing.splits import SPLITS
-from seqapps.scoreboard import best_baseline
-from seqapps.slices import SliceTable, read_slices
-from seqapps.trained import FILE_NAME as MODEL
-from seqapps.trained import read_trained
+from seqapps.registry.ledger import Entry
+from seqapps.training.log import History
+from seqapps.training.trained_model import FILE_NAME as MODEL
+from seqapps.training.trained_model import read_trained
 
 _RESAMPLES = 1_000
 _REJECTS_READ, _REJECTS_SHOWN = 100_000, 3

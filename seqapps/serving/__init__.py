@@ -9,7 +9,7 @@ golden.json                    example calls with the outputs that the trained m
 check.py                       answers the golden calls with TensorFlow alone
 """
 
-from seqapps.answering import BATCH
+from seqapps.applications.answers import BATCH
 from seqapps.serving.exporting import TOLERANCE, ExportReport, Verification, export, verify
 from seqapps.serving.served import Served, load, read_record
 

@@ -21,7 +21,7 @@ from seqapps.files import new_folder, temporary_folder, write_json
 from seqapps.serving import check
 from seqapps.serving.alone import Alone
 from seqapps.serving.served import FACTS, FILE_NAME
-from seqapps.trained import Trained, load_trained
+from seqapps.training.trained_model import Trained, load_trained
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,12 +10,12 @@ from typing import Any
 import tensorflow as tf
 
 from seqapps import __version__, applications
-from seqapps.answering import BATCH
 from seqapps.applications import Call
+from seqapps.applications.answers import BATCH
 from seqapps.errors import DataError, UsageError, wrong_value
 from seqapps.files import read_json
 from seqapps.serving import check
-from seqapps.trained import WEIGHTS
+from seqapps.training.trained_model import WEIGHTS
 
 FILE_NAME = "model.json"
 FACTS = "facts.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_agreement import learned
 
-from seqapps.data.buckets import window_of
+from seqapps.batching.buckets import window_of
 
 
 @pytest.mark.parametrize(("size", "epochs"), [(4, 4)])

@@ -11,11 +11,12 @@ from rich.console import Console
 from test_seeds import MODELS, threads_that_draw
 
 from pipelines.prepare import prepare
-from seqapps import applications, architectures, training
+from seqapps import applications, architectures
 from seqapps.applications import application_of, load_config
-from seqapps.audit import audit
-from seqapps.manifest import read_manifest
-from seqapps.trained import load_resources
+from seqapps.dataset.manifest import read_manifest
+from seqapps.training import loop as training
+from seqapps.training.padding_audit import audit
+from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent.parent / "contracts"

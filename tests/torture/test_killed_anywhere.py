@@ -26,7 +26,7 @@ import pytest
 from little import CONFIG, CORPUS
 from mutations import command, copy, crown, differences, end_of
 
-from seqapps.provenance import lock_file
+from seqapps.registry.provenance import lock_file
 
 ROOT = Path(__file__).parents[2]
 DETERMINISTIC = CONFIG.replace("epochs = 1", "epochs = 2\ndeterministic = true")

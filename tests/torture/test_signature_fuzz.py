@@ -14,7 +14,7 @@ import pytest
 import served_law as law
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from seqapps.graphs import _served
+from seqapps.inference import _served
 
 CALLS, MOST_BYTES = 10_000, 256 * 2**20
 FILES = law.configurations()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import served_law as law
 
-from seqapps.graphs import _served
+from seqapps.inference import _served
 
 FILES = law.configurations()
 USUAL = {"units": [256, 256], "embedding": 128}

@@ -17,12 +17,12 @@ import pytest
 from test_promotion import House, write_evidence
 from warm import Warm
 
-from seqapps import tracking
+from seqapps.dataset.manifest import digest_of
 from seqapps.errors import RunError
-from seqapps.ledger import ledger
-from seqapps.manifest import digest_of
-from seqapps.registry import aliases, registered_names
-from seqapps.tracking import LEASE, Tracker
+from seqapps.registry import tracking
+from seqapps.registry.ledger import ledger
+from seqapps.registry.tracking import LEASE, Tracker
+from seqapps.registry.versions import aliases, registered_names
 
 ROOT = Path(__file__).parents[2]
 CHILD = """
@@ -30,9 +30,9 @@ import io, json, sys, time
 from pathlib import Path
 from rich.console import Console
 from tiny import make_config
-from seqapps import promotion
+from seqapps.registry import promotion
 from seqapps.errors import RunError
-from seqapps.tracking import Tracker
+from seqapps.registry.tracking import Tracker
 
 uri, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 tracker = Tracker(uri, None, experiment="tiny")

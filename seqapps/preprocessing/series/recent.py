@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from seqapps import answering
-from seqapps.errors import DataError, UsageError, unknown_name
+from seqapps.dataset.text_files import as_bytes, as_text, check_encoding, open_raw
+from seqapps.errors import DataError, UsageError, quoted, unknown_name
 from seqapps.preprocessing.series.plan import Plan
 from seqapps.preprocessing.series.reading import Parsed, Series
 from seqapps.preprocessing.series.timeline import Frequency, Grid, iso
-from seqapps.raw_files import check_encoding, open_raw
 
 _SHOWN = 5
 """Refused lines that are named."""
@@ -101,11 +100,11 @@ def content_of(row: str | bytes) -> tuple[bytes, str]:
         UsageError: a text of one line that names no file.
         DataError: the file cannot be read, or is no UTF-8.
     """
-    raw = answering.raw(row)
+    raw = as_bytes(row)
     if b"\n" in raw:
         return raw, ""
     if not os.path.isfile(raw):
-        text = answering.quoted(answering.text_of(row))
+        text = quoted(as_text(row))
         raise UsageError(f"predict: TEXT is the path of a CSV file, or its content. Received: {text}.")
     path = os.fsdecode(raw)
     return read_content(path), path

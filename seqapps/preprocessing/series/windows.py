@@ -10,12 +10,12 @@ import tensorflow as tf
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import DataError
-from seqapps.preprocessing.blocks import Ragged
 from seqapps.preprocessing.series.features import WindowFeatures
 from seqapps.preprocessing.series.parts import Arrays, Part
 from seqapps.preprocessing.series.plan import Plan
-from seqapps.schema import Feature, Schema
 
 _CELLS = 1 << 22
 """Numbers of the histories that are made at once: 32 MiB."""

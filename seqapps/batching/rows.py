@@ -1,0 +1,97 @@
+"""Rows of several features to padded batches: what every application but the stream of a language model trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from seqapps.batching.buckets import Buckets
+from seqapps.batching.prefetch import made_ahead
+from seqapps.dataset.ragged import Ragged
+from seqapps.errors import DataError
+
+Columns = Mapping[str, Any]
+Collate = Callable[[Columns, Columns, Any], tuple[dict[str, Any], Any, Any]]
+"""(dense, lengths, present) -> (x, y, weights): `dense` maps a feature to its padded values `[B, T, ...]` (0 on
+padding), `lengths` to the steps of each row `<int32>[B]`, and `present <float32>[B]` is 0 for a row of padding."""
+
+
+class RowBatches:
+    """One example a row, the state zero, rows of about the same length together (`Buckets`).
+
+    Args:
+        features: name to rows; features of text are left out.
+        collate: makes `(x, y, weights)` of a padded batch, as graph operations. The shift by one stands there.
+        lengths: steps of each row, by which rows are put together, `<int64>[rows]`.
+        units: positions of an epoch that count (weight 1), for figures of speed.
+        batch_size, token_budget, seed, shuffle: see `Buckets`.
+
+    Raises:
+        DataError: there are no rows.
+    """
+
+    carries = False
+
+    def __init__(  # noqa: PLR0913
+        self,
+        features: Mapping[str, Ragged],
+        collate: Collate,
+        *,
+        lengths: NDArray[np.int64],
+        units: int,
+        batch_size: int,
+        token_budget: int = 0,
+        seed: int,
+        shuffle: bool,
+    ) -> None:
+        if not len(lengths):
+            raise DataError("A split must hold rows to make batches. Received: an empty split.")
+        self._features = {name: rows for name, rows in features.items() if rows.values.dtype.kind in "iufb"}
+        self._collate = collate
+        self._buckets = Buckets(lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle)
+        self.steps, self.tokens, self.batch_size = self._buckets.steps, units, batch_size
+
+    @property
+    def padding(self) -> float:
+        """Share of the positions of an epoch that are padding."""
+        return self._buckets.padding()
+
+    def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
+        """Returns `(x, y, weights)` of an epoch, from batch `start` on."""
+        columns = {name: (tf.constant(rows.values), tf.constant(rows.splits)) for name, rows in self._features.items()}
+
+        def gather(rows: Any) -> tuple[dict[str, Any], Any, Any]:
+            present = rows >= 0
+            rows = tf.maximum(rows, 0)
+            padded = {name: _padded(values, splits, rows, present) for name, (values, splits) in columns.items()}
+            dense = {name: values for name, (values, _) in padded.items()}
+            lengths = {name: length for name, (_, length) in padded.items()}
+            return self._collate(dense, lengths, tf.cast(present, tf.float32))
+
+        order = self._buckets.order(epoch)[start:]
+        dataset = batches_of_rows(order, self._buckets.batch_size)
+        return made_ahead(dataset, gather)
+
+
+def batches_of_rows(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.Dataset:
+    """Returns the rows of each batch; of fixed shape where all batches have as many."""
+    if all(len(rows) == batch_size for rows in order):
+        return tf.data.Dataset.from_tensor_slices(np.array(order, np.int64).reshape(-1, batch_size))
+    splits = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(rows) for rows in order])])
+    ragged = tf.RaggedTensor.from_row_splits(np.concatenate(order), splits)
+    return tf.data.Dataset.from_tensor_slices(ragged)
+
+
+def _padded(values: Any, splits: Any, rows: Any, present: Any) -> tuple[Any, Any]:
+    """Returns the chosen rows padded with zeros to the longest, and their lengths `<int32>[B]`."""
+    begins = tf.gather(splits, rows)
+    lengths = (tf.gather(splits, rows + 1) - begins) * tf.cast(present, splits.dtype)
+    steps = tf.range(tf.reduce_max(lengths))[None, :]
+    real = steps < lengths[:, None]
+    found = tf.gather(values, (begins[:, None] + steps) * tf.cast(real, splits.dtype))
+    mask = tf.reshape(real, tf.concat([tf.shape(real), tf.ones(len(values.shape) - 1, tf.int32)], axis=0))
+    return tf.where(mask, found, tf.zeros((), values.dtype)), tf.cast(lengths, tf.int32)

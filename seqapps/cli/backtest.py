@@ -1,0 +1,134 @@
+"""`seqapps backtest CONFIG --folds K`: the same training at K later and later origins, each measured on what follows.
+
+One test part says how a model does in one time. Here the test part is cut into K equal pieces; for each the model is
+trained anew on all that lies before it, and measured on it: the rolling origin of Tashman 2000, "Out-of-sample tests of
+forecasting accuracy". Nothing is promoted. What is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.cli._arguments import add_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from seqapps.evaluation.evaluate import Evaluation
+    from seqapps.workflow.pipeline import Journey
+
+HELP = "train and evaluate at later and later origins of a series"
+
+FIELD = "fold"
+"""The field of `data` that says which piece of the test part is measured."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG and `--folds K`."""
+    add_config(parser)
+    parser.add_argument("--folds", type=int, default=4, metavar="K", help="pieces of the test part (4)")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Goes from fold to fold, writes `backtests/<name>.json`, and prints the table to stdout."""
+    from seqapps.cli._page import page, places
+    from seqapps.errors import UsageError
+    from seqapps.files import write_json
+    from seqapps.workflow.pipeline import journey_of
+
+    whole = journey_of(arguments, console)
+    if FIELD not in type(whole.config.data).model_fields:
+        raise UsageError(
+            f"seqapps backtest is for series: `data.{FIELD}` is no field of {whole.config.application}. "
+            "Example: seqapps backtest configs/time_series/airline.toml."
+        )
+    if arguments.folds < 2:
+        raise UsageError(f"seqapps backtest: `--folds` must be at least 2. Received: {arguments.folds}.")
+    folds = [_fold(arguments, console, whole, number) for number in range(1, arguments.folds + 1)]
+    prepared = [_prepared(journey) for journey in folds]  # all of them, before the first is trained
+    found, folders = [], {}
+    for number, (journey, data) in enumerate(zip(folds, prepared, strict=True), 1):
+        whole.say(f"backtest: fold {number} of {arguments.folds}")
+        evaluation, folders[f"fold {number}"] = _evaluated(journey, data)
+        found.append(evaluation)
+    target = whole.workspace.root / "backtests" / f"{whole.config.name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_json(target, {"folds": [evaluation.model_dump(mode="json") for evaluation in found]})
+    page().print(table(found))
+    print(places({**folders, "all figures": target}))
+    return 0
+
+
+def table(evaluations: list[Evaluation]) -> Table:
+    """Returns the objective of every system at every fold, and its mean; the best of each line is marked."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from seqapps.evaluation.tables import systems
+    from seqapps.metrics.figures import figure
+
+    first = evaluations[0]
+    objective = first.objective
+    found = [{name: metrics for name, metrics in systems(item) if objective in metrics} for item in evaluations]
+    # A baseline may be left out of some folds, whose series are too short or too long for it.
+    names = [name for name in found[0] if all(name in line for line in found)]
+    lines = [{name: line[name][objective] for name in names} for line in found]
+    mean = {name: sum(line[name] for line in lines) / len(lines) for name in names}
+    best = max if first.direction == "max" else min
+    made = Table(title=f"{first.objective} at {len(lines)} origins", title_justify="left")
+    for column in ("fold", f"{first.unit}s", *names):
+        made.add_column(column, justify="left" if column == "fold" else "right")
+    units = [evaluation.units for evaluation in evaluations]
+    for label, count, line in zip(
+        [*map(str, range(1, len(lines) + 1)), "mean"], [*units, sum(units)], [*lines, mean], strict=True
+    ):
+        if label == "mean":
+            made.add_section()
+        winner = best(line, key=lambda name: line[name])
+        cells = [Text(figure(line[name]) + (" *" if name == winner else ""), "") for name in names]
+        made.add_row(label, f"{count:,}", *cells)
+    wins = sum(best(line, key=lambda name: line[name]) == "model" for line in lines)
+    made.caption = Text(f"* best; the model is best in {wins} of {len(lines)}")
+    return made
+
+
+def _fold(arguments: argparse.Namespace, console: Console, whole: Journey, number: int) -> Journey:
+    """Returns the journey of one fold."""
+    from seqapps.workflow.pipeline import journey_of
+
+    name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
+    own = [f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}", f"promotion.model={name}"]
+    return journey_of(argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *own]}), console)
+
+
+def _prepared(journey: Journey) -> Path:
+    """Returns the prepared folder of a fold.
+
+    Raises:
+        DataError: nothing in it can be measured.
+    """
+    from seqapps.cli import prepare
+    from seqapps.dataset.manifest import read_manifest
+    from seqapps.errors import DataError
+
+    folder = prepare.stage(journey).outputs[0]
+    if "test" not in read_manifest(folder).splits:
+        raise DataError(
+            f"{journey.config.name}: its test part holds no window with a target. Remedy: fewer `--folds`, or a larger "
+            "`data.split.test`."
+        )
+    return folder
+
+
+def _evaluated(journey: Journey, prepared: Path) -> tuple[Evaluation, Path]:
+    """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is taken as it is."""
+    from seqapps.cli import evaluate, train
+    from seqapps.evaluation.evaluate import read_evaluation
+
+    trained = train.stage(journey, prepared)
+    folder = evaluate.stage(journey, prepared, trained).outputs[0]
+    return read_evaluation(folder), folder

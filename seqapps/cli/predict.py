@@ -1,0 +1,275 @@
+"""`seqapps predict MODEL TEXT...`: what an exported model answers. What can be asked depends on its application."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import count, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from seqapps.cli._arguments import refuse_settings
+from seqapps.errors import SeqappsError, UsageError
+from seqapps.files import new_file, sweep_beside
+from seqapps.secrets import scrub
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.serving import Served
+
+HELP = "ask an exported model: continue, classify, tag, translate, fill or forecast"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes MODEL, texts from the command line, a file or the keyboard, and the options of every application.
+
+    Which application's they are is known when MODEL is found; those of another one are refused then.
+    """
+    from seqapps import applications
+
+    parser.add_argument("model", metavar="MODEL", help="name@champion, name@3, the id of a run, or an exported folder")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help='such as "the students opened their"')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--interactive", action="store_true", help="ask for texts; an empty line ends")
+    source.add_argument("--input", default="", metavar="FILE", help="one text a line; `-` reads standard input")
+    parser.add_argument("--output", default="", metavar="FILE", help="instead of standard output")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    readers: dict[str, list[tuple[str, argparse.Action]]] = {}
+    for name in applications.names():
+        for action in _options_of(name):
+            readers.setdefault(action.option_strings[0], []).append((name, action))
+    groups: dict[tuple[str, ...], Any] = {}
+    for option in sorted(readers, key=lambda option: -len(readers[option])):
+        names = tuple(name for name, _ in readers[option])
+        if names not in groups:
+            groups[names] = parser.add_argument_group(f"options of {', '.join(names)}")
+        action = readers[option][0][1]
+        action.help = _help_of(readers[option])
+        action.default = argparse.SUPPRESS  # absent until it is given: the application knows its default
+        groups[names]._add_action(action)
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr.
+
+    Returns 1 where a line of a file could not be answered, after all others were.
+    """
+    from seqapps import applications
+
+    check(arguments)
+    folder = find(arguments)  # a wrong name or option is told before TensorFlow's seconds are spent
+    given = {
+        action.dest: getattr(arguments, action.dest)
+        for name in applications.names()
+        for action in _options_of(name)
+        if hasattr(arguments, action.dest)
+    }
+    record = _record_of(folder)
+    known: dict[str, Any] = {"interactive": arguments.interactive, "signatures": record.get("signatures")}
+    if record:
+        applications.options_of(applications.load(str(record["application"])), given, **known)
+    from seqapps.cli._stack import import_tensorflow
+
+    import_tensorflow()
+    from seqapps import serving
+
+    with console.status(f"loading {folder}"):
+        model = serving.load(folder)
+    options = applications.options_of(model.application, given, **known)
+    if arguments.interactive:
+        return talk(model, options, console)
+    with _output(arguments.output) as out:
+        asked, failed = 0, False
+        for first, rows in _rows(arguments, model, serving.BATCH):
+            places = [place for place, row in enumerate(rows, first) if not _is_empty_line(model, arguments, row)]
+            found = _answers(model, [rows[place - first] for place in places], options, asked, arguments.input)
+            answers = dict(zip(places, found, strict=True))
+            for place in range(first, first + len(rows)):
+                # A line of the file has a line as its answer; nothing was asked by an empty one.
+                out.write(_line(model, answers.get(place), options, arguments) + "\n")
+            errors = {place: answer for place, answer in answers.items() if isinstance(answer, SeqappsError)}
+            for place, error in errors.items():
+                print(scrub(f"{arguments.input}, line {place + 1}: {error}"), file=sys.stderr)
+            asked, failed = asked + len(places), failed or bool(errors)
+            out.flush()
+    return int(failed)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises for a call that cannot be answered, before anything is loaded.
+
+    Raises:
+        UsageError: no text, two sources of text, or a file that cannot be read or written.
+    """
+    refuse_settings(arguments, arguments.model)
+    given = bool(arguments.texts) + bool(arguments.input) + arguments.interactive
+    if given != 1:
+        received = "none of them" if not given else "more than one"
+        raise UsageError(
+            f"predict needs exactly one of TEXT, `--input FILE`, `--interactive`. Received: {received}. "
+            f'Example: seqapps predict {arguments.model} "the students opened their".'
+        )
+    if arguments.interactive and (arguments.output or arguments.json):
+        raise UsageError("predict: `--interactive` talks to the terminal; `--output` and `--json` do not go with it.")
+    if arguments.input not in ("", "-") and not Path(arguments.input).is_file():
+        raise UsageError(f"predict: `--input` {arguments.input} does not exist or is no file.")
+    target = Path(arguments.output)
+    if arguments.output and (target.is_dir() or not target.parent.is_dir()):
+        why = "it is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise UsageError(f"predict: `--output` {target} cannot be written: {why}.")
+    if arguments.output and target.exists() and arguments.input not in ("", "-") and target.samefile(arguments.input):
+        raise UsageError(
+            f"predict: `--output` {target} is the file of `--input`, whose texts would be gone. Remedy: another name."
+        )
+
+
+def find(arguments: argparse.Namespace) -> Path:
+    """Returns the exported folder that MODEL means.
+
+    A run folder stands for the SavedModel inside it. Versions never change, so a version that lies in the workspace's
+    exports is taken from there without asking the registry; that saves the import of MLflow.
+
+    Raises:
+        UsageError: no such model; names the known ones.
+    """
+    from seqapps.workspace import Workspace
+
+    model: str = arguments.model
+    workspace = Workspace(Path(arguments.workspace))
+    if Path(model).is_dir():
+        inner = Path(model) / "saved_model"
+        return inner if inner.is_dir() else Path(model)
+    name, _, version = model.partition("@")
+    published = workspace.exports / name / version
+    if version.isdecimal() and not arguments.tracking_uri and (published / "saved_model.pb").exists():
+        return published
+    from seqapps.registry import promotion
+
+    return promotion.resolve(model, workspace, arguments.tracking_uri or "")
+
+
+def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
+    """Asks for texts until an empty line or the end of the input."""
+    console.print("A text and Enter; an empty line or Ctrl-D ends.", style="dim")
+    for turn in count():  # a seed goes on, so that the same text can be tried again
+        try:
+            text = console.input("[bold]> [/bold]")
+        except EOFError:
+            break
+        if not text:
+            break
+        try:
+            print(model.application.reply(model.call, text, options, turn))
+        except SeqappsError as error:  # a mistake in one text is told, and the next one is asked for
+            print(error, file=sys.stderr)
+    return 0
+
+
+def _help_of(readers: list[tuple[str, argparse.Action]]) -> str:
+    """Returns what an option does, with its default; for each application where they say different things of it."""
+    told: dict[str, list[str]] = {}
+    for name, action in readers:
+        told.setdefault(str(action.help) % {"default": action.default}, []).append(name)
+    if len(told) == 1:
+        return next(iter(told)).replace("%", "%%")
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in told.items()).replace("%", "%%")
+
+
+def _options_of(name: str) -> list[argparse.Action]:
+    from seqapps import applications
+
+    parser = argparse.ArgumentParser(add_help=False)
+    applications.load(name).options(parser)
+    return parser._actions
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    """Returns `model.json` of an exported folder; nothing where only `serving.load` can say what is wrong."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and "application" in found else {}
+
+
+def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:
+    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for.
+
+    None, and an error, are those of a line of a file.
+    """
+    if answer is None:
+        return "null" if arguments.json else ""
+    if isinstance(answer, SeqappsError):
+        return json.dumps({"error": str(answer)}, ensure_ascii=False) if arguments.json else ""
+    if arguments.json:
+        return json.dumps(asdict(answer), ensure_ascii=False)
+    line = model.application.line(answer, options, one_line=bool(arguments.input))
+    heading = model.application.heading(answer) if len(arguments.texts) > 1 else ""
+    return f"{heading}:\n{line}" if heading else line
+
+
+def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterator[tuple[int, list[Any]]]:
+    """Yields how many rows came before, and a block of them."""
+    rows: Iterable[Any] = model.application.read_rows(arguments.input) if arguments.input else arguments.texts
+    stream, first = iter(rows), 0
+    while block := list(islice(stream, at_once)):
+        yield first, block
+        first += len(block)
+
+
+def _is_empty_line(model: Served, arguments: argparse.Namespace, row: Any) -> bool:
+    return bool(arguments.input) and _reads_lines(model) and not row.strip()
+
+
+def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first: int, path: str) -> list[Any]:
+    """Returns the answers to a block of rows. That of a line of a file which has none is its error.
+
+    Args:
+        model: what is asked.
+        rows: of the block; none are not asked.
+        options: of the application.
+        first: how many rows were asked before.
+        path: of the file; empty where rows come from the command line.
+
+    Raises:
+        SeqappsError: a text of the command line cannot be answered, or none can be with these options.
+    """
+    if not rows:
+        return []
+    answer = model.application.answer
+    try:
+        return answer(model.call, rows, options, first)
+    except UsageError:
+        raise
+    except SeqappsError:
+        if not path or not _reads_lines(model):
+            raise
+    answers: list[Any] = []
+    for number, row in enumerate(rows, first):
+        try:
+            answers += answer(model.call, [row], options, number)
+        except SeqappsError as error:  # the others have their answers
+            answers.append(error)
+    return answers
+
+
+def _reads_lines(model: Served) -> bool:
+    from seqapps.applications import Application
+
+    return model.application.read_rows.__func__ is Application.read_rows.__func__  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _output(path: str) -> Iterator[TextIO]:
+    """Gives standard output, or a file that has its name only when it is complete."""
+    if not path:
+        yield sys.stdout
+        return
+    sweep_beside(Path(path))
+    with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        yield file

@@ -1,0 +1,78 @@
+"""`seqapps run CONFIG`: the whole journey. What is done already is not done again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seqapps.cli._arguments import add_config
+from seqapps.errors import REFUSED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.workflow.pipeline import Journey
+
+HELP = "all of prepare, tune, train, evaluate, promote, export"
+
+DRY_ROWS = 200
+DRY_RUN = (
+    "training.epochs=1",
+    "training.sample_length=80",
+    "baselines.fixed_window_epochs=1",
+    "baselines.fixed_window_units=32",
+    "baselines.fixed_window_max_steps=50",
+    "promotion.resamples=200",
+    "tuning.trials=2",
+    "tuning.epochs=1",
+)
+"""What a dry run makes small; what the user sets goes before it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes CONFIG and `--dry-run`; Beam's own options stand after `--`."""
+    add_config(parser)
+    parser.add_argument("--dry-run", action="store_true", help=f"{DRY_ROWS} rows and one epoch, in <workspace>/dry-run")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Does the journey and prints its end to stdout.
+
+    Where the gate refused the model it exits with `REFUSED`, after everything was done. A dry run never does: its
+    figures mean nothing.
+    """
+    from dataclasses import replace
+
+    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workspace import Workspace
+
+    journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
+    if arguments.dry_run:
+        workspace = Workspace(journey.workspace.root / "dry-run")
+        workspace.sweep(journey.config.name)
+        journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
+        journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
+    is_refused = travel(journey)
+    return REFUSED if is_refused and not arguments.dry_run else 0
+
+
+def travel(journey: Journey) -> bool:
+    """Does every stage that is not done, shows where the journey ended, and returns whether the gate refused."""
+    from seqapps.cli import evaluate, export, prepare, promote, report, train, tune
+    from seqapps.cli._page import places
+
+    prepared = prepare.stage(journey).outputs[0]
+    if journey.config.tuning.algorithm != "none":
+        journey = tune.with_winner(journey, tune.stage(journey, prepared))
+    trained = train.stage(journey, prepared)
+    evaluated = evaluate.stage(journey, prepared, trained)
+    promoted = promote.stage(journey, prepared, trained, evaluated)
+    exported = export.stage(journey, promoted)
+    reported = report.stage(journey, trained, promoted, exported)
+    evaluate.show(evaluated)
+    promote.show(promoted)
+    print(exported.result["showcase"])
+    folder, target, command = train.folder_of(trained), exported.outputs[0], journey.tracker.page_command
+    page = reported.outputs[0]
+    print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))
+    return promote.refused(promoted)

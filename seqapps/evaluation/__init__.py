@@ -1,0 +1,1 @@
+"""A trained model against its baselines and the champion: figures, intervals, slices, examples."""

@@ -1,0 +1,395 @@
+"""How good a model is: its metrics on the test split, beside every baseline and the champion.
+
+    evaluation.json               the record, written last
+    statistics.npz                sums per sequence of every system, for the paired bootstrap
+    model-against-baselines.png   the objective of every system
+    baselines/                    the baselines' sums, so that the next evaluation does not fit them again
+
+Tables, pictures and examples of the application (`seqapps.evaluation.examples`) lie beside them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+
+from seqapps import __version__, baselines
+from seqapps.applications import Application
+from seqapps.config import RunConfig
+from seqapps.dataset.manifest import Manifest, digest_of, read_manifest, sha256_of
+from seqapps.dataset.ragged import Ragged
+from seqapps.errors import DataError, RunError
+from seqapps.evaluation.bootstrap import Comparison, paired_bootstrap
+from seqapps.evaluation.examples import write_details
+from seqapps.evaluation.plot import picture
+from seqapps.files import new_file, read_arrays, write_json
+from seqapps.training.trained_model import Trained
+
+__all__ = [
+    "FILE_NAME",
+    "PICTURE",
+    "STATISTICS",
+    "ChampionScore",
+    "Comparison",
+    "Evaluation",
+    "Score",
+    "as_metrics",
+    "evaluate",
+    "paired_bootstrap",
+    "read_evaluation",
+    "read_statistics",
+]
+
+FILE_NAME = "evaluation.json"
+STATISTICS = "statistics.npz"
+PICTURE = "model-against-baselines.png"
+
+_REMEDY = "A model that diverged does this: lower training.learning_rate or training.clip_threshold."
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Record):
+    """What one system reached.
+
+    Args:
+        description: what it is, in one line.
+        metrics: metric name to value; those that it does not give are left out.
+        seconds: time to fit and score it; that of the first time when it came from the cache.
+        converged: whether a baseline that is fitted step by step came to its end before a cap of steps; True of others.
+    """
+
+    description: str
+    metrics: dict[str, float]
+    seconds: float
+    converged: bool = True
+
+
+class ChampionScore(_Record):
+    """What the version in service reached on the same split.
+
+    Args:
+        version: its version in the registry.
+        metrics: metric name to value; empty when it cannot be compared.
+        not_comparable: why it cannot be compared; empty when it can.
+    """
+
+    version: str
+    metrics: dict[str, float]
+    not_comparable: str = ""
+
+
+class Evaluation(_Record):
+    """The record of an evaluation.
+
+    Args:
+        application: name of the application.
+        split: what was scored.
+        note: why it is not the test split; empty when it is.
+        unit: what the metrics count: `character`, `word`, `subword`.
+        units: how many of them were scored, `<eos>` included and padding not.
+        rows: rows of the split; 0 where it is not known.
+        sequences: rows of `statistics.npz`, which the bootstrap resamples.
+        objective, direction: the metric that decides, and which way it improves.
+        metrics: the model's, metric name to value.
+        baselines: name to what it reached.
+        left_out: baseline that is not for such data to the reason.
+        champion: the version in service; none when there is none yet.
+        seconds: time to score the model.
+        pictures: title to file of the application's pictures, relative to the folder.
+    """
+
+    application: str
+    split: str
+    note: str
+    unit: str
+    units: int
+    rows: int = 0
+    sequences: int
+    objective: str
+    direction: Literal["min", "max"]
+    metrics: dict[str, float]
+    baselines: dict[str, Score]
+    left_out: dict[str, str] = {}
+    champion: ChampionScore | None = None
+    seconds: float
+    pictures: dict[str, str] = {}
+
+
+def evaluate(  # noqa: PLR0913 - what a run has at this point
+    trained: Trained,
+    prepared: Path,
+    folder: Path,
+    *,
+    champion: Trained | None = None,
+    champion_version: str = "",
+    config: RunConfig | None = None,
+    console: Console,
+) -> Evaluation:
+    """Scores a model, its application's baselines and the champion on the test split, and writes what it found.
+
+    Without a test split the validation split is scored, and the record says so.
+
+    Args:
+        trained: the model.
+        prepared: the prepared folder that holds the splits.
+        folder: where the files above go; created.
+        champion: the version in service.
+        champion_version: its version in the registry.
+        config: today's, whose sections `evaluation`, `baselines` and `promotion` say how all are measured; None takes
+            those that the model was trained with.
+        console: takes progress.
+
+    Raises:
+        DataError: the prepared folder has other vocabularies than the model.
+        RunError: a system gives no finite objective.
+    """
+    trained = _measured_by(config, trained)
+    champion = champion and _measured_by(config, champion)
+    application, manifest = trained.application, read_manifest(prepared)
+    _check(trained, manifest, prepared)
+    split, note = _split(manifest)
+    if note:
+        console.print(f"evaluate: {note}", style="yellow")
+    examples = application.examples(prepared, manifest, split)
+    console.print(f"evaluate: scoring the model on {split} ({manifest.splits[split].tokens:,} units)")
+    began = time.monotonic()
+    prediction = application.predict(trained.model, examples)
+    statistics = {"model": _statistics(application, prediction, examples, "model")}
+    seconds, scores, left_out = time.monotonic() - began, {}, {}
+    for name in application.baselines():
+        ground = _ground(name, application, prepared, manifest, console)
+        try:
+            scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+        except baselines.Infeasible as reason:
+            left_out[name] = str(reason)
+            console.print(f"evaluate: {name} is left out: {reason}", style="yellow")
+    service = None
+    if champion is not None:
+        console.print(f"evaluate: scoring the champion, version {champion_version}")
+        service, found = _champion(champion, champion_version, application, manifest, examples)
+        statistics |= found
+    pictures = write_details(
+        application,
+        folder,
+        prediction=prediction,
+        statistics=statistics["model"],
+        examples=examples,
+        resources=trained.resources,
+    )
+    evaluation = Evaluation(
+        application=application.name,
+        split=split,
+        note=note,
+        unit=application.unit,
+        units=manifest.splits[split].tokens,
+        rows=manifest.splits[split].rows,
+        sequences=len(statistics["model"]),
+        objective=application.objective,
+        direction=application.direction,
+        metrics=_metrics(application, statistics["model"]),
+        baselines=scores,
+        left_out=left_out,
+        champion=service,
+        seconds=round(seconds, 3),
+        pictures=pictures,
+    )
+    _write_arrays(folder / STATISTICS, statistics)
+    picture(evaluation, folder / PICTURE)
+    write_json(folder / FILE_NAME, evaluation.model_dump(mode="json"))
+    return evaluation
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Returns the record that `evaluate` wrote into `folder`.
+
+    Raises:
+        DataError: there is none, or one that cannot be read.
+    """
+    try:
+        return Evaluation.model_validate_json((folder / FILE_NAME).read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {FILE_NAME}. Run `seqapps evaluate`.") from None
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise DataError(f"{folder / FILE_NAME} cannot be read: {message}. Run `seqapps evaluate`.") from None
+
+
+def read_statistics(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """Returns sums per sequence, `model`, `champion` and `baseline.<name>` to `<float64>[sequences, statistics]`.
+
+    Raises:
+        DataError: `evaluate` has not written any into `folder`, or they are damaged.
+    """
+    try:
+        return read_arrays(folder / STATISTICS, "run `seqapps evaluate` again")
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {STATISTICS}. Run `seqapps evaluate`.") from None
+
+
+def as_metrics(evaluation: Evaluation) -> dict[str, float]:
+    """Returns every figure under one flat name, such as `test.perplexity`, `test.baseline.unigram.perplexity`."""
+    systems = {"": evaluation.metrics}
+    systems |= {f"baseline.{name}.": score.metrics for name, score in evaluation.baselines.items()}
+    if evaluation.champion is not None:
+        systems["champion."] = evaluation.champion.metrics
+    return {
+        f"{evaluation.split}.{system}{metric}": value
+        for system, metrics in systems.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _measured_by(config: RunConfig | None, trained: Trained) -> Trained:
+    """Returns a model whose application measures as `config` says; everything else is as it was trained."""
+    if config is None:
+        return trained
+    today = {name: getattr(config, name) for name in ("evaluation", "baselines", "promotion")}
+    changed = trained.application.config.model_copy(update=today)
+    return replace(trained, application=type(trained.application)(changed, trained.resources))
+
+
+def _check(trained: Trained, manifest: Manifest, prepared: Path) -> None:
+    different = _difference(trained.manifest, manifest)
+    if different:
+        raise DataError(f"{prepared} cannot evaluate this model: {different}. Run `seqapps train` on it first.")
+
+
+def _split(manifest: Manifest) -> tuple[str, str]:
+    """Returns the split to score, and why it is not the test split."""
+    if "test" in manifest.splits and manifest.splits["test"].rows:
+        return "test", ""
+    return "validation", "there is no test split, so this is the validation split, which training keeps its weights by"
+
+
+def _difference(model: Manifest, data: Manifest) -> str:
+    """Returns why a model cannot score the data, empty when it can: units must be the same ones."""
+    if model.application != data.application:
+        return f"it was made for {model.application}, and the data is for {data.application}"
+    for name, vocabulary in data.vocabularies.items():
+        if vocabulary.initial:
+            continue
+        other = model.vocabularies.get(name)
+        if other is None or other.sha256 != vocabulary.sha256:
+            return f"its vocabulary `{name}` is another one, so that its units are not those of the data"
+    return ""
+
+
+def _ground(
+    name: str, application: Application, prepared: Path, manifest: Manifest, console: Console
+) -> baselines.Ground:
+    return baselines.Ground(
+        config=application.config,
+        folder=prepared,
+        manifest=manifest,
+        examples=lambda split: application.examples(prepared, manifest, split),
+        report=lambda line: console.print(f"evaluate: {name}: {line}"),
+    )
+
+
+def _baseline(
+    name: str, application: Application, ground: baselines.Ground, split: str, folder: Path
+) -> tuple[Score, NDArray[np.float64]]:
+    """Returns what a baseline reached and its sums per sequence, from the cache when nothing changed."""
+    config = application.config
+    inputs = {
+        "data": ground.manifest.fingerprint,
+        "split": split,
+        "config": config.baselines.model_dump(mode="json", exclude={"names"}),
+        "seed": config.seed,
+        "segment": config.promotion.segment,
+        "evaluation": config.evaluation.model_dump(mode="json"),
+        "code": [__version__, *map(sha256_of, _sources(application))],
+    }
+    cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
+    # A file that was cut short by a full disk is made again.
+    with suppress(OSError, KeyError, ValueError, DataError):
+        arrays = read_arrays(cache, "it is made again")
+        return Score.model_validate_json(str(arrays["score"])), arrays["statistics"]
+    began = time.monotonic()
+    ground.report("fitting on the training split")
+    baseline, examples = baselines.load(name)(ground), ground.examples(split)
+    statistics = _statistics(application, baseline.predict(examples), examples, name)
+    seconds = round(time.monotonic() - began, 3)
+    score = Score(
+        description=baseline.description,
+        metrics=_metrics(application, statistics),
+        seconds=seconds,
+        converged=baselines.has_converged(baseline),
+    )
+    _write_arrays(cache, {"statistics": statistics, "score": np.array(score.model_dump_json())})
+    return score, statistics
+
+
+def _sources(application: Application) -> list[Path]:
+    """Returns the files that decide a baseline's sums: the baselines, the application, and what it measures with."""
+    package = Path(baselines.__file__).parent
+    files = [
+        *package.glob("*.py"),
+        *(package.parent / "modeling").glob("*.py"),
+        *(package.parent / "metrics").glob("*.py"),
+    ]
+    return [*sorted(files), Path(inspect.getfile(type(application)))]
+
+
+def _champion(
+    champion: Trained, version: str, application: Application, manifest: Manifest, examples: Mapping[str, Ragged]
+) -> tuple[ChampionScore, dict[str, NDArray[np.float64]]]:
+    """Returns what the champion reached and its sums per sequence, which are missing when it cannot be compared."""
+    reason = _difference(champion.manifest, manifest)
+    if reason:
+        return ChampionScore(version=version, metrics={}, not_comparable=reason), {}
+    prediction = champion.application.predict(champion.model, examples)
+    statistics = _statistics(application, prediction, examples, "champion")
+    return ChampionScore(version=version, metrics=_metrics(application, statistics)), {"champion": statistics}
+
+
+def _statistics(
+    application: Application, prediction: NDArray[Any], examples: Mapping[str, Ragged], system: str
+) -> NDArray[np.float64]:
+    """Returns sums per sequence; a system without a finite objective has diverged or is wrong, and says so here.
+
+    Predictions may be any arrays, and hold what is not a number where a system does not give it. Those of a network
+    that are plain numbers are all finite, or it has diverged.
+    """
+    is_network = system in ("model", "champion") and prediction.dtype.kind == "f"
+    wrong = int(np.count_nonzero(~np.isfinite(prediction))) if is_network else 0
+    if wrong:
+        raise RunError(
+            f"evaluate: {system} gives {wrong:,} of {prediction.size:,} scores that are not finite. {_REMEDY}"
+        )
+    statistics = application.statistics(prediction, examples)
+    with np.errstate(all="ignore"):
+        value = float(application.metrics(statistics.sum(axis=0))[application.objective])
+    if not math.isfinite(value):
+        raise RunError(
+            f"evaluate: {application.objective} of {system} must be finite: everything is compared by it. Received: "
+            f"{value} over {len(statistics):,} sequences. {_REMEDY if system in ('model', 'champion') else ''}".rstrip()
+        )
+    return statistics
+
+
+def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[str, float]:
+    """Returns the metrics that a system gives; those that are not a number it does not."""
+    with np.errstate(all="ignore"):
+        found = application.metrics(statistics.sum(axis=0))
+    return {name: float(value) for name, value in found.items() if not math.isnan(value)}
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes an .npz, whole or not at all."""
+    with new_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)

@@ -1,0 +1,185 @@
+"""What stands beside the metrics of an evaluation: breakdowns, pictures, and examples for people.
+
+breakdowns.json    the application's further tables
+examples.json      the worst examples by the objective, and some drawn at random
+pictures/          the application's pictures
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqapps.applications import Application, Breakdown
+from seqapps.dataset.ragged import Ragged
+from seqapps.files import read_json, write_json
+
+BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"
+SHOWN = 20
+"""So many examples are shown, of each kind, at most."""
+_CANDIDATES = 5
+"""Times as many of the worst are looked at, because some look alike."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One example for people.
+
+    Args:
+        row: its place in the split.
+        value: the objective on this example alone; None where it has none.
+        columns: what the application shows of it, column name to text.
+    """
+
+    row: int
+    value: float | None
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Details:
+    """What stands beside the metrics.
+
+    Args:
+        breakdowns: further tables.
+        worst: the worst examples by the objective, the worst first.
+        random: examples drawn at random, in the order of the split.
+        pictures: title to file.
+    """
+
+    breakdowns: tuple[Breakdown, ...] = ()
+    worst: tuple[Shown, ...] = ()
+    random: tuple[Shown, ...] = ()
+    pictures: Mapping[str, Path] | None = None
+
+
+def write_details(  # noqa: PLR0913 - a system's whole result
+    application: Application,
+    folder: Path,
+    *,
+    prediction: NDArray[Any],
+    statistics: NDArray[np.float64],
+    examples: Mapping[str, Ragged],
+    resources: Mapping[str, Any],
+) -> dict[str, str]:
+    """Writes the files above into `folder`.
+
+    Args:
+        application: gives tables, pictures and examples.
+        folder: of the evaluation.
+        prediction: the model's.
+        statistics: its sums per sequence.
+        examples: of the split.
+        resources: tokenizers, labels and scalings.
+
+    Returns:
+        Title of each picture to its file, relative to `folder`.
+    """
+    tables = application.breakdowns(statistics.sum(axis=0), resources)
+    write_json(folder / BREAKDOWNS, [_plain(asdict(table)) for table in tables])
+    values = values_of_examples(application, statistics, examples)
+    seed = application.config.seed
+    # An example without a step has nothing to show.
+    filled = np.flatnonzero(next(iter(examples.values())).lengths > 0)
+    chosen = {
+        "worst": [int(filled[row]) for row in worst(values[filled], application.direction, _CANDIDATES * SHOWN, seed)],
+        "random": sorted(np.random.default_rng(seed).permutation(filled)[:SHOWN].tolist()),
+    }
+    shown = {
+        kind: _shown(rows, values, application.shown(prediction, examples, resources, rows))
+        for kind, rows in chosen.items()
+    }
+    write_json(folder / EXAMPLES, {**shown, "worst": _each_once(shown["worst"])[:SHOWN]})
+    pictures = folder / PICTURES
+    pictures.mkdir(parents=True, exist_ok=True)
+    drawn = application.pictures(prediction, examples, resources, pictures)
+    return {title: str(path.relative_to(folder)) for title, path in drawn.items()}
+
+
+def read_details(folder: Path, pictures: Mapping[str, str]) -> Details:
+    """Returns what `write_details` wrote into the folder of an evaluation; empty where it was not."""
+    tables, shown = (_read(folder / name) for name in (BREAKDOWNS, EXAMPLES))
+    kinds = {kind: tuple(map(_as_shown, (shown or {}).get(kind, ()))) for kind in ("worst", "random")}
+    return Details(
+        breakdowns=tuple(
+            Breakdown(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
+            for table in tables or ()
+        ),
+        worst=kinds["worst"],
+        random=kinds["random"],
+        pictures={title: folder / file for title, file in pictures.items() if (folder / file).exists()},
+    )
+
+
+def values_of_examples(
+    application: Application, statistics: NDArray[np.float64], examples: Mapping[str, Ragged]
+) -> NDArray[np.float64]:
+    """Returns the objective on each example alone, `<float64>[examples]`; not a number where it has none."""
+    totals = np.zeros((len(next(iter(examples.values()))), statistics.shape[1]))
+    np.add.at(totals, application.rows(examples), statistics)
+    with np.errstate(all="ignore"):
+        return np.asarray(application.metrics(totals)[application.objective], np.float64)
+
+
+def worst(values: NDArray[np.float64], direction: str, count: int, seed: int) -> list[int]:
+    """Returns the examples with the worst values, the worst first; ties in an order that the seed draws.
+
+    Examples that have no value are left out, and of shares (`max`) those as good as the best: they are right.
+    """
+    badness = values if direction == "min" else -values
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(values)), -badness))
+    known = order[~np.isnan(values[order])]
+    if len(known) and direction == "max":
+        best = badness[known[-1]]
+        worse = known[badness[known] > best]
+        known = worse if len(worse) or best <= -1.0 else known
+    chosen: list[int] = known[:count].tolist()
+    return chosen
+
+
+def _each_once(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns examples without those that look like an earlier one."""
+    seen: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for item in shown:
+        seen.setdefault(tuple(map(tuple, item["columns"])), item)
+    return list(seen.values())
+
+
+def _shown(
+    rows: Sequence[int], values: NDArray[np.float64], columns: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Returns rows with what the application shows of them; nothing when it shows none."""
+    if not columns:
+        return []
+    return [
+        # As pairs: a JSON file of the house has its keys sorted, and columns have an order.
+        _plain({"row": int(row), "value": float(values[row]), "columns": list(shown.items())})
+        for row, shown in zip(rows, columns, strict=True)
+    ]
+
+
+def _as_shown(item: Mapping[str, Any]) -> Shown:
+    return Shown(item["row"], item["value"], dict(item["columns"]))
+
+
+def _plain(value: Any) -> Any:
+    """Returns JSON values: what is not finite becomes None, which JSON has a name for."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(path: Path) -> Any:
+    if not path.exists():
+        return None
+    return read_json(path, f"remove {path.parent} and run `seqapps evaluate` again", dict | list)

@@ -1,0 +1,347 @@
+"""Text from a language model, as graph operations: it writes on from a prompt, suggests the next unit, scores a text.
+
+The same object writes the samples of training and is what the SavedModel holds. It calls the live model: nothing is
+copied, and a change of the weights is seen by the next call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from seqapps.calls import SUGGESTING, WRITING, Settings
+from seqapps.dataset.ragged import Ragged
+from seqapps.errors import DataError
+from seqapps.inference._served import TEXTS, ServedModule, plain, traced, whole
+from seqapps.inference.choosing import NEVER_WRITTEN, Sampling, best, choose, keys_of, log_probabilities
+from seqapps.layers.states import state_sizes, unrolled, zero_states
+from seqapps.preprocessing.tokenizers import Tokenizer
+from seqapps.preprocessing.vocabulary import END, PAD
+
+_PROMPT_STEPS = 512
+"""Most time steps of one call of the model on a prompt, so that a long prompt needs little memory."""
+_SCORE_CELLS = 1 << 22
+"""Most logits of one call of `score`: 16 MB."""
+_ENDS_IN_SPACE = r"(?s).*[\pZ\s\x{0085}]"
+
+
+def cells_of_a_row(decoder: Any, settings: Any, longest: Any) -> Any:
+    """Returns the values of a row, see `Bounds.cells`: a part of its text in the widest layer, the logits of a step."""
+    widest = max([1, *state_sizes(decoder.model).values()])
+    texts = tf.cast(tf.reduce_max(settings["count"]), tf.int32) if "count" in settings else 1
+    return texts * decoder.tokenizer.size + 4 * widest * tf.minimum(longest, _PROMPT_STEPS)
+
+
+class _Text(NamedTuple):
+    """What goes from one written unit to the next; rows `[B]`, states `[B, D]`."""
+
+    step: Any
+    unit: Any
+    done: Any
+    nats: Any
+    states: dict[str, Any]
+    written: Any
+
+
+class TextDecoder(ServedModule):
+    """What generators are made of: units that are read, written and scored, with the states handed on.
+
+    Args:
+        model: carries its states: `tokens <int32>[B, T]` and `state_*` in, `logits <float32>[B, T, V]` and `state_*`
+            out, at any T.
+        tokenizer: text to ids and back.
+        start: the unit before the first one (`<bos>` or `<eos>`, as in training).
+
+    Raises:
+        DataError: the model carries no states, so it cannot go on from where it is.
+    """
+
+    def __init__(self, model: keras.Model, tokenizer: Tokenizer, *, start: int) -> None:
+        super().__init__()
+        if not state_sizes(model):
+            raise DataError(
+                f"A model that writes text must carry its states (`state_*` inputs). Received: model {model.name!r} "
+                f"with inputs {[tensor.name for tensor in model.inputs]}."
+            )
+        self.model, self.tokenizer, self.start = model, tokenizer, start
+
+    def _read(self, ids: Any) -> tuple[dict[str, Any], Any]:
+        """Reads ragged ids after `start`; gives the states before the last unit, and that unit `<int32>[B]`.
+
+        Rows advance together to the end of the shortest, then the longer ones go on without it: equal lengths take
+        one call of the model, and no row ever meets padding.
+        """
+        rows, lengths = ids.nrows(tf.int32), tf.cast(ids.row_lengths(), tf.int32)
+        units = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
+
+        def unfinished(position: Any, states: dict[str, Any]) -> Any:
+            return tf.reduce_any(lengths > position)
+
+        def advance(position: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            active = tf.where(lengths > position)
+            ahead = tf.reduce_min(tf.gather_nd(lengths, active)) - position
+            stop = position + tf.minimum(ahead, _PROMPT_STEPS)
+            now = {name: tf.gather_nd(state, active) for name, state in states.items()}
+            _, after = self._call(tf.gather_nd(units, active)[:, position:stop], now)
+            return stop, {
+                name: tf.tensor_scatter_nd_update(state, active, after[name]) for name, state in states.items()
+            }
+
+        _, states = tf.while_loop(unfinished, advance, (0, zero_states(self.model, rows)))
+        return states, tf.gather(units, lengths, batch_dims=1)
+
+    def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
+        """Gives the written ids `<int32>[B, steps]`, at most `max_length <int32>[B]` of each row, and their summed -log
+        p `<float32>[B]`."""
+        rows = tf.shape(last)[0]
+        barred = tf.where(self._writable(), 0.0, -np.inf)
+
+        def unfinished(text: _Text) -> Any:
+            return ~tf.reduce_all(text.done)
+
+        def write_one(text: _Text) -> list[_Text]:
+            logits, states = self._step(text.unit, text.states)
+            chosen = choose(logits + barred, text.step, sampling)
+            unit = tf.where(text.done, PAD, chosen)
+            nats = -log_probabilities(logits, unit)
+            return [
+                _Text(
+                    step=text.step + 1,
+                    unit=unit,
+                    done=text.done | (unit == END) | (text.step + 1 >= max_length),
+                    nats=text.nats + tf.where(text.done, 0.0, nats),
+                    states=states,
+                    written=tf.concat([text.written, unit[:, None]], axis=1),
+                )
+            ]
+
+        # What is written grows with every step: a call that allows much and writes little needs little memory.
+        begin = _Text(tf.constant(0), last, max_length < 1, tf.zeros([rows]), states, tf.zeros([rows, 0], tf.int32))
+        shapes = tf.nest.map_structure(lambda value: value.shape, begin)._replace(written=tf.TensorShape([None, None]))
+        (text,) = tf.while_loop(unfinished, write_one, [begin], shape_invariants=[shapes])
+        return text.written, text.nats
+
+    def _scored(self, text: Any, states: dict[str, Any]) -> dict[str, Any]:
+        """Gives the outputs of `score` for texts that begin with `states`."""
+        ids = self.tokenizer.encode(text)
+        targets = tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1)
+        length, dense = tf.cast(targets.row_lengths(), tf.int32), targets.to_tensor(PAD)
+        real = tf.sequence_mask(length, tf.shape(dense)[1])
+        log_probabilities = tf.where(real, self._log_probabilities(dense, states), 0.0)
+        total = tf.reduce_sum(log_probabilities, axis=1)
+        return {
+            "units": tf.where(real, self.tokenizer.written(dense), ""),
+            "ids": dense,
+            "log_probabilities": log_probabilities,
+            "length": length,
+            "total": total,
+            "perplexity": tf.exp(-total / tf.cast(length, tf.float32)),
+        }
+
+    def _log_probabilities(self, targets: Any, states: dict[str, Any]) -> Any:
+        """Gives log p of each unit after those before it, from `states` on. `<int32>[B, T] -> <float32>[B, T]`."""
+        rows, length = tf.shape(targets)[0], tf.shape(targets)[1]
+        inputs = tf.concat([tf.fill([rows, 1], self.start), targets[:, :-1]], axis=1)
+        most = tf.clip_by_value(_SCORE_CELLS // tf.maximum(rows * self.tokenizer.size, 1), 1, _PROMPT_STEPS)
+
+        def unfinished(position: Any, states: dict[str, Any], scores: Any) -> Any:
+            return position < length
+
+        def score_part(position: Any, states: dict[str, Any], scores: Any) -> Any:
+            stop = tf.minimum(position + most, length)
+            logits, states = self._call(inputs[:, position:stop], states)
+            found = log_probabilities(logits, targets[:, position:stop])
+            return stop, states, tf.concat([scores, found], axis=1)
+
+        begin = (0, states, tf.zeros([rows, 0]))
+        shapes = tf.nest.map_structure(lambda value: tf.TensorShape([None, *value.shape[1:]]), begin[1])
+        shapes = (tf.TensorShape([]), shapes, tf.TensorShape([None, None]))
+        return tf.while_loop(unfinished, score_part, begin, shape_invariants=shapes)[2]
+
+    def _call(self, tokens: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One call of the model: logits `<float32>[B, T, V]` and the states after it."""
+        outputs = dict(self.model({"tokens": tokens, **states}, training=False))
+        logits = tf.cast(outputs.pop("logits"), tf.float32)
+        return logits, {name: tf.ensure_shape(outputs[name], states[name].shape) for name in states}
+
+    def _step(self, unit: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One time step: `<int32>[B]` to logits `<float32>[B, V]` and the states after it."""
+        with unrolled(self.model):
+            logits, states = self._call(unit[:, tf.newaxis], states)
+        return logits[:, 0], states
+
+    def _writable(self) -> Any:
+        return tf.constant(~np.isin(np.arange(self.tokenizer.size), NEVER_WRITTEN))
+
+    def _opening(self, prompt: Any) -> Any:
+        """Gives the ids of a prompt; a space that stands at the end of words belongs to the word that is to come."""
+        if self.tokenizer.config.unit == "word":
+            prompt = tf.strings.regex_replace(prompt, r"[\pZ\s\x{0085}]+$", "")
+        return self.tokenizer.encode(prompt)
+
+    def _join(self, prompt: Any, before: Any, written: Any) -> tuple[Any, Any]:
+        """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
+        prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
+        ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
+        if self.tokenizer.config.unit != "word":
+            text = self.tokenizer.decode(ids)  # characters and subwords hold their spaces
+            return text, prompt + text
+        # Whether a space stands between two words is known to the tokenizer alone: what is new is what the whole
+        # decodes to, less what the prompt decodes to.
+        old, whole = self.tokenizer.decode(before), self.tokenizer.decode(tf.concat([before, ids], axis=1))
+        size = tf.strings.length(old)
+        grown = tf.strings.substr(whole, tf.zeros_like(size), size) == old
+        rest = tf.strings.substr(whole, tf.where(grown, size, 0), tf.strings.length(whole))
+        text = tf.where(grown, rest, " " + self.tokenizer.decode(ids))
+        alone = (prompt == "") | tf.strings.regex_full_match(prompt, _ENDS_IN_SPACE)
+        text = tf.where(alone, tf.strings.regex_replace(text, r"^[\pZ\s]+", ""), text)
+        return text, prompt + text
+
+
+class TextGenerator(TextDecoder):
+    """A language model that takes and gives text.
+
+    A prompt is read as whole units and follows `start`. For `word` units, "the stud" ends in the word "stud", not in
+    the beginning of "students"; a space at the end changes nothing but the joint of prompt and continuation. Invalid
+    UTF-8 is read as U+FFFD. What a row gives does not depend on the rows after it, nor on their lengths: padding never
+    reaches a state.
+
+    Args:
+        model: carries its states: `tokens <int32>[B, T]` and `state_*` in, `logits <float32>[B, T, V]` and `state_*`
+            out, at any T.
+        tokenizer: text to ids and back.
+        start: the unit before the first one (`<bos>` or `<eos>`, as in training).
+
+    Raises:
+        DataError: the model carries no states, so it cannot go on from where it is.
+    """
+
+    def write(self, prompt: str, *, length: int, temperature: float, top_k: int, seed: int) -> str:
+        """Returns the text that follows `prompt`: at most `length` units. The arguments are those of `generate`."""
+        answer = self.generate(
+            prompt=tf.constant([prompt]),
+            max_length=tf.constant([length], tf.int64),
+            temperature=tf.constant([temperature], tf.float32),
+            top_k=tf.constant([top_k], tf.int64),
+            seed=tf.constant([seed], tf.int64),
+        )
+        text: bytes = answer["text"].numpy()[0]
+        return text.decode("utf-8", errors="replace")
+
+    def signatures(self) -> dict[str, Any]:
+        """Returns the serving signatures by name: `serving_default` and, with its settings, `generate`; `complete` and,
+        with its setting, `complete_k`; `score`."""
+        return {
+            "serving_default": plain(self.generate, WRITING),
+            "generate": self.generate,
+            "complete": plain(self.complete, SUGGESTING),
+            "complete_k": self.complete,
+            "score": self.score,
+        }
+
+    def full(self) -> dict[str, tuple[str, Settings]]:
+        return {"generate": ("serving_default", WRITING), "complete_k": ("complete", SUGGESTING)}
+
+    @traced(TEXTS, settings=WRITING, product=(("max_length",),), cells=cells_of_a_row)
+    def generate(self, prompt: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any) -> dict[str, Any]:
+        """Writes on from each prompt, unit by unit, until `<eos>` or the limit.
+
+        A row's random numbers follow from its seed and the step alone: equal rows give equal texts, wherever they
+        stand and whatever stands beside them.
+
+        Args:
+            prompt: `<string>[B]`; may be empty.
+            max_length: `<int64>[B]`, most units that are written, `<eos>` included.
+            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit.
+            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            seed: `<int64>[B]`.
+
+        Returns:
+            `text <string>[B]` what was written; `full_text <string>[B]` the prompt as valid UTF-8 and `text`, one after
+            the other; `ids <int32>[B, steps]`, `<pad>` after `<eos>`; `length <int32>[B]` units written, `<eos>`
+            included; `nats <float32>[B]` their -log p under the model itself (temperature 1, all units).
+        """
+        before = self._opening(prompt)
+        states, last = self._read(before)
+        sampling = Sampling(temperature, whole(top_k), keys_of(seed))
+        written, nats = self._write(states, last, whole(max_length), sampling)
+        text, full_text = self._join(prompt, before, written)
+        length = tf.math.count_nonzero(written, axis=1, dtype=tf.int32)
+        return {"text": text, "full_text": full_text, "ids": written, "length": length, "nats": nats}
+
+    @traced(TEXTS, settings=SUGGESTING, product=(("k",),), cells=cells_of_a_row)
+    def complete(self, prompt: Any, k: Any) -> dict[str, Any]:
+        """Suggests the next unit, as a search box does.
+
+        Args:
+            prompt: `<string>[B]`; may be empty.
+            k: `<int64>[B]`, suggestions; no more than there are units that can be written.
+
+        Returns:
+            `units <string>[B, k]` as the vocabulary writes them (`<eos>`: the text ends here), most probable first,
+            and `probabilities <float32>[B, k]` among all units, so that they sum to at most 1. Where another row asks
+            for more, "" and 0 follow.
+        """
+        states, last = self._read(self._opening(prompt))
+        logits, _ = self._step(last, states)
+        probabilities = tf.where(self._writable(), tf.nn.softmax(logits), -1.0)
+        k = whole(k)
+        found, units = best(probabilities, tf.minimum(tf.reduce_max(k), self.tokenizer.size - len(NEVER_WRITTEN)))
+        asked = tf.range(tf.shape(found)[1]) < k[:, None]
+        return {
+            "units": tf.where(asked, self.tokenizer.written(units), ""),
+            "probabilities": tf.where(asked, found, 0.0),
+        }
+
+    @traced(TEXTS, cells=cells_of_a_row)
+    def score(self, text: Any) -> dict[str, Any]:
+        """Scores each text from its beginning to its end: `<eos>` is its last unit.
+
+        Args:
+            text: `<string>[B]`; may be empty.
+
+        Returns:
+            `units <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
+            natural logarithm (0 on padding); `length <int32>[B]` units with `<eos>`; `total <float32>[B]` the sum;
+            `perplexity <float32>[B]` = exp(-total / length).
+        """
+        return self._scored(text, zero_states(self.model, tf.shape(text)[0]))
+
+
+def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, Any]]]:
+    """Returns example calls of every signature: the first units of a few real rows, and an empty prompt.
+
+    Args:
+        ids: ids of the rows of a split, `<int64>`, closed by `<eos>`.
+        tokenizer: writes them as text.
+
+    Returns:
+        Signature name to keyword arguments, as JSON values.
+    """
+    prompts, texts = [*_openings(ids, tokenizer, units=12), ""], [*_openings(ids, tokenizer, units=60), ""]
+
+    def asked(**settings: Any) -> dict[str, Any]:
+        return {"prompt": prompts, **{name: [value] * len(prompts) for name, value in settings.items()}}
+
+    return {
+        "serving_default": [{"prompt": prompts}],
+        "generate": [
+            asked(max_length=30, temperature=0.0, top_k=0, seed=1),
+            asked(max_length=30, temperature=0.8, top_k=10, seed=2),
+            asked(max_length=30, temperature=1.0, top_k=0, seed=3),
+        ],
+        "complete": [{"prompt": prompts}],
+        "complete_k": [asked(k=3)],
+        "score": [{"text": texts}],
+    }
+
+
+def _openings(ids: Ragged, tokenizer: Tokenizer, *, units: int, rows: int = 3) -> list[str]:
+    """Returns the beginnings of rows that lie evenly over `ids`; of growing length, as prompts are."""
+    chosen = np.unique(np.linspace(0, len(ids) - 1, num=min(rows, len(ids))).astype(np.int64))
+    parts = [ids.row(int(row))[: units * (index + 1) // rows] for index, row in enumerate(chosen)]
+    ragged = tf.ragged.constant([part.tolist() for part in parts], ragged_rank=1, dtype=tf.int32)
+    return [text.decode("utf-8", errors="replace") for text in tokenizer.decode(ragged).numpy()] if parts else []

@@ -1,0 +1,1 @@
+"""Recurrent layers and what stands around them, as Keras layers."""

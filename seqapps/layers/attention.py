@@ -1,0 +1,99 @@
+"""Attention: which steps of a memory a query looks at. Pure Keras.
+
+Source: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and Translate" (additive); Luong
+et al. 2015, "Effective Approaches to Attention-based Neural Machine Translation" (dot, general).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+
+from seqapps.layers import seeded
+from seqapps.seeds import seed_of
+
+ScoreName = Literal["dot", "general", "additive"]
+
+_NEVER = -3e38
+"""Score of a step that is padding, below any other in float32: its weight is exactly 0. Not infinity: a row of padding
+alone has equal weights then, and not NaN."""
+
+
+def attention_keys(score: ScoreName, memory: Any, units: int, name: str, *, seed: int = 0) -> Any:
+    """Returns what queries are compared with, `<float>[B, S, K]`: made once for a memory, whatever asks it later.
+
+    Args:
+        score: `dot` compares with the memory itself; `general` with W m, so that q . (W m) = q^T W m (Luong et al.,
+            eq. 8); `additive` with U m (Bahdanau et al., appendix A.1.2).
+        memory: `<float>[B, S, M]`.
+        units: K for `general` (the query's size) and `additive` (the size of the hidden layer).
+        name: of the layer that is made.
+        seed: with the name, of its initial weights.
+    """
+    if score == "dot":
+        return memory
+    return seeded.dense(units, use_bias=False, name=name, seed=seed)(memory)
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class Attention(keras.layers.Layer):  # type: ignore[misc]
+    """The mean of a memory, weighted by softmax over its steps of a score against a query.
+
+    Args:
+        score: `dot` and `general`: q . k; `additive`: v . tanh(W q + k). The keys k are those of `attention_keys`.
+        units: K of `additive`; not used by the others.
+        seed: with the layer's name, of the initial weights.
+    """
+
+    def __init__(self, score: ScoreName, units: int, *, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.score, self.units, self.seed = score, units, seed
+        self.supports_masking = True
+
+    def build(self, query_shape: Any, **_: Any) -> None:
+        """Makes W `<float32>[D, K]` and v `<float32>[K]` of `additive`."""
+        if self.score == "additive":
+            shapes = {"query_kernel": (query_shape[-1], self.units), "score_kernel": (self.units, 1)}
+            own = seed_of(self.seed, self.name)
+            self.query_kernel, self.score_kernel = (
+                self.add_weight(shape=shape, initializer=seeded.initializer("glorot_uniform", own, name), name=name)
+                for name, shape in shapes.items()
+            )
+
+    def call(self, query: Any, keys: Any, memory: Any, mask: Any) -> tuple[Any, Any]:
+        """Returns the context and the weights, which sum to 1 over the steps that are real.
+
+        Args:
+            query: `<float>[B, T, D]`.
+            keys: `<float>[B, S, K]`.
+            memory: `<float>[B, S, M]`.
+            mask: `<bool>[B, S]`, True on what is real.
+
+        Returns:
+            `<float>[B, T, M]` and `<float>[B, T, S]`.
+        """
+        ops = keras.ops
+        if self.score == "additive":
+            asked = ops.matmul(query, ops.cast(self.query_kernel, query.dtype))
+            hidden = ops.tanh(asked[:, :, None, :] + keys[:, None, :, :])
+            scores = ops.sum(hidden * ops.cast(self.score_kernel[:, 0], hidden.dtype), axis=-1)
+        else:
+            scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
+        # Softmax in float32, whatever the policy: half precision cannot hold the score of padding.
+        scores = ops.where(mask[:, None, :], ops.cast(scores, "float32"), _NEVER)
+        weights = ops.cast(ops.softmax(scores, axis=-1), memory.dtype)
+        return ops.matmul(weights, memory), weights
+
+    def compute_output_spec(self, query: Any, keys: Any, memory: Any, mask: Any) -> tuple[Any, Any]:
+        """Returns the shapes of the context and the weights."""
+        rows, steps = query.shape[:2]
+        context = keras.KerasTensor((rows, steps, memory.shape[-1]), dtype=self.compute_dtype)
+        return context, keras.KerasTensor((rows, steps, memory.shape[1]), dtype=self.compute_dtype)
+
+    def compute_mask(self, *_: Any) -> None:
+        """Hands on no implicit mask: the steps of what comes out are the query's."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments."""
+        return {**super().get_config(), "score": self.score, "units": self.units, "seed": self.seed}

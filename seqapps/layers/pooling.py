@@ -1,0 +1,95 @@
+"""A sequence of states to one vector: the last state, the mean, the maximum, or a weighted mean that is learned.
+
+Padding never counts, wherever it stands. A row of padding alone gives zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from seqapps.layers import seeded
+from seqapps.seeds import seed_of
+
+POOLINGS = ("last", "mean", "max", "attention")
+
+
+def last_state(states: list[Any], cell_states: int) -> Any:
+    """Returns the state after the last real step, of both directions side by side, `<float>[B, D or 2 D]`.
+
+    Args:
+        states: a layer's last states: h (and c of an LSTM) of the forward direction, then of the backward one.
+        cell_states: how many states one direction has.
+    """
+    hidden = states[::cell_states]
+    return hidden[0] if len(hidden) == 1 else keras.ops.concatenate(hidden, axis=-1)
+
+
+def masked_mean(x: Any, mask: Any) -> Any:
+    """Returns the mean over the real steps. `<float>[B, T, D], <bool>[B, T] -> <float>[B, D]`."""
+    real = keras.ops.cast(mask, "float32")[:, :, None]
+    total = keras.ops.sum(keras.ops.cast(x, "float32") * real, axis=1)
+    return keras.ops.cast(total / keras.ops.maximum(keras.ops.sum(real, axis=1), 1.0), x.dtype)
+
+
+def masked_max(x: Any, mask: Any) -> Any:
+    """Returns the largest value of each feature over the real steps. `<float>[B, T, D], <bool>[B, T] -> <float>[B, D]`.
+
+    `keras.layers.GlobalMaxPooling1D` takes padding along.
+    """
+    largest = keras.ops.max(keras.ops.where(mask[:, :, None], x, _lowest(x)), axis=1)
+    return keras.ops.where(keras.ops.any(mask, axis=1)[:, None], largest, keras.ops.zeros_like(largest))
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
+    """A weighted mean whose weights are learned: u_t = tanh(W h_t + b), a = softmax(v . u), s = sum a_t h_t.
+
+    Source: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification", equations 5 to 7.
+
+    Args:
+        units: size of u.
+        seed: with the layer's name, of the initial weights.
+    """
+
+    def __init__(self, units: int, *, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.units, self.seed = units, seed
+
+    def build(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> None:
+        """Makes W `<float32>[D, U]`, b `<float32>[U]` and v `<float32>[U, 1]`."""
+        own = seed_of(self.seed, self.name)
+
+        def drawn(shape: tuple[int | None, ...], name: str) -> Any:
+            begin = seeded.initializer("glorot_uniform", own, name)
+            return self.add_weight(shape=shape, initializer=begin, name=name)
+
+        self.kernel = drawn((x_shape[-1], self.units), "kernel")
+        self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
+        self.context = drawn((self.units, 1), "context")
+
+    def call(self, x: Any, real: Any) -> tuple[Any, Any]:
+        """Returns the mean and the weights, which sum to 1 over the real steps.
+
+        `<float>[B, T, D], <bool>[B, T] -> <float>[B, D], <float32>[B, T]`.
+        """
+        hidden = keras.ops.tanh(keras.ops.matmul(x, self.kernel) + self.bias)
+        scores = keras.ops.cast(keras.ops.matmul(hidden, self.context)[:, :, 0], "float32")
+        scores = keras.ops.where(real, scores, _lowest(scores))
+        shares = keras.ops.exp(scores - keras.ops.max(scores, axis=1, keepdims=True)) * keras.ops.cast(real, "float32")
+        weights = shares / keras.ops.maximum(keras.ops.sum(shares, axis=1, keepdims=True), 1e-30)
+        return keras.ops.sum(x * keras.ops.cast(weights, x.dtype)[:, :, None], axis=1), weights
+
+    def compute_output_shape(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> Any:
+        """Returns the shapes of the mean and of the weights."""
+        return (x_shape[0], x_shape[-1]), (x_shape[0], x_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the layer's arguments."""
+        return {**super().get_config(), "units": self.units, "seed": self.seed}
+
+
+def _lowest(x: Any) -> Any:
+    """Returns a number below all that a state takes, finite in every float type."""
+    return keras.ops.cast(-3e4, x.dtype)

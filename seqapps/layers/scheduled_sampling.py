@@ -1,0 +1,73 @@
+"""Scheduled sampling: in training, some inputs of a decoder are what it would have written itself.
+
+Source: Bengio et al. 2015, "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from seqapps.layers import seeded
+from seqapps.layers.states import STATE, unrolled
+
+
+@keras.saving.register_keras_serializable("seqapps")
+class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
+    """Replaces a share of the decoder's inputs by the unit that it holds for most probable after those before.
+
+    A coin is tossed for every position. What the decoder would write is found step by step, without dropout and
+    without a gradient: the choice of a unit has none. Outside training the inputs stay as they are.
+
+    Args:
+        decoder: `target` and states in, `logits` and states out.
+        share: of the inputs that are replaced.
+        steps: training steps over which the share grows evenly from 0; 0 takes it from the start.
+        seed: with the layer's name, of the coins.
+    """
+
+    def __init__(self, decoder: keras.Model, share: float, steps: int, *, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.decoder, self.share, self.steps = decoder, share, steps
+        self.seed_generator = seeded.generator(seed, self.name)
+        self.taken = self.add_weight(shape=(), dtype="int32", trainable=False, initializer="zeros", name="taken")
+
+    def current_share(self) -> Any:
+        """Returns the share at the present step of training, `<float32>[]`."""
+        if not self.steps:
+            return tf.constant(self.share)
+        grown = tf.cast(tf.convert_to_tensor(self.taken), tf.float32) / self.steps
+        return self.share * tf.minimum(grown, 1.0)
+
+    def call(self, target: Any, seen: dict[str, Any], training: bool = False) -> Any:
+        """`<int32>[B, T]` and what the encoder gives -> `<int32>[B, T]`."""
+        if not training:
+            return target
+        coins = keras.random.uniform(tf.shape(target), seed=self.seed_generator)
+        own = coins < self.current_share()
+        self.taken.assign_add(1)
+        return tf.stop_gradient(self._mixed(target, own, seen))
+
+    def _mixed(self, target: Any, own: Any, seen: dict[str, Any]) -> Any:
+        """Returns the inputs, with the decoder's own unit where `own` says so."""
+        memory = {name: value for name, value in seen.items() if not name.startswith(STATE)}
+        states = {name: value for name, value in seen.items() if name.startswith(STATE)}
+        steps, places = tf.shape(target)[1], tf.range(tf.shape(target)[1])
+
+        def advance(step: Any, states: dict[str, Any], inputs: Any) -> tuple[Any, dict[str, Any], Any]:
+            with unrolled(self.decoder):
+                found = self.decoder({"target": inputs[:, step, None], **states, **memory}, training=False)
+            unit = tf.argmax(found["logits"][:, 0], axis=-1, output_type=tf.int32)
+            replaced = tf.where((places == step + 1)[None, :] & own, unit[:, None], inputs)
+            after = {name: tf.ensure_shape(found[name], state.shape) for name, state in states.items()}
+            return step + 1, after, tf.ensure_shape(replaced, inputs.shape)
+
+        begin = (tf.constant(0), states, target)
+        _, _, inputs = tf.while_loop(lambda step, *_: step < steps - 1, advance, begin)
+        return inputs
+
+    def compute_output_spec(self, target: Any, seen: dict[str, Any], training: bool = False) -> Any:
+        """Returns the shape of the inputs."""
+        return keras.KerasTensor(target.shape, dtype=target.dtype)

@@ -1,0 +1,79 @@
+"""Keras layers whose initial weights and dropout follow from a seed and their own name. Pure Keras.
+
+Keras seeds what has no seed from the generator of the whole process, from which any thread may draw.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from seqapps.layers.recurrent import Embedding
+from seqapps.seeds import seed_of
+
+_DRAWN = {
+    "glorot_uniform": keras.initializers.GlorotUniform,
+    "identity": lambda seed: keras.initializers.Identity(),  # nothing is drawn
+    "normal": keras.initializers.RandomNormal,
+    "orthogonal": keras.initializers.Orthogonal,
+    "uniform": keras.initializers.RandomUniform,
+}
+
+
+def initializer(kind: str, seed: int, name: str, **options: Any) -> keras.initializers.Initializer:
+    """Returns an initialiser with a seed of its own.
+
+    Args:
+        kind: `glorot_uniform`, `identity`, `normal`, `orthogonal` or `uniform`.
+        seed: of the layer.
+        name: of the weight in its layer.
+        options: of the initialiser.
+    """
+    return _DRAWN[kind](seed=seed_of(seed, name), **options)
+
+
+def generator(seed: int, name: str) -> keras.random.SeedGenerator:
+    """Returns the state of random numbers that a layer draws in training: of the layer `name` in a model of `seed`."""
+    return keras.random.SeedGenerator(seed_of(seed, name))
+
+
+def dense(units: int, activation: Any = None, *, name: str, seed: int, **options: Any) -> keras.layers.Dense:
+    """Returns `keras.layers.Dense`; its kernel is Glorot's (2010) uniform one, as there."""
+    kernel = initializer("glorot_uniform", seed_of(seed, name), "kernel")
+    return keras.layers.Dense(units, activation, kernel_initializer=kernel, name=name, **options)
+
+
+def convolution(units: int, window: int, *, name: str, seed: int, **options: Any) -> keras.layers.Conv1D:
+    """Returns `keras.layers.Conv1D`; its kernel is Glorot's uniform one, as there."""
+    kernel = initializer("glorot_uniform", seed_of(seed, name), "kernel")
+    return keras.layers.Conv1D(units, window, kernel_initializer=kernel, name=name, **options)
+
+
+def embedding(  # noqa: PLR0913 - what an embedding is made of
+    size: int, units: int, *, name: str, seed: int, deviation: float = 0.0, trainable: bool = True
+) -> keras.layers.Embedding:
+    """Returns an embedding of `size` vectors, drawn as Keras does, or with a normal deviation where one is given."""
+    own = seed_of(seed, name)
+    first = initializer("normal", own, "embeddings", stddev=deviation) if deviation else None
+    first = first or initializer("uniform", own, "embeddings")
+    return Embedding(size, units, first, trainable=trainable, name=name)
+
+
+def dropout(rate: float, *, name: str, seed: int) -> keras.layers.Dropout:
+    """Returns `keras.layers.Dropout`."""
+    return keras.layers.Dropout(rate, seed=seed_of(seed, name), name=name)
+
+
+def spatial_dropout(rate: float, *, name: str, seed: int) -> keras.layers.SpatialDropout1D:
+    """Returns a layer that drops whole features of a row: one mask for all time steps."""
+    return keras.layers.SpatialDropout1D(rate, seed=seed_of(seed, name), name=name)
+
+
+def recurrent(seed: int) -> dict[str, Any]:
+    """Returns the arguments of a recurrent layer or cell of Keras' kind that draw anything; `seed` is its own."""
+    return {
+        "kernel_initializer": initializer("glorot_uniform", seed, "kernel"),
+        "recurrent_initializer": initializer("orthogonal", seed, "recurrent_kernel"),
+        "seed": seed_of(seed, "dropout"),
+    }

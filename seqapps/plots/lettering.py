@@ -1,0 +1,104 @@
+"""User text in pictures: labels, units, names of columns. All that is drawn of it goes through `lettering`.
+
+matplotlib reads `$` as the beginning of a formula, leaves out legends that begin with `_`, and draws a box with a
+warning for every character that its font lacks. Here a text is escaped, the fonts of the machine are looked through for
+its characters, and what no font has is drawn as its code points and told once.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+LOGGER = logging.getLogger("seqapps.plots")
+LONGEST = 40
+"""Characters of a text that are drawn."""
+_FIRST = (
+    "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans CJK TC", "NanumGothic",
+    "Malgun Gothic", "Apple SD Gothic Neo", "Arial Unicode MS",
+)  # fmt: skip
+"""The fonts that are asked first; the first one comes with matplotlib. After them, every other one of the machine."""
+
+
+@contextmanager
+def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
+    """Draws and saves figures in fonts that have the characters of these texts, and without warnings.
+
+    Args:
+        texts: everything of the user's that will be drawn.
+
+    Yields:
+        What makes a text ready for matplotlib; call it on each of them.
+    """
+    from matplotlib import rc_context
+
+    wanted = {letter for text in texts for letter in text if not letter.isspace() and letter.isprintable()}
+    families, missing = _families(frozenset(wanted))
+    if missing:
+        _tell_once("".join(sorted(missing)[:12]))
+
+    def written(text: str) -> str:
+        shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        return _escaped("".join(_visible(letter, missing) for letter in shown))
+
+    with rc_context({"font.family": list(families)}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        yield written
+
+
+def _visible(letter: str, missing: frozenset[str]) -> str:
+    """Returns a character, or its code point where it cannot be seen."""
+    if letter in missing or not (letter.isprintable() or letter == "\u3000"):
+        return letter.encode("unicode_escape", "surrogatepass").decode()
+    return letter
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+@cache
+def _families(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Returns names of fonts that have the letters, in the order of their use, and the letters that no font has."""
+    from matplotlib import font_manager
+
+    # "Last Resort" has a box of its own for every letter that there is.
+    found = [font for font in font_manager.fontManager.ttflist if not font.name.startswith("Last Resort")]
+    paths = {font.name: font.fname for font in reversed(found)}
+    names = [*(name for name in _FIRST if name in paths), *sorted(paths.keys() - set(_FIRST))]
+    left, chosen = set(letters), [_FIRST[0]]
+    for name in names:
+        if left and (has := left & _letters_of(paths[name])):
+            chosen += [] if name in chosen else [name]
+            left -= has
+    # A combining mark is drawn onto the letter before it, or is nothing that one could read by itself.
+    return tuple(chosen), frozenset(letter for letter in left if not unicodedata.combining(letter))
+
+
+@cache
+def _letters_of(path: str) -> frozenset[str]:
+    from matplotlib import font_manager
+
+    try:
+        return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+    except (OSError, RuntimeError):  # a font that cannot be read has no letters
+        return frozenset()
+
+
+_told: set[str] = set()
+
+
+def _tell_once(letters: str) -> None:
+    if not _told:
+        _told.add(letters)
+        LOGGER.warning(
+            "pictures: no font of this machine has %s: such characters are drawn as code points. Remedy: install a "
+            "font that has them, such as fonts-noto-cjk.",
+            letters,
+        )

@@ -1,0 +1,1 @@
+"""MLflow: runs, versions and aliases of registered models, the ledger of decisions, and the gate."""

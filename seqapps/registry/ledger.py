@@ -1,0 +1,206 @@
+"""The ledger of a registered model: every decision on its champion, passed or refused, in the order of time.
+
+An entry is written twice: as a tag of the model version, one tag an entry, which no other process can overwrite; then
+into `ledger.jsonl`, an artifact of the model's own run of kind `ledger`. Reading takes the union of both, and writing
+renews the artifact from the union, so that two writers, or a process killed between the two, lose no entry.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqapps.registry.provenance import user
+
+if TYPE_CHECKING:
+    from seqapps.registry.tracking import Tracker
+
+FILE_NAME = "ledger.jsonl"
+TAG = "seqapps.ledger."
+RUN_TAG = "seqapps.ledger_run"
+
+_PROMOTIONS = ("promote", "force")
+Action = Literal["promote", "refuse", "force", "rollback"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decision.
+
+    Args:
+        when: UTC, ISO 8601 with microseconds.
+        who: user and machine.
+        action: `promote` (the gate passed), `refuse` (it did not), `force` (it did not, and the champion moved all the
+            same) or `rollback`.
+        model: name in the registry.
+        version: the version that was decided on.
+        before: version of the champion before; empty for none.
+        after: version of the champion after; empty for none.
+        run_id: the run that made `version`.
+        reason: why, in words.
+        evidence: the figures that it was decided on.
+        id: makes two entries of one moment different. A process that was killed before the champion moved, and runs
+            again, writes its entry again under the same one.
+    """
+
+    when: str
+    who: str
+    action: Action
+    model: str
+    version: str
+    before: str
+    after: str
+    run_id: str
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+    @classmethod
+    def now(  # noqa: PLR0913 - the fields of an entry
+        cls,
+        action: Action,
+        model: str,
+        version: str,
+        *,
+        before: str,
+        after: str,
+        run_id: str,
+        reason: str,
+        evidence: Mapping[str, Any],
+    ) -> Entry:
+        """Returns an entry of this moment and this user."""
+        when = datetime.now(UTC).isoformat(timespec="microseconds")
+        who = f"{user()}@{platform.node()}"
+        return cls(when, who, action, model, version, before, after, run_id, reason, evidence, uuid.uuid4().hex[:8])
+
+    def to_json(self) -> str:
+        """Returns the entry as one line of JSON; the champion's versions stand under `from` and `to`."""
+        record = asdict(self)
+        record["from"], record["to"] = record.pop("before"), record.pop("after")
+        return json.dumps(record, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Entry:
+        """Reads what `to_json` wrote."""
+        record = json.loads(line)
+        record["before"], record["after"] = record.pop("from"), record.pop("to")
+        return cls(**record)
+
+
+def ledger(tracker: Tracker, model: str) -> list[Entry]:
+    """Returns all decisions on a model, the oldest first; empty for a model that is not registered."""
+    entries, whole = _read(tracker, model)
+    if not whole:
+        with tracker.lock("ledger"):
+            _write(tracker, model)
+    return entries
+
+
+def repeated(tracker: Tracker, entry: Entry) -> Entry:
+    """Returns an entry under the id of the last one where that says the same: whoever wrote that one was killed before
+    it was carried out, and it is to be written over."""
+    before = ledger(tracker, entry.model)[-1:]
+    return replace(entry, id=before[0].id) if before and _decision(before[0]) == _decision(entry) else entry
+
+
+def append(tracker: Tracker, entry: Entry) -> None:
+    """Writes an entry. The version that it decides on must be registered."""
+    with tracker.lock("ledger"):
+        tracker.client.set_model_version_tag(entry.model, entry.version, f"{TAG}{entry.id}", entry.to_json())
+        _write(tracker, entry.model)
+
+
+def _read(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
+    """Returns all entries in order, and whether the artifact could be read to its end."""
+    kept, whole = _from_artifact(tracker, model)
+    entries = {entry.id: entry for entry in kept}
+    for version in tracker.client.search_model_versions(f"name = '{model}'"):
+        for key, value in version.tags.items():
+            if key.startswith(TAG):
+                entry = Entry.from_json(value)
+                entries[entry.id] = entry
+    return sorted(entries.values(), key=lambda entry: (entry.when, entry.id)), whole
+
+
+def _write(tracker: Tracker, model: str) -> None:
+    """Renews the artifact from what stands in it and in the tags; the lock is held."""
+    run_id = _run(tracker, model) or _start(tracker, model)
+    entries, _ = _read(tracker, model)
+    tracker.log_text(run_id, "".join(item.to_json() + "\n" for item in entries), FILE_NAME)
+
+
+def _decision(entry: Entry) -> tuple[str, ...]:
+    return entry.action, entry.version, entry.before, entry.after, entry.run_id, entry.reason
+
+
+def promotion_of(entries: Sequence[Entry], run_id: str, champion: str) -> Entry | None:
+    """Returns the entry by which a run became champion; None where it never did, or the alias was moved by hand since.
+
+    Args:
+        entries: all decisions on the model, the oldest first.
+        run_id: the run.
+        champion: the version that bears the alias now; empty for none.
+    """
+    moves = [entry for entry in entries if entry.action != "refuse"]
+    own = [place for place, entry in enumerate(moves) if entry.run_id == run_id and entry.action in _PROMOTIONS]
+    if not own:
+        return None
+    entry = moves[own[-1]]
+    met = any(later.before == entry.after for later in moves[own[-1] + 1 :])
+    ours = moves[-1].after == entry.after
+    return entry if champion == entry.after or (met and not ours) else None
+
+
+def champions(entries: Sequence[Entry]) -> list[str]:
+    """Returns the versions that a rollback would pass through, the first champion first, the present one last.
+
+    >>> move = dict(when="", who="", model="m", run_id="", reason="", before="")
+    >>> steps = [("promote", "1"), ("promote", "2"), ("refuse", "2"), ("promote", "4"), ("rollback", "2")]
+    >>> champions([Entry(action=action, version=to, after=to, **move) for action, to in steps])
+    ['1', '2']
+    """
+    stack: list[str] = []
+    for entry in entries:
+        if entry.action in _PROMOTIONS:
+            # A promotion that was killed before the alias moved stands twice.
+            stack += [entry.after] if stack[-1:] != [entry.after] else []
+        elif entry.action == "rollback":
+            # Everything above the version that came back is undone.
+            while stack and stack[-1] != entry.after:
+                stack.pop()
+            stack = stack or [entry.after]
+    return stack
+
+
+def _from_artifact(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
+    """Returns the entries of the artifact that can be read, and whether those are all: it may have been cut."""
+    run_id = _run(tracker, model)
+    if not run_id:
+        return [], True
+    lines = (tracker.read_text(run_id, FILE_NAME) or "").splitlines()
+    entries = []
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            entries.append(Entry.from_json(line))
+    return entries, bool(lines) and len(entries) == len(lines)
+
+
+def _run(tracker: Tracker, model: str) -> str | None:
+    """Returns the id of the model's ledger run, which is a tag of the registered model."""
+    found = tracker.client.search_registered_models(f"name = '{model}'")
+    return found[0].tags.get(RUN_TAG) if found else None
+
+
+def _start(tracker: Tracker, model: str) -> str:
+    tags = {"seqapps.model": model}
+    begun = tracker.find(kind="ledger", tags=tags)  # by a process that was killed before it named its run
+    run_id = begun[0].info.run_id if begun else tracker.start(f"ledger of {model}", kind="ledger", tags=tags).run_id
+    tracker.finish(run_id)
+    tracker.client.set_registered_model_tag(model, RUN_TAG, run_id)
+    return run_id

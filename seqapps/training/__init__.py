@@ -1,0 +1,1 @@
+"""The training of a model: loop, checkpoints, log, display, and the folder that it leaves."""

@@ -1,0 +1,133 @@
+"""A trained model as one folder: configuration, manifest, weights, vocabularies. It needs nothing outside itself.
+
+model.json              configuration, manifest and code version
+model.weights.h5        the best weights
+vocabularies/<name>/    tokenizers
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seqapps import __version__
+from seqapps.applications import Application, application_of, config_from
+from seqapps.dataset.manifest import Manifest
+from seqapps.errors import DataError
+from seqapps.files import new_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    import keras
+
+FILE_NAME = "model.json"
+WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with everything it was made from."""
+
+    application: Application
+    manifest: Manifest
+    model: keras.Model
+    resources: Mapping[str, Any]
+
+
+def save_trained(
+    folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
+) -> None:
+    """Writes a trained model as `folder`, whole or not at all."""
+    kept = {name: vocabulary for name, vocabulary in manifest.vocabularies.items() if not vocabulary.initial}
+    manifest = manifest.model_copy(update={"vocabularies": kept})
+    record = {
+        "config": application.config.model_dump(mode="json"),
+        "manifest": manifest.model_dump(mode="json"),
+        "code_version": __version__,
+    }
+    with new_folder(folder, replace=True) as building:
+        building.mkdir()
+        model.save_weights(building / WEIGHTS)
+        for name, vocabulary in manifest.vocabularies.items():
+            shutil.copytree(prepared / vocabulary.folder, building / "vocabularies" / name)
+        write_json(building / FILE_NAME, record)
+
+
+def read_trained(folder: Path) -> dict[str, Any]:
+    """Returns `model.json` of a trained model: `config`, `manifest`, `code_version`.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    remedy = _again(folder)
+    try:
+        record: dict[str, Any] = read_json(folder / FILE_NAME, remedy)
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Remedy: {remedy}."
+        ) from None
+    if not record.keys() >= {"config", "manifest", "code_version"}:
+        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {remedy}.")
+    return record
+
+
+def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
+    """Returns what `save_trained` wrote, with the model built anew and its weights in place.
+
+    Args:
+        folder: what `save_trained` wrote.
+        use_cudnn: see `Application.build`.
+        precision: what the model computes in, whatever Keras's policy is; empty takes `training.precision`.
+
+    Raises:
+        DataError: the folder holds no complete model.
+    """
+    record = read_trained(folder)
+    manifest = Manifest.model_validate(record["manifest"])
+    with _whole(folder, "vocabularies"):
+        resources = load_resources(folder / "vocabularies", manifest)
+    application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)
+    with _policy(precision or application.config.training.precision):
+        model = application.build(manifest, use_cudnn=use_cudnn)
+    with _whole(folder, WEIGHTS):
+        model.load_weights(folder / WEIGHTS)
+    return Trained(application, manifest, model, resources)
+
+
+@contextmanager
+def _whole(folder: Path, name: str) -> Iterator[None]:
+    """Raises a DataError for a part of a trained model that cannot be read."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except Exception as error:  # HDF5 and each tokenizer have their own
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"{folder / name} is damaged and cannot be read ({what}). Remedy: {_again(folder)}.") from error
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run `seqapps train CONFIG` again; a finished training is only saved anew"
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Sets the policy that layers take when they are made, and restores the one before."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def load_resources(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Returns the tokenizers, labels and scalings in `folder`, by name."""
+    from seqapps.preprocessing import resources
+
+    return {name: resources.load(folder / name) for name in manifest.vocabularies}

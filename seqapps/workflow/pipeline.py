@@ -1,0 +1,174 @@
+"""What the verbs share: the configuration, the workspace, the tracker, and the records of the stages."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqapps.config import DataConfig, RunConfig
+from seqapps.dataset.manifest import Manifest, read_manifest
+from seqapps.errors import DataError, UsageError
+from seqapps.files import read_json
+from seqapps.secrets import recorded, scrub
+from seqapps.workflow.records import Doubt, Inputs, Record, Records
+from seqapps.workflow.sources import code_digest
+from seqapps.workspace import DEFAULT, Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seqapps.registry.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Journey:
+    """One configuration on its way through the stages.
+
+    Args:
+        config: the run's configuration.
+        workspace: where everything lies.
+        console: for progress and notes, on stderr.
+        file: the configuration file as the user named it, for remedies.
+        uri: the MLflow store that the user asked for; empty means the workspace's own.
+        beam_arguments: what stood after `--`.
+        rows: rows to read, for a dry run; 0 reads all.
+        any_code: what other code made from equal inputs counts as done.
+        options: the options of every verb that the user gave, as words for remedies.
+    """
+
+    config: RunConfig
+    workspace: Workspace
+    console: Console
+    file: str
+    uri: str = ""
+    beam_arguments: tuple[str, ...] = ()
+    rows: int = 0
+    any_code: bool = False
+    options: str = ""
+
+    def command(self, verb: str) -> str:
+        """Returns the command line of another verb for the same configuration, workspace and store."""
+        return f"seqapps {verb} {shlex.quote(self.file)}{self.options}"
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        """The one door to MLflow, opened when first asked for."""
+        from seqapps.registry.tracking import Tracker
+
+        return Tracker.open(self.config, self.workspace, self.uri)
+
+    @property
+    def records(self) -> Records:
+        """What the stages of this configuration have made."""
+        return Records(self.workspace, self.config.name, self.any_code)
+
+    def say(self, line: str) -> None:
+        """Prints one line for people; paths are never broken."""
+        self.console.print(scrub(line), soft_wrap=True, highlight=False, markup=False)
+
+    def with_config(self, config: RunConfig) -> Journey:
+        """Returns the same journey with another configuration, such as the tuner's winner."""
+        return replace(self, config=config)
+
+    def inputs(self, stage: str, config: Mapping[str, Any], upstream: Mapping[str, str]) -> Inputs:
+        """Returns the inputs of a stage, with the digest of its source files."""
+        application, architecture = self.config.application, self.config.model.architecture
+        code = code_digest(stage, application=application, architecture=architecture)
+        return Inputs(stage, config, upstream, code)
+
+    def part(self, *names: str) -> dict[str, Any]:
+        """Returns sections of the configuration as nested tables."""
+        return self.config.model_dump(mode="json", include=set(names))
+
+    @property
+    def own_data(self) -> dict[str, Any]:
+        """The fields of `data` that are the application's own. Those that every application has only say how rows are
+        prepared, and the digest of what is prepared tells of them."""
+        return self.config.data.model_dump(mode="json", exclude=set(DataConfig.model_fields))
+
+    def perform(
+        self, inputs: Inputs, work: Callable[[], Record], *, folder: Path | None = None, doubt: Doubt | None = None
+    ) -> Record:
+        """Does a stage when it is not done, and says which; see `Records.perform`."""
+        return self.records.perform(inputs, work, self.say, folder=folder, doubt=doubt)
+
+    def need(self, inputs: Inputs, verb: str, doubt: Doubt | None = None) -> Record:
+        """Returns the record of an earlier stage.
+
+        Args:
+            inputs: of that stage.
+            verb: does it.
+            doubt: see `Records.perform`.
+
+        Raises:
+            UsageError: it is not done for this configuration; says why and what to run.
+        """
+        record, why = self.records.standing(inputs, doubt)
+        if record is None:
+            why = (why or self.records.reason(inputs)).replace("runs", "it would run", 1)
+            raise UsageError(
+                f"`{inputs.stage}` is not done for this configuration ({why}). "
+                f"Run `{self.command(verb)}` first, or all stages with `{self.command('run')}`."
+            )
+        return record
+
+
+def journey_of(arguments: argparse.Namespace, console: Console, overrides: Sequence[str] = ()) -> Journey:
+    """Returns the journey that a command line asks for.
+
+    Raises:
+        UsageError: no configuration, or two of them; or one that cannot mean anything.
+    """
+    from seqapps.applications import load_config
+
+    given = [file for file in (arguments.file, arguments.config_file) if file]
+    if len(given) != 1:
+        received = " and ".join(given) or "none"
+        raise UsageError(
+            f"seqapps {arguments.verb} needs one configuration file. Received: {received}. "
+            f"Example: seqapps {arguments.verb} configs/language_model/python_docs.toml."
+        )
+    config = load_config(given[0], [*overrides, *arguments.overrides])
+    workspace = Workspace(arguments.workspace)
+    workspace.sweep(config.name)
+    return Journey(
+        config=config,
+        workspace=workspace,
+        console=console,
+        file=given[0],
+        uri=arguments.tracking_uri or config.tracking.uri,
+        beam_arguments=tuple(arguments.beam_arguments),
+        any_code=arguments.any_code,
+        options=_options(arguments),
+    )
+
+
+def _options(arguments: argparse.Namespace) -> str:
+    """Returns the given options of every verb as they stand on a command line."""
+    words = [word for override in arguments.overrides for word in ("--set", override)]
+    if arguments.workspace != Path(DEFAULT):
+        words += ["--workspace", str(arguments.workspace)]
+    if arguments.tracking_uri:
+        words += ["--tracking-uri", recorded(arguments.tracking_uri)]
+    if arguments.any_code:
+        words.append("--any-code")
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Returns the manifest of a prepared folder."""
+    return read_manifest(folder)
+
+
+def read_or_none(path: Path) -> dict[str, Any]:
+    """Returns a JSON file's content; an empty dictionary when it is not there or damaged: it can be found again."""
+    try:
+        value: dict[str, Any] = read_json(path, "remove it")
+    except (FileNotFoundError, DataError):
+        return {}
+    return value

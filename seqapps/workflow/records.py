@@ -1,0 +1,282 @@
+"""What is done already: the inputs of each stage as named components, a record of what they made, and why it runs.
+
+A record lies in `stages/<name>/<stage>.json` (the last time) and `stages/<name>/<stage>-<fingerprint>.json` (each set
+of inputs), so that going back to an earlier configuration finds its outputs instead of making them again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqapps.dataset.manifest import HASHES, Manifest, digest_of, hashes_of
+from seqapps.errors import DataError
+from seqapps.files import held, read_json, write_json
+from seqapps.registry.tracking import flatten
+from seqapps.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the result of a stage depends on.
+
+    Args:
+        stage: the stage's name.
+        config: the values of the configuration that it reads, as nested tables.
+        upstream: what it reads from earlier stages: name to a digest or a version.
+        code: digest of its source files.
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all components."""
+        return digest_of(self.components)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The components as a JSON value."""
+        return {"config": self.config, "upstream": dict(self.upstream), "code": self.code}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a stage made from its inputs.
+
+    Args:
+        inputs: what it was made from.
+        outputs: files and folders that it made; all are there.
+        result: what later stages want to know of it.
+        contents: sha256 of every file of the outputs when the stage was done; filled in when the record is written.
+        steady: whether nobody else writes the outputs.
+    """
+
+    inputs: Inputs
+    outputs: tuple[Path, ...]
+    result: Mapping[str, Any]
+    contents: Mapping[Path, str] = field(default_factory=dict)
+    steady: bool = True
+
+
+Doubt = Callable[[Record], str]
+"""Why a record no longer holds, though its inputs and outputs are the same; empty where it does."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one configuration's stages.
+
+    Args:
+        workspace: where they lie.
+        name: the configuration's name.
+        any_code: what other code made from equal inputs is up to date as well.
+    """
+
+    workspace: Workspace
+    name: str
+    any_code: bool = False
+
+    def perform(
+        self,
+        inputs: Inputs,
+        work: Callable[[], Record],
+        say: Callable[[str], None],
+        *,
+        folder: Path | None = None,
+        doubt: Doubt | None = None,
+    ) -> Record:
+        """Returns the record of a stage: the one that is there, or what `work` makes now.
+
+        Args:
+            inputs: what the stage depends on.
+            work: does it and returns its record; called only when needed, and by one process at a time.
+            say: takes the line that tells whether and why it runs.
+            folder: where it works, when other stages work there as well; each waits for no other.
+            doubt: gives the reason why a record no longer holds; empty when it does.
+
+        Raises:
+            RunError: another process is at it.
+        """
+        record, why = self.standing(inputs, doubt)
+        if record is None:
+            name = folder.name if folder else f"{inputs.stage}-{inputs.fingerprint[:12]}"
+            with held(self._file(inputs.stage).parent, name, f"`{inputs.stage}` of `{self.name}`"):
+                # It may have been done while this process was on its way here.
+                record, why = self.standing(inputs, doubt)
+                if record is None:
+                    say(f"{inputs.stage}: {why or self.reason(inputs)}")
+                    made = work()
+                    self.remember(made)
+                    return made
+        place = f" ({record.outputs[0]})" if record.outputs else ""
+        maker = "" if record.inputs.code == inputs.code else ", made by other code"
+        say(f"{inputs.stage}: up to date{maker}{place}")
+        return record
+
+    def standing(self, inputs: Inputs, doubt: Doubt | None) -> tuple[Record | None, str]:
+        """Returns the record that holds, or why the one that is there does not."""
+        record = self.find(inputs)
+        reason = doubt(record) if record is not None and doubt is not None else ""
+        return (None, f"runs because {reason}") if reason else (record, "")
+
+    def find(self, inputs: Inputs) -> Record | None:
+        """Returns the record of exactly these inputs; None when there is none, or its outputs are not what they were.
+
+        With `any_code` the newest record of equal inputs that other code has made counts as well; its own fingerprint
+        stays in it, so that what came after it is found, too.
+        """
+        return next((record for record in self._of(inputs) if not self._lack(record)), None)
+
+    def lack(self, inputs: Inputs) -> str:
+        """Returns what is wrong with the outputs of these inputs, in words; empty where `find` has them, and where the
+        stage was never done."""
+        lacks = [self._lack(record) for record in self._of(inputs)]
+        return lacks[0] if all(lacks) and lacks else ""
+
+    def remember(self, record: Record) -> None:
+        """Writes a record. Call it when all outputs are in place: a record says that the stage is complete."""
+        files = _files_of(record.outputs) if record.steady else []
+        hashes = zip(files, hashes_of(files, self._book), strict=True)
+        value = {
+            "stage": record.inputs.stage,
+            "fingerprint": record.inputs.fingerprint,
+            "components": record.inputs.components,
+            "outputs": [_relative(path, self.workspace.root) for path in record.outputs],
+            "contents": {_relative(path, self.workspace.root): sha256 for path, sha256 in hashes},
+            "result": dict(record.result),
+        }
+        # The record that is asked for comes last: a kill before it makes the stage run again, which mends the other.
+        write_json(self._file(record.inputs.stage), value)
+        write_json(self._exact(record.inputs), value)
+
+    def last(self, stage: str) -> Record | None:
+        """Returns what the stage last made for a configuration of this name, whatever its inputs are now."""
+        return self._read(self._file(stage))
+
+    def reason(self, inputs: Inputs) -> str:
+        """Returns why a stage runs, naming what changed since the last time."""
+        before = self.last(inputs.stage)
+        if before is None:
+            damaged = self._file(inputs.stage)
+            return f"runs because its record is damaged ({damaged})" if damaged.exists() else "runs for the first time"
+        changes = _changes(before.inputs, inputs)
+        if changes:
+            return "runs because " + "; ".join(changes)
+        lack = self._lack(before)
+        return f"runs because {lack}" if lack else "runs again as asked"
+
+    @property
+    def _book(self) -> Path:
+        return self.workspace.cache / HASHES
+
+    def _of(self, inputs: Inputs) -> Iterator[Record]:
+        """Yields the records of these inputs, whatever became of their outputs; see `find`."""
+        files = [self._exact(inputs)]
+        if self.any_code:
+            others = self._file(inputs.stage).parent.glob(f"{inputs.stage}-*.json")
+            files += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+        for file in files:
+            record = self._read(file)
+            if record is not None and _same(record.inputs, inputs):
+                yield record
+
+    def _lack(self, record: Record) -> str:
+        """Returns what is wrong with the outputs, in words; empty when all are there and none was changed.
+
+        A file is read only where its size, times or inode are others than when it was last read.
+        """
+        for path in record.outputs:
+            if not path.exists():
+                return f"{path} is missing"
+        for path in record.contents:
+            if not path.is_file():
+                return f"{path} is missing"
+        hashes = hashes_of(list(record.contents), self._book)
+        now = dict(zip(record.contents, hashes, strict=True))
+        return next((f"{path} was changed" for path, sha256 in record.contents.items() if now[path] != sha256), "")
+
+    def _file(self, stage: str) -> Path:
+        return self.workspace.stage(self.name, stage)
+
+    def _exact(self, inputs: Inputs) -> Path:
+        return self._file(f"{inputs.stage}-{inputs.fingerprint[:12]}")
+
+    def _read(self, path: Path) -> Record | None:
+        """Returns a record; None for none, and for a damaged one: the stage finds what it made, or makes it anew."""
+        try:
+            stored = read_json(path, "run the stage again")
+            outputs = tuple(self.workspace.root / output for output in stored["outputs"])
+            contents = {self.workspace.root / file: str(sha256) for file, sha256 in stored.get("contents", {}).items()}
+            return Record(Inputs(stored["stage"], **stored["components"]), outputs, dict(stored["result"]), contents)
+        except (FileNotFoundError, DataError, KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+def mark_of(folder: Path, inputs: Inputs) -> Path:
+    """Returns the file beside a folder that tells what it was made from, and removes those that told otherwise.
+
+    For a folder that other inputs overwrite: touched when the folder is complete, and an output of the stage, the mark
+    makes the stage run again when it goes back to earlier inputs.
+    """
+    beginning = f".{folder.name}-made-from-"
+    for old in folder.parent.glob(f"{beginning}*"):
+        old.unlink()
+    return folder.parent / f"{beginning}{inputs.fingerprint[:12]}"
+
+
+def data_digest(manifest: Manifest) -> str:
+    """Returns the digest of what a prepared folder holds.
+
+    It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
+    """
+    made_by = {"fingerprint", "code_version", "settings", "sources", "found"}
+    return digest_of(manifest.model_dump(mode="json", exclude=made_by))
+
+
+def _files_of(outputs: Iterable[Path]) -> list[Path]:
+    """Returns every file that outputs are or hold."""
+    files = (file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))))
+    return [file for file in files if file.is_file()]
+
+
+def _same(one: Inputs, other: Inputs) -> bool:
+    """Whether all but the code is equal, as JSON has it."""
+    return digest_of([one.config, one.upstream]) == digest_of([other.config, other.upstream])
+
+
+def _changes(before: Inputs, now: Inputs) -> list[str]:
+    changes = []
+    old, new = flatten(before.config), flatten(now.config)
+    fields = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if fields:
+        named = [f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in fields[:4]]
+        more = f" and {len(fields) - 4} more" if len(fields) > 4 else ""
+        changes.append(f"config changed: {', '.join(named)}{more}")
+    for key in sorted({*before.upstream, *now.upstream}):
+        was, is_ = before.upstream.get(key, "none"), now.upstream.get(key, "none")
+        if was != is_:
+            changes.append(f"{key} changed" + ("" if _is_digest(was) or _is_digest(is_) else f": {was} -> {is_}"))
+    if before.code != now.code:
+        changes.append("code changed")
+    return changes
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Returns a path inside the workspace relative to it, so that a workspace can be moved."""
+    path, root = path.resolve(), root.resolve()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def _shown(value: Any) -> str:
+    return "unset" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdef" for digit in text)
