@@ -118,7 +118,7 @@ def _code(application: str) -> str:
         *sorted((PROJECT / "pipelines").rglob("*.py")),
         *sorted((seqapps / "preprocessing").rglob("*.py")),
         seqapps / "applications" / f"{application}.py",
-        seqapps / "schema.py",
+        *sorted((seqapps / "dataset").glob("*.py")),
     ]
     hashes = {path.relative_to(PROJECT).as_posix(): sha256_of(path) for path in files}
     return digest_of(hashes | {name: importlib.metadata.version(name) for name in _PACKAGES})

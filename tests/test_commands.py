@@ -36,7 +36,7 @@ def seqapps(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_verbs_are_the_files_of_the_folder() -> None:
-    files = {path.stem for path in (ROOT / "seqapps" / "commands").glob("*.py") if not path.stem.startswith("_")}
+    files = {path.stem for path in (ROOT / "seqapps" / "cli").glob("*.py") if not path.stem.startswith("_")}
     assert set(door.VERBS) == files - {"stages"}
 
 

@@ -491,7 +491,7 @@ def test_the_registered_model_answers_as_a_pyfunc(house: House) -> None:
     folder = resolve("answers@champion", house.workspace)
     requirements = (folder.parent.parent / "requirements.txt").read_text()
     assert all("==" in line for line in requirements.split())
-    assert "seqapps" not in (folder.parent.parent / "served_pyfunc.py").read_text().replace("import seqapps", "")
+    assert "seqapps" not in (folder.parent.parent / "mlflow_pyfunc.py").read_text().replace("import seqapps", "")
 
 
 def test_resolve_finds_alias_version_run_and_folder(house: House) -> None:

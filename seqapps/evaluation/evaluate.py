@@ -339,7 +339,8 @@ def _sources(application: Application) -> list[Path]:
     package = Path(baselines.__file__).parent
     files = [
         *package.glob("*.py"),
-        *(package.parent / "modeling").glob("*.py"),
+        *(package.parent / "layers").glob("*.py"),
+        *(package.parent / "optimization").glob("*.py"),
         *(package.parent / "metrics").glob("*.py"),
     ]
     return [*sorted(files), Path(inspect.getfile(type(application)))]

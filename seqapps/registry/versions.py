@@ -28,7 +28,7 @@ TRAINED_ARTIFACT = "trained"
 RECORD = "model.json"
 _SAVED = "artifacts/*/saved_model.pb"
 """A SavedModel inside a pyfunc's folder."""
-_CODE = Path(__file__).with_name("served_pyfunc.py")
+_CODE = Path(__file__).with_name("mlflow_pyfunc.py")
 _REQUIREMENTS = ("mlflow", "tensorflow", "tensorflow-text", "pandas")
 
 

@@ -63,6 +63,10 @@ _WITHOUT_EFFECT = {
 """Modules whose code decides no result."""
 
 
+_SHARED = ("__init__", "answers", "base")
+"""Files among the applications that are none."""
+
+
 class _Source(NamedTuple):
     """What a file is to a digest: the files that it imports, and its text without comments, docstrings and layout."""
 
@@ -102,7 +106,7 @@ def closure(roots: Iterable[Path], without: frozenset[str] = frozenset()) -> set
 def _read(file: Path, without: frozenset[str] = frozenset()) -> _Source:
     """Parses a file once in a process: every stage of a journey asks for much the same files."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    if without and file.parent == ROOT / "seqapps" / "applications" and file.name != "__init__.py":
+    if without and file.parent == ROOT / "seqapps" / "applications" and file.stem not in _SHARED:
         _leave_out(tree, without)
     names = {name for name in _names(tree) if name not in _WITHOUT_EFFECT}
     imports = tuple(found for name in sorted(names) if (found := _file_of(name)) is not None)
