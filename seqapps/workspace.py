@@ -50,12 +50,13 @@ class Workspace:
         """A search: the tuner's state, trials, winner."""
         return self.root / "tuning" / f"{name}-{fingerprint[:12]}"
 
-    def sweep(self, name: str) -> None:
-        """Removes what killed processes left half-written, of a configuration and of what all share."""
+    def sweep(self, name: str = "") -> None:
+        """Removes what killed processes left half-written, of what all share and of a configuration, where named."""
         sweep(self.root, self.root / "prepared", Path(tempfile.gettempdir()))
-        own = (folder for kind in ("runs", "tuning") for folder in self.root.glob(f"{kind}/{name}-*"))
-        sweep(self.cache, self.exports, self.artifacts, *own, below=True)
-        sweep(self.root / "stages" / name)
+        sweep(self.cache, self.exports, self.artifacts, below=True)
+        if name:
+            sweep(*(folder for kind in ("runs", "tuning") for folder in self.root.glob(f"{kind}/{name}-*")), below=True)
+            sweep(self.root / "stages" / name)
 
     def stage(self, name: str, stage: str) -> Path:
         """The record of what a stage last did for a configuration: its inputs' fingerprints and its outputs."""

@@ -42,6 +42,7 @@ def _registry(arguments: argparse.Namespace) -> tuple[Tracker, str]:
     from seqapps.workspace import Workspace
 
     workspace = Workspace(arguments.workspace)
+    workspace.sweep()
     if arguments.model.endswith(".toml"):
         config = load_config(arguments.model, arguments.overrides)
         return Tracker.open(config, workspace, arguments.tracking_uri), config.model_name
