@@ -6,9 +6,9 @@
 
 Each configuration is prepared, its baselines are fitted on the training split, and scored on the validation and the
 test split. The figures of a configuration go to `benchmarks/results/baselines/<application>/<name>.json` as soon as a
-baseline has them: run again after a kill, only what is missing is measured. What was measured by other code, with
-other options, or on other data, is measured again. Baselines that have nothing to choose by validation (`ets`, `theta`, `sarima`) are fitted
-to that part, too: their figures on it say nothing.
+baseline has them: run again after a kill, only what is missing is measured. What was measured by other code, with other
+options, or on other data, is measured again. Baselines that have nothing to choose by validation (`ets`, `theta`,
+`sarima`) are fitted to that part, too: their figures on it say nothing.
 """
 
 from __future__ import annotations
