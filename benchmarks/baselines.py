@@ -6,9 +6,9 @@
 
 Each configuration is prepared, its baselines are fitted on the training split, and scored on the validation and the
 test split. The figures of a configuration go to `benchmarks/results/baselines/<application>/<name>.json` as soon as a
-baseline has them: run again after a kill, only what is missing is measured. What was measured by other code, or on
-other data, is measured again. Baselines that have nothing to choose by validation (`ets`, `theta`, `sarima`) are fitted
-to that part, too: their figures on it say nothing.
+baseline has them: run again after a kill, only what is missing is measured. What was measured by other code, with other
+options, or on other data, is measured again. Baselines that have nothing to choose by validation (`ets`, `theta`,
+`sarima`) are fitted to that part, too: their figures on it say nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.console import Console
 from pipelines.prepare import prepare
 from seqapps import baselines
 from seqapps.applications import Application, application_of, load_config
+from seqapps.config import BaselinesConfig
 from seqapps.dataset.manifest import Manifest, digest_of, read_manifest, sha256_of
 from seqapps.files import write_json
 from seqapps.workspace import Workspace
@@ -61,7 +62,7 @@ def measure(path: Path, workspace: Workspace, names: list[str] | None) -> None:
         names += sorted(set(found.get("baselines", {})) - set(names))  # those that stand there were of other data
         found = {"data": manifest.fingerprint, "objective": application.objective, "baselines": {}}
     for name in names:
-        code = digest_of([sha256_of(source) for source in _sources(name)])[:16]
+        code = digest_of([sha256_of(source) for source in _sources(name)] + _options(name, config.baselines))[:16]
         if found["baselines"].get(name, {}).get("code") != code:
             found["baselines"][name] = {"code": code, **score(name, application, folder, manifest)}
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -100,13 +101,19 @@ def _sources(name: str) -> list[Path]:
     return [folder / f"{name}.py", *sorted(folder.glob("_[a-z]*.py"))]
 
 
+def _options(name: str, config: BaselinesConfig) -> list[str]:
+    """Returns what a configuration says of a baseline: `fixed_window_units = 256` and the like."""
+    return [f"{field} = {value}" for field, value in config if field.startswith(f"{name}_")]
+
+
 def _told(found: dict[str, Any], objective: str) -> str:
     if "left_out" in found:
         return f"left out: {found['left_out']}"
     figures = ", ".join(
         f"{split} {found[split][objective]:.{_SHOWN}g}" for split in ("validation", "test") if split in found
     )
-    return f"{objective} {figures}; {found['processor_seconds']} s; {found['description']}"
+    capped = "" if found["converged"] else ", ended by a cap"
+    return f"{objective} {figures}{capped}; {found['processor_seconds']} s; {found['description']}"
 
 
 if __name__ == "__main__":

@@ -29,8 +29,13 @@ def ragged(rows: list[str]) -> Ragged:
     return Ragged(np.concatenate(ids).astype(np.int32), np.cumsum([0, *map(len, ids)]))
 
 
-def learned(folder: Path, *, epochs: int, size: int, window: int = 0) -> tuple[list[float], list[float]]:
-    """Validation perplexity and share of right verbs after every epoch; a window of 0 takes the rule."""
+def learned(
+    folder: Path, *, epochs: int, size: int, window: int = 0, budget: int = 0
+) -> tuple[list[float], list[float]]:
+    """Validation perplexity and share of right verbs after every epoch.
+
+    A window of 0 takes the rule; batches have `size` rows, or rows of `budget` positions together.
+    """
     fields: dict[str, Any] = {
         "application": "language_model",
         "source": {"builtin": "agreement"},
@@ -43,7 +48,8 @@ def learned(folder: Path, *, epochs: int, size: int, window: int = 0) -> tuple[l
     rows, verbs, told = list(sentences(1_800)), list[float](), batching.agreement(model, OTHER)
 
     def batches(part: list[str], shuffle: bool) -> DocumentBatches:
-        return DocumentBatches(ragged(part), batch_size=size, window=64, start=2, seed=1, shuffle=shuffle)
+        options = {"batch_size": size, "token_budget": budget, "window": 64, "start": 2, "seed": 1, "shuffle": shuffle}
+        return DocumentBatches(ragged(part), **options)
 
     held_out = batches(rows[1_600:], shuffle=False)
 
