@@ -44,12 +44,12 @@ from pipelines.builtin.agreement import VERBS
 from pipelines.prepare import prepare
 from seqapps.applications import application_of, load_config
 from seqapps.batching import Batches, buckets
-from seqapps.cli._stack import keep_compiled
 from seqapps.dataset.manifest import read_manifest
 from seqapps.files import write_json
 from seqapps.layers.states import zero_states
 from seqapps.training import loop as training
 from seqapps.training.trained_model import load_resources
+from seqapps.workflow.stack import keep_compiled
 from seqapps.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent

@@ -213,7 +213,7 @@ def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackT
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from seqapps.cli._stack import keep_compiled, quiet
+    from seqapps.workflow.stack import keep_compiled, quiet
     from seqapps.workspace import Workspace
 
     heed_sigterm()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqapps.cli._stack import keep_compiled
+from seqapps.workflow.stack import keep_compiled
 
 # Matrices are small here: threads that spin until the others are done took two thirds of a search's time.
 # Libraries read this when they are imported, and no import above imports one.

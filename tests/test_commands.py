@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from seqapps import __main__ as door
-from seqapps.cli import doctor, export
-from seqapps.cli._stack import keep_compiled
+from seqapps.cli import doctor
 from seqapps.errors import RunError, UsageError
 from seqapps.runtime import Terminated
+from seqapps.workflow import export
+from seqapps.workflow.stack import keep_compiled
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("tensorflow", "keras", "mlflow", "apache_beam", "pydantic", "rich", "numpy", "matplotlib")

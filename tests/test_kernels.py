@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 cache = Path(sys.argv[1])
-from seqapps.cli._stack import keep_compiled
+from seqapps.workflow.stack import keep_compiled
 
 keep_compiled(cache)
 

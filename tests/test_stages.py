@@ -14,10 +14,10 @@ from rich.console import Console
 
 from seqapps import applications
 from seqapps.applications import Application, config_from
-from seqapps.cli import promote, train, tune
 from seqapps.dataset import manifest
 from seqapps.dataset.manifest import Manifest, sha256_of, write_manifest
 from seqapps.dataset.schema import Feature, Schema
+from seqapps.workflow import promote, train, tune
 from seqapps.workflow import sources as _sources
 from seqapps.workflow.pipeline import Journey
 from seqapps.workflow.records import Inputs, Record, Records, mark_of
@@ -342,7 +342,7 @@ def test_no_stage_calls_a_method_that_its_digest_leaves_out(stage: str, applicat
     ]
     left_out = _sources.NOT_CALLED[stage]
     others = {_sources.ROOT / "seqapps/applications/base.py"}  # whose `options_of` is that of `predict`
-    for file in _sources.closure(roots, left_out) - others | {_sources.ROOT / f"seqapps/cli/{stage}.py"}:
+    for file in _sources.closure(roots, left_out) - others | {_sources.ROOT / f"seqapps/workflow/{stage}.py"}:
         if not file.exists():
             continue
         text = _sources._read(file, left_out).meaning

@@ -16,10 +16,10 @@ from rich.console import Console
 from tiny import make_config, make_prepared
 
 from seqapps.applications import config_from, load_config
-from seqapps.cli import train
 from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, RunError, UsageError
 from seqapps.registry.tracking import Tracker
+from seqapps.workflow import train
 from seqapps.workflow.pipeline import Journey
 from seqapps.workspace import Workspace
 from tuning import spaces

@@ -111,9 +111,9 @@ def _prepared(journey: Journey) -> Path:
     Raises:
         DataError: nothing in it can be measured.
     """
-    from seqapps.cli import prepare
     from seqapps.dataset.manifest import read_manifest
     from seqapps.errors import DataError
+    from seqapps.workflow import prepare
 
     folder = prepare.stage(journey).outputs[0]
     if "test" not in read_manifest(folder).splits:
@@ -126,8 +126,8 @@ def _prepared(journey: Journey) -> Path:
 
 def _evaluated(journey: Journey, prepared: Path) -> tuple[Evaluation, Path]:
     """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is taken as it is."""
-    from seqapps.cli import evaluate, train
     from seqapps.evaluation.evaluate import read_evaluation
+    from seqapps.workflow import evaluate, train
 
     trained = train.stage(journey, prepared)
     folder = evaluate.stage(journey, prepared, trained).outputs[0]

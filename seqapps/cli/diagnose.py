@@ -102,7 +102,7 @@ def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) 
     Raises:
         UsageError: no such run, its data is not prepared, or the trained model was damaged.
     """
-    from seqapps.cli import report
+    from seqapps.workflow import report
 
     if arguments.run.endswith(".toml"):
         return _of_config(arguments, console)
@@ -118,8 +118,8 @@ def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) 
 
 def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     from seqapps.applications import application_of
-    from seqapps.cli import prepare, train, tune
     from seqapps.errors import UsageError
+    from seqapps.workflow import prepare, train, tune
     from seqapps.workflow.pipeline import journey_of, manifest_of
     from seqapps.workflow.records import Records
 
@@ -151,9 +151,9 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
 
 
 def _of_run(folder: Path, workspace: Workspace) -> Subject:
-    from seqapps.cli.report import prepared_of
     from seqapps.errors import UsageError
     from seqapps.report import read_run
+    from seqapps.workflow.report import prepared_of
 
     prepared = prepared_of(read_run(folder).manifest, workspace)
     if prepared is None:
@@ -186,7 +186,7 @@ def examine(subject: Subject, at: tuple[int, int] | None) -> Diagnosis:
     Raises:
         UsageError: there is no such batch.
     """
-    from seqapps.cli._stack import import_tensorflow
+    from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
     from seqapps.diagnosis.examining import examine as measure

@@ -6,17 +6,16 @@ import argparse
 from typing import TYPE_CHECKING
 
 from seqapps.cli._arguments import add_config
+from seqapps.workflow import evaluate as stages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
-    from seqapps.training.trained_model import Trained
     from seqapps.workflow.pipeline import Journey
-    from seqapps.workflow.records import Inputs, Record
+    from seqapps.workflow.records import Record
 
-NO_CHAMPION = "none"
 
 HELP = "score the test split against the baselines and the champion"
 
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Evaluates, and prints the tables to stdout."""
-    from seqapps.cli import prepare, train, tune
+    from seqapps.workflow import prepare, train, tune
     from seqapps.workflow.pipeline import journey_of
 
     journey = journey_of(arguments, console)
@@ -44,7 +43,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     trained = train.need(journey, prepared)
     fields = [field.strip() for given in arguments.slices for field in given.split(",") if field.strip()]
     _check_fields(journey, prepared, fields)
-    record = stage(journey, prepared, trained)
+    record = stages.stage(journey, prepared, trained)
     show(record)
     if fields:
         _slice(journey, prepared, trained, record, fields)
@@ -61,75 +60,11 @@ def show(record: Record) -> None:
         page().print(table)
 
 
-def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Does the stage when it is not done. Its output is the folder `evaluation/` of the run.
-
-    A model has one such folder. A mark beside it tells which inputs it was made from, so that going back measures
-    again.
-    """
-    from seqapps.cli import train
-    from seqapps.workflow.records import Record, mark_of
-
-    stage_inputs = inputs(journey, prepared, trained)
-
-    def work() -> Record:
-        folder = train.folder_of(trained) / "evaluation"
-        mark = mark_of(folder, stage_inputs)
-        _evaluate(journey, prepared, trained, folder)
-        mark.touch()
-        return Record(stage_inputs, (folder, mark), {})
-
-    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
-
-
-def need(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Returns the record of the evaluation, or raises with the verb that is missing."""
-    return journey.need(inputs(journey, prepared, trained), "evaluate")
-
-
-def inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
-    """Returns what an evaluation depends on: its part of the configuration, the model, the data, the champion."""
-    from seqapps.dataset.manifest import read_manifest
-    from seqapps.workflow.records import data_digest
-
-    part = {
-        **journey.part("evaluation", "baselines"),
-        "promotion": {"segment": journey.config.promotion.segment},
-    }
-    upstream = {
-        "model": trained.inputs.fingerprint,
-        "data": data_digest(read_manifest(prepared)),
-        "champion": opponent(journey, trained),
-    }
-    return journey.inputs("evaluate", part, upstream)
-
-
-def opponent(journey: Journey, trained: Record) -> str:
-    """Returns the version that the model has to beat, or NO_CHAMPION.
-
-    A model that became champion keeps the opponent that it beat, which the ledger knows: it is not measured against
-    itself, and one that was rolled back does not come back because the same command ran again.
-    """
-    from seqapps.registry.ledger import ledger, promotion_of
-    from seqapps.registry.versions import champion, versions
-
-    tracker, model = journey.tracker, journey.config.model_name
-    found = champion(tracker, model)
-    now = found.version if found else ""
-    entry = promotion_of(ledger(tracker, model), trained.result["run_id"], now)
-    known = {ref.version for ref in versions(tracker, model)}
-    if entry is not None and entry.version in known:
-        met = str(entry.evidence.get("opponent", entry.before))
-        if not met or met in known:
-            return met or NO_CHAMPION
-    return now or NO_CHAMPION
-
-
 def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
     """Raises for a field that is not known, before anything is scored."""
     if all(field == "length" or field in journey.config.data.keep for field in fields):
         return
-    from seqapps.cli._stack import import_tensorflow
+    from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
     from seqapps.applications import application_of
@@ -146,8 +81,8 @@ def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fi
     """Measures slices, prints them to stdout and logs them."""
     from seqapps.applications import application_of
     from seqapps.cli._page import page
-    from seqapps.cli._stack import import_tensorflow
     from seqapps.dataset.manifest import read_manifest
+    from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
     from seqapps.evaluation import slices
@@ -156,44 +91,3 @@ def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fi
     for found in slices.measure(application, prepared, read_manifest(prepared), folder, fields):
         page().print(slices.table(found))
     journey.tracker.log_artifact(trained.result["run_id"], folder / slices.FILE_NAME, "evaluation")
-
-
-def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -> None:
-    from seqapps.cli._stack import import_tensorflow
-
-    import_tensorflow()
-    from seqapps.evaluation import evaluate as evaluation
-    from seqapps.evaluation import examples as details
-    from seqapps.evaluation import slices
-    from seqapps.training import loop as training
-    from seqapps.training.trained_model import load_trained
-
-    (folder / slices.FILE_NAME).unlink(missing_ok=True)  # of another evaluation
-    training.configure(journey.config)
-    version = opponent(journey, trained)
-    result = evaluation.evaluate(
-        load_trained(trained.outputs[0]),
-        prepared,
-        folder,
-        champion=_champion(journey, version),
-        champion_version="" if version == NO_CHAMPION else version,
-        config=journey.config,
-        console=journey.console,
-    )
-    tracker, run_id = journey.tracker, trained.result["run_id"]
-    tracker.log_last_metrics(run_id, evaluation.as_metrics(result))
-    for name in (evaluation.FILE_NAME, evaluation.PICTURE, details.BREAKDOWNS, details.EXAMPLES):
-        tracker.log_artifact(run_id, folder / name, "evaluation")
-    if result.pictures:
-        tracker.log_artifact(run_id, folder / details.PICTURES, f"evaluation/{details.PICTURES}")
-
-
-def _champion(journey: Journey, version: str) -> Trained | None:
-    """Returns the model of a version; None when there is no champion."""
-    from seqapps.registry.versions import trained_folder, versions
-    from seqapps.training.trained_model import load_trained
-
-    if version == NO_CHAMPION:
-        return None
-    found = {ref.version: ref for ref in versions(journey.tracker, journey.config.model_name)}
-    return load_trained(trained_folder(journey.tracker, found[version], journey.workspace))

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     known: dict[str, Any] = {"interactive": arguments.interactive, "signatures": record.get("signatures")}
     if record:
         applications.options_of(applications.load(str(record["application"])), given, **known)
-    from seqapps.cli._stack import import_tensorflow
+    from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
     from seqapps import serving

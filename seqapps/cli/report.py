@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqapps.cli._arguments import refuse_settings
+from seqapps.workflow import report as stages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from seqapps.dataset.manifest import Manifest
     from seqapps.report import Run
     from seqapps.training.log import History
-    from seqapps.workflow.pipeline import Journey
-    from seqapps.workflow.records import Record
     from seqapps.workspace import Workspace
 
+
 HELP = "one run on one page, on the terminal and as an HTML file"
+
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -49,7 +48,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not arguments.run.endswith(".toml"):
         refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
-    found = collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
+    found = stages.collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
     target = arguments.output or found.folder / FILE_NAME
     write_report(found, target)
     out = page()
@@ -87,52 +86,6 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
         f"run `{reference}` was not found in {workspace.root}. Allowed: a configuration file, a run folder, the id of "
         f"an MLflow run. Runs: {', '.join(known) or 'none'}." + (f" Nearest: {close}." if close else "")
     )
-
-
-def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
-    """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
-    from seqapps.report import read_run
-    from seqapps.workspace import store_of
-
-    run = read_run(folder)
-    further: dict[str, Any] = {"prepared": prepared_of(run.manifest, workspace)}
-    store = uri or store_of(folder, run.uri)
-    if store:
-        from seqapps.errors import UsageError
-        from seqapps.registry.ledger import ledger
-        from seqapps.registry.tracking import Tracker
-
-        tracker = Tracker.open(run.config, workspace, store)
-        further["ledger"] = ledger(tracker, run.config.model_name)
-        with suppress(UsageError):  # another store than the one that it was trained with
-            further["tags"] = dict(tracker.run(run.run_id).data.tags)
-    return replace(run, **further)
-
-
-def prepared_of(manifest: Manifest, workspace: Workspace) -> Path | None:
-    """Returns the prepared folder of a run's data when it is still there."""
-    found = workspace.root.glob(f"prepared/*-{manifest.fingerprint[:12]}")
-    return next((folder for folder in found if (folder / "manifest.json").exists()), None)
-
-
-def stage(journey: Journey, trained: Record, promoted: Record, exported: Record) -> Record:
-    """Writes the page at the end of a journey when it is not done, and logs it. Its output is the file."""
-    from seqapps.cli import train
-    from seqapps.report import FILE_NAME
-    from seqapps.workflow.records import Record
-
-    upstream = {"promotion": promoted.inputs.fingerprint, "export": exported.inputs.fingerprint}
-    stage_inputs = journey.inputs("report", {}, upstream)
-    folder = train.folder_of(trained)
-
-    def work() -> Record:
-        from seqapps.report import write_report
-
-        write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
-        journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
-        return Record(stage_inputs, (folder / FILE_NAME,), {}, steady=False)  # `seqapps report` writes it, too
-
-    return journey.perform(stage_inputs, work, folder=folder)
 
 
 def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:

@@ -11,7 +11,7 @@ from seqapps.errors import REFUSED
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.run import Finished
 
 HELP = "all of prepare, tune, train, evaluate, promote, export"
 
@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from dataclasses import replace
 
     from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.promote import refused
+    from seqapps.workflow.run import every_stage
     from seqapps.workspace import Workspace
 
     journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
@@ -52,27 +54,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         workspace.sweep(journey.config.name)
         journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
         journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
-    is_refused = travel(journey)
-    return REFUSED if is_refused and not arguments.dry_run else 0
+    finished = every_stage(journey)
+    show(finished)
+    return REFUSED if refused(finished.promoted) and not arguments.dry_run else 0
 
 
-def travel(journey: Journey) -> bool:
-    """Does every stage that is not done, shows where the journey ended, and returns whether the gate refused."""
-    from seqapps.cli import evaluate, export, prepare, promote, report, train, tune
+def show(finished: Finished) -> None:
+    """Prints where a run ended to stdout: the evaluation, the decision, some answers, and where everything lies."""
+    from seqapps.cli import evaluate, promote
     from seqapps.cli._page import places
+    from seqapps.workflow import train
 
-    prepared = prepare.stage(journey).outputs[0]
-    if journey.config.tuning.algorithm != "none":
-        journey = tune.with_winner(journey, tune.stage(journey, prepared))
-    trained = train.stage(journey, prepared)
-    evaluated = evaluate.stage(journey, prepared, trained)
-    promoted = promote.stage(journey, prepared, trained, evaluated)
-    exported = export.stage(journey, promoted)
-    reported = report.stage(journey, trained, promoted, exported)
-    evaluate.show(evaluated)
-    promote.show(promoted)
-    print(exported.result["showcase"])
-    folder, target, command = train.folder_of(trained), exported.outputs[0], journey.tracker.page_command
-    page = reported.outputs[0]
+    evaluate.show(finished.evaluated)
+    promote.show(finished.promoted)
+    print(finished.exported.result["showcase"])
+    folder, target = train.folder_of(finished.trained), finished.exported.outputs[0]
+    page, command = finished.reported.outputs[0], finished.journey.tracker.page_command
     print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))
-    return promote.refused(promoted)

@@ -1,0 +1,69 @@
+"""The stage `export`: the checked SavedModel to the place where a server reads it, in one rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqapps.errors import UsageError
+from seqapps.files import new_folder
+
+if TYPE_CHECKING:
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.records import Record
+
+
+_EXPORT = frozenset({"model.json", "saved_model.pb"})
+"""Stand in every folder that was exported."""
+
+
+def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Record:
+    """Does the stage when it is not done. Its output is the published folder."""
+    from seqapps.workflow.promote import refused
+    from seqapps.workflow.records import Record
+    from seqapps.workflow.showcase import showcase
+
+    version = promoted.result["version"]
+    target = output or journey.workspace.exports / journey.config.model_name / version
+    upstream = {"saved_model": promoted.inputs.upstream["saved_model"], "version": version}
+    stage_inputs = journey.inputs("export", {"output": str(output or "")}, upstream)
+
+    def work() -> Record:
+        if output is not None:
+            check_output(output)
+        publish(promoted.outputs[0], target)
+        return Record(stage_inputs, (target,), {"version": version, "showcase": showcase(target)})
+
+    record = journey.perform(stage_inputs, work)
+    if refused(promoted):
+        journey.say(f"export: version {version} was refused as champion; it is exported all the same: {target}")
+    return record
+
+
+def check_output(target: Path) -> None:
+    """Raises where something stands that an export must not take the place of.
+
+    Raises:
+        UsageError: it is a file, a link, or a folder with other things than an earlier export.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        what = "a link" if target.is_symlink() else "a file"
+    else:
+        names = {path.name for path in target.iterdir()}
+        if not names or names >= _EXPORT:
+            return
+        what = f"a folder that is no earlier export; it holds {len(names)} other things, such as {min(names)}"
+    raise UsageError(
+        f"export: `--output` {target} is {what}. Nothing was touched. Allowed: a new name, an empty folder, or an "
+        f"earlier export, which is replaced. Example: --output {target.with_name('exported')}."
+    )
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copies a folder beside its place and renames it there, so that no reader sees half of it."""
+    with new_folder(target, replace=True) as building:
+        shutil.copytree(source, building)

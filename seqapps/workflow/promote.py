@@ -1,0 +1,134 @@
+"""The stages `saved_model` and `promote`: the model becomes a version, and the gate decides about the champion."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.records import Inputs, Record
+
+
+def refused(record: Record) -> bool:
+    """Returns whether the gate kept the model from becoming the champion."""
+    return bool(record.result["action"] == "refuse")
+
+
+def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
+    """Does the stage when it is not done. Its first output is the SavedModel: nothing is registered that cannot be
+    served. The last one are the version's files, where they lie in this workspace."""
+    from dataclasses import asdict
+
+    from seqapps.workflow import train
+    from seqapps.workflow.records import Record
+
+    served = saved_model(journey, prepared, trained)
+    stage_inputs = inputs(journey, served, evaluated, force)
+    folder = train.folder_of(trained)
+
+    def work() -> Record:
+        from seqapps.registry import promotion
+
+        decision = promotion.promote(
+            journey.tracker,
+            config=journey.config,
+            run_id=trained.result["run_id"],
+            run_folder=folder,
+            saved_model=served.outputs[0],
+            evaluation_folder=evaluated.outputs[0],
+            force=force,
+            console=journey.console,
+        )
+        return Record(stage_inputs, (*served.outputs, *_files(journey, decision.version)), asdict(decision))
+
+    made = journey.perform(stage_inputs, work, folder=folder, doubt=partial(_doubt, journey, trained))
+    _say_who_is_champion(journey, made)
+    return made
+
+
+def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -> Record:
+    """Returns the record of the promotion, or raises with the verb that is missing."""
+    last = journey.records.last("promote")
+    force = "" if last is None else str(last.inputs.config.get("force", ""))
+    served = journey.need(package_inputs(journey, prepared, trained), "promote")
+    doubt = partial(_doubt, journey, trained)
+    return journey.need(inputs(journey, served, evaluated, force), "promote", doubt)
+
+
+def _files(journey: Journey, version: str) -> list[Path]:
+    """Returns the folder of a version's files, where they lie in a workspace."""
+    from seqapps.registry.versions import files_of, versions
+
+    found = (ref for ref in versions(journey.tracker, journey.config.model_name) if ref.version == version)
+    return [folder for ref in found if (folder := files_of(journey.tracker, ref)) is not None]
+
+
+def _doubt(journey: Journey, trained: Record, record: Record) -> str:
+    """Returns why a record of a promotion no longer holds: the registry is the truth. Empty where it does."""
+    from seqapps.registry.ledger import ledger
+    from seqapps.registry.versions import champion, has_files, versions
+
+    tracker, model, version = journey.tracker, journey.config.model_name, str(record.result["version"])
+    known = {ref.version: ref for ref in versions(tracker, model)}
+    if version not in known or known[version].run_id != trained.result["run_id"]:
+        return f"version {version} of {model} is not in the registry"
+    if not has_files(tracker, known[version]):
+        return f"the files of version {version} of {model} are gone"
+    moves = [entry for entry in ledger(tracker, model) if entry.action != "refuse"]
+    found = champion(tracker, model)
+    now = found.version if found else ""
+    if moves and moves[-1].after == version != now:
+        return f"the champion of {model} should be version {version}, and is {now or 'none'}"
+    return ""
+
+
+def _say_who_is_champion(journey: Journey, record: Record) -> None:
+    """Tells when another version than the one that was promoted here is in service by now."""
+    from seqapps.registry.versions import champion
+
+    found = champion(journey.tracker, journey.config.model_name)
+    version = str(record.result["version"])
+    if not refused(record) and (found is None or found.version != version):
+        now = f"version {found.version}" if found else "none"
+        journey.say(f"promote: version {version} was promoted; the champion now: {now}")
+
+
+def inputs(journey: Journey, served: Record, evaluated: Record, force: str) -> Inputs:
+    """Returns what a decision depends on: the evaluation, what would be served, the rules."""
+    part = {**journey.part("promotion"), "force": force}
+    upstream = {"evaluation": evaluated.inputs.fingerprint, "saved_model": served.inputs.fingerprint}
+    return journey.inputs("promote", part, upstream)
+
+
+def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
+    """Makes the SavedModel in the run folder when it is not there."""
+    from seqapps.workflow import train
+    from seqapps.workflow.records import Record, mark_of
+
+    stage_inputs = package_inputs(journey, prepared, trained)
+
+    def work() -> Record:
+        from seqapps.workflow.stack import import_tensorflow
+
+        import_tensorflow()
+        from seqapps import serving
+
+        target = train.folder_of(trained) / "saved_model"
+        mark = mark_of(target, stage_inputs)
+        serving.export(trained.outputs[0], prepared, target, name=journey.config.model_name, console=journey.console)
+        mark.touch()
+        return Record(stage_inputs, (target, mark), {})
+
+    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
+
+
+def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
+    """Returns what a SavedModel depends on: its name, the trained model, the data of its golden examples, the code."""
+    from seqapps.dataset.manifest import read_manifest
+    from seqapps.workflow.records import data_digest
+
+    upstream = {"model": trained.inputs.fingerprint, "data": data_digest(read_manifest(prepared))}
+    return journey.inputs("saved_model", {"model_name": journey.config.model_name}, upstream)

@@ -1,0 +1,61 @@
+"""The stage `report`: one run as an HTML page."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqapps.dataset.manifest import Manifest
+    from seqapps.report import Run
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.records import Record
+    from seqapps.workspace import Workspace
+
+
+def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
+    """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
+    from seqapps.report import read_run
+    from seqapps.workspace import store_of
+
+    run = read_run(folder)
+    further: dict[str, Any] = {"prepared": prepared_of(run.manifest, workspace)}
+    store = uri or store_of(folder, run.uri)
+    if store:
+        from seqapps.errors import UsageError
+        from seqapps.registry.ledger import ledger
+        from seqapps.registry.tracking import Tracker
+
+        tracker = Tracker.open(run.config, workspace, store)
+        further["ledger"] = ledger(tracker, run.config.model_name)
+        with suppress(UsageError):  # another store than the one that it was trained with
+            further["tags"] = dict(tracker.run(run.run_id).data.tags)
+    return replace(run, **further)
+
+
+def prepared_of(manifest: Manifest, workspace: Workspace) -> Path | None:
+    """Returns the prepared folder of a run's data when it is still there."""
+    found = workspace.root.glob(f"prepared/*-{manifest.fingerprint[:12]}")
+    return next((folder for folder in found if (folder / "manifest.json").exists()), None)
+
+
+def stage(journey: Journey, trained: Record, promoted: Record, exported: Record) -> Record:
+    """Writes the page at the end of a journey when it is not done, and logs it. Its output is the file."""
+    from seqapps.report import FILE_NAME
+    from seqapps.workflow import train
+    from seqapps.workflow.records import Record
+
+    upstream = {"promotion": promoted.inputs.fingerprint, "export": exported.inputs.fingerprint}
+    stage_inputs = journey.inputs("report", {}, upstream)
+    folder = train.folder_of(trained)
+
+    def work() -> Record:
+        from seqapps.report import write_report
+
+        write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
+        journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
+        return Record(stage_inputs, (folder / FILE_NAME,), {}, steady=False)  # `seqapps report` writes it, too
+
+    return journey.perform(stage_inputs, work, folder=folder)

@@ -1,0 +1,114 @@
+"""The stage `train`: the model, with progress, checkpoints and one MLflow run, also when it was killed between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.records import Inputs, Record
+
+
+def stage(journey: Journey, prepared: Path) -> Record:
+    """Does the stage when it is not done. Its output is `model/` in the run folder."""
+    from seqapps.workflow.records import Record
+
+    stage_inputs = inputs(journey, prepared)
+    folder = journey.workspace.run(journey.config.name, stage_inputs.fingerprint)
+
+    def work() -> Record:
+        run_id = _train(journey, prepared, folder, stage_inputs.fingerprint)
+        result = {"run_id": run_id, "page": journey.tracker.page_command}
+        return Record(stage_inputs, (folder / "model", folder / "history.json"), result)
+
+    return journey.perform(stage_inputs, work, folder=folder)
+
+
+def need(journey: Journey, prepared: Path) -> Record:
+    """Returns the record of the training, or raises with the verb that is missing."""
+    return journey.need(inputs(journey, prepared), "train")
+
+
+def folder_of(record: Record) -> Path:
+    """Returns the run folder of a training."""
+    return record.outputs[0].parent
+
+
+def inputs(journey: Journey, prepared: Path) -> Inputs:
+    """Returns what a training depends on: its part of the configuration, the data's content, the code."""
+    from seqapps.dataset.manifest import read_manifest
+    from seqapps.workflow.records import data_digest
+
+    part = {**journey.part("application", "seed", "model", "training"), "data": journey.own_data}
+    return journey.inputs("train", part, {"data": data_digest(read_manifest(prepared))})
+
+
+def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str:
+    """Trains and saves; returns the MLflow run."""
+    from seqapps.workflow.stack import import_tensorflow
+
+    import_tensorflow()
+    from dataclasses import asdict
+
+    from seqapps.applications import application_of
+    from seqapps.dataset.manifest import read_manifest
+    from seqapps.files import write_json
+    from seqapps.registry.tracking import TrackingListener
+    from seqapps.training import loop as training
+    from seqapps.training.curves import learning_curves
+    from seqapps.training.display import TrainingDisplay
+    from seqapps.training.padding_audit import audit
+    from seqapps.training.trained_model import load_resources, save_trained
+
+    config, manifest = journey.config, read_manifest(prepared)
+    training.configure(config)
+    application = application_of(config)
+    resources = load_resources(prepared / "vocabularies", manifest)
+
+    run_id = _open_run(journey, prepared, folder)
+    try:
+        with training.scope(config):
+            model = application.build(manifest)
+        application.initialise(model, resources)
+        batches = application.batches(prepared, manifest, "train")
+        found = audit(model, batches, precision=config.training.precision)
+        journey.say(found.line)
+        write_json(folder / "audit.json", asdict(found))
+        history = training.train(
+            model,
+            batches,
+            application.batches(prepared, manifest, "validation"),
+            config,
+            folder,
+            listeners=[TrainingDisplay(journey.console), TrackingListener(journey.tracker, run_id)],
+            sample=application.sampler(model, resources, prepared, manifest),
+            identity=identity,
+            objective=application.criterion(manifest, model),
+            judge=application.judge(prepared, manifest),
+        )
+    except BaseException as error:
+        journey.tracker.finish(run_id, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    save_trained(folder / "model", application, manifest, model, prepared)
+    picture = folder / "learning_curves.png"
+    learning_curves(history, picture)
+    journey.tracker.log_artifact(run_id, picture)
+    journey.tracker.log_artifact(run_id, folder / "history.json")
+    journey.tracker.finish(run_id)
+    return run_id
+
+
+def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
+    """Returns the folder's MLflow run: a new one, or the one that a killed training had.
+
+    That one may have been killed before everything was logged; what it has is left as it is.
+    """
+    from seqapps.dataset.manifest import read_manifest
+
+    tracker, tags = journey.tracker, {"seqapps.folder": str(folder.resolve())}
+    run = tracker.begin(folder / "run.json", folder.name, kind="train", tags=tags)
+    tracker.log_config(run.run_id, journey.config)
+    tracker.log_dataset(run.run_id, read_manifest(prepared), prepared)
+    return run.run_id

@@ -1,0 +1,80 @@
+"""The stage `tune`: a search for a better model and training section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.records import Inputs, Record
+
+
+_BUDGETS = ("trials", "minutes")
+
+
+def stage(journey: Journey, prepared: Path) -> Record:
+    """Does the search when it is not done. Its first output is the winner's configuration file."""
+    from seqapps.workflow.records import Record
+
+    stage_inputs = inputs(journey, prepared)
+
+    def work() -> Record:
+        from seqapps.workflow.stack import import_tensorflow
+
+        import_tensorflow()
+        from seqapps.files import write_text
+        from tuning.search import search
+
+        folder = journey.workspace.search(journey.config.name, _identity(stage_inputs))
+        result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
+        # Searches that differ in their budget alone share a folder; each keeps its own winner.
+        won = folder / stage_inputs.fingerprint[:12] / result.config_path.name
+        won.parent.mkdir(exist_ok=True)
+        write_text(won, result.config_path.read_text(encoding="utf-8"))
+        return Record(stage_inputs, (won,), {"config": result.best.model_dump(mode="json")})
+
+    return journey.perform(stage_inputs, work)
+
+
+def winner(journey: Journey, prepared: Path) -> Journey:
+    """Returns the journey with the configuration that is trained: the winner when the configuration asks for a search.
+
+    Raises:
+        UsageError: it asks for one and the search is not done.
+    """
+    if journey.config.tuning.algorithm == "none":
+        return journey
+    return with_winner(journey, journey.need(inputs(journey, prepared), "tune"))
+
+
+def with_winner(journey: Journey, record: Record) -> Journey:
+    """Returns the journey with the seed, the `model` and the `training` of a search's winner, which does not ask for a
+    search again, and with its split of the rows.
+
+    The other sections are today's: what is measured and promoted may have changed since the search.
+    """
+    from seqapps.applications import config_from
+
+    won = {name: record.result["config"][name] for name in ("seed", "model", "training")}
+    tables = {**journey.config.model_dump(mode="json"), **won, "tuning": {"algorithm": "none"}}
+    tables["data"]["split"]["seed"] = record.result["config"]["data"]["split"]["seed"]
+    return journey.with_config(config_from(tables, str(record.outputs[0])))
+
+
+def _identity(stage_inputs: Inputs) -> str:
+    """Returns the fingerprint of a search's state: another budget, or other code, goes on with its trials."""
+    from seqapps.dataset.manifest import digest_of
+
+    tuning = {name: value for name, value in stage_inputs.config["tuning"].items() if name not in _BUDGETS}
+    return digest_of([{**stage_inputs.config, "tuning": tuning}, dict(stage_inputs.upstream)])
+
+
+def inputs(journey: Journey, prepared: Path) -> Inputs:
+    """Returns what a search depends on: all that training reads, the search's own section, the data, the code."""
+    from seqapps.dataset.manifest import read_manifest
+    from seqapps.workflow.records import data_digest
+
+    part = {**journey.part("application", "seed", "model", "training", "tuning"), "data": journey.own_data}
+    return journey.inputs("tune", part, {"data": data_digest(read_manifest(prepared))})
