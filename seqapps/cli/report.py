@@ -48,44 +48,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if not arguments.run.endswith(".toml"):
         refuse_settings(arguments, arguments.run)
     workspace = Workspace(arguments.workspace)
-    found = stages.collect(find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri)
+    found = stages.collect(
+        stages.find(arguments.run, workspace, arguments.overrides), workspace, arguments.tracking_uri
+    )
     target = arguments.output or found.folder / FILE_NAME
     write_report(found, target)
     out = page()
     for part in parts(found, workspace, target):
         out.print(part, soft_wrap=isinstance(part, str))
     return 0
-
-
-def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
-    """Returns the run folder that a user means.
-
-    Raises:
-        UsageError: there is none; lists what there is.
-    """
-    from seqapps.errors import UsageError, nearest
-    from seqapps.workflow.pipeline import read_or_none
-    from seqapps.workflow.records import Records
-
-    if (Path(reference) / "model").is_dir():
-        return Path(reference)
-    known = {folder.name: folder for folder in sorted(workspace.root.glob("runs/*")) if (folder / "model").is_dir()}
-    if reference.endswith(".toml"):
-        from seqapps.applications import load_config
-
-        name = load_config(reference, overrides).name
-        record = Records(workspace, name).last("train")
-        if record is not None and record.outputs[0].exists():
-            return record.outputs[0].parent
-        raise UsageError(f"{reference} has no finished training in {workspace.root}. Run `seqapps run {reference}`.")
-    for name, folder in known.items():
-        if reference == name or read_or_none(folder / "run.json").get("run_id", "").startswith(reference):
-            return folder
-    close = nearest(reference, known)
-    raise UsageError(
-        f"run `{reference}` was not found in {workspace.root}. Allowed: a configuration file, a run folder, the id of "
-        f"an MLflow run. Runs: {', '.join(known) or 'none'}." + (f" Nearest: {close}." if close else "")
-    )
 
 
 def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:

@@ -15,6 +15,37 @@ if TYPE_CHECKING:
     from seqapps.workspace import Workspace
 
 
+def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
+    """Returns the run folder that a user means.
+
+    Raises:
+        UsageError: there is none; lists what there is.
+    """
+    from seqapps.errors import UsageError, nearest
+    from seqapps.workflow.pipeline import read_or_none
+    from seqapps.workflow.records import Records
+
+    if (Path(reference) / "model").is_dir():
+        return Path(reference)
+    known = {folder.name: folder for folder in sorted(workspace.root.glob("runs/*")) if (folder / "model").is_dir()}
+    if reference.endswith(".toml"):
+        from seqapps.applications import load_config
+
+        name = load_config(reference, overrides).name
+        record = Records(workspace, name).last("train")
+        if record is not None and record.outputs[0].exists():
+            return record.outputs[0].parent
+        raise UsageError(f"{reference} has no finished training in {workspace.root}. Run `seqapps run {reference}`.")
+    for name, folder in known.items():
+        if reference == name or read_or_none(folder / "run.json").get("run_id", "").startswith(reference):
+            return folder
+    close = nearest(reference, known)
+    raise UsageError(
+        f"run `{reference}` was not found in {workspace.root}. Allowed: a configuration file, a run folder, the id of "
+        f"an MLflow run. Runs: {', '.join(known) or 'none'}." + (f" Nearest: {close}." if close else "")
+    )
+
+
 def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
     """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
     from seqapps.report import read_run
