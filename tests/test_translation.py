@@ -522,22 +522,25 @@ def test_scores_are_the_same_by_parts(served: Exported, monkeypatch: pytest.Monk
     tokenizers: list[Tokenizer] = [served.prepared.resources[side] for side in ("source", "target")]
     examples = served.prepared.examples
     source, target = examples["source_ids"], examples["target_ids"]
-    whole = reference_nats(Translator(served.model, *tokenizers), source, target)
-    calls = list[int]()
-    model = served.model
+    translator, longest = Translator(served.model, *tokenizers), int(target.lengths.max())
+    steps, decoder = list[int](), translator.decoder
 
-    class Counted(Translator):
-        def __init__(self) -> None:
-            super().__init__(model, *tokenizers)
-            self.model = self._counted
+    def counted(x: Any, training: bool) -> Any:
+        tf.py_function(lambda length: steps.append(int(length)), [tf.shape(x["target"])[1]], [])
+        return decoder(x, training=training)
 
-        def _counted(self, x: Any, training: bool) -> Any:
-            tf.py_function(lambda rows: calls.append(int(rows)), [tf.shape(x["source"])[0]], [])
-            return model(x, training=training)
-
-    monkeypatch.setattr(translator_graph, "_CELLS", 3 * int(target.lengths.max()) * tokenizers[1].size)
-    assert_allclose(reference_nats(Counted(), source, target), whole, rtol=1e-5)
-    assert calls == [3, 3, 2]
+    whole = reference_nats(translator, source, target)
+    dense, shifted = translator_graph._dense, translator_graph._shifted
+    weights = translator.attention(dense(source), dense(target)).numpy()
+    monkeypatch.setattr(translator_graph, "_attention_units", lambda _: 1)
+    monkeypatch.setattr(translator_graph, "_CELLS", 3 * len(target) * tokenizers[1].size)
+    translator.decoder = counted
+    assert_allclose(reference_nats(translator, source, target), whole, rtol=1e-5)
+    assert steps == [*[3] * (longest // 3), *[longest % 3][: longest % 3]]
+    assert_allclose(translator.attention(dense(source), dense(target)).numpy(), weights, atol=1e-6)
+    logits = served.model({"source": dense(source), "target": shifted(dense(target))}, training=False)["logits"]
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(dense(target), logits)
+    assert_allclose(tf.reduce_sum(tf.where(dense(target) != PAD, nats, 0.0), axis=1), whole, rtol=1e-4)
 
 
 def test_a_sample_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:

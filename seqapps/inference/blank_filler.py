@@ -155,7 +155,8 @@ class BlankFiller(ServedModule):
             return low + most, tf.concat([nats, -found], axis=0)
 
         shapes = (tf.TensorShape([]), tf.TensorShape([None]))
-        return tf.while_loop(more, part, (0, tf.zeros([0])), shape_invariants=shapes)[1]
+        begin = (0, tf.zeros([0]))
+        return tf.while_loop(more, part, begin, shape_invariants=shapes, parallel_iterations=1)[1]
 
 
 def marks(text: Any) -> Any:

@@ -159,7 +159,7 @@ class TextDecoder(ServedModule):
         begin = (0, states, tf.zeros([rows, 0]))
         shapes = tf.nest.map_structure(lambda value: tf.TensorShape([None, *value.shape[1:]]), begin[1])
         shapes = (tf.TensorShape([]), shapes, tf.TensorShape([None, None]))
-        return tf.while_loop(unfinished, score_part, begin, shape_invariants=shapes)[2]
+        return tf.while_loop(unfinished, score_part, begin, shape_invariants=shapes, parallel_iterations=1)[2]
 
     def _call(self, tokens: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """One call of the model: logits `<float32>[B, T, V]` and the states after it."""

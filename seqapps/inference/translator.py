@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.calls import SAMPLING, TRANSLATING, Settings
+<<<<<<< HEAD:seqapps/inference/translator.py
 from seqapps.dataset.ragged import Ragged
 from seqapps.inference._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
 from seqapps.inference.choosing import Sampling, keys_of
@@ -23,6 +24,16 @@ from seqapps.inference.decoding import Hypotheses, Limits, Sequences, Step, beam
 from seqapps.layers.states import STATE, unrolled
 from seqapps.optimization.losses import cross_entropy
 from seqapps.plots.alignment import Panel
+=======
+from seqapps.drawing.alignment import Panel
+from seqapps.graphs._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
+from seqapps.graphs.choosing import Sampling, keys_of
+from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
+from seqapps.layers.attention import Attention
+from seqapps.optimization.losses import cross_entropy
+from seqapps.layers.states import STATE, unrolled
+from seqapps.dataset.ragged import Ragged
+>>>>>>> main:seqapps/graphs/translator.py
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
@@ -32,7 +43,7 @@ _WRITTEN = (("max_length", "min_length"), ("no_repeat_ngram",))
 _ROWS = 128
 """Rows of one call when many are translated."""
 _CELLS = 1 << 24
-"""Most logits of a call that scores (one row at least): 64 MiB."""
+"""Most values that the decoder's steps hold when a target is given: 64 MiB, and some times that on the way."""
 
 
 def _cells(translator: Translator, settings: Any, longest: Any) -> Any:
@@ -241,28 +252,51 @@ class Translator(ServedModule):
         return write(self._step(memory), states, tf.fill([tf.shape(source)[0]], BEGIN), limits, sampling)
 
     def nats(self, source: Any, target: Any) -> Any:
-        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`.
+        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`."""
 
-        Rows go through the model by parts when their logits are too many.
-        """
-        rows, length = tf.shape(target)[0], tf.shape(target)[1]
-        seen = tf.maximum(self.target.size, tf.shape(source)[1])
-        most = tf.maximum(_CELLS // (tf.maximum(length, 1) * seen), 1)
+        def lost(found: dict[str, Any], y: Any) -> Any:
+            return tf.where(y != PAD, cross_entropy(found["logits"], y), 0.0)
 
-        def part(low: Any, found: Any) -> Any:
-            x, y = source[low : low + most], target[low : low + most]
-            logits = self.model({"source": x, "target": _shifted(y)}, training=False)["logits"]
-            return low + most, tf.concat([found, tf.where(y != PAD, cross_entropy(logits, y), 0.0)], axis=0)
-
-        shapes = (tf.TensorShape([]), tf.TensorShape([None, None]))
-        begin = (0, tf.zeros([0, length]))
-        return tf.while_loop(lambda low, _: low < rows, part, begin, shape_invariants=shapes)[1]
+        return self._told(source, target, lost, [None, None])
 
     def attention(self, source: Any, target: Any) -> Any:
         """Returns the weights of attention, `<float32>[B, T, S]`, when the target is given."""
-        seen = self.encoder(source, training=False)
-        found = self.decoder({"target": _shifted(target), **seen}, training=False)["attention"]
-        return tf.cast(tf.where((target != PAD)[:, :, None], found, tf.zeros((), found.dtype)), tf.float32)
+
+        def weights(found: dict[str, Any], y: Any) -> Any:
+            real = (y != PAD)[:, :, None]
+            return tf.cast(tf.where(real, found["attention"], tf.zeros((), found["attention"].dtype)), tf.float32)
+
+        return self._told(source, target, weights, [None, None, None])
+
+    def _told(self, source: Any, target: Any, wanted: Callable[[dict[str, Any], Any], Any], shape: list[None]) -> Any:
+        """Returns what is wanted of each step of the decoder when the target is given.
+
+        The decoder takes so many steps at once that neither their logits nor what additive attention holds for every
+        pair of units is more than `_CELLS` values, or one step.
+
+        Args:
+            source, target: `<int32>[B, S]` and `<int32>[B, T]`.
+            wanted: the decoder's outputs for some steps, and their units `<int32>[B, t]`, to `[B, t, ...]`.
+            shape: `[B, T, ...]` of what is returned, each axis unknown.
+        """
+        memory, states = self._encode(source)
+        rows, length = tf.shape(target)[0], tf.shape(target)[1]
+        before = _shifted(target)
+        step = tf.maximum(self.target.size, tf.shape(source)[1] * _attention_units(self.decoder))
+        most = tf.maximum(_CELLS // (tf.maximum(rows, 1) * step), 1)
+
+        def part(low: Any, states: dict[str, Any], told: Any) -> Any:
+            y = target[:, low : low + most]
+            found = self.decoder({"target": before[:, low : low + most], **states, **memory}, training=False)
+            after = {name: found[name] for name in states}
+            return low + most, after, tf.concat([told, wanted(found, y)], axis=1)
+
+        begin = (0, states, tf.zeros([rows, 0, *[tf.shape(source)[1] for _ in shape[2:]]]))
+        kept = {name: tf.TensorShape([None, *value.shape[1:]]) for name, value in states.items()}
+        shapes = (tf.TensorShape([]), kept, tf.TensorShape(shape))
+        # One part at a time, or several lie in memory.
+        done = tf.while_loop(lambda low, *_: low < length, part, begin, shape_invariants=shapes, parallel_iterations=1)
+        return done[2]
 
     def _encode(self, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Returns what stays (attention's memory) and what each step changes (the decoder's states)."""
@@ -378,6 +412,12 @@ def _of_rows(search: Search, rows: Any) -> Search:
     """Returns a search whose settings stand once for each row."""
     values = search._replace(length_penalty=float(search.length_penalty))
     return Search(*(tf.fill([rows], tf.constant(value)) for value in values))
+
+
+def _attention_units(decoder: keras.Model) -> int:
+    """Returns how many values attention holds on its way for each pair of units."""
+    layers = [layer for layer in decoder._flatten_layers() if isinstance(layer, Attention)]
+    return max((layer.units for layer in layers if layer.score == "additive"), default=1)
 
 
 def _batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:

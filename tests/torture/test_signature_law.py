@@ -18,9 +18,8 @@ from seqapps.inference import _served
 
 FILES = law.configurations()
 USUAL = {"units": [256, 256], "embedding": 128}
-MOST_BYTES = 2 << 30
-"""Of memory for calls at the bounds. The dearest is `score` of 16 translations of 2,048 bytes, whose attention holds
-every unit of a target beside every unit of its source: 1.6 GiB."""
+MOST_BYTES = 1 << 29
+"""Of memory that calls at the bounds may take beside what the calls before them took."""
 
 
 @pytest.mark.parametrize("file", FILES, ids=law.named)
