@@ -16,24 +16,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.calls import SAMPLING, TRANSLATING, Settings
-<<<<<<< HEAD:seqapps/inference/translator.py
 from seqapps.dataset.ragged import Ragged
 from seqapps.inference._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
 from seqapps.inference.choosing import Sampling, keys_of
 from seqapps.inference.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
+from seqapps.layers.attention import Attention
 from seqapps.layers.states import STATE, unrolled
 from seqapps.optimization.losses import cross_entropy
 from seqapps.plots.alignment import Panel
-=======
-from seqapps.drawing.alignment import Panel
-from seqapps.graphs._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
-from seqapps.graphs.choosing import Sampling, keys_of
-from seqapps.graphs.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
-from seqapps.layers.attention import Attention
-from seqapps.optimization.losses import cross_entropy
-from seqapps.layers.states import STATE, unrolled
-from seqapps.dataset.ragged import Ragged
->>>>>>> main:seqapps/graphs/translator.py
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
