@@ -12,6 +12,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from seqapps.api import locate
 from seqapps.cli._arguments import refuse_settings
 from seqapps.errors import SeqappsError, UsageError
 from seqapps.files import new_file, sweep_beside
@@ -62,7 +63,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps import applications
 
     check(arguments)
-    folder = find(arguments)  # a wrong name or option is told before TensorFlow's seconds are spent
+    folder = locate(
+        arguments.model, workspace=arguments.workspace, tracking_uri=arguments.tracking_uri
+    )  # a wrong name or option is told before TensorFlow's seconds are spent
     given = {
         action.dest: getattr(arguments, action.dest)
         for name in applications.names()
@@ -126,31 +129,6 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageError(
             f"predict: `--output` {target} is the file of `--input`, whose texts would be gone. Remedy: another name."
         )
-
-
-def find(arguments: argparse.Namespace) -> Path:
-    """Returns the exported folder that MODEL means.
-
-    A run folder stands for the SavedModel inside it. Versions never change, so a version that lies in the workspace's
-    exports is taken from there without asking the registry; that saves the import of MLflow.
-
-    Raises:
-        UsageError: no such model; names the known ones.
-    """
-    from seqapps.workspace import Workspace
-
-    model: str = arguments.model
-    workspace = Workspace(Path(arguments.workspace))
-    if Path(model).is_dir():
-        inner = Path(model) / "saved_model"
-        return inner if inner.is_dir() else Path(model)
-    name, _, version = model.partition("@")
-    published = workspace.exports / name / version
-    if version.isdecimal() and not arguments.tracking_uri and (published / "saved_model.pb").exists():
-        return published
-    from seqapps.registry import promotion
-
-    return promotion.resolve(model, workspace, arguments.tracking_uri or "")
 
 
 def talk(model: Served, options: argparse.Namespace, console: Console) -> int:

@@ -113,7 +113,7 @@ def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> s
         case "value_error":
             return f"{where}: {item['ctx']['error']}."
     if item["type"] == "tuple_type":
-        example = f"{location[-1]} = {_toml_value([received])}" if isinstance(received, str | int | float) else ""
+        example = f"{location[-1]} = {toml_value([received])}" if isinstance(received, str | int | float) else ""
         return wrong_value(where, received, "must be a list", example)
     text = item["msg"].replace("Input should be ", "must be ").replace("'", '"')
     return f"{where} {text}. Received: {received!r}."
@@ -200,7 +200,7 @@ def _texts(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
 def to_toml(value: Mapping[str, Any], prefix: str = "") -> str:
     """Returns nested tables as TOML text (strings, numbers, booleans, lists of them, tables); None is left out."""
     given = {key: item for key, item in value.items() if item is not None}
-    lines = [f"{key} = {_toml_value(item)}" for key, item in given.items() if not isinstance(item, Mapping)]
+    lines = [f"{key} = {toml_value(item)}" for key, item in given.items() if not isinstance(item, Mapping)]
     text = "\n".join(lines) + ("\n" if lines else "")
     for key, item in value.items():
         if isinstance(item, Mapping):
@@ -209,11 +209,12 @@ def to_toml(value: Mapping[str, Any], prefix: str = "") -> str:
     return text
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Returns a text, a number, a boolean or a list of them as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str):
         # What JSON escapes, TOML reads the same; DEL alone is a character to JSON and not to TOML.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

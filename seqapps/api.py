@@ -1,0 +1,147 @@
+"""The commands from Python: `seqapps.run` and `seqapps.load`. See docs/python.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqapps.workspace import DEFAULT, Workspace
+
+if TYPE_CHECKING:
+    from seqapps.config import RunConfig
+    from seqapps.evaluation.evaluate import Evaluation
+    from seqapps.registry.promotion import Decision
+    from seqapps.serving import Served
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run` made.
+
+    Args:
+        config: the configuration that was trained: the winner's, where there was a search.
+        folder: of the run: checkpoint, log, trained model, evaluation.
+        evaluation: figures of the model, of every baseline, and of the champion.
+        decision: of the gate: whether the model became the champion, and by which conditions.
+        exported: the SavedModel.
+        report: the HTML page.
+    """
+
+    config: RunConfig
+    folder: Path
+    evaluation: Evaluation
+    decision: Decision
+    exported: Path
+    report: Path
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the gate let the model become the champion."""
+        return self.decision.passed
+
+    @cached_property
+    def model(self) -> Served:
+        """The SavedModel, loaded: `run.model.predict([...])`."""
+        from seqapps import serving
+
+        return serving.load(self.exported)
+
+
+def run(  # noqa: PLR0913 - what every command takes
+    config: str | Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    workspace: str | Path = DEFAULT,
+    tracking_uri: str = "",
+    beam_arguments: Sequence[str] = (),
+    quiet: bool = False,
+) -> Run:
+    """Does all stages of a configuration, as `seqapps run` does; what is done already is not done again.
+
+    Args:
+        config: a TOML file.
+        overrides: dotted fields to values that go before those of the file: `{"training.epochs": 3}`.
+        workspace: the folder in which all state lies.
+        tracking_uri: an MLflow server instead of the workspace.
+        beam_arguments: options of Beam, such as `["--direct_num_workers=2"]`.
+        quiet: whether nothing is shown; else progress and notes go to stderr.
+
+    Raises:
+        ConfigError: the configuration cannot mean anything; says where, received, allowed and nearest.
+        SeqappsError: a stage could not finish; says why, and what helps.
+    """
+    from rich.console import Console
+
+    from seqapps.applications import load_config
+    from seqapps.config import toml_value
+    from seqapps.evaluation.evaluate import read_evaluation
+    from seqapps.registry.promotion import Check, Decision
+    from seqapps.workflow import train
+    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.run import every_stage
+    from seqapps.workflow.stack import keep_compiled
+
+    words = [f"{field}={toml_value(value)}" for field, value in (overrides or {}).items()]
+    parsed, place = load_config(config, words), Workspace(Path(workspace))
+    place.sweep(parsed.name)
+    keep_compiled(place.cache)
+    journey = Journey(
+        config=parsed,
+        workspace=place,
+        console=Console(stderr=True, quiet=quiet, soft_wrap=True),
+        file=str(config),
+        uri=tracking_uri or parsed.tracking.uri,
+        beam_arguments=tuple(beam_arguments),
+    )
+    finished = every_stage(journey)
+    decided = finished.promoted.result
+    return Run(
+        config=finished.journey.config,
+        folder=train.folder_of(finished.trained),
+        evaluation=read_evaluation(finished.evaluated.outputs[0]),
+        decision=Decision(**{**decided, "checks": tuple(Check(**check) for check in decided["checks"])}),
+        exported=finished.exported.outputs[0],
+        report=finished.reported.outputs[0],
+    )
+
+
+def load(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: str = "") -> Served:
+    """Returns a model that answers: `load("python_docs@champion").predict(["the value of the"])`.
+
+    Args:
+        model: `name@champion` or another alias, `name@3`, the id of a run, or an exported folder.
+        workspace: where it was registered.
+        tracking_uri: an MLflow server instead of the workspace.
+
+    Raises:
+        UsageError: there is no such model; names the known ones.
+        DataError: the folder is damaged; says what brings it back.
+    """
+    from seqapps import serving
+
+    return serving.load(locate(model, workspace=workspace, tracking_uri=tracking_uri))
+
+
+def locate(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: str = "") -> Path:
+    """Returns the exported folder that `load` loads.
+
+    A run folder stands for the SavedModel inside it. Versions never change, so a version that lies in the workspace's
+    exports is taken from there without asking the registry; that saves the import of MLflow.
+
+    Raises:
+        UsageError: see `load`.
+    """
+    place, reference = Workspace(Path(workspace)), str(model)
+    if Path(reference).is_dir():
+        inner = Path(reference) / "saved_model"
+        return inner if inner.is_dir() else Path(reference)
+    name, _, version = reference.partition("@")
+    published = place.exports / name / version
+    if version.isdecimal() and not tracking_uri and (published / "saved_model.pb").exists():
+        return published
+    from seqapps.registry import versions
+
+    return versions.resolve(reference, place, tracking_uri)
