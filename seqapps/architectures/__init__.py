@@ -18,7 +18,7 @@ def load(name: str) -> ModuleType:
     """Returns the module `seqapps/architectures/<name>.py`: `Config` (a ModelConfig) and `build`.
 
     Raises:
-        ConfigError: there is no such file; lists the names and the nearest.
+        ConfigError: there is no such file; the message lists all names and the closest.
     """
     if name not in names():
         raise ConfigError(unknown_name("`model.architecture`", name, names()))

@@ -1,4 +1,4 @@
-"""What the architectures of a forecast share: their fields, their inputs, and what their output is built upon."""
+"""Shared by the forecasting architectures: fields, inputs, and the baseline that the output is added to."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from seqapps.preprocessing.series.plan import Plan, category
 
 
 class ForecastConfig(StackConfig):
-    """The fields of a forecast.
+    """The fields of a forecasting model.
 
     Args:
         bidirectional: of the encoder of the history.
         loss: `mse` (the mean is forecast) or `mae` (the median); not for quantiles.
-        quantiles: levels that are forecast instead, by the pinball loss (Koenker & Bassett 1978); 0.5, the median, is
-            the point forecast. Empty forecasts one number.
-        anchor: what the network adds its answer to: `none`, `last` (the last value of the history: it forecasts the
-            change) or `season` (the value of the same season before; needs `data.season`).
-        highway: a linear map of the whole history is added to the answer (the autoregressive component of Lai et al.
+        quantiles: levels of a quantile forecast, with the pinball loss (Koenker & Bassett 1978); 0.5, the median, is
+            the point forecast. Empty: a point forecast only.
+        anchor: baseline that the network's output is added to: `none`, `last` (the last value of the history: the
+            network forecasts the change) or `season` (the value one season earlier; requires `data.season`).
+        highway: a linear map of the whole history is added to the output (the autoregressive component of Lai et al.
             2018, "Modeling Long- and Short-Term Temporal Patterns with Deep Neural Networks", sec. 3.6).
     """
 
@@ -49,12 +49,12 @@ class ForecastConfig(StackConfig):
 
     @property
     def answers(self) -> int:
-        """Q, numbers for each step and target."""
+        """Q, number of outputs for each step and target."""
         return max(1, len(self.quantiles))
 
     @property
     def point(self) -> int:
-        """Which of them is the point forecast."""
+        """Index of the point forecast among them."""
         return self.quantiles.index(0.5) if self.quantiles else 0
 
 
@@ -65,8 +65,8 @@ class Sizes:
     Args:
         history, features: H and F.
         horizon, targets: P and V.
-        known, static: numbers of a future step, and of a series.
-        codes, known_codes, static_codes: categories of each column of labels, unknown ones not counted.
+        known, static: number of numeric features of a future step, and of a series.
+        codes, known_codes, static_codes: number of categories of each label column, without the unknown one.
     """
 
     history: int
@@ -102,14 +102,14 @@ def sizes_of(plan: Plan, manifest: Manifest) -> Sizes:
 
 @dataclass(frozen=True)
 class Window:
-    """The inputs of a model and what is made of them.
+    """The inputs of a model and the tensors derived from them.
 
     Args:
         inputs: by name.
-        past: `<float32>[B, H, D]`: numbers, categories as one-hot, what is one for the series.
+        past: `<float32>[B, H, D]`: numbers, one-hot categories, static features.
         mask: `<bool>[B, H]`, all True: a window has no padding.
-        future: `<float32>[B, P, D]` of what is known of the steps that are forecast; None without any.
-        base: `<float32>[B, P, V, Q]` that the answer is added to, without the last value; None for zero.
+        future: `<float32>[B, P, D]`, known features of the forecast steps; None without any.
+        base: `<float32>[B, P, V, Q]`, added to the output, without the last value; None for zero.
         last: `<float32>[B, V]`, the last values of the history.
     """
 
@@ -169,7 +169,7 @@ def _base(config: ForecastConfig, sizes: Sizes, inputs: Mapping[str, Any], past:
 
 
 def answer(values: Any) -> Any:
-    """Returns the output of a model, float32, the quantiles of each step in increasing order (the rearrangement of
+    """Returns the output of a model, float32, the quantiles of each step sorted (the rearrangement of
     Chernozhukov, Fernandez-Val & Galichon 2010), `[B, P, V, Q]`."""
     import keras
 
@@ -178,7 +178,7 @@ def answer(values: Any) -> Any:
 
 
 def _one_hot(codes: Any, sizes: tuple[int, ...]) -> Any:
-    """Index 0, an unknown category, is all zeros."""
+    """Index 0, an unknown category, maps to zeros."""
     import keras
 
     if codes is None:

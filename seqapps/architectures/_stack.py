@@ -1,4 +1,4 @@
-"""What architectures share: the fields of a stack of recurrent layers, and the stack itself, with masks."""
+"""Shared by the architectures: the fields of a stack of recurrent layers, and the stack itself, with masks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OF_A_CELL = (
     "cell", "reset", "activation", "recurrent_initializer", "leak", "learn_leak",
     "transition_depth", "transition_skip", "transition_activation", "skip_steps",
 )  # fmt: skip
-"""Fields that say what a cell is, wherever it runs; `layer_norm` = "cell" is one more."""
+"""Fields of a cell, in any architecture; `layer_norm` = "cell" is one more."""
 OF_OUTPUTS = ("merge", "layer_skip", "output_layers", "activation_penalty", "temporal_penalty")
-"""Fields that change what a stack gives at every step, and not its states; `layer_norm` = "output" is one more."""
+"""Fields that affect a stack's outputs but not its states; `layer_norm` = "output" is one more."""
 
 
 class StackConfig(ModelConfig):
@@ -30,45 +30,44 @@ class StackConfig(ModelConfig):
 
     Args:
         cell: `simple_rnn`, `lstm` (Hochreiter & Schmidhuber 1997, forget bias 1) or `gru` (Cho et al. 2014).
-        units: size of each layer (of each direction), the first layer first.
+        units: size of each layer (of each direction), from the first to the last.
         bidirectional: both directions (Schuster & Paliwal 1997).
-        merge: of both directions: their outputs side by side (`concat`), their `sum`, `average` or `product`.
-        dropout: share dropped before each layer and after the last; one mask for all time steps of a row
+        merge: how the outputs of both directions are combined: `concat`, `sum`, `average` or `product`.
+        dropout: rate before each layer and after the last; one mask for all time steps of an example
             (variational; Gal & Ghahramani 2016).
-        input_dropout, output_dropout: instead of `dropout` before the first layer, and after the last; none takes it.
-        recurrent_dropout: share of the state dropped at every step, the same units at all of them (Gal & Ghahramani
-            2016). It leaves the fast path: every step is run by itself.
-        weight_drop: share of the recurrent matrix that is zero for one batch of training (DropConnect; Merity et al.
-            2017). It costs next to nothing.
+        input_dropout, output_dropout: rate before the first layer, and after the last; default: `dropout`.
+        recurrent_dropout: dropout rate of the state, with the same mask at all time steps (Gal & Ghahramani 2016). It
+            disables the fast kernels: the layer runs step by step.
+        weight_drop: share of the recurrent matrix that is zeroed for each training batch (DropConnect; Merity et al.
+            2017). Its cost is negligible.
         reset: of a GRU: the reset gate acts `after` the product with the recurrent matrix (the form of cuDNN) or
             `before` it (Cho et al. 2014). In both forms the update gate z weights the old state: h_t = z h_{t-1} +
             (1 - z) n.
-        activation: of the candidate of a cell; of an LSTM also of the cell state on its way out. `relu` keeps the fast
-            path of `simple_rnn`; all others but `tanh` run step by step.
-        recurrent_initializer: of the recurrent matrices: `orthogonal`, `glorot_uniform`, or of `simple_rnn` `identity`,
-            with which a unit adds up at first (IRNN, with `activation = "relu"`; Le et al. 2015).
-        leak: of `simple_rnn`: share l of the state that stays, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units (Jaeger
-            et al. 2007). 0 is the ordinary cell; any other runs step by step, on no fast path.
-        learn_leak: every unit learns its own share, from `leak` on.
-        transition_depth: hidden layers between the state and the next one (Pascanu et al. 2014); 0 for none. Step by
+        activation: of the candidate of a cell; of an LSTM also of the cell state before the output gate. `tanh`, and
+            `relu` for `simple_rnn`, have fast kernels; all others run step by step.
+        recurrent_initializer: of the recurrent matrices: `orthogonal`, `glorot_uniform`, or `identity` (`simple_rnn`),
+            with which a unit initially accumulates (IRNN, with `activation = "relu"`; Le et al. 2015).
+        leak: of `simple_rnn`: share l of the state that is kept, h_t = l h_{t-1} + (1 - l) tanh(..): leaky units
+            (Jaeger et al. 2007). 0 is the ordinary cell; any other value runs step by step, without fast kernels.
+        learn_leak: every unit learns its own share, initialised to `leak`.
+        transition_depth: hidden layers between one state and the next (Pascanu et al. 2014); 0 for none. Runs step by
             step.
         transition_activation: of those layers.
-        transition_skip: the state also goes past those layers (Goodfellow et al. 2016, fig. 10.13 c).
-        skip_steps: d: the state of t - d enters step t beside that of t - 1 (El Hihi & Bengio 1996); 0 for none. Step
-            by step.
+        transition_skip: a residual connection bypasses those layers (Goodfellow et al. 2016, fig. 10.13 c).
+        skip_steps: d: the state of t - d also enters step t (El Hihi & Bengio 1996); 0 for none. Runs step by step.
         layer_norm: layer normalisation (Ba et al. 2016) of every layer's `output`, or inside the `cell`, as published
             (step by step).
-        layer_skip: what each layer reads goes past it, too: `residual` (added; He et al. 2016) or `highway` (mixed by a
-            gate; Srivastava et al. 2015). Where the sizes differ, a matrix comes between.
-        input_layers: sizes of dense layers (ReLU) before the first recurrent layer, each step by itself.
-        output_layers: sizes of dense layers (ReLU) after the last one: a deep head without horizontal links.
-        activation_penalty: times the mean square of the last layer's dropped output, is added to what training
-            minimises (AR; Merity et al. 2017).
-        temporal_penalty: the same for the change of that output from step to step, before dropout (TAR).
+        layer_skip: skip connection around each layer: `residual` (added; He et al. 2016) or `highway` (gated;
+            Srivastava et al. 2015). Where the sizes differ, the input is projected.
+        input_layers: sizes of dense layers (ReLU) before the first recurrent layer, applied to each step.
+        output_layers: sizes of dense layers (ReLU) after the last one, applied to each step.
+        activation_penalty: weight of the mean square of the last layer's output after dropout in the training loss
+            (AR; Merity et al. 2017).
+        temporal_penalty: the same for the change of that output between steps, before dropout (TAR).
     """
 
     both_ways: ClassVar[str] = ""
-    """Why a stack of this architecture cannot read both ways; empty where it can."""
+    """Why this architecture cannot be bidirectional; empty where it can."""
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     units: tuple[Unit, ...] = (128,)
@@ -140,7 +139,7 @@ class StackConfig(ModelConfig):
 
     @property
     def cell_options(self) -> CellOptions:
-        """What a cell is made of beside its kind and its size."""
+        """Options of a cell besides its kind and size."""
         from seqapps.layers.cells import CellOptions
 
         return CellOptions(
@@ -158,14 +157,14 @@ class StackConfig(ModelConfig):
 
     @property
     def dropouts(self) -> tuple[float, ...]:
-        """Shares dropped before each layer, and after the last."""
+        """Dropout rates before each layer, and after the last."""
         first = self.dropout if self.input_dropout is None else self.input_dropout
         last = self.dropout if self.output_dropout is None else self.output_dropout
         return (first, *[self.dropout] * (len(self.units) - 1), last)
 
     @property
     def outputs(self) -> int:
-        """Size of what the stack gives at every step."""
+        """Size of the stack's output at every step."""
         if self.output_layers:
             return self.output_layers[-1]
         return self.units[-1] * (2 if self.bidirectional and self.merge == "concat" else 1)
@@ -175,7 +174,7 @@ class StackConfig(ModelConfig):
         return {name: getattr(self, name) for name in names}
 
     def refuse(self, names: Iterable[str], why: str) -> None:
-        """Refuses fields that are not as they are by default, such as those that nothing here would use.
+        """Rejects fields that differ from their defaults, such as those that would have no effect.
 
         Raises:
             ValueError: one of them is set; `why` ends the sentence that begins with its name.
@@ -187,7 +186,7 @@ class StackConfig(ModelConfig):
                 raise ValueError(f"`model.{name}` {why}. Received: {received!r}")
 
     def states_alone(self, why: str) -> None:
-        """Refuses what changes a stack's outputs, where its states alone are used."""
+        """Rejects fields that affect a stack's outputs, where only its states are used."""
         self.refuse(OF_OUTPUTS, why)
         if self.layer_norm == "output":
             raise ValueError(f'`model.layer_norm` = "output" {why}. Allowed: none, cell')
@@ -208,18 +207,18 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     """Returns the sequence after the last layer and every layer's last states.
 
     Args:
-        config: what the stack is made of.
+        config: fields of the stack.
         x: `<float>[B, T, D]`.
-        mask: `<bool>[B, T]`, True on what is real: right-padded rows. It is passed explicitly; a row of padding alone
-            is run for one step, since cuDNN takes no empty row.
-            None runs every step: enough where only the steps before a real one decide what it gives.
-        name: begins the layers' names.
+        mask: `<bool>[B, T]`, True on real steps: right-padded rows. It is passed explicitly; a fully padded row is run
+            for one step, since cuDNN accepts no empty row.
+            None runs every step: sufficient where an output depends on earlier steps only.
+        name: prefix of the layers' names.
         initial: the layers' states before the first step (per layer those of the forward direction, then of the
             backward one); None starts from zero.
         real: `<bool>[B, T]` for the penalties, where `mask` is None; None counts every step.
-        use_cudnn: False builds layers that run on any machine, with the same weights.
-        layers: layers by name, which are taken instead of new ones.
-        seed: of the model: with the layers' names, of initial weights and of what is dropped.
+        use_cudnn: False builds layers that run on any device, with the same weights.
+        layers: existing layers by name, used instead of new ones.
+        seed: of the model; with the layers' names it determines initial weights and dropout.
 
     Returns:
         `<float>[B, T, config.outputs]`, 0 where the mask is False, and for every layer the states after the last real
@@ -230,7 +229,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
     made = _Layers(config, f"{name}_" if name else "", layers or {}, use_cudnn, seed)
     steps = mask
     if mask is not None:
-        # The first step of every row counts, so that no row is empty.
+        # The first step of every row is unmasked, so that no row is empty.
         steps = keras.ops.logical_or(mask, keras.ops.cumsum(keras.ops.ones_like(mask, dtype="int32"), axis=1) == 1)
     for index in range(len(config.input_layers)):
         x = made.dense("input", index)(x)
@@ -253,7 +252,7 @@ def recurrent_stack(  # noqa: PLR0913 - what a stack is made of
 
 
 class _Layers:
-    """Makes the layers of a stack, or takes those that there are already."""
+    """Makes the layers of a stack, or reuses existing ones."""
 
     def __init__(
         self, config: StackConfig, prefix: str, known: Mapping[str, Any], use_cudnn: bool | Literal["auto"], seed: int
@@ -298,7 +297,7 @@ class _Layers:
 
         def two_ways(name: str) -> Any:
             inner = f"{self._prefix}{config.cell}_{index}"
-            # Keras would make the backward layer from the forward one, with the same seeds.
+            # Keras would copy the backward layer from the forward one, with the same seeds.
             backward = one_way(f"backward_{inner}", go_backwards=True)
             both = keras.layers.Bidirectional(one_way(inner), merge_mode=mode, backward_layer=backward, name=name)
             for layer in (both.forward_layer, both.backward_layer):
@@ -344,7 +343,7 @@ def _real_alone(x: Any, mask: Any) -> Any:
 
 
 def state_inputs_of(config: StackConfig) -> list[dict[str, Any]]:
-    """Returns the inputs for the initial states of every layer, name to input: a stack of one direction."""
+    """Returns the inputs for the initial states of every layer, name to input, for a unidirectional stack."""
     from seqapps.layers.states import state_inputs
 
     return [state_inputs(config.cell, units, index, config.cell_options) for index, units in enumerate(config.units)]

@@ -1,4 +1,4 @@
-"""What architectures over a vocabulary share: how the words are scored at the end."""
+"""Shared by the architectures with a vocabulary: the output layer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class WordsConfig(StackConfig):
-    """The fields of a stack that tells words of a vocabulary.
+    """The fields of a stack that predicts tokens of a vocabulary.
 
     Args:
         tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
-        softmax: `full`, or `adaptive`: rare words are told in two steps (Grave et al. 2017). A model of its own, and
-            still exact probabilities; several times as fast for a large vocabulary.
+        softmax: `full`, or `adaptive`: rare words are predicted hierarchically (Grave et al. 2017). A different model,
+            with exact probabilities; several times as fast for a large vocabulary.
         cutoffs: of `adaptive`: the ids, in order of frequency, at which a tail of rare words begins. Empty: two tails,
-            after the words that make up 0.8 and 0.9 of a text by Zipf's law.
-        tail_reduction: of `adaptive`: the first tail has so many times fewer dimensions, the second fewer than that by
-            the same factor, and so on (4 as published). 1 keeps all of them.
+            after the words that cover 0.8 and 0.9 of a text by Zipf's law.
+        tail_reduction: of `adaptive`: factor by which the dimensions shrink from each part to the next tail (4 as
+            published). 1 keeps all of them.
     """
 
     tie_embeddings: bool = False
@@ -52,13 +52,13 @@ class WordsConfig(StackConfig):
 def scored(
     config: WordsConfig, x: Any, embedding: keras.layers.Layer, vocabulary_size: int, *, seed: int
 ) -> dict[str, Any]:
-    """Returns `logits <float>[B, T, V]` of x `<float>[B, T, D]` and, for an adaptive softmax, x itself as `context`:
-    the loss of a target follows from it sooner.
+    """Returns `logits <float>[B, T, V]` of x `<float>[B, T, D]` and, for an adaptive softmax, x itself as `context`,
+    from which the loss is computed faster.
 
     Args:
         config: the `model` section.
-        x: what is known of each position; of the embedding's size for tied embeddings.
-        embedding: whose matrix is shared by tied embeddings.
+        x: hidden vector of each position; of the embedding's size for tied embeddings.
+        embedding: layer whose matrix tied embeddings share.
         vocabulary_size: V.
         seed: of the model.
 

@@ -1,4 +1,4 @@
-"""A classifier: embedding, recurrent layers, one vector for the whole row, scores of the classes (many to one)."""
+"""A classifier: embedding, recurrent layers, pooling to one vector, class logits (many to one)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Config(StackConfig):
 
     Args:
         embedding: size of the embedding.
-        train_embedding: whether training moves the embedding; False keeps pretrained vectors as they are.
-        word_dropout: share of the words that become `<unk>`, in training alone (Iyyer et al. 2015).
-        embedding_dropout: share of the embedding's numbers dropped, each by itself; `dropout` drops whole features.
-        pooling: the vector of a row: `last` state (of each direction), `mean` or `max` over its steps, or `attention`
-            (Yang et al. 2016), which also tells the weight of each token.
+        train_embedding: whether the embedding is trained; False freezes pretrained vectors.
+        word_dropout: share of the words replaced by `<unk>`, in training only (Iyyer et al. 2015).
+        embedding_dropout: rate of element-wise dropout of the embedding; `dropout` drops whole features.
+        pooling: the vector of an example: `last` state (of each direction), `mean` or `max` over its steps, or
+            `attention` (Yang et al. 2016), which also outputs the weight of each token.
     """
 
     architecture: Literal["classifier"] = "classifier"
@@ -53,8 +53,8 @@ def build(
         config: the `model` section.
         vocabulary_size: V, the number of ids.
         classes: C, the number of classes.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]`. Out: `logits <float32>[B, C]` and, for attention pooling,
@@ -86,7 +86,7 @@ def _pool(config: Config, x: Any, mask: Any, states: list[Any], seed: int) -> tu
 
     match config.pooling:
         case "last":
-            # The stack drops features of its sequence; its states come as they are.
+            # The stack applies dropout to its sequence, but not to its states.
             rate = config.dropouts[-1]
             state = last_state(states, len(states) // (2 if config.bidirectional else 1))
             return seeded.dropout(rate, name="dropout_state", seed=seed)(state) if rate else state, {}

@@ -1,8 +1,8 @@
-"""A stack of recurrent layers that begins where a condition puts it: one to many.
+"""A stack of recurrent layers whose initial states depend on a condition: one to many.
 
     c = code of the label, or tanh(A v + a) of a vector v
     state_i(0) = tanh(W_i c + b_i)            the state of layer i before the first step
-    x_t = E w_{t-1}, or [E w_{t-1}; c]        as an option, the condition enters every step
+    x_t = E w_{t-1}, or [E w_{t-1}; c]        optionally, the condition enters every step
     p(w_t | w_1 .. w_{t-1}, c) = softmax(U h_t + d)
 
 Source: Goodfellow et al. 2016, "Deep Learning", sec. 10.2.4 (a vector as the initial state, as an extra input at each
@@ -27,12 +27,12 @@ class Config(StackConfig):
     """The `model` section of a conditional stack.
 
     Args:
-        bidirectional: always false: a text is written from its beginning.
-        units: size of each layer, the first layer first.
-        embedding: size of the embedding of units.
+        bidirectional: always false: a text is generated left to right.
+        units: size of each layer, from the first to the last.
+        embedding: size of the token embedding.
         condition: size of the condition's vector c.
-        every_step: the condition enters every step beside the unit, not the initial states alone.
-        word_dropout: share of the units that become `<unk>`, in training alone: the condition has to tell them (Bowman
+        every_step: the condition is also concatenated to the input of every step.
+        word_dropout: share of the tokens replaced by `<unk>`, in training only, so that the condition is used (Bowman
             et al. 2016, "Generating Sentences from a Continuous Space", sec. 3.1).
         tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
     """
@@ -49,12 +49,12 @@ class Config(StackConfig):
 
 
 class Decoder(NamedTuple):
-    """The two halves of a trained model, with its own layers: what writes needs them one after the other.
+    """The two parts of a trained model for generation; they share its layers.
 
     Args:
         begin: condition (`label` or `vector`) to the states before the first step, `state_*`.
         step: `tokens <int32>[B, T]` and `state_*` to `logits <float32>[B, T, V]` and the states after them. A
-            condition that enters every step is a state that stays as it is.
+            condition that enters every step is a constant state.
     """
 
     begin: keras.Model
@@ -72,15 +72,15 @@ def build(  # noqa: PLR0913 - two sizes of the condition, one of the vocabulary
 ) -> keras.Model:
     """Returns condition -> initial states; embedding -> [dropout -> recurrent layer] x L -> dropout -> logits.
 
-    Padding stands after the units of a row, so that no layer needs a mask.
+    Rows are right-padded, so that no layer needs a mask.
 
     Args:
         config: the `model` section.
         vocabulary_size: V, the number of ids.
-        labels: how many labels there are; 0 takes a vector.
-        features: numbers of the vector; 0 takes a label. Exactly one of the two is above 0.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        labels: number of labels; 0 for a vector.
+        features: size of the vector; 0 for a label. Exactly one of the two is above 0.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]` and `label <int32>[B]` or `vector <float32>[B, F]`. Out: `logits
@@ -98,11 +98,11 @@ def build(  # noqa: PLR0913 - two sizes of the condition, one of the vocabulary
 
 
 def decoder_of(model: keras.Model, config: Config) -> Decoder:
-    """Returns the halves of a model that `build` made. They hold its layers: a change of its weights is seen at once.
+    """Returns the two parts of a model that `build` made. They share its layers, so they follow its weights.
 
     Args:
-        model: what `build` gave.
-        config: what it was built from.
+        model: returned by `build`.
+        config: that it was built from.
     """
     import keras
 
@@ -130,7 +130,7 @@ def decoder_of(model: keras.Model, config: Config) -> Decoder:
 
 
 def _layers(config: Config, vocabulary_size: int, labels: int, seed: int) -> dict[str, Any]:
-    """Returns every layer but the stack's by its name."""
+    """Returns all layers except the stack's, by name."""
     from seqapps.layers import seeded
     from seqapps.layers.cells import STATES
     from seqapps.layers.conditions import LabelCode

@@ -1,4 +1,4 @@
-"""Encoder and decoder: one recurrent network reads a sequence, another one writes a sequence of another length.
+"""Encoder-decoder: one recurrent network reads a sequence, another generates a sequence of a different length.
 
 Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks"; Cho et al. 2014; with attention
 Bahdanau et al. 2015 and Luong et al. 2015; Goodfellow et al. 2016, ch. 10.4.
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import keras
 
 ENCODER, DECODER = "encoder", "decoder"
-"""Names of the two models inside the whole one, which decoding calls one after the other."""
+"""Names of the two submodels, which decoding calls in turn."""
 FEED = "state_feed"
-"""The decoder's state under input feeding: the hidden vector of the step before."""
+"""The decoder's state for input feeding: the previous attentional vector."""
 
 
 PENALTIES = ("activation_penalty", "temporal_penalty")
@@ -29,24 +29,24 @@ PENALTIES = ("activation_penalty", "temporal_penalty")
 class Config(StackConfig):
     """The `model` section of an encoder-decoder. `units`, `bidirectional` and `merge` are the encoder's.
 
-    The penalties are the decoder's; without attention the encoder hands over its states alone, and `layer_skip` and
-    `layer_norm` = "output" are the decoder's, too.
+    The penalties apply to the decoder; so do, without attention, `layer_skip` and `layer_norm` = "output", since the
+    encoder then passes on its states only.
 
     Args:
-        decoder_units: size of each layer of the decoder, the first layer first; empty takes `units`.
-        embedding: size of both embeddings, and of the hidden vector that the logits are made of.
-        attention: `none`; `dot` (the last layer of the decoder is as wide as the encoder's output), `general` (both
+        decoder_units: size of each layer of the decoder, from the first to the last; empty: `units`.
+        embedding: size of both embeddings, and of the vector from which the logits are computed.
+        attention: `none`; `dot` (requires a last decoder layer of the size of the encoder's output), `general` (both
             Luong et al. 2015) or `additive` (Bahdanau et al. 2015).
-        attention_units: hidden size of `additive`; 0 takes the size of the decoder's last layer.
-        input_feeding: the decoder's input holds the hidden vector of the step before (Luong et al. 2015, section 3.3).
-            The decoder then runs step by step in training, too.
+        attention_units: hidden size of `additive`; 0: the size of the decoder's last layer.
+        input_feeding: the decoder's input includes the previous attentional vector (Luong et al. 2015, section 3.3).
+            The decoder then also runs step by step in training.
         tie_embeddings: `none`; `output` (the output matrix is the transposed embedding of the target; Press & Wolf
-            2017); `all` (the embedding of the source is the same one, too, which takes a shared vocabulary).
-        scheduled_sampling: share of the decoder's inputs in training that are what the model itself holds for most
-            probable, instead of the unit that stands in the target (Bengio et al. 2015).
-        scheduled_sampling_steps: training steps over which that share grows evenly from 0; 0 takes it from the start.
-        label_smoothing: share of the probability that training spreads over all units (Szegedy et al. 2016). The
-            training loss that is shown includes it; the validation loss is without it.
+            2017); `all` (the source embedding is shared, too, which requires a shared vocabulary).
+        scheduled_sampling: share of the decoder's inputs in training that are the model's own predictions instead of
+            the target's tokens (Bengio et al. 2015).
+        scheduled_sampling_steps: training steps over which that share grows linearly from 0; 0 uses it from the start.
+        label_smoothing: share of the probability that training spreads over all tokens (Szegedy et al. 2016). The
+            reported training loss includes it; the validation loss does not.
     """
 
     architecture: Literal["encoder_decoder"] = "encoder_decoder"
@@ -62,7 +62,7 @@ class Config(StackConfig):
 
     @property
     def decoder(self) -> StackConfig:
-        """The decoder's layers: one direction."""
+        """The decoder's layers: unidirectional."""
         return self._side(units=self.decoder_units or self.units, bidirectional=False, merge="concat")
 
     @property
@@ -113,18 +113,18 @@ class Config(StackConfig):
 def build(
     config: Config, *, source_size: int, target_size: int, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0
 ) -> keras.Model:
-    """Returns the encoder, a bridge for the states, the decoder and its logits.
+    """Returns encoder -> bridge for the states -> decoder -> logits.
 
     Args:
         config: the `model` section.
         source_size, target_size: V of each side, the number of ids.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
-        A functional model. In: `source <int32>[B, S]` and `target <int32>[B, T]`, what stands before each unit that
-        is to be told: `<bos>` first. Out: `logits <float32>[B, T, V]`. Inside it are two models, `encoder` and
-        `decoder`, of the same layers: see `_encoder` and `_decoder`.
+        A functional model. In: `source <int32>[B, S]` and `target <int32>[B, T]`, the target shifted right,
+        `<bos>` first. Out: `logits <float32>[B, T, V]`. It contains two models, `encoder` and
+        `decoder`, with the same layers: see `_encoder` and `_decoder`.
     """
     import keras
 
@@ -149,9 +149,9 @@ def build(
 
 
 def _embedding(config: Config, size: int, name: str, seed: int) -> Any:
-    """Returns an embedding whose vectors have a length of about 1.
+    """Returns an embedding whose initial vectors have a norm of about 1.
 
-    Keras' own are so short that tied logits and attention need epochs to tell units apart.
+    Keras' own are so small that tied logits and attention need epochs to distinguish tokens.
     """
     from seqapps.layers import seeded
 
@@ -159,7 +159,7 @@ def _embedding(config: Config, size: int, name: str, seed: int) -> Any:
 
 
 def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], seed: int) -> keras.Model:
-    """Returns what reads: `<int32>[B, S]` to the decoder's first states and, for attention, its memory.
+    """Returns the encoder: `<int32>[B, S]` to the decoder's initial states and, for attention, the memory.
 
     Out: `state_<layer>_h`, `_c`, `_past` and FEED `<float>[B, D]`; `memory <float>[B, S, M]`, `keys
     <float>[B, S, K]` and `mask <bool>[B, S]`.
@@ -177,13 +177,13 @@ def _encoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], 
         keys = attention_keys(config.attention, x, _key_units(config), "attention_keys", seed=seed)
         outputs |= {"memory": x, "keys": keys, "mask": mask}
     if config.input_feeding:
-        # A hidden vector of zeros stands before the first one.
+        # The initial attentional vector is zero.
         outputs[FEED] = keras.ops.zeros_like(embedding(source)[:, 0, :])
     return keras.Model(source, outputs, name=ENCODER)
 
 
 def _bridge(config: Config, states: list[list[Any]], seed: int) -> dict[str, Any]:
-    """Returns the decoder's states before its first step: tanh(W s), s all last states of one kind (h, or c)."""
+    """Returns the decoder's initial states: tanh(W s), s the concatenated last states of one kind (h, or c)."""
     import keras
 
     from seqapps.layers import seeded
@@ -205,10 +205,10 @@ def _bridge(config: Config, states: list[list[Any]], seed: int) -> dict[str, Any
 
 
 def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], seed: int) -> keras.Model:
-    """Returns what writes, for any number of steps: all of them in training, one at a time in decoding.
+    """Returns the decoder, for any number of steps: all of them in training, one at a time in decoding.
 
-    In: `target <int32>[B, T]` and all that the encoder gives. Out: `logits <float>[B, T, V]`, the states after the
-    last step, under the names that they came in by, and `attention <float>[B, T, S]`.
+    In: `target <int32>[B, T]` and the encoder's outputs. Out: `logits <float>[B, T, V]`, the states after the
+    last step, under the names of the inputs, and `attention <float>[B, T, S]`.
     """
     import keras
 
@@ -245,7 +245,7 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], 
         feeding = FeedingDecoder(cells, decoder.dropouts, attention, readout, seed=seed, name=DECODER)
         x, outputs["attention"], last, outputs[FEED] = feeding(x, initial, inputs[FEED], memory)
     else:
-        # Padding comes after what is real, and no step sees a later one: it needs no mask.
+        # Rows are right-padded, and no step sees a later one: no mask is needed.
         real = keras.ops.not_equal(target, PAD)
         given: Any = {"name": DECODER, "initial": initial, "real": real, "use_cudnn": use_cudnn, "seed": seed}
         x, last = recurrent_stack(decoder, x, None, **given)
@@ -265,7 +265,7 @@ def _decoder(config: Config, embedding: Any, use_cudnn: bool | Literal["auto"], 
 
 
 def _key_units(config: Config) -> int:
-    """Size of what attention compares queries with."""
+    """Size of the attention keys."""
     if config.attention == "additive":
         return config.attention_units or config.decoder.units[-1]
     return config.decoder.units[-1]

@@ -1,8 +1,8 @@
-"""Encoder and decoder: recurrent layers read the history, others of the same size write the horizon step by step, each
-step from what is known of it and from the step before, as the decoder itself gave it.
+"""Encoder-decoder: recurrent layers read the history, others of the same size forecast the horizon step by step, each
+from its known features and the decoder's previous output.
 
 Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", for numbers; trained as it is
-served, without the true values of the horizon.
+served, without teacher forcing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Config(ForecastConfig):
-    """The `model` section of an encoder and decoder of numbers; dropout and `input_layers` are the encoder's."""
+    """The `model` section of an encoder-decoder of numbers; dropout and `input_layers` are the encoder's."""
 
     architecture: Literal["forecast_decoder"] = "forecast_decoder"
 
@@ -33,13 +33,13 @@ class Config(ForecastConfig):
 
 
 def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0) -> keras.Model:
-    """Returns history -> encoder -> states -> decoder over the horizon -> answer.
+    """Returns history -> encoder -> states -> decoder over the horizon -> output.
 
     Args:
         config: the `model` section.
         sizes: of a window.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: see `_forecast.window`. Out: `forecast <float32>[B, P, V, Q]` in standard units.
@@ -74,7 +74,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
 
 
 def _bridge(config: Config, layer: int, states: list[Any], seed: int) -> list[Any]:
-    """Returns the decoder's first states of a layer: the encoder's last; of two directions, a dense map of both."""
+    """Returns the decoder's initial states of a layer: the encoder's last; of two directions, a dense map of both."""
     import keras
 
     from seqapps.layers import seeded

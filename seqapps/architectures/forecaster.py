@@ -1,4 +1,4 @@
-"""Direct forecast: recurrent layers read the history, and one dense layer gives all steps of the horizon at once."""
+"""Direct forecast: recurrent layers read the history, and a dense layer outputs all steps of the horizon at once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Config(ForecastConfig):
     """The `model` section of a direct forecast.
 
     Args:
-        hidden: units of a dense layer (ReLU) between the recurrent layers and the answer; 0 for none. With it, what is
-            known of the future and the history can act on each other.
+        hidden: units of a dense layer (ReLU) before the output; 0 for none. It lets the known future features and the
+            history interact.
     """
 
     architecture: Literal["forecaster"] = "forecaster"
@@ -26,13 +26,13 @@ class Config(ForecastConfig):
 
 
 def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0) -> keras.Model:
-    """Returns history -> recurrent layers -> last state -> dense -> answer, added to what it is anchored to.
+    """Returns history -> recurrent layers -> last state -> dense -> output, added to its baseline.
 
     Args:
         config: the `model` section.
         sizes: of a window.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: see `_forecast.window`. Out: `forecast <float32>[B, P, V, Q]` in standard units.
@@ -43,7 +43,7 @@ def build(config: Config, *, sizes: Sizes, use_cudnn: bool | Literal["auto"] = "
 
     given = window(config, sizes)
     x, _ = recurrent_stack(config, given.past, given.mask, use_cudnn=use_cudnn, seed=seed)
-    # A backward layer ends at the first step.
+    # A backward layer finishes at the first step.
     if config.bidirectional and (config.merge != "concat" or config.output_layers):
         x = keras.ops.concatenate([x[:, -1], x[:, 0]], axis=-1)
     elif config.bidirectional:

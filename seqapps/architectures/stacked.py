@@ -1,4 +1,4 @@
-"""Stacked recurrent layers: SimpleRNN, LSTM or GRU, one over the other (Goodfellow et al. 2016, fig. 10.13 a)."""
+"""Stacked recurrent layers: SimpleRNN, LSTM or GRU, one above the other (Goodfellow et al. 2016, fig. 10.13 a)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Config(WordsConfig):
 
     Args:
         bidirectional: both directions; not for language models.
-        units: size of each layer, the first layer first.
+        units: size of each layer, from the first to the last.
         embedding: size of the embedding.
-        word_dropout: share of the units that become `<unk>`, in training alone.
-        vocabulary_dropout: share of the vocabulary whose vectors are zero for one step of training (embedding dropout
+        word_dropout: share of the tokens replaced by `<unk>`, in training only.
+        vocabulary_dropout: share of the vocabulary whose embeddings are zeroed in a training step (embedding dropout
             of Gal & Ghahramani 2016 and Merity et al. 2017).
-        tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017), with a projection between
+        tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017), after a projection
             when the sizes differ.
     """
 
@@ -40,19 +40,19 @@ class Config(WordsConfig):
 def build(
     config: Config, *, vocabulary_size: int, carry: bool, use_cudnn: bool | Literal["auto"] = "auto", seed: int = 0
 ) -> keras.Model:
-    """Returns embedding -> [dropout -> recurrent layer] x L -> dropout -> logits, with what `config` puts between.
+    """Returns embedding -> [dropout -> recurrent layer] x L -> dropout -> logits, with the options of `config`.
 
     Args:
         config: the `model` section.
         vocabulary_size: V, the number of ids.
         carry: whether the layers' states are inputs and outputs (`state_<layer>_h`, `state_<layer>_c`,
             `state_<layer>_past`).
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]` and the states `<float32>[B, D]`. Out: `logits
-        <float32>[B, T, V]`, the states after the last step, and what `scored` adds for an adaptive softmax.
+        <float32>[B, T, V]`, the states after the last step, and the further output of `scored` for an adaptive softmax.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""A tagger: words, their characters and shapes, recurrent layers, scores of every tag (aligned many to many).
+"""A tagger: words, their characters and shapes, recurrent layers, tag logits (aligned many to many).
 
 Sources: Lample et al. 2016 (characters by an LSTM, CRF); Ma & Hovy 2016 (characters by a convolution).
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEAST = -1e4
-"""What a maximum over characters begins with: below anything that a convolution gives."""
+"""Initial value of a maximum over characters: below any output of a convolution."""
 
 
 class Config(StackConfig):
@@ -25,16 +25,16 @@ class Config(StackConfig):
 
     Args:
         embedding: size of a word's embedding.
-        train_embedding: whether training moves it; False keeps pretrained vectors as they are.
-        word_dropout: share of the words that become `<unk>`, in training alone.
-        characters: how a word's characters become a vector: `cnn` (convolution and maximum), `lstm` (last states of
+        train_embedding: whether it is trained; False freezes pretrained vectors.
+        word_dropout: share of the words replaced by `<unk>`, in training only.
+        characters: how a word's characters are encoded: `cnn` (convolution and maximum), `lstm` (last states of
             both directions) or `none`.
         character_embedding: size of a character's embedding.
         character_units: size of that vector (of each direction, for `lstm`).
-        character_window: characters that the convolution sees at once.
-        shapes: size of the embedding of a word's shape (capitals, digits, punctuation); 0 takes none.
-        head: `softmax` (each tag by itself) or `crf` (all tags of a sentence together; Lafferty et al. 2001), which
-            never gives tags in an order that the scheme forbids.
+        character_window: kernel size of the convolution, in characters.
+        shapes: size of the embedding of a word's shape (capitals, digits, punctuation); 0 for none.
+        head: `softmax` (each tag independently) or `crf` (the tags of a sentence jointly; Lafferty et al. 2001), which
+            never predicts transitions that the scheme forbids.
     """
 
     architecture: Literal["tagger"] = "tagger"
@@ -57,14 +57,14 @@ def build(
     use_cudnn: bool | Literal["auto"] = "auto",
     seed: int = 0,
 ) -> keras.Model:
-    """Returns [word, characters, shape] side by side -> [dropout -> recurrent layer] x L -> dropout -> logits.
+    """Returns concatenated [word, characters, shape] -> [dropout -> recurrent layer] x L -> dropout -> logits.
 
     Args:
         config: the `model` section.
-        sizes: numbers of words, characters and shapes.
-        allowed: which tag may follow which, `<bool>[K + 1, K + 1]`, the border of the sentence last.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        sizes: vocabulary sizes of words, characters and shapes.
+        allowed: allowed transitions, `<bool>[K + 1, K + 1]`, the sentence boundary last.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: `words <int32>[B, T]`, 0 on padding, `characters <int32>[B, T, C]` and `shapes
@@ -102,7 +102,7 @@ def build(
 def _characters(  # noqa: PLR0913 - what a word's vector is made of
     config: Config, characters: Any, mask: Any, count: int, *, use_cudnn: bool | Literal["auto"], seed: int
 ) -> Any:
-    """Returns the vectors of words by their characters, `<float>[B, T, D]`; padding after a word changes none."""
+    """Returns character-based word vectors, `<float>[B, T, D]`; they do not depend on padding."""
     import keras
 
     from seqapps.architectures._stack import recurrent_stack

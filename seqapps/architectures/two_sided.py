@@ -1,11 +1,11 @@
-"""Two stacks of recurrent layers, one from each side, that tell the word between what they have read.
+"""Two stacks of recurrent layers, one per direction, that predict each word from its left and right context.
 
     left_t  = state of the forward stack after <bos>, w_1 .. w_{t-1}
     right_t = state of the backward stack after <eos>, w_n .. w_{t+1}
     p(w_t | all other words) = softmax(W [relu(H [left_t; right_t] + b)] + c)
 
-The stacks meet above their last layers and nowhere else. The two directions of an ordinary bidirectional stack meet
-after every layer: from the second layer on, the state at t + 1 knows w_t, and the word would be told to itself.
+The stacks are combined only above their last layers. An ordinary bidirectional stack combines the directions after
+every layer: from the second layer on, the state at t + 1 depends on w_t, which leaks the word to be predicted.
 
 Source: Schuster & Paliwal 1997, "Bidirectional Recurrent Neural Networks" (section II-C, a symbol given all others);
 Melamud et al. 2016, "context2vec: Learning Generic Context Embedding with Bidirectional LSTM", fig. 1.
@@ -30,12 +30,12 @@ class Config(WordsConfig):
     """The `model` section of two stacks.
 
     Args:
-        bidirectional: always false: there are two stacks, and each reads one way.
+        bidirectional: always false: there are two stacks of one direction each.
         embedding: size of the embedding, which both stacks read.
-        hidden: units of the layer in which left and right meet.
+        hidden: units of the layer that combines left and right.
         tie_embeddings: the output matrix is the embedding's transpose (Press & Wolf 2017).
-        blank_rate: share of the words that are hidden from both stacks in training, so that several blanks in one text
-            are nothing new. The hidden words are still to be told.
+        blank_rate: share of the words that are masked for both stacks in training, for texts with several blanks. The
+            masked words are still predicted.
     """
 
     both_ways: ClassVar[str] = "would show each of the two stacks the word that it is to tell"
@@ -53,19 +53,19 @@ def build(
 ) -> keras.Model:
     """Returns embedding -> forward stack, backward stack -> hidden layer -> logits.
 
-    The row is shifted by one for each stack, here and nowhere else. The backward stack reads each row from its own end,
-    so that padding comes after all words for both of them.
+    Only here are rows shifted by one for each stack. The backward stack reads each row from its last word, so that
+    padding comes after all words for both.
 
     Args:
         config: the `model` section.
         vocabulary_size: V, the number of ids, `blank` included.
-        blank: id that stands where a word is missing.
-        use_cudnn: False builds a model that runs on any machine; its weights are the same.
-        seed: of the configuration: with the layers' names, of all initial weights and of what is dropped.
+        blank: id of a missing word.
+        use_cudnn: False builds a model that runs on any device, with the same weights.
+        seed: of the configuration; with the layers' names it determines initial weights and dropout.
 
     Returns:
         A functional model. In: `tokens <int32>[B, T]`, right-padded rows of words. Out: `logits <float32>[B, T, V]` of
-        the word at each position given all others, and what `scored` adds for an adaptive softmax.
+        the word at each position given all others, and the further output of `scored` for an adaptive softmax.
     """
     import keras
 
@@ -73,13 +73,13 @@ def build(
     from seqapps.layers.cloze import CONTEXT, Blanks, ReverseWords, after_marker
 
     tokens = keras.Input((None,), dtype="int32", name="tokens")
-    # Vectors of length about 1: Keras' own are so short that tied logits take an epoch to tell words apart.
+    # Vectors of norm about 1: Keras' own are so small that tied logits take an epoch to distinguish words.
     deviation = config.embedding**-0.5
     embedding = seeded.embedding(vocabulary_size, config.embedding, deviation=deviation, name="embedding", seed=seed)
     words = Blanks(config.blank_rate, blank, seed=seed, name="blanks")(tokens) if config.blank_rate else tokens
     real = tokens != PAD
     turn = ReverseWords(name="reverse_words")
-    # Padding stands after the words for both stacks, so that neither needs a mask.
+    # Padding follows the words for both stacks, so that neither needs a mask.
     begun = embedding(after_marker(words, BEGIN))
     given: Any = {"real": real, "use_cudnn": use_cudnn, "seed": seed}
     left, _ = recurrent_stack(config, begun, None, name="forward", **given)

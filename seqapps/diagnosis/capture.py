@@ -1,4 +1,4 @@
-"""One pass of a whole model: what each recurrent layer was given, and what the loss asks of what it gave."""
+"""One pass of a whole model: each recurrent layer's inputs, and the gradient of the loss w.r.t. its outputs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqapps.layers.states import zero_states
 from seqapps.optimization.losses import Objective, weighted
 
 Batch = tuple[Mapping[str, Any], Any, Any]
-"""(x, y, weights), as `Batches.dataset` gives them."""
+"""(x, y, weights), as returned by `Batches.dataset`."""
 
 _FAST = "use_cudnn"
-"""The attribute by which a layer is told to do without kernels, ours or cuDNN's."""
+"""The attribute of a layer that disables kernels, ours or cuDNN's."""
 
 
 @dataclass
@@ -25,11 +25,11 @@ class Call:
     """One call of a recurrent layer.
 
     Args:
-        layer: of class `keras.layers.RNN` or below.
+        layer: a subclass of `keras.layers.RNN`.
         sequences: `<float>[B, T, D]`.
-        initial: its states before the first step, `<float>[B, D]` each; None where it begins with its own.
+        initial: its states before the first step, `<float>[B, D]` each; None for the layer's default.
         mask: `<bool>[B, T]`, or None.
-        outputs: what it gave: its sequence (or last output), and its last states where it returns them.
+        outputs: its sequence (or last output), and its last states where it returns them.
         asked: the gradient of the mean loss with respect to each of `outputs`; None where the loss does not depend on
             it.
     """
@@ -49,7 +49,7 @@ class Pass:
     Args:
         loss: weighted mean loss.
         gradients: of the trainable variables; None where the loss does not depend on one.
-        calls: of recurrent layers, in the order in which they ran; of a layer that ran several times, the last.
+        calls: of recurrent layers, in the order in which they ran; of repeated calls of a layer, the last.
     """
 
     loss: float
@@ -58,12 +58,12 @@ class Pass:
 
 
 def capture(model: keras.Model, batch: Batch, objective: Objective) -> Pass:
-    """Runs a model on a batch eagerly, without dropout, states from zero, with its recurrent layers watched.
+    """Runs a model on a batch eagerly, without dropout, from zero states, and records its recurrent layers.
 
     Args:
         model: inputs named as in x, and carried states.
-        batch: a few rows of a split.
-        objective: its loss.
+        batch: a few examples of a split.
+        objective: the loss.
     """
     x, y, weights = batch
     variables = [variable.value for variable in model.trainable_variables]
@@ -80,9 +80,9 @@ def capture(model: keras.Model, batch: Batch, objective: Objective) -> Pass:
 
 @contextmanager
 def watched(model: keras.Model) -> Iterator[dict[int, Call]]:
-    """Notes the calls of a model's recurrent layers; they are as before at the end.
+    """Records the calls of a model's recurrent layers, which are restored at the end.
 
-    They take Keras' own loop: a fast kernel would be compiled for this one batch.
+    They use Keras' own loop: a fast kernel would be compiled for this one batch.
     """
     found: dict[int, Call] = {}
     layers = recurrent_layers(model)
@@ -101,7 +101,7 @@ def watched(model: keras.Model) -> Iterator[dict[int, Call]]:
 
 
 def recurrent_layers(model: keras.Model) -> list[Any]:
-    """Returns all layers below `keras.layers.RNN`, those in wrappers and inner models included."""
+    """Returns all `keras.layers.RNN` layers, including those in wrappers and submodels."""
     found = [layer for layer in model._flatten_layers(include_self=False) if isinstance(layer, keras.layers.RNN)]
     return list({id(layer): layer for layer in found}.values())
 

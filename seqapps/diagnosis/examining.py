@@ -1,4 +1,4 @@
-"""Everything that is measured of one model and one batch."""
+"""All measurements of one model on one batch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from seqapps.optimization.losses import Objective
 from seqapps.training.log import History
 
 ROWS, SAMPLES = 16, 6
-"""So many rows of a batch are examined, and so many steps are sampled for Jacobians."""
+"""Number of examples of a batch that are examined, and of steps sampled for Jacobians."""
 _CANDIDATES = 8
 
 
 @dataclass(frozen=True)
 class Past:
-    """What a run has left.
+    """Artifacts of a finished run.
 
     Args:
         history: of its training.
-        optimizer: what its optimizer remembers.
+        optimizer: state of its optimizer.
     """
 
     history: History | None = None
@@ -52,12 +52,12 @@ def examine(  # noqa: PLR0913 - what a diagnosis is made of
     """Returns the diagnosis of a model on a batch of the training split.
 
     Args:
-        model: built from `config`; it is left as it was.
+        model: built from `config`; it is not changed.
         batches: of the training split.
-        objective: what is minimised.
+        objective: the loss.
         config: of the run.
-        past: what a run has left; None for a model that no step has moved.
-        at: epoch and step, counted from 1; None takes the longest batch of the first few.
+        past: artifacts of the run; None for an untrained model.
+        at: epoch and step, counted from 1; None: the longest batch of the first few.
 
     Raises:
         IndexError: the epoch has no such step.
@@ -97,7 +97,7 @@ def examine(  # noqa: PLR0913 - what a diagnosis is made of
 
 
 def examine_layer(call: Call) -> Layer:
-    """Returns what was found of one recurrent layer; what could not be examined stands in its notes."""
+    """Returns the measurements of one recurrent layer; its notes list what could not be examined."""
     layer, cell = call.layer, call.layer.cell
     units = int(call.outputs[0].shape[-1])
     known: dict[str, Any] = {
@@ -132,7 +132,7 @@ def examine_layer(call: Call) -> Layer:
 
 
 def clipping_of(history: History, config: TrainingConfig) -> Clipping:
-    """Returns what clipping did, as the epochs of a run tell it."""
+    """Returns clipping statistics from the epochs of a run."""
     logs = history.epochs
     thresholds = [log.clip_threshold for log in logs if log.clip_threshold is not None]
     threshold = thresholds[-1] if thresholds else config.clip_threshold if config.clip != "none" else None
@@ -152,7 +152,7 @@ def clipping_of(history: History, config: TrainingConfig) -> Clipping:
 
 
 def _choose(batches: Batches, at: tuple[int, int] | None) -> tuple[tuple[int, int], Batch]:
-    """Returns a batch of an epoch, and where it stands."""
+    """Returns a batch of an epoch, and its position."""
     if at is not None:
         epoch, step = at
         for batch in batches.dataset(epoch - 1, step - 1):
@@ -165,7 +165,7 @@ def _choose(batches: Batches, at: tuple[int, int] | None) -> tuple[tuple[int, in
 
 
 def _rows(batch: Batch, count: int) -> Batch:
-    """Returns the first rows of a batch that count for something."""
+    """Returns the first examples of a batch with a non-zero weight."""
     x, y, weights = batch
     real = np.flatnonzero(np.asarray(weights).reshape(len(weights), -1).any(axis=1))
     chosen = real[:count] if len(real) else np.arange(min(count, len(weights)))

@@ -1,4 +1,4 @@
-"""The gates of Keras' cells, computed again from their weights: no cell tells them."""
+"""The gates of Keras' cells, recomputed from their weights, since Keras cells do not expose them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from seqapps.diagnosis.unrolling import Steps
 Floats = NDArray[np.float32]
 
 LOW, HIGH = 0.05, 0.95
-"""A gate outside these is saturated: its own gradient is small. A tanh is outside of -0.95 and 0.95."""
+"""A gate outside these bounds is saturated: its gradient is small. For a tanh: -0.95 and 0.95."""
 CELL_STATE, CANDIDATE, ACTIVATION = "cell state", "candidate", "activation"
 
 _ENDS = {
     **dict.fromkeys((CANDIDATE, ACTIVATION), (-HIGH, HIGH)),
-    # Where the tanh of the memory, which is what the output gate lets out, is outside of these.
+    # Where the tanh of the cell state, which the output gate passes, is outside these bounds.
     CELL_STATE: (-float(np.arctanh(HIGH)), float(np.arctanh(HIGH))),
 }
 
@@ -32,9 +32,9 @@ _DIFFERENCE = 1e-2
 def gates_of(cell: Any, steps: Steps) -> tuple[dict[str, Floats], str]:
     """Returns the gates of a cell at all real steps, `<float32>[N, D]` by name, and why there are none.
 
-    After them come the candidate, where its activation is a tanh, and the cell state c of an LSTM. A cell without gates
-    gives its `activation`, which saturates like one. The state is computed from the gates and
-    compared with what the cell gave: a cell that does something else is not examined.
+    They are followed by the candidate, where its activation is a tanh, and the cell state c of an LSTM. A cell without
+    gates has its `activation`, which saturates like one. The state is recomputed from the gates and compared with the
+    cell's: a cell with different equations is not examined.
     """
     real = steps.real
     x, states = steps.inputs[real], [state[:, :-1][real] for state in steps.states]
@@ -48,7 +48,7 @@ def gates_of(cell: Any, steps: Steps) -> tuple[dict[str, Floats], str]:
         return {}, f"the gates of {type(cell).__name__} are not known"
     if np.abs(state - steps.states[0][:, 1:][real]).max(initial=0.0) > _DIFFERENCE:
         return {}, f"{type(cell).__name__} does more than its gates: they are not examined"
-    if cell.activation is not keras.activations.tanh:  # no ends that are known
+    if cell.activation is not keras.activations.tanh:  # no known saturation bounds
         gates = {name: values for name, values in gates.items() if name not in _ENDS}
     return gates, ""
 

@@ -14,14 +14,14 @@ from seqapps.layers.cells import STATES, Cell, state_sizes_of
 from seqapps.optimization.spectra import radius
 
 _EXACT, _EIGENVALUES, _ITERATIONS = 512, 256, 100
-"""Up to so many rows, all singular values, and all eigenvalues, are computed; above, the largest by iteration."""
+"""Sizes up to which all singular values, and all eigenvalues, are computed; above, the largest by iteration."""
 
 _GATES = {
     "lstm": ("input", "forget", "candidate", "output"),
     "gru": ("update", "reset", "candidate"),
     "simple_rnn": ("recurrent",),
 }
-"""Kind of a cell to the gates of its weights, in the order in which these stand side by side."""
+"""Kind of a cell to the gates of its weights, in the order of their concatenation."""
 _KINDS = {keras.layers.LSTMCell: "lstm", keras.layers.GRUCell: "gru", keras.layers.SimpleRNNCell: "simple_rnn"}
 
 
@@ -41,7 +41,7 @@ def state_names(cell: Any, count: int) -> list[str]:
 
 
 def gate_names(cell: Any, parts: int) -> tuple[str, ...]:
-    """Returns the names of the matrices that stand side by side in a cell's recurrent weights."""
+    """Returns the names of the matrices that are concatenated in a cell's recurrent weights."""
     names = _GATES.get(kind_of(cell), ())
     if len(names) == parts:
         return names
@@ -49,7 +49,7 @@ def gate_names(cell: Any, parts: int) -> tuple[str, ...]:
 
 
 def recurrent_matrices(cell: Any) -> list[Matrix]:
-    """Returns singular value and radius of every gate of a cell, and of the cells inside it."""
+    """Returns largest singular value and spectral radius of every gate of a cell and its inner cells."""
     found = []
     inner = [layer for layer in cell._flatten_layers() if hasattr(layer, "recurrent_kernel")]
     for owner in inner:

@@ -1,4 +1,4 @@
-"""The pictures of a diagnosis."""
+"""The plots of a diagnosis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRADIENTS, GATES = "gradients.png", "gates.png"
 
 
 def draw(found: Diagnosis, folder: Path) -> dict[str, Path]:
-    """Draws what there is to draw into `folder`; returns title to file. Pictures of an earlier diagnosis go."""
+    """Draws all available plots into `folder`; returns title to file. Those of an earlier diagnosis are deleted."""
     for name in (GRADIENTS, GATES):
         (folder / name).unlink(missing_ok=True)
     drawn = {}

@@ -36,12 +36,12 @@ class Gate(_Record):
     """One gate, candidate or state over all real steps of the batch.
 
     Args:
-        name: `input`, `forget`, `output`, `update`, `reset`; `candidate` is what a gate lets in, `cell state` c of an
+        name: `input`, `forget`, `output`, `update`, `reset`; `candidate` the new content, `cell state` c of an
             LSTM, `activation` the state of a cell without gates.
         mean: mean value.
         low, high: shares of its values below 0.05 and above 0.95; of a candidate or an activation below -0.95 and above
             0.95; of a cell state where its tanh is.
-        deviation: standard deviation; None in a record that an earlier version wrote.
+        deviation: standard deviation; None in the record of an earlier version.
     """
 
     name: str
@@ -69,20 +69,20 @@ class Layer(_Record):
     Args:
         name: of the layer; a direction of a wrapper by its own name.
         cell: class of its cell.
-        units: numbers of its output.
+        units: size of its output.
         backwards: whether it reads rows from their end; its first step is then the row's last.
-        seed: what the gradient begins with: `loss` (the loss of the layer's last step), `row` (that of the whole row,
-            where the loss asks nothing of the last step), `random` (a random direction, where it asks nothing at all).
-        gradient: norm of dL_T/ds_t over that of dL_T/ds_T, at T - t = 0, 1, 2, ...; the middle row of those that are
-            so long. s are all states of the layer.
+        seed: start of the back-propagation: `loss` (the loss of the layer's last step), `row` (that of the whole row,
+            where the last step has none), `random` (a random direction, where the row has none).
+        gradient: norm of dL_T/ds_t over that of dL_T/ds_T, at T - t = 0, 1, 2, ...; the median over the rows of
+            sufficient length. s are all states of the layer.
         states: the same for each state alone (h; c), over the norm of all at T.
-        lengths: how many rows are at least so long that they have a step at T - t.
+        lengths: number of rows long enough to have a step at T - t.
         jacobians: of sampled steps.
         matrices: of the cell's recurrent weights.
         gates: of the cell; empty where they are not known.
         time_constants: -1 / log f of the forget gate f (of a GRU: the update gate) in steps: 10 %, 50 % and 90 % of
             the units lie below; None without such a gate.
-        dead: units whose output stands still over the batch.
+        dead: units whose output is constant over the batch.
         notes: what could not be examined, and why.
     """
 
@@ -103,7 +103,7 @@ class Layer(_Record):
 
     @property
     def steps(self) -> int:
-        """The largest T - t that was seen."""
+        """The largest T - t."""
         return len(self.gradient) - 1
 
 
@@ -124,14 +124,14 @@ class Variable(_Record):
 
 
 class Clipping(_Record):
-    """What clipping did in the run.
+    """Clipping statistics of the run.
 
     Args:
         how: `training.clip`.
-        threshold: the norm above which gradients were scaled; of "auto" that of the last epoch. None when none was.
+        threshold: the norm above which gradients were scaled; of "auto" that of the last epoch. None without any.
         share, last: share of the steps that were clipped, over all epochs and in the last one.
         mean, largest: gradient norm before clipping, over all epochs.
-        hardest: what the largest gradient was multiplied by, were it clipped by that threshold.
+        hardest: factor that this threshold gives for the largest gradient.
         skipped: steps whose gradient was not finite.
         skipped_at: (epoch, step), counted from 1, of the first such step of each epoch that has one.
     """
@@ -148,13 +148,13 @@ class Clipping(_Record):
 
 
 class Verdict(_Record):
-    """What figures mean.
+    """Interpretation of measurements.
 
     Args:
         kind: `vanishes`, `explodes`, `steady`, `saturated`, `dead`, `still`, `restless`, `clipping`, `not finite`.
         where: layer or variable; empty for the whole model.
-        good: whether nothing is to be changed.
-        text: a sentence with its figures.
+        good: whether no change is needed.
+        text: a sentence with its measurements.
         remedies: lines of a configuration file, any of which may help.
     """
 
@@ -166,19 +166,19 @@ class Verdict(_Record):
 
 
 class Diagnosis(_Record):
-    """What was found for one model and one batch.
+    """The diagnosis of one model on one batch.
 
     Args:
-        model: `trained`, or `initial`: as it is built, before any step.
-        batch: epoch and step, counted from 1, that the batch stands at in training.
-        rows: rows that were examined.
+        model: `trained`, or `initial`: before any training step.
+        batch: epoch and step of the batch in training, counted from 1.
+        rows: number of examples that were examined.
         loss: mean loss of the batch, without dropout.
         finite: whether the loss and all gradients are.
         layers: recurrent layers in the order in which they run.
         variables: in the model's order.
         clipping: of the run; None for an initial model.
         unexamined: recurrent weights that no examined layer owns, and why.
-        verdicts: what it means.
+        verdicts: its interpretation.
     """
 
     model: Literal["trained", "initial"]
@@ -193,7 +193,7 @@ class Diagnosis(_Record):
     verdicts: tuple[Verdict, ...] = ()
 
     def remarks(self) -> list[str]:
-        """Returns what could not be examined, and where a gradient begins with something else than the last loss."""
+        """Returns what could not be examined, and layers whose `seed` is not the last step's loss."""
         said = []
         for layer in self.layers:
             said += [f"{layer.name}: {note}" for note in layer.notes]
@@ -204,12 +204,12 @@ class Diagnosis(_Record):
         return [*said, *self.unexamined]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns JSON values; what is not finite stands there as text, which `read_diagnosis` reads back."""
+        """Returns JSON values; non-finite numbers are text, which `read_diagnosis` converts back."""
         values: dict[str, Any] = _named(self.model_dump(mode="json"))
         return values
 
     def metrics(self) -> dict[str, float]:
-        """Returns the figures that runs are compared by, under names that a tracker takes."""
+        """Returns the metrics for comparing runs, under names that a tracker accepts."""
         found: dict[str, float] = {}
         for layer in self.layers:
             name = f"diagnosis.{layer.name}"
@@ -230,7 +230,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> Path:
 
 
 def read_diagnosis(folder: Path) -> Diagnosis | None:
-    """Returns what `write_diagnosis` wrote into `folder`; None when there is nothing."""
+    """Returns the record that `write_diagnosis` wrote into `folder`; None when there is none."""
     file = folder / FILE_NAME
     if not file.exists():
         return None
@@ -242,7 +242,7 @@ def read_diagnosis(folder: Path) -> Diagnosis | None:
 
 
 def _named(value: Any) -> Any:
-    """JSON has no name for what is not finite; pydantic reads these."""
+    """JSON cannot represent non-finite numbers; pydantic parses these names."""
     if isinstance(value, dict):
         return {key: _named(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A recurrent layer, step by step: its cell is called again over what the layer was given."""
+"""A recurrent layer, step by step: its cell is rerun over the layer's inputs."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from seqapps.diagnosis.matrices import largest_singular_value
 Floats = NDArray[np.float32]
 _SMALLEST = 1e-30
 _LARGEST_STATE = 2048
-"""Above so many numbers of state, a Jacobian takes too long."""
+"""State size above which a Jacobian takes too long."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of a layer in its own reading order, and the gradient that reached them.
+    """All steps of a layer in its own reading order, and their gradients.
 
     Args:
         inputs: `<float32>[B, T, D]`.
         states: by state, before each step and after the last, `<float32>[B, T + 1, D]`.
         outputs: `<float32>[B, T, D]`.
         gradients: by state, of <g, output at the row's last step> with respect to the state after each step,
-            `<float32>[B, T, D]`. g is what the loss asks of that output.
-        real: steps that are no padding, `<bool>[B, T]`.
+            `<float32>[B, T, D]`. g is the gradient of the loss with respect to that output.
+        real: steps that are not padding, `<bool>[B, T]`.
         seed: where g comes from: see `results.Layer`.
     """
 
@@ -42,18 +42,18 @@ class Steps:
 
     @property
     def distances(self) -> NDArray[np.int64]:
-        """T - t of each step: how many real steps of its row come after it, `<int64>[B, T]`."""
+        """T - t of each step: the number of real steps of its row after it, `<int64>[B, T]`."""
         return self.real[:, ::-1].cumsum(axis=1)[:, ::-1] - self.real
 
 
 def unroll(call: Call) -> Steps:
-    """Calls a layer's cell step by step over its real input, and takes the loss of the last step back through it.
+    """Runs a layer's cell step by step over its inputs, and back-propagates the loss of the last step through it.
 
-    The loss of the last step is linear here: <g, h_T>, g the gradient of the model's loss with respect to h_T. So the
-    gradient goes back through this layer alone, and tells of it and of no other.
+    The loss of the last step is linearised: <g, h_T>, g the gradient of the model's loss with respect to h_T. So the
+    gradient depends on this layer only.
 
     Raises:
-        ValueError: the steps do not give what the layer gave: the layer does more than its cell.
+        ValueError: the steps do not reproduce the layer's outputs: the layer does more than its cell.
     """
     layer, inputs, mask = call.layer, call.sequences, call.mask
     if layer.go_backwards:
@@ -68,7 +68,7 @@ def unroll(call: Call) -> Steps:
         _check(call, stacked, after[-1])
         real = _real(call, rows, length)
         asked, seed = _asked(call, real, [int(state.shape[-1]) for state in begin], int(stacked.shape[-1]))
-        # All states stand still after a row's last real step under a mask; without one, no loss is asked after it.
+        # With a mask, states are constant after a row's last real step; without one, later steps have no loss.
         target = tf.reduce_sum(tf.cast(stacked, tf.float32) * asked[0])
         for state, gradient in zip(after[-1], asked[1:], strict=True):
             target += tf.reduce_sum(tf.cast(state, tf.float32) * gradient)
@@ -96,10 +96,10 @@ def _run(cell: Any, inputs: Any, mask: Any, begin: list[Any]) -> tuple[list[list
             here = tf.cast(mask[:, step], tf.bool)[:, None]
             new = [tf.where(here, now, before) for now, before in zip(new, states, strict=True)]
             output = tf.where(here, output, outputs[-1] if outputs else tf.zeros_like(output))
-        # A state that a cell hands on as it is must be a tensor of its own, or its gradient is that of an earlier step.
+        # A state that a cell returns unchanged must be a new tensor, or its gradient is that of an earlier step.
         states = [tf.identity(state) for state in new]
         after.append(states)
-        # Most cells give their first state: what is asked of the output is then asked of that state.
+        # Most cells output their first state: the output's gradient is then that state's.
         outputs.append(output if place is None else states[place])
     return after, outputs
 
@@ -117,7 +117,7 @@ def _nested(cell: Any, states: list[Any]) -> Any:
 
 
 def _check(call: Call, outputs: Any, last: list[Any]) -> None:
-    """Raises where the steps give another output than the layer did."""
+    """Raises where the outputs differ from the layer's."""
     given, layer = call.outputs[0], call.layer
     mine = outputs if layer.return_sequences else outputs[:, -1]
     if call.mask is not None and layer.return_sequences:
@@ -127,7 +127,7 @@ def _check(call: Call, outputs: Any, last: list[Any]) -> None:
     difference = float(tf.reduce_max(tf.abs(tf.cast(mine, tf.float32) - tf.cast(given, tf.float32))))
     allowed = 1e-3 if keras.backend.standardize_dtype(given.dtype) == "float32" else 5e-2
     scale = max(1.0, float(tf.reduce_max(tf.abs(tf.cast(given, tf.float32)))))
-    # Written so that not a number is let through: it is what is being looked for.
+    # Written so that nan passes: it is what the diagnosis looks for.
     if difference > allowed * scale:
         raise ValueError(
             f"its cell, called step by step, gives another output than the layer (difference {difference:.2g}): the "
@@ -136,7 +136,7 @@ def _check(call: Call, outputs: Any, last: list[Any]) -> None:
 
 
 def _real(call: Call, rows: int, length: int) -> NDArray[np.bool_]:
-    """Returns which steps are no padding: by the mask, else up to the last step whose output the loss depends on."""
+    """Returns which steps are not padding: by the mask, else up to the last step whose output the loss depends on."""
     if call.mask is not None:
         mask: NDArray[np.bool_] = np.asarray(call.mask, bool)
         return mask[:, ::-1] if call.layer.go_backwards else mask
@@ -153,7 +153,7 @@ def _real(call: Call, rows: int, length: int) -> NDArray[np.bool_]:
 def _asked(
     call: Call, real: NDArray[np.bool_], sizes: list[int], width: int
 ) -> tuple[list[Floats], Literal["loss", "row", "random"]]:
-    """Returns g for the outputs `[B, T, D]`, not 0 at each row's last real step alone, and for the last states."""
+    """Returns g for the outputs `[B, T, D]`, non-zero only at each row's last real step, and for the last states."""
     rows, length = real.shape
     first, *states = [None if gradient is None else _floats(gradient) for gradient in call.asked]
     asked: list[Floats] = [np.zeros((rows, length, width), np.float32)]
@@ -179,10 +179,10 @@ def _asked(
 def gradient_over_time(steps: Steps) -> tuple[Floats, list[Floats], NDArray[np.int64]]:
     """Returns the norm of the gradient at T - t = 0, 1, 2, ... over that at T: of all states, of each state, and rows.
 
-    At each T - t stands the median over the rows that have such a step, and a gradient.
+    Each T - t has the median over the rows with such a step and a gradient.
 
     Returns:
-        `<float32>[L]` for all states together, the same for each state alone, and how many rows there are `<int64>[L]`.
+        `<float32>[L]` for all states together, the same for each state alone, and the number of rows `<int64>[L]`.
     """
     squares = [np.square(gradient.astype(np.float64)).sum(axis=-1) for gradient in steps.gradients]
     norms = [np.sqrt(square) for square in (sum(squares[1:], squares[0]), *squares)]
@@ -196,7 +196,7 @@ def gradient_over_time(steps: Steps) -> tuple[Floats, list[Floats], NDArray[np.i
         curve[rows, places] = norm[rows, times]
     there[rows, places] = True
     if longest > 1 and not (curves[0][:, 0] > _SMALLEST).any():
-        # The output is no state of the cell: it asks nothing of the last ones.
+        # The output is not a state of the cell: the last states have no gradient.
         curves, there = [curve[:, 1:] for curve in curves], there[:, 1:]
     first = curves[0][:, :1]
     usable = ~(first[:, 0] <= _SMALLEST) & there[:, 0]
@@ -211,7 +211,7 @@ def gradient_over_time(steps: Steps) -> tuple[Floats, list[Floats], NDArray[np.i
 
 
 def _middle(share: NDArray[np.float64], there: NDArray[np.bool_]) -> Floats:
-    """Median over the rows of each column; not a number where one of them is not a number."""
+    """Median over the rows of each column; nan where one of them is."""
     columns = [np.median(share[there[:, place], place]) for place in range(share.shape[1])]
     return np.asarray(columns, np.float32)
 
@@ -220,7 +220,7 @@ def jacobian_norms(cell: Any, steps: Steps, samples: int) -> list[tuple[int, flo
     """Returns (T - t, spectral norm of d s_t / d s_{t-1}) of steps spread over the longest row.
 
     s is the whole state (h; of an LSTM h and c, side by side). The whole Jacobian is computed at once: the step is run
-    on as many copies of the row as the state has numbers, and copy i is asked for the gradient of number i.
+    on one copy of the row for each element of the state, and copy i returns the gradient of element i.
     """
     sizes = [state.shape[-1] for state in steps.states]
     if sum(sizes) > _LARGEST_STATE or samples < 1:
@@ -237,7 +237,7 @@ def _jacobian_norm(cell: Any, steps: Steps, row: int, time: int) -> float:
 
 
 def jacobian(cell: Any, inputs: Floats, states: list[Floats]) -> Floats:
-    """Returns d s_t / d s_{t-1} at one step of one row, `<float32>[S, S]`, S all numbers of state."""
+    """Returns d s_t / d s_{t-1} at one step of one row, `<float32>[S, S]`, S the size of all states."""
     sizes = [state.shape[-1] for state in states]
     count = sum(sizes)
     dtype = cell.compute_dtype
@@ -252,7 +252,7 @@ def jacobian(cell: Any, inputs: Floats, states: list[Floats]) -> Floats:
 
 
 def dead_units(steps: Steps, smallest: float = 1e-5) -> int:
-    """Returns how many units give the same output (standard deviation below `smallest`) at all real steps."""
+    """Returns how many units have a constant output (standard deviation below `smallest`) over all real steps."""
     values = steps.outputs[steps.real]
     return int((values.std(axis=0) < smallest).sum()) if len(values) > 1 else 0
 

@@ -1,4 +1,4 @@
-"""What one training step does to each variable. The model is left as it was."""
+"""Effect of one training step on each variable. The model is not changed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def variables_of(  # noqa: PLR0913 - what a step is made of
     gradients: Sequence[Any],
     remembered: Sequence[NDArray[Any]] = (),
 ) -> list[Variable]:
-    """Takes one training step as the configuration asks for it, with dropout and clipping, and takes it back.
+    """Takes one training step as configured, with dropout and clipping, and reverts it.
 
     Args:
-        model: what is trained.
-        batch: what the step is taken on.
-        objective: what is minimised.
+        model: the model.
+        batch: of the step.
+        objective: the loss.
         config: optimizer, learning rate and clipping.
         gradients: of the trainable variables, before clipping; None where there is none.
-        remembered: variables of the optimizer after a training, so that its step is not its first one.
+        remembered: variables of the optimizer after training, so that this is not its first step.
     """
     signature = tf.nest.map_structure(lambda value: tf.TensorSpec(value.shape, value.dtype), batch)
     optimizer = make_optimizer(config, model.trainable_variables)

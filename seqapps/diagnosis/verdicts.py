@@ -1,4 +1,4 @@
-"""What the figures of a diagnosis mean, in words, and which line of the configuration may help."""
+"""Interpretation of a diagnosis in words, and configuration changes that may help."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqapps.config import RunConfig
 from seqapps.diagnosis.results import Diagnosis, Layer, Verdict
 
 VANISHES, EXPLODES = 1 / 16, 1e2
-"""A gradient that is halved four times and more on the way through the rows, or grows above a hundredfold."""
+"""A gradient that shrinks at least 16-fold through the rows, or grows more than a hundredfold."""
 SATURATED, DEAD, OFTEN, RESTLESS, ALONE = 0.9, 0.1, 0.5, 0.1, 20.0
-"""Shares above which something is said: of a gate's values outside its range, of dead units, of clipped steps, of an
-update by its variable's norm; and how many times the mean the largest gradient norm is."""
+"""Thresholds of the verdicts: shares of a gate's saturated values, of dead units, of clipped steps, of an update by
+its variable's norm; and the ratio of the largest to the mean gradient norm."""
 
 _SHORT = 4
 
@@ -32,9 +32,9 @@ def judge(diagnosis: Diagnosis, config: RunConfig) -> list[Verdict]:
 
 
 def over_time(layer: Layer, config: RunConfig | None = None) -> Iterator[Verdict]:
-    """Says whether the gradient of a layer vanishes or explodes over the length that half of the rows have.
+    """Yields whether the gradient of a layer vanishes or explodes over the length that half of the rows reach.
 
-    A layer that could not be examined, and one that takes too few steps to tell, gets no verdict.
+    There is no verdict for a layer that could not be examined or has too few steps.
     """
     steps = horizon(layer)
     if not any(layer.gradient) or steps < 1:
@@ -66,7 +66,7 @@ def over_time(layer: Layer, config: RunConfig | None = None) -> Iterator[Verdict
 
 
 def halved(curve: Sequence[float]) -> int:
-    """Returns the first T - t from which on at most half of a gradient is left; 0 where that never comes."""
+    """Returns the first T - t from which on at most half of a gradient is left; 0 if there is none."""
     place = max((place for place, share in enumerate(curve) if share > 0.5), default=0) + 1
     return place if place < len(curve) else 0
 
@@ -104,7 +104,7 @@ def _finite(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
 def _gates(layer: Layer, config: RunConfig) -> Iterator[Verdict]:
     for gate in layer.gates:
         if gate.name == "cell state":
-            continue  # a memory may well hold more than a tanh lets out
+            continue  # a cell state may exceed the range of its tanh
         keeps = gate.name in ("forget", "update")
         share = gate.low if gate.name == "forget" else 0.0 if keeps else gate.low + gate.high
         if share > SATURATED:
@@ -125,7 +125,7 @@ def _variables(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
         if variable.gradient == 0.0:
             text = "the loss does not depend on it: its gradient is 0"
             yield Verdict(kind="still", where=variable.name, good=False, text=text)
-    # The first step of Adam is as large as the learning rate, whatever the gradient: it says nothing yet.
+    # The first step of Adam is as large as the learning rate, whatever the gradient: it is not informative.
     if diagnosis.model == "initial":
         return
     shares = [(v.update / v.norm, v.name) for v in diagnosis.variables if v.norm > 0.0 and v.numbers > 1]
@@ -150,7 +150,7 @@ def _clipping(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
     acted = f"clipping acted on {found.share:.0%} of the steps"
     if found.share and found.threshold is not None:
         acted += f" (threshold {found.threshold:.3g}, mean norm {found.mean:.3g}, hardest factor {found.hardest:.2g})"
-    # An automatic threshold lies low on purpose: most steps are clipped under it.
+    # An automatic threshold is low on purpose: it clips most steps.
     if found.how != "auto" and found.share > OFTEN:
         text = f"{acted}: the threshold, more than the learning rate, decides how far a step goes"
         remedies = ('training.clip = "auto"', f"training.clip_threshold = {_rounded(found.mean)}")
@@ -163,7 +163,7 @@ def _clipping(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
 
 
 def _longer(layer: Layer, config: RunConfig | None) -> tuple[str, ...]:
-    """Lines that give a gradient a shorter or an easier way back."""
+    """Lines that shorten or ease the path of the gradient."""
     wanted: dict[str, Any] = {
         "cell": "lstm", "leak": 0.9, "skip_steps": 10, "attention": "general", "pooling": "attention",
     }  # fmt: skip
@@ -171,7 +171,7 @@ def _longer(layer: Layer, config: RunConfig | None) -> tuple[str, ...]:
 
 
 def _tamer(layer: Layer, config: RunConfig | None) -> tuple[str, ...]:
-    """Lines against a gradient that grows."""
+    """Lines against an exploding gradient."""
     lines = () if config is None or config.training.clip == "auto" else ('training.clip = "auto"',)
     return (*lines, *_lines(config, layer, {"cell": "gru"}), *_slower(config))
 
@@ -181,7 +181,7 @@ def _slower(config: RunConfig | None) -> tuple[str, ...]:
 
 
 def _lines(config: RunConfig | None, layer: Layer, wanted: dict[str, Any]) -> tuple[str, ...]:
-    """Returns `model.field = value` for fields that the architecture has, and that are not at work already."""
+    """Returns `model.field = value` for fields that the architecture has and that are not yet in use."""
     if config is None:
         return ()
     fields, found = type(config.model).model_fields, []
@@ -191,7 +191,7 @@ def _lines(config: RunConfig | None, layer: Layer, wanted: dict[str, Any]) -> tu
         now = getattr(config.model, name)
         idle = {"cell": now == "simple_rnn", "attention": now == "none", "pooling": now in ("last", "mean")}
         if idle.get(name, not now):
-            with suppress(ValidationError):  # another field may forbid it: a leak is for simple units alone
+            with suppress(ValidationError):  # another field may forbid it: a leak is for simple units only
                 type(config.model).model_validate({**config.model.model_dump(mode="json"), name: value})
                 found.append(f"model.{name} = {json.dumps(value)}")
     return tuple(found)

@@ -1,1 +1,1 @@
-"""What SavedModels hold: raw text or numbers in, raw text or numbers out, as graph operations."""
+"""Serving graphs of SavedModels: raw text or numbers in, raw text or numbers out."""

@@ -1,8 +1,8 @@
-"""What all served graphs have in common: their inputs are checked, rows are answered by parts, each graph is kept once.
+"""Shared by all serving graphs: checked inputs, processing of a batch in parts, and one stored copy of each graph.
 
-Every input and every output has one row for each row of the call (axis 0), so that a server may put the rows of several
-calls together. A *full* signature takes texts and a value of each setting for every row; a *plain* one takes the texts
-alone, and calls the full one with the defaults of `seqapps.calls`.
+Every input and every output has one row for each row of the call (axis 0), so that a server may batch several calls. A
+*full* signature takes texts and a value of each setting for every row; a *plain* one takes only the texts, and calls
+the full one with the defaults of `seqapps.calls`.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from seqapps.calls import MOST_BYTES, MOST_CELLS, MOST_SQUARE, MOST_WRITTEN, Set
 
 TEXTS = tf.TensorSpec([None], tf.string)
 ERROR = "error"
-"""The output that says why a row has no answer; empty where it has one."""
+"""The output with the reason why a row has no result; empty where it has one."""
 
 _CELLS = 1 << 24
-"""Values of a layer that exist at one time, about: 64 MB."""
+"""Approximate number of a layer's values in memory at one time: 64 MB."""
 
 
 class ServedModule(tf.Module):  # type: ignore[misc]
-    """What `tf.saved_model.save` is given: graphs, tables, and of Keras' models and layers the weights alone.
+    """The module that `tf.saved_model.save` saves: graphs, tables, and only the weights of Keras' models and layers.
 
-    A Keras model that is saved with it would be traced once more, for a signature that nobody asks for, and all its
-    layers would be made again where the SavedModel is loaded.
+    A Keras model saved with it would be traced again, for an unused signature, and all its layers would be rebuilt
+    when the SavedModel is loaded.
     """
 
     most_bytes = MOST_BYTES
-    """Most bytes of a text: the time of a row grows with them."""
+    """Maximum bytes of a text, on which the time of a row depends."""
     most_cells = MOST_CELLS
-    """Most of rows times bytes of the longest text: the time and the memory of a call grow with them."""
+    """Maximum of rows times bytes of the longest text, on which time and memory of a call depend."""
     most_written = MOST_WRITTEN
-    """Most of rows times what each of them asks to be written."""
+    """Maximum of rows times the requested output of each."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; a Keras layer is kept beside what is saved, which gets its variables."""
+        """Sets an attribute; of a Keras layer, only the variables are saved."""
         if isinstance(value, keras.layers.Layer):
             self.__dict__[name] = value
             name, value = f"{name}_weights", [variable.value for variable in value.variables]
         super().__setattr__(name, value)
 
     def facts(self) -> dict[str, Any]:
-        """Returns what belongs to the model and not to a row, as JSON values; an asset of the SavedModel."""
+        """Returns properties of the model as JSON values; an asset of the SavedModel."""
         return {}
 
     def signatures(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class ServedModule(tf.Module):  # type: ignore[misc]
         raise NotImplementedError
 
     def full(self) -> dict[str, tuple[str, Settings]]:
-        """Returns the name of each full signature to that of its plain one ("" where it has none) and its settings."""
+        """Returns a map from each full signature's name to that of its plain one ("" for none) and its settings."""
         return {}
 
 
@@ -65,13 +65,13 @@ Cells = Callable[[Any, Mapping[str, Any], Any], Any]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a call may ask for.
+    """Limits of a call.
 
     Args:
         settings: name to default and bounds.
-        product: factors that have a bound together with the number of rows: of each the largest value of its settings.
-        area: whether what a row needs grows with the square of its length.
-        cells: how many values of a layer exist for one row; so many rows are answered at one time as memory allows.
+        product: factors whose product with the number of rows is bounded: for each the largest value of its settings.
+        area: whether the memory of a row is quadratic in its length.
+        cells: number of a layer's values for one row; determines how many rows are processed at one time.
     """
 
     settings: Settings = field(default_factory=dict)
@@ -81,19 +81,19 @@ class Bounds:
 
 
 def traced(*inputs: Any, **bounds: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Makes a method a graph for a full call: see `Traced`. Takes `TensorSpec`s and the fields of `Bounds`."""
+    """Turns a method into the graph of a full signature: see `Traced`. Takes `TensorSpec`s and fields of `Bounds`."""
     return lambda method: Traced(method, inputs, Bounds(**bounds))
 
 
 class Traced:
-    """A method of a `ServedModule` that is its one graph, a `ConcreteFunction`.
+    """A method of a `ServedModule` that becomes a single graph, a `ConcreteFunction`.
 
-    A `tf.function` that is an attribute of what is saved is traced once more while it is saved, and both graphs are
-    written and loaded (`tensorflow.python.eager.polymorphic_function`: the key of a trace knows whether something is
-    being saved). A concrete function is written as it is.
+    A `tf.function` attribute of a saved object is traced again while saving, and both graphs are written and loaded
+    (`tensorflow.python.eager.polymorphic_function`: the trace key includes whether saving is in progress). A concrete
+    function is written as it is.
 
     Args:
-        method: of the module; its first arguments are the inputs, the others the settings, by their names.
+        method: of the module; its first arguments are the inputs, the others the settings, by name.
         inputs: `tf.TensorSpec` of each input.
         bounds: of a call.
     """
@@ -103,7 +103,7 @@ class Traced:
         update_wrapper(self, method)  # type: ignore[arg-type]
 
     def __get__(self, module: Any, owner: type | None = None) -> Any:
-        """Returns the module's graph, kept in its `__dict__`, where it is found without this method from then on."""
+        """Returns the module's graph, cached in its `__dict__`, which bypasses this method from then on."""
         if module is None:
             return self
         code = self._method.__code__
@@ -114,14 +114,14 @@ class Traced:
 
 
 def answering(module: Any, method: Callable[..., Any], inputs: Mapping[str, Any], bounds: Bounds) -> Any:
-    """Returns the graph, a `ConcreteFunction`, that answers calls of any number of rows with a method.
+    """Returns the graph, a `ConcreteFunction`, that applies a method to calls of any number of rows.
 
-    The method gets at least one row, and never a text or a setting beyond the bounds. A row with an over-long text is
-    answered with zeros, and says why in the output `error`; a setting out of bounds fails the call. So that no call
-    needs more memory than a machine has, rows go through the method by parts.
+    The method receives at least one row, and never a text or a setting beyond the bounds. A row with an over-long text
+    returns zeros and the reason in the output `error`; a setting out of bounds fails the call. To limit memory, the
+    method processes the rows in parts.
 
     Args:
-        module: whose method it is.
+        module: that the method belongs to.
         method: inputs and settings, by name, to outputs by name, `[B, ...]` each; its own `error`, if any, is kept.
         inputs: name to `tf.TensorSpec`, `[B, ...]`.
         bounds: of a call.
@@ -133,7 +133,7 @@ def answering(module: Any, method: Callable[..., Any], inputs: Mapping[str, Any]
 
     def call(**given: Any) -> dict[str, Any]:
         rows = tf.shape(next(iter(given.values())))[0]
-        # Nothing is made of a call before it is known that its bounds are kept.
+        # Nothing is computed before the bounds are checked.
         counts = tf.stack([tf.shape(value)[0] for value in given.values()])
         told = f"{', '.join(f'`{name}`' for name in given)} must have a value for each row."
         with tf.control_dependencies([_check(tf.reduce_all(counts == rows), told, counts)]):
@@ -173,19 +173,19 @@ def plain(graph: Any, settings: Settings) -> Any:
 
 
 def widest(model: keras.Model) -> int:
-    """Returns the size of a model's widest layer: values that one step of one row has at one time."""
+    """Returns the size of a model's widest layer: values for one step of one row."""
     layers = [layer for layer in model._flatten_layers(include_self=False) if layer._inbound_nodes]
     shapes = [tensor.shape for layer in layers for tensor in tf.nest.flatten(layer.output)]
     return max([1, *(int(shape[-1] or 1) for shape in shapes if len(shape) > 1)])
 
 
 def whole(values: Any) -> Any:
-    """Returns whole numbers that are within the bounds of their setting as `<int32>`."""
+    """Returns integers within the bounds of their setting as `<int32>`."""
     return tf.cast(values, tf.int32)
 
 
 def _checks(given: Mapping[str, Any], bounds: Bounds, most: int, rows: Any) -> list[Any]:
-    """Returns assertions: every setting is within its bounds for every row, and so is what a call asks for in all."""
+    """Returns assertions that every setting is within its bounds for every row, and so is their product."""
     checks = []
     for name, setting in bounds.settings.items():
         values = given[name]
@@ -195,7 +195,7 @@ def _checks(given: Mapping[str, Any], bounds: Bounds, most: int, rows: Any) -> l
         largest = [tf.reduce_max(tf.concat([*map(given.get, names), [1]], axis=0)) for names in bounds.product]
         told = " times ".join(["Rows", *(" or ".join(f"`{name}`" for name in names) for names in bounds.product)])
         remedy = f"{told} must be at most {most}: ask for less, or send fewer rows."
-        # Each is within its bounds, or the call has failed; clipped, so that their product fits 64 bits.
+        # Each is within its bounds, or the call fails; clipped, so that the product fits in 64 bits.
         asked = tf.reduce_prod(tf.clip_by_value(tf.stack([tf.cast(rows, tf.int64), *largest]), 0, 1 << 16))
         checks.append(_check(asked <= most, remedy, asked))
     return checks
@@ -206,7 +206,7 @@ def _check(fine: Any, told: str, received: Any) -> Any:
 
 
 def _too_long(texts: Mapping[str, Any], module: ServedModule, area: bool, rows: Any) -> Any:
-    """Returns why rows are not answered: one of their texts is too long, `<string>[B]`; "" for the others. With `area`
+    """Returns why rows have no result: one of their texts is too long, `<string>[B]`; "" for the others. With `area`
     the square of a text's length counts."""
     most, filled = module.most_bytes, tf.maximum(rows, 1)
     allowed = tf.minimum(module.most_cells // filled, most)
@@ -228,8 +228,8 @@ def _words(part: Any) -> Any:
 
 
 def _bytes(text: Any) -> Any:
-    """Returns the bytes of each row of `<string>[B, ...]`, `<int32>[B]`. What is cut already (`[B, T]`) has one more
-    for every piece but the nothing at its end: that of the space between two."""
+    """Returns the bytes of each row of `<string>[B, ...]`, `<int32>[B]`. Tokenised texts (`[B, T]`) have one more for
+    every non-empty token: the space between two."""
     length = tf.strings.length(text)
     if text.shape.rank == 1:
         return length
@@ -239,14 +239,14 @@ def _bytes(text: Any) -> Any:
 
 
 def _longest(inputs: Mapping[str, Any]) -> Any:
-    """Returns the most steps of a row that the inputs can have: its bytes, or its places."""
+    """Returns the maximum number of steps of a row of the inputs: its bytes, or its length."""
     found = [tf.reduce_max(_bytes(value)) for value in inputs.values() if value.dtype == tf.string]
     found += [tf.shape(value)[1] for value in inputs.values() if value.shape.rank > 1]
     return tf.reduce_max(tf.stack([*found, 1]))
 
 
 def _one_at_least(value: Any, setting: Any) -> Any:
-    """Returns an input, with a row where it has none: no graph needs to know of an empty batch."""
+    """Returns an input, with one row if it has none, so that graphs need not support an empty batch."""
     nothing = _zero(value.dtype) if setting is None else tf.constant(setting.default, value.dtype)
     missing = tf.maximum(1 - tf.shape(value)[0], 0)
     longer = tf.pad(value, [[0, missing], *[[0, 0]] * (value.shape.rank - 1)], constant_values=nothing)
@@ -254,7 +254,7 @@ def _one_at_least(value: Any, setting: Any) -> Any:
 
 
 def _by_parts(part: Any, inputs: Mapping[str, Any], at_once: Any) -> dict[str, Any]:
-    """Returns the outputs of all rows, `at_once` at a time; what is shorter than in another part is filled up."""
+    """Returns the outputs of all rows, computed `at_once` at a time; shorter parts are padded."""
     specs = part.structured_outputs
     rows = tf.shape(next(iter(inputs.values())))[0]
     shapes = {name: [0 if size is None else size for size in spec.shape[1:]] for name, spec in specs.items()}
@@ -277,7 +277,7 @@ def _by_parts(part: Any, inputs: Mapping[str, Any], at_once: Any) -> dict[str, A
 
 
 def _joined(first: Any, second: Any) -> Any:
-    """Returns two outputs one after the other, the shorter one filled up on every further axis."""
+    """Returns two outputs concatenated, the shorter one padded on every other axis."""
     sizes = tf.maximum(tf.shape(first), tf.shape(second))
 
     def filled(value: Any) -> Any:
@@ -289,7 +289,7 @@ def _joined(first: Any, second: Any) -> Any:
 
 
 def _blank(value: Any, rows: Any) -> Any:
-    """Returns `<T>[B, ...]` with nothing in the given rows, `<bool>[B]`."""
+    """Returns `<T>[B, ...]` with zeros or "" in the given rows, `<bool>[B]`."""
     wrong = tf.reshape(rows, [-1, *[1] * (value.shape.rank - 1)])
     return tf.where(wrong, tf.constant(_zero(value.dtype), value.dtype), value)
 

@@ -1,4 +1,4 @@
-"""Words for the blanks of a text, as graph operations: suggestions for each blank, the filled text, scores of a text.
+"""Cloze prediction as graph operations: suggestions for each blank, the filled text, scores of a text.
 
 A blank is a run of two or more underscores with no letter, mark, digit or underscore beside it: `a ____ star` and
 `____, he said` have one, `__init__` and `snake__case` have none.
@@ -24,31 +24,31 @@ from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import PAD, SPECIALS
 
 BLANK = "____"
-"""How a blank is written where the house writes one."""
+"""The blank in generated texts."""
 
 _MARK = "\ufdd0"
-"""Stands for a blank inside the graph: a code point that Unicode keeps for such use, and no text holds."""
+"""Placeholder of a blank inside the graph: a Unicode noncharacter, which no text contains."""
 _RUN = r"(^|[^\pL\pM\pN_])_{2,}($|[^\pL\pM\pN_])"
 _CELLS = 1 << 22
-"""Most logits that exist at one time: 16 MB."""
+"""Maximum number of logits in memory at one time: 16 MB."""
 _MOST_BLANKS = 256
-"""Most blanks of a text."""
+"""Maximum number of blanks of a text."""
 
 
 def _cells(filler: BlankFiller, settings: Any, longest: Any) -> Any:
-    """Returns the values of a row: its words in the widest layer below the logits, and the logits of its blanks."""
+    """Returns the values of a row: its words in the widest layer below the logits, and its blanks' logits."""
     return longest * widest(filler._context) + tf.minimum(longest // 3 + 1, _MOST_BLANKS) * filler.tokenizer.size
 
 
 class BlankFiller(ServedModule):
-    """A two-sided model that takes and gives text.
+    """A two-sided model with text as input and output.
 
     Args:
-        model: `tokens <int32>[B, T]` in, `logits` out, with layers named `context` and `logits`.
+        model: from `tokens <int32>[B, T]` to `logits`, with layers named `context` and `logits`.
         tokenizer: words to ids and back; its size is the id of the blank.
     """
 
-    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a text as a whole, in both directions
+    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a whole text at once, in both directions
 
     def __init__(self, model: keras.Model, tokenizer: Tokenizer) -> None:
         super().__init__(name="blank_filler")
@@ -67,18 +67,18 @@ class BlankFiller(ServedModule):
     def fill(self, text: Any, k: Any) -> dict[str, Any]:
         """Suggests words for each blank of each text.
 
-        Every blank is filled given the words around it; the other blanks of its text are read as missing words, so
-        the suggestions of one blank do not depend on those of another.
+        Every blank is predicted from the words around it; the other blanks of its text are missing words, so the
+        suggestions for one blank do not depend on those for another.
 
         Args:
-            text: `<string>[B]`, with at most 256 blanks; fewer where a call has many rows and asks for many words.
-            k: `<int64>[B]`, suggestions for each blank; no more than there are words. Where another row asks for more,
-                "" and 0 follow.
+            text: `<string>[B]`, with at most 256 blanks; fewer where a call has many rows and requests many words.
+            k: `<int64>[B]`, suggestions for each blank; at most the number of words. Padded with "" and 0 where
+                another row requests more.
 
         Returns:
             `words <string>[B, blanks, k]`, the most probable first ("" beyond a text's own blanks), `probabilities
-            <float32>[B, blanks, k]` among all units, so that they sum to at most 1 (0 beyond), `blanks <int32>[B]` how
-            many a text has, `filled <string>[B]` the text, as valid UTF-8, with the first word in every blank.
+            <float32>[B, blanks, k]` among all tokens, so that they sum to at most 1 (0 beyond), `blanks <int32>[B]` the
+            number of blanks, `filled <string>[B]` the text, as valid UTF-8, with the first word in every blank.
         """
         k = whole(k)
         most = tf.reduce_max(k)
@@ -106,7 +106,7 @@ class BlankFiller(ServedModule):
 
     @traced(TEXTS, cells=_cells)
     def score(self, text: Any) -> dict[str, Any]:
-        """Scores each word of each text given all others: the pseudo-log-likelihood. A blank is read as plain text.
+        """Scores each word of each text given all others: the pseudo-log-likelihood. A blank is treated as plain text.
 
         Source: Salazar et al. 2020, "Masked Language Model Scoring", eq. 1.
 
@@ -116,7 +116,7 @@ class BlankFiller(ServedModule):
         Returns:
             `units <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
             natural logarithm (0 on padding); `length <int32>[B]`; `total <float32>[B]` the sum; `perplexity
-            <float32>[B]` = exp(-total / length), 1 where there is no word.
+            <float32>[B]` = exp(-total / length), 1 if there is no word.
         """
         ids = self.tokenizer.encode(text)
         dense, length = _dense(ids), tf.cast(ids.row_lengths(), tf.int32)
@@ -138,12 +138,12 @@ class BlankFiller(ServedModule):
         return tf.cast(self._head(context), tf.float32)
 
     def _words(self, logits: Any) -> Any:
-        """True on what a text can hold: neither special units nor the blank. `<bool>[V]`."""
+        """True on words of texts: neither special tokens nor the blank. `<bool>[V]`."""
         places = tf.range(tf.shape(logits)[-1])
         return (places >= len(SPECIALS)) & (places < self.tokenizer.size)
 
     def _nats(self, context: Any, ids: Any) -> Any:
-        """-log p of each id, `<float32>[N, D], <int32>[N] -> <float32>[N]`, by parts when the logits are too many."""
+        """-log p of each id, `<float32>[N, D], <int32>[N] -> <float32>[N]`, in parts if there are too many logits."""
         count, most = tf.shape(ids)[0], max(1, _CELLS // (self.tokenizer.size + 1))
 
         def more(low: Any, nats: Any) -> Any:
@@ -160,21 +160,21 @@ class BlankFiller(ServedModule):
 
 
 def marks(text: Any) -> Any:
-    """Returns valid UTF-8 with one mark in the place of each blank. `<string>[B] -> <string>[B]`."""
+    """Returns valid UTF-8 with each blank replaced by one mark. `<string>[B] -> <string>[B]`."""
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.regex_replace(text, _MARK, "\ufffd")
-    # A replacement takes the characters beside a blank, so that of two blanks with one between the second waits.
+    # A match includes the neighbouring characters: of two blanks with one character between, it misses the second.
     for _ in range(2):
         text = tf.strings.regex_replace(text, _RUN, rf"\1{_MARK}\2")
     return text
 
 
 def _few_enough(marked: Any, k: Any) -> tuple[Any, Any]:
-    """Returns the marked texts, "" in the place of those with too many blanks, and why, `<string>[B]` each.
+    """Returns the marked texts, "" for those with too many blanks, and the reason, `<string>[B]` each.
 
     Args:
         marked: `<string>[B]`.
-        k: most words that a row of the call asks for.
+        k: maximum number of suggestions over the rows of the call.
     """
     blanks = tf.cast(tf.strings.split(marked, _MARK).row_lengths(), tf.int32) - 1
     allowed = tf.clip_by_value(MOST_WRITTEN // (k * tf.shape(marked)[0]), 1, _MOST_BLANKS)
@@ -191,13 +191,13 @@ def context_of(model: keras.Model) -> keras.Model:
 
 
 def word_ranks(model: keras.Model, ids: Ragged, size: int, *, cells: int = 1 << 20) -> NDArray[np.float32]:
-    """Returns what `ranked` tells of every word of all rows given the others of its row, in the order of `ids.values`.
+    """Returns the output of `ranked` for every word of all rows given the others, in the order of `ids.values`.
 
     Args:
         model: a two-sided model.
         ids: the rows, `<int>[N]` in all.
         size: V, without the blank.
-        cells: most values of a layer's sequence that exist at one time.
+        cells: maximum number of values of a layer's sequence at one time.
 
     Returns:
         `<float32>[N, 3]`.
@@ -231,7 +231,7 @@ def word_ranks(model: keras.Model, ids: Ragged, size: int, *, cells: int = 1 << 
 
 
 def suggestions(filler: BlankFiller, texts: list[str], k: int) -> str:
-    """Returns one line for each text with one blank: the text and its most probable words, for people."""
+    """Returns one line for each text with one blank: the text and its most probable words, for display."""
     found = filler.fill(text=tf.constant(texts), k=tf.constant([k] * len(texts), tf.int64))
     lines = []
     for text, words, shares in zip(texts, found["words"].numpy(), found["probabilities"].numpy(), strict=True):
@@ -242,7 +242,7 @@ def suggestions(filler: BlankFiller, texts: list[str], k: int) -> str:
 
 
 def blanked(tokenizer: Tokenizer, words: NDArray[Any], places: list[int]) -> str:
-    """Returns the text of a row of ids with a blank at each of `places`, which must increase."""
+    """Returns the text of a sequence of ids with a blank at each of `places`, which must increase."""
     cuts = [0, *(cut for place in places for cut in (place, place + 1)), len(words)]
     pieces = [words[low:high].tolist() for low, high in zip(cuts[::2], cuts[1::2], strict=True)]
     texts = tokenizer.decode(tf.ragged.constant(pieces, ragged_rank=1, dtype=tf.int32)).numpy()
@@ -256,16 +256,16 @@ def _dense(ids: Any) -> Any:
 
 
 def _filled(marked: Any, words: Any, counts: Any) -> Any:
-    """Puts the n-th word of each row in the place of its n-th mark."""
+    """Replaces the n-th mark of each row by its n-th word."""
     pieces = tf.strings.split(marked, _MARK)
-    # One word for each piece: what follows the last one is empty.
+    # One word for each piece: the last one has an empty word.
     padded = tf.concat([words, tf.fill([tf.shape(words)[0], 1], "")], axis=1)
     beside = tf.boolean_mask(padded, tf.sequence_mask(counts + 1, tf.shape(padded)[1]))
     return tf.strings.reduce_join(pieces.with_flat_values(pieces.flat_values + beside), axis=-1)
 
 
 def _alike(lengths: NDArray[np.int64], steps: int) -> Iterator[NDArray[np.int64]]:
-    """Yields row numbers, rows of like length together, so that rows x longest stays below `steps`."""
+    """Yields row indices, grouped by similar length, with rows x longest below `steps`."""
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]
     low = 0

@@ -1,7 +1,7 @@
-"""The next unit: the most probable one, the k best, or one that is drawn; as graph operations.
+"""Choice of the next token: the most probable one, the k best, or a sampled one; as graph operations.
 
-What costs time when a text is written is how often the logits of all units are gone through. A large vocabulary is
-therefore divided into groups: one pass finds the best (or the sum) of each group, and what is left is small.
+The time of decoding depends on the number of passes over the logits of all tokens. A large vocabulary is therefore
+divided into groups: one pass finds the maximum (or the sum) of each group, and the rest is small.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import tensorflow as tf
 from seqapps.preprocessing.vocabulary import BEGIN, PAD, UNKNOWN
 
 NEVER_WRITTEN = (PAD, UNKNOWN, BEGIN)
-"""Units that no text holds: they are neither written nor suggested. `<eos>` ends the text."""
+"""Tokens that no text contains: they are neither generated nor suggested. `<eos>` ends the text."""
 
 _LARGE = 1024
-"""Fewer values than this are gone through as they are."""
+"""Number of values below which there are no groups."""
 _GROUP = 32
-"""Values of a group, about: few to look at, and few groups."""
+"""Approximate size of a group: small groups, and few of them."""
 
 
 _COLDEST = 1e-30
-"""Temperatures below it draw as it does: a still smaller one is 0 for a processor that knows no denormal numbers."""
+"""Lower bound of temperatures: smaller ones are 0 on a processor without denormal numbers."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
 class Sampling(NamedTuple):
-    """How the next unit of each row is drawn; see `TextGenerator.generate`.
+    """How the next token of each row is sampled; see `TextGenerator.generate`.
 
     Args:
-        temperature: `<float32>[B]`; 0 takes the most probable unit.
-        top_k: `<int32>[B]`; 0 draws among all.
-        key: `<uint64>[B]` that `keys_of` made of the seeds: a row's draws follow from it and the step alone.
+        temperature: `<float32>[B]`; 0: the most probable token.
+        top_k: `<int32>[B]`; 0 samples among all.
+        key: `<uint64>[B]`, from `keys_of`: a row's samples depend only on it and the step.
     """
 
     temperature: Any
@@ -43,23 +43,23 @@ class Sampling(NamedTuple):
 
     @classmethod
     def greedy(cls, rows: Any) -> Sampling:
-        """Returns what takes the most probable unit in every row."""
+        """Returns greedy decoding for every row."""
         return cls(tf.zeros([rows]), tf.zeros([rows], tf.int32), tf.zeros([rows], tf.uint64))
 
 
 def keys_of(seed: Any, place: Any = 0) -> Any:
-    """Returns the keys of streams of random numbers, `<int64>[B] -> <uint64>[B]`.
+    """Returns the keys of random number streams, `<int64>[B] -> <uint64>[B]`.
 
     Args:
         seed: equal seeds give equal streams.
-        place: `<int32>`, of a text among several that are drawn with one seed.
+        place: `<int32>`, index of a text among several with one seed.
     """
     of_seed = _mixed(tf.cast(seed, tf.uint64) + _uint64(_GOLDEN))
     return _mixed(of_seed + tf.cast(place, tf.uint64) * _uint64(_MIX[0][1]))
 
 
 def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
-    """Gives the next unit of each row. `<float32>[B, V] -> <int32>[B]`."""
+    """Returns the next token of each row. `<float32>[B, V] -> <int32>[B]`."""
     drawn, some = sampling.temperature > 0.0, sampling.top_k > 0
 
     def most_probable() -> Any:
@@ -77,13 +77,13 @@ def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
     def if_any(rows: Any, way: Any) -> Any:
         return tf.cond(tf.reduce_any(rows), way, lambda: tf.zeros_like(sampling.top_k))
 
-    # A way that no row goes costs nothing.
+    # A branch that no row needs costs nothing.
     chosen = tf.where(some, if_any(drawn & some, among_best), if_any(drawn & ~some, among_all))
     return tf.where(drawn, chosen, if_any(~drawn, most_probable))
 
 
 def log_probabilities(logits: Any, unit: Any) -> Any:
-    """Gives log p of one unit of each row among all units. `<float32>[..., V], <int32>[...] -> <float32>[...]`.
+    """Returns log p of one token of each row among all tokens. `<float32>[..., V], <int32>[...] -> <float32>[...]`.
 
     As the negative of `sparse_softmax_cross_entropy_with_logits`, which also computes gradients.
     """
@@ -91,13 +91,13 @@ def log_probabilities(logits: Any, unit: Any) -> Any:
 
 
 def best(values: Any, k: Any) -> tuple[Any, Any]:
-    """Gives what `tf.math.top_k` gives, of equal values the first one, too: the k largest of each row, descending.
+    """Returns the result of `tf.math.top_k`, including the order of ties: the k largest of each row, descending.
 
-    The k largest of V values lie in the k groups with the largest maxima, and one pass finds the maxima.
+    The k largest of V values are in the k groups with the largest maxima, and one pass finds the maxima.
 
     Args:
         values: `<float32>[B, V]`.
-        k: `<int32>[]`; V when it is more.
+        k: `<int32>[]`; capped at V.
 
     Returns:
         The values `<float32>[B, k]` and their indices `<int32>[B, k]`.
@@ -114,7 +114,7 @@ def best(values: Any, k: Any) -> tuple[Any, Any]:
     count, size = grouped.shape[1:]
 
     def by_groups() -> tuple[Any, Any]:
-        # In ascending order, so that of equal values the first one is found again.
+        # In ascending order, so that ties resolve to the first one.
         groups = tf.sort(tf.math.top_k(tf.reduce_max(grouped, axis=-1), k).indices, axis=-1)
         few = tf.reshape(tf.gather(grouped, groups, batch_dims=1), [-1, k * size])
         found = tf.math.top_k(few, k)
@@ -126,9 +126,9 @@ def best(values: Any, k: Any) -> tuple[Any, Any]:
 
 
 def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
-    """Draws an index of each row by inverting the cumulative distribution. `<float32>[B, K] -> <int32>[B]`."""
+    """Samples an index of each row by inverting the cumulative distribution. `<float32>[B, K] -> <int32>[B]`."""
     uniform = _uniform(sampling.key, step)[:, None]
-    # The maximum goes first, so that a tiny temperature gives 0 and -inf, never inf - inf.
+    # The maximum is subtracted first, so that a tiny temperature yields 0 and -inf, never inf - inf.
     temperature = tf.maximum(sampling.temperature, _COLDEST)[:, None]
     weights = tf.exp((logits - tf.reduce_max(logits, axis=-1, keepdims=True)) / temperature)
     if _is_small(weights):
@@ -140,15 +140,15 @@ def _draw(logits: Any, step: Any, sampling: Sampling) -> Any:
     group = tf.searchsorted(cumulative, sought, side="right")
     before = tf.where(group > 0, tf.gather(cumulative, tf.maximum(group - 1, 0), batch_dims=1), 0.0)
     within = tf.cumsum(tf.gather(grouped, group[:, 0], batch_dims=1), axis=-1)
-    # The two sums of a group are rounded differently: what is sought stays below the second, too.
+    # The two sums of a group are rounded differently: the threshold is kept below the second, too.
     sought = tf.minimum(sought - before, within[:, -1:] * np.float32(1.0 - 2.0**-23))
     return (group * grouped.shape[-1] + tf.searchsorted(within, sought, side="right"))[:, 0]
 
 
 def _uniform(key: Any, step: Any) -> Any:
-    """Returns the number of each stream at a step, in [0, 1) and of 23 bits, so that it times a sum stays below it.
+    """Returns each stream's number at a step, in [0, 1) with 23 bits, so that its product with a sum stays below it.
 
-    A stream of its own for each row: what `tf.random` gives a row depends on the rows beside it.
+    Each row has its own stream: with `tf.random` a row depends on the other rows in the batch.
 
     Source: SplitMix64 of Steele, Lea & Flood 2014, "Fast Splittable Pseudorandom Number Generators", figure 17.
     """
@@ -173,10 +173,10 @@ def _is_small(values: Any) -> bool:
 
 
 def _groups(values: Any, nothing: float) -> Any:
-    """Divides the values of each row into groups of one size; what is missing in the last one is `nothing`.
+    """Divides the values of each row into groups of one size; the last one is padded with `nothing`.
 
-    `<float32>[B, V] -> <float32>[B, groups, size]`. A size that divides V is taken where there is one: then nothing is
-    copied.
+    `<float32>[B, V] -> <float32>[B, groups, size]`. A size that divides V is preferred: it needs no
+    copy.
     """
     length = values.shape[-1]
     size = next((size for size in range(_GROUP // 2, 2 * _GROUP) if length % size == 0), _GROUP)

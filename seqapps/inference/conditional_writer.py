@@ -1,4 +1,4 @@
-"""Texts for a condition, as graph operations: written from it, and scored given it."""
+"""Conditional text generation and scoring, as graph operations."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 _SHOWN = 20
 _ROWS = 128
-"""Texts that are drawn side by side."""
+"""Number of texts that are sampled in one batch."""
 
 
 class ConditionalWriter(TextDecoder):
-    """A conditional model that takes conditions and gives texts.
+    """A conditional model from conditions to texts.
 
     Args:
-        begin: condition to the states before the first step.
-        step: carries them; see `TextDecoder`.
+        begin: from the condition to the initial states.
+        step: stateful model; see `TextDecoder`.
         tokenizer: text to ids and back.
         labels: their names, in order; empty for a vector.
-        means, deviations: of a vector's numbers, which are standardised first; empty for a label.
+        means, deviations: of a vector's elements, for standardisation; empty for a label.
     """
 
     def __init__(  # noqa: PLR0913
@@ -56,13 +56,13 @@ class ConditionalWriter(TextDecoder):
 
     @property
     def condition(self) -> Any:
-        """What a condition is: `<string>[B]` or `<float32>[B, F]`."""
+        """The type of a condition: `<string>[B]` or `<float32>[B, F]`."""
         if self.labels:
             return tf.TensorSpec([None], tf.string, "condition")
         return tf.TensorSpec([None, self._means.shape[0]], tf.float32, "condition")
 
     def facts(self) -> dict[str, Any]:
-        """Returns `conditions`, the labels (none for a vector), and `size`, the numbers of a vector (0 for a label)."""
+        """Returns `conditions`, the labels (none for a vector), and `size`, that of a vector (0 for a label)."""
         return {"conditions": list(self.labels), "size": int(self._means.shape[0])}
 
     def signatures(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class ConditionalWriter(TextDecoder):
 
     @cached_property
     def graph(self) -> Any:
-        """The graph of `generate`; its inputs depend on what a condition is."""
+        """The graph of `generate`; its inputs depend on the type of the condition."""
         bounds = Bounds(DRAWING, product=(("max_length",), ("count",)), cells=cells_of_a_row)
         return answering(self, self.generate, {"condition": self.condition}, bounds)
 
@@ -86,22 +86,22 @@ class ConditionalWriter(TextDecoder):
     def generate(  # noqa: PLR0913, PLR0917 - the inputs of a signature
         self, condition: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any, count: Any
     ) -> dict[str, Any]:
-        """Writes `count` texts for each condition, unit by unit, until `<eos>` or the limit.
+        """Generates `count` texts for each condition, token by token, until `<eos>` or the limit.
 
-        A text's random numbers follow from its row's seed, its number in the row and the step alone.
+        A text's random numbers depend only on its row's seed, its index in the row and the step.
 
         Args:
             condition: `<string>[B]` or `<float32>[B, F]`.
-            max_length: `<int64>[B]`, most units that are written, `<eos>` included.
-            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit.
-            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            max_length: `<int64>[B]`, maximum number of tokens, `<eos>` included.
+            temperature: `<float32>[B]`, divides the logits; 0: the most probable token.
+            top_k: `<int64>[B]`, samples among the k most probable tokens; 0 samples among all.
             seed: `<int64>[B]`.
             count: `<int64>[B]`.
 
         Returns:
-            `texts <string>[B, count]`; `length <int32>[B, count]` units, `<eos>` included; `ended <bool>[B, count]`
-            whether the model ended the text by itself; `nats <float32>[B, count]` their -log p given the condition
-            (temperature 1, all units). Where another row asks for more texts, "" and 0 follow.
+            `texts <string>[B, count]`; `length <int32>[B, count]` tokens, `<eos>` included; `ended <bool>[B, count]`
+            whether the text ends with `<eos>`; `nats <float32>[B, count]` their -log p given the condition
+            (temperature 1, all tokens). Padded with "" and 0 where another row requests more texts.
         """
         begin, error = self._begin(condition)
         count = whole(count)
@@ -126,7 +126,7 @@ class ConditionalWriter(TextDecoder):
         return {**self._scored(text, states), ERROR: error}
 
     def write(self, condition: Any, *, length: int, temperature: float, seed: int) -> list[str]:
-        """Returns one text for each condition, for people."""
+        """Returns one text for each condition, for display."""
         rows = np.arange(len(condition))
         found = self.graph(
             condition=tf.constant(condition, self.condition.dtype),
@@ -139,11 +139,11 @@ class ConditionalWriter(TextDecoder):
         return [text.decode("utf-8", errors="replace") for text in found["texts"].numpy()[:, 0]]
 
     def draw(self, given: Mapping[str, NDArray[Any]], *, length: int, seed: int) -> list[list[int]]:
-        """Returns the ids of a text for each row, drawn at temperature 1, without `<eos>` and what follows.
+        """Returns the ids of a text for each row, sampled at temperature 1, up to and without `<eos>`.
 
         Args:
-            given: the condition as the model takes it, by the name of its input: `[rows, ...]`.
-            length: most units of a text.
+            given: the condition as the model's input, by name: `[rows, ...]`.
+            length: maximum number of tokens of a text.
             seed: equal seeds give equal texts.
         """
         spec = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in given.items()}
@@ -172,12 +172,12 @@ class ConditionalWriter(TextDecoder):
         length: int,
         seed: int,
     ) -> NDArray[np.float32]:
-        """Returns what `checkers.judged` tells of a text drawn for each row, `<float32>[rows, 3]`.
+        """Returns the output of `checkers.judged` for a text sampled for each row, `<float32>[rows, 3]`.
 
         Args:
             given, length, seed: see `draw`.
-            known: ids of the texts of the training split: what is not among them is novel.
-            is_valid: says whether a text is well formed; without it none is.
+            known: ids of the texts of the training split: other texts are novel.
+            is_valid: returns whether a text is well formed; without it none is.
         """
         drawn = self.draw(given, length=length, seed=seed)
         texts = self.tokenizer.decode(tf.ragged.constant(drawn, ragged_rank=1, dtype=tf.int32)).numpy().tolist()
@@ -185,7 +185,7 @@ class ConditionalWriter(TextDecoder):
         return judged(drawn, texts, seen, is_valid)
 
     def _begin(self, condition: Any) -> tuple[dict[str, Any], Any]:
-        """Gives the states before the first step, and why a row has none, `<string>[B]`; "" where it has them."""
+        """Returns the initial states, and why a row has none, `<string>[B]`; "" where it has them."""
         if not self.labels:
             fine = tf.reduce_all(tf.math.is_finite(condition), axis=1)
             vector = (tf.where(fine[:, None], condition, 0.0) - self._means) / self._deviations

@@ -1,11 +1,11 @@
-"""From a step function to sequences, as graph operations: greedy, sampling and beam search with n-best lists.
+"""Decoding with a step function, as graph operations: greedy, sampling and beam search with n-best lists.
 
 A step function is `(units <int32>[N], states) -> (logits <float>[N, V], states)`; states are nested tensors whose first
-axis is N. What does not change from step to step (what an encoder saw) is the step function's own; beam search calls it
-with the rows of a batch `width` times, one after the other, so what it holds is to be repeated as `tf.repeat` does.
+axis is N. Constant tensors (an encoder's memory) belong to the step function; beam search calls it with each row of a
+batch repeated `width` times, so that they must be repeated as by `tf.repeat`.
 
-A sequence ends with `<eos>`. At the last step that a row may take, `<eos>` is the only unit allowed: every sequence
-that comes out is complete, and its log-probability is that of the whole sequence, `<eos>` included.
+A sequence ends with `<eos>`. At the last step of a row, `<eos>` is the only token allowed: every returned sequence is
+complete, and its log-probability is that of the whole sequence, `<eos>` included.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 class Limits(NamedTuple):
-    """What a sequence may be.
+    """Constraints of a sequence.
 
     Args:
-        longest: `<int32>[B]`, most units of each row, `<eos>` included; at least 1.
-        shortest: `<int32>[B]`, units before `<eos>` may come. `longest` goes before it.
-        no_repeat_ngram: `<int32>[B]`, no n-gram of this order twice in a sequence; 0 allows all.
+        longest: `<int32>[B]`, maximum number of tokens of each row, `<eos>` included; at least 1.
+        shortest: `<int32>[B]`, minimum number of tokens before `<eos>`. `longest` takes precedence.
+        no_repeat_ngram: `<int32>[B]`, no repeated n-gram of this order in a sequence; 0 allows all.
     """
 
     longest: Any
@@ -36,17 +36,17 @@ class Limits(NamedTuple):
     no_repeat_ngram: Any
 
     def repeated(self, times: Any) -> Limits:
-        """Returns the limits of every row so many times, one after the other."""
+        """Returns the limits with every row repeated, as by `tf.repeat`."""
         return Limits(*(tf.repeat(limit, times) for limit in self))
 
 
 class Sequences(NamedTuple):
-    """Written sequences.
+    """Decoded sequences.
 
     Args:
         ids: `<int32>[B, steps]`, `<pad>` after `<eos>`.
-        lengths: `<int32>[B]`, units, `<eos>` included.
-        log_probabilities: `<float32>[B]`, log p of the sequence under the model itself (temperature 1, all units).
+        lengths: `<int32>[B]`, in tokens, `<eos>` included.
+        log_probabilities: `<float32>[B]`, log p of the sequence under the model itself (temperature 1, all tokens).
     """
 
     ids: Any
@@ -55,14 +55,14 @@ class Sequences(NamedTuple):
 
 
 class Hypotheses(NamedTuple):
-    """The best sequences that a search found, the best first.
+    """The best sequences of a search, best first.
 
     Args:
         ids: `<int32>[B, n, steps]`, `<pad>` after `<eos>`.
-        lengths: `<int32>[B, n]`, units, `<eos>` included.
+        lengths: `<int32>[B, n]`, in tokens, `<eos>` included.
         log_probabilities: `<float32>[B, n]`.
         scores: `<float32>[B, n]`: log p divided by the length penalty.
-        count: `<int32>[B]`, how many of the n there are; the others hold zeros.
+        count: `<int32>[B]`, number of hypotheses; the others of the n are zeros.
     """
 
     ids: Any
@@ -75,7 +75,7 @@ class Hypotheses(NamedTuple):
 def length_penalty(length: Any, alpha: Any) -> Any:
     """Returns ((5 + length) / 6) ** alpha, by which log p is divided; 1 when alpha is 0.
 
-    It grows with the length for an alpha above 0, so that a long sequence is not worse for being long.
+    For an alpha above 0 it grows with the length, which offsets the bias against long sequences.
 
     Source: Wu et al. 2016, "GNMT", eq. 14.
     """
@@ -83,7 +83,7 @@ def length_penalty(length: Any, alpha: Any) -> Any:
 
 
 class _Line(NamedTuple):
-    """What goes from one written unit to the next, for rows `[B]`."""
+    """Loop variables of decoding, for rows `[B]`."""
 
     step: Any
     unit: Any
@@ -94,14 +94,14 @@ class _Line(NamedTuple):
 
 
 def write(step: Step, states: Any, start: Any, limits: Limits, sampling: Sampling) -> Sequences:
-    """Writes one sequence a row, unit by unit: the most probable unit at temperature 0, otherwise drawn.
+    """Decodes one sequence for each row: the most probable token at temperature 0, otherwise sampled.
 
     Args:
         step: the step function.
         states: before the first step.
-        start: the unit before the first one, `<int32>[B]`.
-        limits: what a sequence may be.
-        sampling: a row's draw follows from its key and the step alone.
+        start: the token before the first one, `<int32>[B]`.
+        limits: constraints of a sequence.
+        sampling: a row's samples depend only on its key and the step.
     """
     rows = tf.shape(start)[0]
 
@@ -132,7 +132,7 @@ def write(step: Step, states: Any, start: Any, limits: Limits, sampling: Samplin
 
 
 class _Beam(NamedTuple):
-    """A search over K hypotheses a row that go on (`ids`, `log_p`, `unit`, `states`), and the best K that ended.
+    """Beam state: K live hypotheses for each row (`ids`, `log_p`, `unit`, `states`), and the best K that ended.
 
     `log_p` is -inf where there is no hypothesis, `ended_scores` where none has ended yet.
     """
@@ -148,26 +148,25 @@ class _Beam(NamedTuple):
     ended_scores: Any
 
 
-def beam_search(  # noqa: PLR0913 - a search is told all of it
+def beam_search(  # noqa: PLR0913 - the settings of a search
     step: Step, states: Any, start: Any, limits: Limits, *, width: Any, n_best: Any, alpha: Any
 ) -> Hypotheses:
-    """Searches for the most probable sequences of each row.
+    """Searches for the most probable sequences of each row by beam search.
 
-    At every step the K = `width` best of all K V continuations are looked at: those that end leave the beam, and the
-    best K that do not end go on. A row is closed when none goes on, or when K have ended and none that goes on can
-    become better than the worst of these: log p only falls, so that none gets a better score than its log p over the
-    length penalty of the row's longest sequence. A width of 1 is greedy search, over at its first end, whatever the
-    length penalty would make of a detour; a width that no step can fill is an
-    exhaustive one. Rows do not see each other.
+    At every step the K = `width` best of all K V continuations are considered: those that end leave the beam, and the
+    best K that do not end stay in it. A row is finished when none is live, or when K have ended and no live one can
+    exceed the worst of these: log p only decreases, so that the score is bounded by the current log p over the length
+    penalty of the row's longest sequence. A width of 1 is greedy search, finished at the first `<eos>` under any
+    length penalty; a width that no step can fill is exhaustive search. Rows are independent of each other.
 
     Args:
         step: the step function, called with N = B W rows, W being the largest width.
         states: before the first step, N = B; repeated here.
-        start: the unit before the first one, `<int32>[B]`.
+        start: the token before the first one, `<int32>[B]`.
         limits: what a sequence may be.
         width: K of each row, `<int32>[B]`.
-        n_best: hypotheses that are given back of each row, `<int32>[B]`, at most K.
-        alpha: of the length penalty of each row, `<float32>[B]`, at least 0; 0 takes log p alone, which prefers short
+        n_best: number of hypotheses returned for each row, `<int32>[B]`, at most K.
+        alpha: of the length penalty of each row, `<float32>[B]`, at least 0; 0: log p alone, which favours short
             sequences.
     """
     rows, widest = tf.shape(start)[0], tf.reduce_max(width)
@@ -207,15 +206,15 @@ def beam_search(  # noqa: PLR0913 - a search is told all of it
 
 
 def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) -> _Beam:
-    """Takes one step of all rows."""
+    """Runs one step of all rows."""
     rows, widest = tf.shape(beam.unit)[0], tf.shape(beam.unit)[1]
     inside = tf.range(widest) < width[:, None]
     logits, states = step(tf.reshape(beam.unit, [-1]), beam.states)
     log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
     flat = tf.reshape(beam.ids, [rows * widest, beam.step])
     allowed = _allowed(log_p, beam.step, flat, limits.repeated(widest))
-    # Of 2 K candidates at least K do not end: a hypothesis ends in one way only. Among the best 2 K of all hypotheses
-    # are at most 2 K of each.
+    # Of 2 K candidates at least K do not end: each hypothesis has one ending only. The best 2 K of all include at most
+    # 2 K of each hypothesis.
     values, units = best(allowed, 2 * widest)
     each = tf.shape(values)[1]
     totals = tf.reshape(values, [rows, widest, each]) + beam.log_p[:, :, None]
@@ -253,27 +252,27 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
 
 
 def _is_settled(scores: Any, goes_on: Any, inside: Any, penalty: Any) -> Any:
-    """Returns which rows have their best hypotheses, whatever those that go on become, `<bool>[B]`.
+    """Returns which rows are finished, whatever the continuations of live hypotheses, `<bool>[B]`.
 
     Args:
         scores: of the hypotheses that ended, `<float32>[B, W]`, -inf where there is none.
-        goes_on: log p of the others, `<float32>[B, W]`.
-        inside: which places of the beam a row has.
-        penalty: of the longest sequence that the row may have, `<float32>[B]`.
+        goes_on: log p of the live ones, `<float32>[B, W]`.
+        inside: which positions of the beam belong to the row.
+        penalty: length penalty of the longest allowed sequence, `<float32>[B]`.
     """
     worst = tf.reduce_min(tf.where(inside, scores, np.inf), axis=1)
     return tf.reduce_max(goes_on, axis=1) / penalty <= worst
 
 
 def _allowed(scores: Any, step: Any, ids: Any, limits: Limits) -> Any:
-    """Returns the scores `<float32>[N, V]` with -inf for the units that may not come next.
+    """Returns the scores `<float32>[N, V]` with -inf for the tokens that may not come next.
 
-    `<eos>` may where nothing else may.
+    `<eos>` is allowed where nothing else is.
 
     Args:
-        scores: of all units.
-        step: how many units there are before.
-        ids: these units, `<int32>[N, step]`.
+        scores: of all tokens.
+        step: number of previous tokens.
+        ids: previous tokens, `<int32>[N, step]`.
         limits: of N rows.
     """
     size = tf.shape(scores)[-1]
@@ -294,7 +293,7 @@ def _allowed(scores: Any, step: Any, ids: Any, limits: Limits) -> Any:
         return found, closes | tf.reduce_all(tf.math.is_inf(found), axis=1)
 
     allowed, closes = tf.cond(tf.reduce_any(limits.no_repeat_ngram > 0), without_repeats, lambda: (allowed, closes))
-    # Few steps close a row: at the others nothing goes through the scores again.
+    # Few steps end a row: the others avoid another pass over the scores.
     return tf.cond(
         tf.reduce_any(closes),
         lambda: tf.where(closes[:, None], tf.where(is_end, scores, -np.inf), allowed),
@@ -303,12 +302,12 @@ def _allowed(scores: Any, step: Any, ids: Any, limits: Limits) -> Any:
 
 
 def _repeats(size: Any, step: Any, ids: Any, order: Any) -> Any:
-    """Returns which units would make an n-gram of an order `<int32>[N]` that the sequence already holds, `<bool>[N,
-    V]`; none where the order is 0."""
+    """Returns which tokens would repeat an n-gram, of an order `<int32>[N]`, of the sequence, `<bool>[N, V]`; none
+    where the order is 0."""
     rows, places = tf.shape(ids)[0], tf.range(step)
 
     def compare(back: Any, same: Any) -> tuple[Any, Any]:
-        # Whether the unit `back` before each place is the one `back` before the next unit.
+        # Whether the token `back` before each position equals the one `back` before the next token.
         before = tf.gather(ids, tf.maximum(places - back, 0), axis=1)
         last = tf.gather(ids, tf.maximum(step - back, 0), axis=1)
         matches = (before == last[:, None]) & (places >= back)
@@ -324,16 +323,16 @@ def _repeats(size: Any, step: Any, ids: Any, order: Any) -> Any:
 
 
 def _longer(ids: Any, unit: Any) -> Any:
-    """Returns `<int32>[..., step + 1]`: the ids with `unit <int32>[...]` after them."""
+    """Returns `<int32>[..., step + 1]`: the ids with `unit <int32>[...]` appended."""
     return tf.concat([ids, unit[..., None]], axis=-1)
 
 
 def _growing(begin: Any, **ranks: int) -> Any:
-    """Returns the shapes that a loop keeps: those at its beginning, but for named tensors, of which only the rank."""
+    """Returns the shape invariants of a loop: the initial shapes; for named tensors only the rank."""
     shapes = tf.nest.map_structure(lambda value: value.shape, begin)
     return shapes._replace(**{name: tf.TensorShape([None] * rank) for name, rank in ranks.items()})
 
 
 def _alike(after: Any, before: Any) -> Any:
-    """Returns nested tensors with the static shapes that they had before the step, which a loop asks for."""
+    """Returns nested tensors with their static shapes before the step, as a loop requires."""
     return tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), after, before)

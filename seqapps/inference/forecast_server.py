@@ -1,4 +1,4 @@
-"""The serving graph of a forecast: numbers and times in original units in, the forecast in original units out."""
+"""The serving graph of a forecasting model, with numbers and times in original units."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from seqapps.preprocessing.series.plan import Plan, category
 
 
 class ForecastServer(ServedModule):
-    """A model with everything between it and the numbers of a file.
+    """A model with its preprocessing and postprocessing.
 
     Args:
-        model: `forecast` out.
-        plan: what a window holds.
+        model: with an output `forecast`.
+        plan: of a window.
         resources: scaling, frequency, labels.
         levels: of the quantiles, empty for none.
-        point: which answer of the model is the point forecast.
+        point: index of the point forecast among the model's outputs.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class ForecastServer(ServedModule):
         self._frequency = resources["frequency"].names[0]
 
     def facts(self) -> dict[str, Any]:
-        """Returns which columns and how many steps a call has: `plan`, `frequency` and the levels of `quantiles`."""
+        """Returns the columns and the number of steps of a call: `plan`, `frequency` and the levels of `quantiles`."""
         return {"plan": self._plan.facts(), "frequency": self._frequency, "quantiles": list(self._levels)}
 
     def signatures(self) -> dict[str, Any]:
         """Returns `serving_default`.
 
         Its inputs: `history <float64>[B, L, R]`, the last L steps of the columns of numbers, in original units,
-        not a number where missing; and, where the data has them, `labels <string>[B, L, C]`, `times <string>[B, L + P]`
+        nan where missing; and, where the data has them, `labels <string>[B, L, C]`, `times <string>[B, L + P]`
         (ISO 8601 without a zone), `known <float64>[B, P, K]`, `known_labels <string>[B, P, C]`, `static <float64>[B,
-        S]`, `static_labels <string>[B, C]`. Gives `forecast <float64>[B, P, V]` and, for quantiles, `quantiles
-        <float64>[B, P, V, Q]`; what they are is told by `facts`. A row with a time that cannot be read, or an infinite
-        number, has no answer.
+        S]`, `static_labels <string>[B, C]`. Returns `forecast <float64>[B, P, V]` and, for quantiles, `quantiles
+        <float64>[B, P, V, Q]`; they are described by `facts`. A row with an invalid time or an infinite number
+        has no result.
         """
         plan, columns = self._plan, self._plan.columns
         steps = {
@@ -79,8 +79,8 @@ class ForecastServer(ServedModule):
 
 
 def _readable(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Returns the inputs, with something readable in the place of what is not, and why a row has no answer,
-    `<string>[B]`; "" where it has one."""
+    """Returns the inputs, with invalid values replaced by valid ones, and why a row has no result, `<string>[B]`; ""
+    where it has one."""
     error: Any = tf.fill([tf.shape(inputs["history"])[0]], "")
     found = dict(inputs)
     for name, value in inputs.items():
@@ -102,11 +102,11 @@ def golden_call(
 ) -> dict[str, Any]:
     """Returns the inputs of `serving_default` for windows of prepared features, as JSON values.
 
-    Numbers go back to original units; where a season is longer than the history, the steps before the history are
-    missing, and so is one value of the second window.
+    Numbers are converted to original units; where a season is longer than the history, the steps before the history
+    are missing, and so is one value of the second window.
 
     Args:
-        plan: what a window holds.
+        plan: of a window.
         features: `[N, ...]` each.
         resources: scaling and labels.
         times: of the lookback and the horizon of each window, ISO 8601.

@@ -1,6 +1,6 @@
-"""-log p of every unit under a recurrent language model, each unit scored once, padding left out.
+"""-log p of every token under a recurrent language model, each token scored once, without padding.
 
-One window of logits exists at a time, whatever the length of the text. Log-softmax runs in float32 whatever the policy.
+Only one window of logits is in memory, for any length of the text. Log-softmax runs in float32 under any policy.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from seqapps.optimization.losses import perplexity_of
 from seqapps.preprocessing.vocabulary import PAD
 
 _CELLS = 1 << 24
-"""Logits of a window of documents: 64 MiB, so that a vocabulary of 50,000 does not decide how much memory it takes."""
+"""Logits of a window of documents: 64 MiB, to limit the memory for a large vocabulary, such as 50,000."""
 
 _Step = Callable[[Any, Any, dict[str, Any], dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
 def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: int, window: int) -> NDArray[np.float32]:
-    """Returns -log p of every unit of one running text, in text order, `<float32>[N]`.
+    """Returns -log p of every token of one continuous text, in text order, `<float32>[N]`.
 
-    The text is cut into `streams` parts of equal length. Each part starts with state zero and the unit before it as its
-    first input, and carries its state from window to window to its end; 1 stream carries it over the whole text.
+    The text is split into `streams` parts of equal length. Each part starts with zero state and the previous token as
+    first input, and carries its state across windows; 1 stream carries it over the whole text.
 
     Args:
-        model: tokens and states in, logits and states out.
+        model: from tokens and states to logits and states.
         ids: the text, `<int>[N]`.
-        start: the unit before the first one.
-        streams: parts that are scored side by side.
+        start: the token before the first one.
+        streams: parts that are scored in parallel.
         window: time steps of one call.
 
     Raises:
-        UsageError: `streams` or `window` is below 1, or the model carries no state.
+        UsageError: `streams` or `window` is below 1, or the model is not stateful.
     """
     _check_positive(streams=streams, window=window)
     units = len(ids)
@@ -59,7 +59,7 @@ def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: i
     nats = np.empty(x.shape, np.float32)
     step, states = _compiled(model, {}), zero_states(model, streams)
     for low in range(0, windows * window, window):
-        # The last window is filled up after the text, so that every call has one shape; nothing follows it.
+        # The last window is padded, so that every call has one shape.
         columns = slice(low, low + window)
         part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states, {})
         nats[:, columns] = part.numpy()
@@ -69,17 +69,17 @@ def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: i
 def document_nats(
     model: keras.Model, ids: Ragged, start: int, *, batch_size: int, given: Mapping[str, NDArray[Any]] | None = None
 ) -> NDArray[np.float32]:
-    """Returns -log p of every unit of all rows, in the order of `ids.values`, `<float32>[N]`.
+    """Returns -log p of every token of all rows, in the order of `ids.values`, `<float32>[N]`.
 
-    Every row starts with state zero (or the state that its condition sets) and the input `start`. Rows of like length
+    Every row starts with zero state (or the one from its condition) and the input `start`. Rows of similar length
     share a batch.
 
     Args:
-        model: tokens, states and what is given in, logits and states out.
+        model: from tokens, states and `given` to logits and states.
         ids: the rows, `<int>[N]` in all.
-        start: the unit before the first one of each row.
-        batch_size: rows of one call, at most.
-        given: name of an input to its value for each row, `[rows, ...]`, for a model that has a condition.
+        start: the token before the first one of each row.
+        batch_size: maximum number of rows of one call.
+        given: name of an input to its value for each row, `[rows, ...]`, for a conditional model.
 
     Raises:
         UsageError: `batch_size` is below 1.
@@ -103,7 +103,7 @@ def document_nats(
 def _padded_nats(
     step: _Step, model: keras.Model, x: NDArray[np.int32], y: NDArray[np.int32], given: dict[str, Any]
 ) -> NDArray[np.float32]:
-    """Returns -log p of y given x and state zero, `<float32>[B, T]`, by windows when the logits are too many."""
+    """Returns -log p of y given x and zero state, `<float32>[B, T]`, in windows if there are too many logits."""
     rows, length = x.shape
     vocabulary = int(model.output["logits"].shape[-1])
     states = zero_states(model, rows)
@@ -117,12 +117,12 @@ def _padded_nats(
 
 
 def _most_steps(model: keras.Model) -> int:
-    """Returns the most rows x longest row of a batch: without states a row cannot be cut into windows."""
+    """Returns the maximum of rows x longest row of a batch: without states a row cannot be split into windows."""
     return 0 if state_sizes(model) else max(1, _CELLS // int(model.output["logits"].shape[-1]))
 
 
 def _compiled(model: keras.Model, given: Mapping[str, NDArray[Any]]) -> _Step:
-    """Returns (x, y, states, given) -> (-log p of y `<float32>[B, T]`, next states) as one graph for every shape."""
+    """Returns (x, y, states, given) -> (-log p of y `<float32>[B, T]`, next states) as one graph for all shapes."""
     tokens = tf.TensorSpec([None, None], tf.int32)
     states = {name: tf.TensorSpec([None, size], tf.float32) for name, size in state_sizes(model).items()}
     inputs = {name: tf.TensorSpec([None, *values.shape[1:]], values.dtype) for name, values in given.items()}
@@ -138,19 +138,19 @@ def _compiled(model: keras.Model, given: Mapping[str, NDArray[Any]]) -> _Step:
 
 
 def _streams(line: NDArray[Any], streams: int, length: int, padded: int) -> NDArray[np.int32]:
-    """Returns a line of units as `<int32>[streams, padded]`: `length` units of it in each row, then padding."""
+    """Returns a sequence of tokens as `<int32>[streams, padded]`: `length` of them in each row, then padding."""
     full = np.full(streams * length, PAD, np.int32)
     full[: len(line)] = line
     return np.pad(full.reshape(streams, length), ((0, 0), (0, padded - length)), constant_values=PAD)
 
 
 def _by_length(lengths: NDArray[np.int64], batch_size: int, most_steps: int) -> Iterator[NDArray[np.int64]]:
-    """Yields row numbers, the shortest rows first; rows without units are left out.
+    """Yields row indices, the shortest rows first; empty rows are left out.
 
     Args:
         lengths: of the rows.
-        batch_size: most rows.
-        most_steps: most rows x longest row (one row at least); 0 sets no limit.
+        batch_size: maximum number of rows.
+        most_steps: maximum of rows x longest row (at least one row); 0 for no limit.
     """
     order = np.argsort(lengths, kind="stable")
     order = order[lengths[order] > 0]

@@ -1,4 +1,4 @@
-"""Texts to labels with their probabilities, as graph operations: what the SavedModel holds."""
+"""Text classification as graph operations: the serving graphs of the SavedModel."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import PAD
 
 _UNIT = 10
-"""How many numbers a unit needs as much memory as, while a text is cut."""
+"""Memory of a token during tokenisation, in numbers."""
 _LONG, _LONG_CELLS = 1 << 17, 1 << 21
-"""Bounds of texts that are shortened: of what is cut away the model sees nothing."""
+"""Bounds of truncated texts, of which the model reads only a part."""
 
 
 def _cells(classifier: TextClassifier, settings: Any, longest: Any) -> Any:
-    """Returns the values of a row: its tokens, as many as are kept, in the widest layer."""
+    """Returns the values of a row: its tokens after truncation, in the widest layer."""
     steps = longest if not classifier._longest else tf.minimum(longest, classifier._longest)
     return tf.maximum((steps + 1) * widest(classifier.model), _UNIT * longest)
 
 
 class TextClassifier(ServedModule):
-    """A classifier that takes text.
+    """A classifier of raw text.
 
-    Invalid UTF-8 is read as U+FFFD. What a row gives does not depend on the rows beside it.
+    Invalid UTF-8 is read as U+FFFD. The result of a row does not depend on the other rows in the batch.
 
     Args:
-        model: `tokens <int32>[B, T]` in, `logits <float>[B, C]` out, and `attention <float32>[B, T]` when it has any.
+        model: from `tokens <int32>[B, T]` to `logits <float>[B, C]`, and `attention <float32>[B, T]` if it has any.
         tokenizer: text to ids.
         labels: the classes, in the order of the logits.
-        max_length, kept: how long texts are shortened; see `seqapps.preprocessing.shortening`.
-        multi_label: whether a text has any number of labels instead of one.
+        max_length, kept: truncation of long texts; see `seqapps.preprocessing.shortening`.
+        multi_label: whether a text has any number of labels instead of exactly one.
     """
 
     def __init__(  # noqa: PLR0913 - a model, its two vocabularies and what the data section says
@@ -73,17 +73,17 @@ class TextClassifier(ServedModule):
 
         Returns:
             `label <string>[B]` the most probable one and its `probability <float32>[B]`; `probabilities
-            <float32>[B, C]` of the `labels <string>[B, C]`, in every row the same; where a text may have several,
+            <float32>[B, C]` of the `labels <string>[B, C]`, the same in every row; for multi-label models also
             `given <bool>[B, C]`.
         """
         answer, _ = self._classify(self.ids(text))
         return answer
 
     def attention(self, text: Any) -> dict[str, Any]:
-        """Classifies each text and tells the weight of each token. For models with attention pooling alone.
+        """Classifies each text and returns the weight of each token. For models with attention pooling only.
 
         Returns:
-            What `classify` gives, `tokens <string>[B, T]` as the text writes them ("" on padding) and their `weights
+            The outputs of `classify`, `tokens <string>[B, T]` as written in the text ("" on padding) and their `weights
             <float32>[B, T]`, which sum to 1; the last one is `<eos>`.
         """
         ids = self.ids(text)
@@ -91,7 +91,7 @@ class TextClassifier(ServedModule):
         return {**answer, "tokens": self._tokens(text, ids), "weights": tf.cast(outputs["attention"], tf.float32)}
 
     def ids(self, text: Any) -> Any:
-        """Returns ids as ragged `<int32>[B, None]`, shortened and closed as in the prepared data. `<string>[B]` in."""
+        """Returns ids, truncated and terminated as in the prepared data. `<string>[B]` to ragged `<int32>[B, None]`."""
         return closed(shorten(self.tokenizer.encode(text), self._longest, self._kept))
 
     def _classify(self, ids: Any) -> tuple[dict[str, Any], Any]:
@@ -109,7 +109,7 @@ class TextClassifier(ServedModule):
         return answer, outputs
 
     def _tokens(self, text: Any, ids: Any) -> Any:
-        """Returns the tokens as `<string>[B, T]`: words that the vocabulary lacks as they stand in the text."""
+        """Returns the tokens as `<string>[B, T]`: unknown words as written in the text."""
         if self.tokenizer.config.unit == "subword":
             return ids.with_flat_values(self.tokenizer.written(ids.flat_values)).to_tensor("")
         tokens = shorten(self.tokenizer.split(text), self._longest, self._kept)
@@ -117,6 +117,6 @@ class TextClassifier(ServedModule):
 
 
 def probabilities_of(logits: Any, *, multi_label: bool) -> Any:
-    """Returns softmax or, where a text has any number of labels, sigmoid. `<float>[B, C] -> <float32>[B, C]`."""
+    """Returns the softmax or, for multi-label models, the sigmoid. `<float>[B, C] -> <float32>[B, C]`."""
     logits = tf.cast(logits, tf.float32)
     return tf.sigmoid(logits) if multi_label else tf.nn.softmax(logits)

@@ -1,7 +1,7 @@
-"""Text from a language model, as graph operations: it writes on from a prompt, suggests the next unit, scores a text.
+"""Text generation as graph operations: continuation of a prompt, suggestions of the next token, scores of a text.
 
-The same object writes the samples of training and is what the SavedModel holds. It calls the live model: nothing is
-copied, and a change of the weights is seen by the next call.
+The same object generates the samples during training and is saved in the SavedModel. It calls the live model: nothing
+is copied, and a change of the weights takes effect at the next call.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import END, PAD
 
 _PROMPT_STEPS = 512
-"""Most time steps of one call of the model on a prompt, so that a long prompt needs little memory."""
+"""Maximum time steps of one call of the model on a prompt, to limit the memory for a long prompt."""
 _SCORE_CELLS = 1 << 22
-"""Most logits of one call of `score`: 16 MB."""
+"""Maximum number of logits of one call of `score`: 16 MB."""
 _ENDS_IN_SPACE = r"(?s).*[\pZ\s\x{0085}]"
 
 
@@ -36,7 +36,7 @@ def cells_of_a_row(decoder: Any, settings: Any, longest: Any) -> Any:
 
 
 class _Text(NamedTuple):
-    """What goes from one written unit to the next; rows `[B]`, states `[B, D]`."""
+    """Loop variables of generation; rows `[B]`, states `[B, D]`."""
 
     step: Any
     unit: Any
@@ -47,13 +47,13 @@ class _Text(NamedTuple):
 
 
 class TextDecoder(ServedModule):
-    """What generators are made of: units that are read, written and scored, with the states handed on.
+    """Base class of generators: reads, generates and scores tokens with a stateful model.
 
     Args:
         model: carries its states: `tokens <int32>[B, T]` and `state_*` in, `logits <float32>[B, T, V]` and `state_*`
             out, at any T.
         tokenizer: text to ids and back.
-        start: the unit before the first one (`<bos>` or `<eos>`, as in training).
+        start: the token before the first one (`<bos>` or `<eos>`, as in training).
 
     Raises:
         DataError: the model carries no states, so it cannot go on from where it is.
@@ -69,10 +69,10 @@ class TextDecoder(ServedModule):
         self.model, self.tokenizer, self.start = model, tokenizer, start
 
     def _read(self, ids: Any) -> tuple[dict[str, Any], Any]:
-        """Reads ragged ids after `start`; gives the states before the last unit, and that unit `<int32>[B]`.
+        """Reads ragged ids after `start`; returns the states before the last token, and that token `<int32>[B]`.
 
-        Rows advance together to the end of the shortest, then the longer ones go on without it: equal lengths take
-        one call of the model, and no row ever meets padding.
+        Rows advance together to the end of the shortest, then the longer ones continue without it: equal lengths need
+        one call of the model, and no row reads padding.
         """
         rows, lengths = ids.nrows(tf.int32), tf.cast(ids.row_lengths(), tf.int32)
         units = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
@@ -94,8 +94,8 @@ class TextDecoder(ServedModule):
         return states, tf.gather(units, lengths, batch_dims=1)
 
     def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
-        """Gives the written ids `<int32>[B, steps]`, at most `max_length <int32>[B]` of each row, and their summed -log
-        p `<float32>[B]`."""
+        """Returns the generated ids `<int32>[B, steps]`, at most `max_length <int32>[B]` of each row, and their summed
+        -log p `<float32>[B]`."""
         rows = tf.shape(last)[0]
         barred = tf.where(self._writable(), 0.0, -np.inf)
 
@@ -118,14 +118,14 @@ class TextDecoder(ServedModule):
                 )
             ]
 
-        # What is written grows with every step: a call that allows much and writes little needs little memory.
+        # The output grows with every step: a high limit alone needs no memory.
         begin = _Text(tf.constant(0), last, max_length < 1, tf.zeros([rows]), states, tf.zeros([rows, 0], tf.int32))
         shapes = tf.nest.map_structure(lambda value: value.shape, begin)._replace(written=tf.TensorShape([None, None]))
         (text,) = tf.while_loop(unfinished, write_one, [begin], shape_invariants=[shapes])
         return text.written, text.nats
 
     def _scored(self, text: Any, states: dict[str, Any]) -> dict[str, Any]:
-        """Gives the outputs of `score` for texts that begin with `states`."""
+        """Returns the outputs of `score` for texts that begin with `states`."""
         ids = self.tokenizer.encode(text)
         targets = tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1)
         length, dense = tf.cast(targets.row_lengths(), tf.int32), targets.to_tensor(PAD)
@@ -142,7 +142,7 @@ class TextDecoder(ServedModule):
         }
 
     def _log_probabilities(self, targets: Any, states: dict[str, Any]) -> Any:
-        """Gives log p of each unit after those before it, from `states` on. `<int32>[B, T] -> <float32>[B, T]`."""
+        """Returns log p of each token given the previous ones, from `states` on. `<int32>[B, T] -> <float32>[B, T]`."""
         rows, length = tf.shape(targets)[0], tf.shape(targets)[1]
         inputs = tf.concat([tf.fill([rows, 1], self.start), targets[:, :-1]], axis=1)
         most = tf.clip_by_value(_SCORE_CELLS // tf.maximum(rows * self.tokenizer.size, 1), 1, _PROMPT_STEPS)
@@ -177,20 +177,20 @@ class TextDecoder(ServedModule):
         return tf.constant(~np.isin(np.arange(self.tokenizer.size), NEVER_WRITTEN))
 
     def _opening(self, prompt: Any) -> Any:
-        """Gives the ids of a prompt; a space that stands at the end of words belongs to the word that is to come."""
+        """Returns the ids of a prompt; with words, a trailing space belongs to the next word."""
         if self.tokenizer.config.unit == "word":
             prompt = tf.strings.regex_replace(prompt, r"[\pZ\s\x{0085}]+$", "")
         return self.tokenizer.encode(prompt)
 
     def _join(self, prompt: Any, before: Any, written: Any) -> tuple[Any, Any]:
-        """Gives the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
+        """Returns the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
         prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
         ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
         if self.tokenizer.config.unit != "word":
-            text = self.tokenizer.decode(ids)  # characters and subwords hold their spaces
+            text = self.tokenizer.decode(ids)  # characters and subwords include their spaces
             return text, prompt + text
-        # Whether a space stands between two words is known to the tokenizer alone: what is new is what the whole
-        # decodes to, less what the prompt decodes to.
+        # Only the tokenizer knows whether a space separates two words: the continuation is the decoded whole less the
+        # decoded prompt.
         old, whole = self.tokenizer.decode(before), self.tokenizer.decode(tf.concat([before, ids], axis=1))
         size = tf.strings.length(old)
         grown = tf.strings.substr(whole, tf.zeros_like(size), size) == old
@@ -202,25 +202,25 @@ class TextDecoder(ServedModule):
 
 
 class TextGenerator(TextDecoder):
-    """A language model that takes and gives text.
+    """A language model with text as input and output.
 
-    A prompt is read as whole units and follows `start`. For `word` units, "the stud" ends in the word "stud", not in
-    the beginning of "students"; a space at the end changes nothing but the joint of prompt and continuation. Invalid
-    UTF-8 is read as U+FFFD. What a row gives does not depend on the rows after it, nor on their lengths: padding never
-    reaches a state.
+    A prompt is read as whole tokens and follows `start`. For `word` tokens, "the stud" ends with the word "stud", not
+    with the beginning of "students"; a trailing space affects only how prompt and continuation are joined. Invalid
+    UTF-8 is read as U+FFFD. The result of a row does not depend on the other rows or their lengths: no state depends
+    on padding.
 
     Args:
         model: carries its states: `tokens <int32>[B, T]` and `state_*` in, `logits <float32>[B, T, V]` and `state_*`
             out, at any T.
         tokenizer: text to ids and back.
-        start: the unit before the first one (`<bos>` or `<eos>`, as in training).
+        start: the token before the first one (`<bos>` or `<eos>`, as in training).
 
     Raises:
         DataError: the model carries no states, so it cannot go on from where it is.
     """
 
     def write(self, prompt: str, *, length: int, temperature: float, top_k: int, seed: int) -> str:
-        """Returns the text that follows `prompt`: at most `length` units. The arguments are those of `generate`."""
+        """Returns the text that follows `prompt`: at most `length` tokens. The arguments are those of `generate`."""
         answer = self.generate(
             prompt=tf.constant([prompt]),
             max_length=tf.constant([length], tf.int64),
@@ -247,22 +247,22 @@ class TextGenerator(TextDecoder):
 
     @traced(TEXTS, settings=WRITING, product=(("max_length",),), cells=cells_of_a_row)
     def generate(self, prompt: Any, max_length: Any, temperature: Any, top_k: Any, seed: Any) -> dict[str, Any]:
-        """Writes on from each prompt, unit by unit, until `<eos>` or the limit.
+        """Continues each prompt, token by token, until `<eos>` or the limit.
 
-        A row's random numbers follow from its seed and the step alone: equal rows give equal texts, wherever they
-        stand and whatever stands beside them.
+        A row's random numbers depend only on its seed and the step: equal rows return equal texts at any position and
+        with any other rows.
 
         Args:
             prompt: `<string>[B]`; may be empty.
-            max_length: `<int64>[B]`, most units that are written, `<eos>` included.
-            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit.
-            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            max_length: `<int64>[B]`, maximum number of generated tokens, `<eos>` included.
+            temperature: `<float32>[B]`, divides the logits; 0: the most probable token.
+            top_k: `<int64>[B]`, samples among the k most probable tokens; 0 samples among all.
             seed: `<int64>[B]`.
 
         Returns:
-            `text <string>[B]` what was written; `full_text <string>[B]` the prompt as valid UTF-8 and `text`, one after
-            the other; `ids <int32>[B, steps]`, `<pad>` after `<eos>`; `length <int32>[B]` units written, `<eos>`
-            included; `nats <float32>[B]` their -log p under the model itself (temperature 1, all units).
+            `text <string>[B]` the continuation; `full_text <string>[B]` the prompt as valid UTF-8, followed by `text`;
+            `ids <int32>[B, steps]`, `<pad>` after `<eos>`; `length <int32>[B]` in tokens, `<eos>`
+            included; `nats <float32>[B]` their -log p under the model itself (temperature 1, all tokens).
         """
         before = self._opening(prompt)
         states, last = self._read(before)
@@ -274,16 +274,16 @@ class TextGenerator(TextDecoder):
 
     @traced(TEXTS, settings=SUGGESTING, product=(("k",),), cells=cells_of_a_row)
     def complete(self, prompt: Any, k: Any) -> dict[str, Any]:
-        """Suggests the next unit, as a search box does.
+        """Suggests the next token, as for autocompletion.
 
         Args:
             prompt: `<string>[B]`; may be empty.
-            k: `<int64>[B]`, suggestions; no more than there are units that can be written.
+            k: `<int64>[B]`, number of suggestions; at most the number of tokens that can be generated.
 
         Returns:
             `units <string>[B, k]` as the vocabulary writes them (`<eos>`: the text ends here), most probable first,
-            and `probabilities <float32>[B, k]` among all units, so that they sum to at most 1. Where another row asks
-            for more, "" and 0 follow.
+            and `probabilities <float32>[B, k]` among all tokens, so that they sum to at most 1. Padded with "" and 0
+            where another row requests more.
         """
         states, last = self._read(self._opening(prompt))
         logits, _ = self._step(last, states)
@@ -298,25 +298,25 @@ class TextGenerator(TextDecoder):
 
     @traced(TEXTS, cells=cells_of_a_row)
     def score(self, text: Any) -> dict[str, Any]:
-        """Scores each text from its beginning to its end: `<eos>` is its last unit.
+        """Scores each text as a whole: `<eos>` is its last token.
 
         Args:
             text: `<string>[B]`; may be empty.
 
         Returns:
             `units <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
-            natural logarithm (0 on padding); `length <int32>[B]` units with `<eos>`; `total <float32>[B]` the sum;
+            natural logarithm (0 on padding); `length <int32>[B]` in tokens, with `<eos>`; `total <float32>[B]` the sum;
             `perplexity <float32>[B]` = exp(-total / length).
         """
         return self._scored(text, zero_states(self.model, tf.shape(text)[0]))
 
 
 def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, Any]]]:
-    """Returns example calls of every signature: the first units of a few real rows, and an empty prompt.
+    """Returns example calls of every signature: the first tokens of a few real examples, and an empty prompt.
 
     Args:
-        ids: ids of the rows of a split, `<int64>`, closed by `<eos>`.
-        tokenizer: writes them as text.
+        ids: ids of the examples of a split, `<int64>`, ending with `<eos>`.
+        tokenizer: decodes them to text.
 
     Returns:
         Signature name to keyword arguments, as JSON values.
@@ -340,7 +340,7 @@ def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, 
 
 
 def _openings(ids: Ragged, tokenizer: Tokenizer, *, units: int, rows: int = 3) -> list[str]:
-    """Returns the beginnings of rows that lie evenly over `ids`; of growing length, as prompts are."""
+    """Returns the beginnings of rows spread evenly over `ids`, of increasing length, as prompts."""
     chosen = np.unique(np.linspace(0, len(ids) - 1, num=min(rows, len(ids))).astype(np.int64))
     parts = [ids.row(int(row))[: units * (index + 1) // rows] for index, row in enumerate(chosen)]
     ragged = tf.ragged.constant([part.tolist() for part in parts], ragged_rank=1, dtype=tf.int32)

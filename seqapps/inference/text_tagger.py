@@ -1,4 +1,4 @@
-"""Sentences to tags with a tagger: all rows of a split at once, and raw text in the SavedModel."""
+"""Tagging with a model: of whole splits, and of raw text in the SavedModel."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from seqapps.preprocessing.spans import TagSet, type_names
 from seqapps.preprocessing.word_features import WordEncoder, split_with_offsets
 
 _STEPS = 4096
-"""Words x rows of one call when a whole split is tagged."""
+"""Words x rows of one call in tagging a whole split."""
 
 
 def tag_losses(outputs: Mapping[str, Any], tags: Any) -> Any:
-    """Returns -log p of each tag (softmax), or that of the whole row spread over it (CRF), `<float32>[B, T]`."""
+    """Returns -log p of each tag (softmax), or that of the row divided among its tags (CRF), `<float32>[B, T]`."""
     if "transitions" in outputs:
         return negative_log_likelihood(outputs["logits"], tags, outputs["mask"], outputs["transitions"][0])
     return cross_entropy(outputs["logits"], tags)
@@ -33,7 +33,7 @@ def best_tags(outputs: Mapping[str, Any], mask: Any) -> tuple[Any, Any]:
     """Returns the most probable tags, `<int32>[B, T]` (0 on padding), and their log p, `<float32>[B]`.
 
     Args:
-        outputs: of the model; with `transitions` the tags of a row are judged together.
+        outputs: of the model; with `transitions` the tags of a row are decoded jointly.
         mask: `<bool>[B, T]`.
     """
     logits = tf.cast(outputs["logits"], tf.float32)
@@ -46,7 +46,7 @@ def best_tags(outputs: Mapping[str, Any], mask: Any) -> tuple[Any, Any]:
 
 
 class SplitTagger:
-    """Tags whole splits with a model, in one graph that is kept from call to call.
+    """Tags whole splits with a model, in one graph that is cached across calls.
 
     Args:
         model: the tagger.
@@ -78,7 +78,7 @@ class SplitTagger:
 
 
 def longest_word(characters: NDArray[Any]) -> int:
-    """Returns the most characters of a word, at least 1, of `<int>[..., C]` with 0 after the last."""
+    """Returns the maximum number of characters of a word, at least 1, of `<int>[..., C]` padded with 0."""
     used = characters.reshape(-1, characters.shape[-1]).any(axis=0)
     return max(1, int(used.sum()))
 
@@ -89,17 +89,17 @@ def _cells(tagger: TextTagger, settings: Any, longest: Any) -> Any:
 
 
 class TextTagger(ServedModule):
-    """A tagger that takes and gives text.
+    """A tagger of raw text.
 
     Args:
         model: the tagger.
-        encoder: words to numbers.
+        encoder: words to ids.
         names: the tags, in order.
         tags: their scheme.
-        words: how raw text is cut into words, `unicode` or `whitespace`.
+        words: how raw text is split into words, `unicode` or `whitespace`.
     """
 
-    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a text as a whole, in both directions
+    most_bytes, most_cells = 1 << 13, 1 << 18  # the model reads a whole text at once, in both directions
 
     def __init__(
         self, model: keras.Model, encoder: WordEncoder, names: Sequence[str], tags: TagSet, *, words: str
@@ -119,15 +119,15 @@ class TextTagger(ServedModule):
 
     @traced(TEXTS, cells=_cells)
     def tag_text(self, text: Any) -> dict[str, Any]:
-        """Cuts texts into words and tags them.
+        """Splits texts into words and tags them.
 
         Args:
             text: `<string>[B]`.
 
         Returns:
             `text <string>[B]`, as valid UTF-8; `tokens`, `tags <string>[B, T]` ("" on padding) and `starts`, `ends
-            <int32>[B, T]`, the places of the tokens in `text`, in code points, the end not in it; `length <int32>[B]`,
-            how many tokens there are; `log_probability <float32>[B]` of the tags; and in a scheme of spans
+            <int32>[B, T]`, the offsets of the tokens in `text`, in code points, end exclusive; `length <int32>[B]`,
+            the number of tokens; `log_probability <float32>[B]` of the tags; and in a scheme of spans
             `span_labels <string>[B, S]`, `span_starts`, `span_ends <int32>[B, S]` and `span_count <int32>[B]`.
         """
         valid, tokens, starts, ends = split_with_offsets(text, self._cut)
@@ -137,13 +137,13 @@ class TextTagger(ServedModule):
 
     @traced(tf.TensorSpec([None, None], tf.string), cells=_cells)
     def tag_tokens(self, tokens: Any) -> dict[str, Any]:
-        """Tags sentences that are cut into tokens already.
+        """Tags tokenised sentences.
 
         Args:
             tokens: `<string>[B, T]`, "" on padding at the end.
 
         Returns:
-            What `tag_text` gives, less `text`, `starts` and `ends`; spans go from a token to the one after them.
+            The outputs of `tag_text` without `text`, `starts` and `ends`; spans are token offsets, end exclusive.
         """
         ragged = tf.RaggedTensor.from_tensor(tf.strings.unicode_transcode(tokens, "UTF-8", "UTF-8"), padding="")
         tags, nats = self._tag(ragged)
@@ -151,7 +151,7 @@ class TextTagger(ServedModule):
         return self._answer(ragged, tags, nats, first, first + 1)
 
     def _tag(self, tokens: Any) -> tuple[Any, Any]:
-        """Gives the tags of ragged tokens, `<int32>[B, T]` with T at least 1, and their log p, `<float32>[B]`."""
+        """Returns the tags of ragged tokens, `<int32>[B, T]` with T at least 1, and their log p, `<float32>[B]`."""
         found = self.encoder(tokens.flat_values)
         x = {name: _filled(tokens.with_flat_values(found[name]), 0) for name in self._inputs}
         mask = tf.sequence_mask(tokens.row_lengths(), tf.shape(x["words"])[1])
@@ -170,7 +170,7 @@ class TextTagger(ServedModule):
         return answer if self._tags.scheme == "none" else answer | self._spans(tags, mask, starts, ends)
 
     def _spans(self, tags: Any, mask: Any, starts: Any, ends: Any) -> dict[str, Any]:
-        """Gives the spans of tags as conlleval reads them, from the start of the first token to the end of the last."""
+        """Returns the spans of tags as in conlleval, from the start of the first token to the end of the last."""
         begins, closes = self._tags.borders()
         tags = tf.where(mask, tags, self._tags.outside)
         edge = tf.fill([tf.shape(tags)[0], 1], self._tags.outside)
@@ -189,7 +189,7 @@ class TextTagger(ServedModule):
 
 
 def _filled(ragged: Any, value: Any) -> Any:
-    """Ragged `[B, None, ...]` to dense with at least one step, so that a model never meets an empty axis."""
+    """Ragged `[B, None, ...]` to dense with at least one step, so that no axis is empty."""
     dense = ragged.to_tensor(value)
     missing = tf.maximum(1 - tf.shape(dense)[1], 0)
     return tf.pad(dense, [[0, 0], [0, missing], *[[0, 0]] * (dense.shape.rank - 2)], constant_values=value)

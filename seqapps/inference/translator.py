@@ -1,7 +1,7 @@
-"""Translation as graph operations: text in, text out, with the search, the draw, the score and the attention.
+"""Translation as graph operations: beam search, sampling, scores and attention, for raw text.
 
-The same object translates the test split, writes the samples of training and is what the SavedModel holds. It calls
-the live model: nothing is copied.
+The same object translates the test split, generates the samples during training and is saved in the SavedModel. It
+calls the live model: nothing is copied.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 _IDS = tf.TensorSpec([None, None], tf.int32)
 _WRITTEN = (("max_length", "min_length"), ("no_repeat_ngram",))
-"""What a translation asks for at each row: its length, and at each unit a look at so many places before it."""
+"""Settings that determine the work for each row: its length, and the n-gram check at each token."""
 _ROWS = 128
-"""Rows of one call when many are translated."""
+"""Rows of one call in translating many."""
 _CELLS = 1 << 24
-"""Most values that the decoder's steps hold when a target is given: 64 MiB, and some times that on the way."""
+"""Maximum number of values of the decoder's steps for a given target: 64 MiB, and a few times that for temporaries."""
 
 
 def _cells(translator: Translator, settings: Any, longest: Any) -> Any:
-    """Returns the values of a row: each hypothesis remembers the source, and has the logits of a step."""
+    """Returns the values of a row: each hypothesis has a copy of the source's memory and the logits of a step."""
     beam = tf.cast(tf.reduce_max(settings["beam"]), tf.int32) if "beam" in settings else 1
     return beam * (translator.target.size + (longest + 1) * (widest(translator.encoder) + 4))
 
 
 def _pair_cells(translator: Translator, settings: Any, longest: Any) -> Any:
-    """Returns the values of a row whose two texts are given: attention between them."""
+    """Returns the values of a row with both texts given: attention between them."""
     return tf.cast(longest + 1, tf.int64) * (tf.cast(longest, tf.int64) + widest(translator.encoder))
 
 
 class Search(NamedTuple):
-    """How a translation is searched for; scalars, or `[B]`: see `Translator.translate`."""
+    """Settings of a search; scalars, or `[B]`: see `Translator.translate`."""
 
     beam: Any
     n_best: Any
@@ -59,16 +59,16 @@ class Search(NamedTuple):
 
 
 class Translator(ServedModule):
-    """A model of pairs that takes and gives text. What a row gives does not depend on the rows beside it.
+    """An encoder-decoder with text as input and output. A row's result does not depend on the rest of the batch.
 
     Args:
-        model: holds the models `encoder` and `decoder` (see `seqapps.architectures.encoder_decoder`).
-        source, target: text to ids and back, of the two sides.
-        longest: most units of a translation where a call gives no limit.
+        model: contains the models `encoder` and `decoder` (see `seqapps.architectures.encoder_decoder`).
+        source, target: tokenizers of the two sides.
+        longest: maximum number of tokens of a translation where a call sets no limit.
     """
 
-    most_bytes = 1 << 11  # attention has a number for each pair of units
-    most_written = 1 << 18  # a unit of a hypothesis is dearer than one of a text that is drawn
+    most_bytes = 1 << 11  # attention has a weight for each pair of tokens
+    most_written = 1 << 18  # a token of a hypothesis costs more than a sampled one
 
     def __init__(self, model: keras.Model, source: Tokenizer, target: Tokenizer, longest: int = 100) -> None:
         super().__init__(name="translator")
@@ -115,19 +115,18 @@ class Translator(ServedModule):
 
         Args:
             source: `<string>[B]`.
-            beam: `<int64>[B]`, hypotheses that the search keeps; 1 is greedy.
-            n_best: `<int64>[B]`, translations that are given; no more than `beam`.
-            max_length: `<int64>[B]`, most units that are written, `<eos>` included: it is the last one; 0 takes
-                `longest`.
-            min_length: `<int64>[B]`, units before `<eos>` may come.
-            no_repeat_ngram: `<int64>[B]`, no n-gram of units of this order twice; 0 allows all.
-            length_penalty: `<float32>[B]`, alpha of Wu et al. 2016: a score is log p / ((5 + length) / 6) ** alpha; 0
-                takes log p alone.
+            beam: `<int64>[B]`, beam width; 1 is greedy.
+            n_best: `<int64>[B]`, number of translations; at most `beam`.
+            max_length: `<int64>[B]`, maximum number of tokens, including the final `<eos>`; 0 means `longest`.
+            min_length: `<int64>[B]`, minimum number of tokens before `<eos>`.
+            no_repeat_ngram: `<int64>[B]`, no repeated n-gram of tokens of this order; 0 allows all.
+            length_penalty: `<float32>[B]`, alpha of Wu et al. 2016: a score is log p / ((5 + length) / 6) ** alpha; 0:
+                log p alone.
 
         Returns:
             `text <string>[B]`, the best one, with its `score`, `log_probability <float32>[B]` (natural logarithm) and
-            `length <int32>[B]` in units, `<eos>` included; `texts <string>[B, n]`, `scores` and `log_probabilities
-            <float32>[B, n]`, the best first; `count <int32>[B]`, how many of them there are; "" and 0 follow.
+            `length <int32>[B]` in tokens, `<eos>` included; `texts <string>[B, n]`, `scores` and `log_probabilities
+            <float32>[B, n]`, the best first; `count <int32>[B]`, their number, padded with "" and 0.
         """
         beam, n_best, max_length, min_length = map(whole, (beam, n_best, max_length, min_length))
         most = self._most(max_length, min_length)
@@ -156,13 +155,13 @@ class Translator(ServedModule):
         top_k: Any,
         seed: Any,
     ) -> dict[str, Any]:
-        """Draws one translation of each text; a row's draw follows from its seed alone.
+        """Samples one translation of each text; a row's sample depends only on its seed.
 
         Args:
             source: `<string>[B]`.
             max_length, min_length, no_repeat_ngram: see `translate`.
-            temperature: `<float32>[B]`, divides the logits; 0 takes the most probable unit: greedy search.
-            top_k: `<int64>[B]`, draws among the k most probable units; 0 draws among all.
+            temperature: `<float32>[B]`, divides the logits; 0: greedy search.
+            top_k: `<int64>[B]`, samples among the k most probable tokens; 0 samples among all.
             seed: `<int64>[B]`.
 
         Returns:
@@ -177,14 +176,14 @@ class Translator(ServedModule):
 
     @traced(TEXTS, TEXTS, cells=_pair_cells)
     def score(self, source: Any, target: Any) -> dict[str, Any]:
-        """Scores each pair: log p(target | source), `<eos>` being the target's last unit.
+        """Scores each pair: log p(target | source), with `<eos>` as the target's last token.
 
         Args:
             source, target: `<string>[B]` each.
 
         Returns:
             `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their
-            `ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` units of
+            `ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` tokens of
             the target; `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
         """
         source_ids, ids = self._read(self.source, source), self._read(self.target, target)
@@ -202,7 +201,7 @@ class Translator(ServedModule):
         }
 
     def attend(self, source: Any, target: Any) -> dict[str, Any]:
-        """Tells where the model looks in the source when it writes each unit of the target.
+        """Returns the attention weights over the source for each token of the target.
 
         Args:
             source, target: `<string>[B]` each.
@@ -223,7 +222,7 @@ class Translator(ServedModule):
     # ---- on ids
 
     def search(self, source: Any, search: Search) -> Hypotheses:
-        """Returns the best translations of ids `<int32>[B, S]`, closed by `<eos>`; `search` has tensors `[B]`."""
+        """Returns the best translations of ids `<int32>[B, S]`, ending with `<eos>`; `search` has tensors `[B]`."""
         memory, states = self._encode(source)
         widest = tf.reduce_max(search.beam)
         return beam_search(
@@ -237,12 +236,12 @@ class Translator(ServedModule):
         )
 
     def write(self, source: Any, limits: Limits, sampling: Sampling) -> Sequences:
-        """Returns one translation of ids `<int32>[B, S]`: greedy at temperature 0, else drawn."""
+        """Returns one translation of ids `<int32>[B, S]`: greedy at temperature 0, else sampled."""
         memory, states = self._encode(source)
         return write(self._step(memory), states, tf.fill([tf.shape(source)[0]], BEGIN), limits, sampling)
 
     def nats(self, source: Any, target: Any) -> Any:
-        """Returns -log p of each unit of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`."""
+        """Returns -log p of each token of the target `<int32>[B, T]`, 0 on padding: `<float32>[B, T]`."""
 
         def lost(found: dict[str, Any], y: Any) -> Any:
             return tf.where(y != PAD, cross_entropy(found["logits"], y), 0.0)
@@ -250,7 +249,7 @@ class Translator(ServedModule):
         return self._told(source, target, lost, [None, None])
 
     def attention(self, source: Any, target: Any) -> Any:
-        """Returns the weights of attention, `<float32>[B, T, S]`, when the target is given."""
+        """Returns the attention weights, `<float32>[B, T, S]`, for a given target."""
 
         def weights(found: dict[str, Any], y: Any) -> Any:
             real = (y != PAD)[:, :, None]
@@ -259,15 +258,15 @@ class Translator(ServedModule):
         return self._told(source, target, weights, [None, None, None])
 
     def _told(self, source: Any, target: Any, wanted: Callable[[dict[str, Any], Any], Any], shape: list[None]) -> Any:
-        """Returns what is wanted of each step of the decoder when the target is given.
+        """Returns a function of the decoder's outputs at each step for a given target (teacher forcing).
 
-        The decoder takes so many steps at once that neither their logits nor what additive attention holds for every
-        pair of units is more than `_CELLS` values, or one step.
+        The decoder runs as many steps at once as keep both the logits and the hidden values of additive attention
+        within `_CELLS` values, at least one step.
 
         Args:
             source, target: `<int32>[B, S]` and `<int32>[B, T]`.
-            wanted: the decoder's outputs for some steps, and their units `<int32>[B, t]`, to `[B, t, ...]`.
-            shape: `[B, T, ...]` of what is returned, each axis unknown.
+            wanted: the decoder's outputs for some steps, and their tokens `<int32>[B, t]`, to `[B, t, ...]`.
+            shape: of the result, `[B, T, ...]`, each axis unknown.
         """
         memory, states = self._encode(source)
         rows, length = tf.shape(target)[0], tf.shape(target)[1]
@@ -284,12 +283,12 @@ class Translator(ServedModule):
         begin = (0, states, tf.zeros([rows, 0, *[tf.shape(source)[1] for _ in shape[2:]]]))
         kept = {name: tf.TensorShape([None, *value.shape[1:]]) for name, value in states.items()}
         shapes = (tf.TensorShape([]), kept, tf.TensorShape(shape))
-        # One part at a time, or several lie in memory.
+        # One part at a time, to limit memory.
         done = tf.while_loop(lambda low, *_: low < length, part, begin, shape_invariants=shapes, parallel_iterations=1)
         return done[2]
 
     def _encode(self, source: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns what stays (attention's memory) and what each step changes (the decoder's states)."""
+        """Returns the constant part (attention's memory) and the decoder's states."""
         seen = dict(self.encoder(source, training=False))
         memory = {name: value for name, value in seen.items() if not name.startswith(STATE)}
         return memory, {name: value for name, value in seen.items() if name.startswith(STATE)}
@@ -305,7 +304,7 @@ class Translator(ServedModule):
     # ---- between text and ids
 
     def panel(self, source: bytes, target: bytes) -> Panel:
-        """Returns the attention between two texts, ready to be drawn."""
+        """Returns the attention between two texts, for plotting."""
         found = self.attend(tf.constant([source]), tf.constant([target]))
         across, down = (
             [unit.decode("utf-8", errors="replace") for unit in found[name].numpy()[0]]
@@ -314,11 +313,11 @@ class Translator(ServedModule):
         return Panel(across, down, found["attention"].numpy()[0])
 
     def _most(self, max_length: Any, min_length: Any) -> Any:
-        """Returns the limit of a call: the given one, or `longest` where it gives none."""
+        """Returns the limit of a call, or `longest` where it has none."""
         return tf.where(max_length > 0, max_length, tf.maximum(self.longest, min_length + 1))
 
     def _read(self, tokenizer: Tokenizer, text: Any) -> Any:
-        """Returns ids closed by `<eos>`, `<string>[B] -> <int32>[B, T]`."""
+        """Returns ids ending with `<eos>`, `<string>[B] -> <int32>[B, T]`."""
         ids = tokenizer.encode(text)
         return tf.concat([ids, tf.fill([ids.nrows(tf.int32), 1], END)], axis=1).to_tensor(PAD)
 
@@ -335,13 +334,13 @@ def translate_rows(translator: Translator, source: Ragged, search: Search) -> ND
 
 
 def row_translator(translator: Translator, search: Search) -> Callable[[Ragged], NDArray[np.object_]]:
-    """Returns a function from ids, closed by `<eos>`, to the best translation of each row as UTF-8, `<object>[rows]`.
+    """Returns a function from ids, ending with `<eos>`, to the best translation of each row as UTF-8, `<object>[rows]`.
 
-    Rows of about one length go together. Its graph is traced once: keep it for a model that is asked again.
+    Rows of similar length are batched. The graph is traced once: keep the function for repeated use of a model.
 
     Args:
         translator: the model.
-        search: how; a beam of 1 takes the greedy loop, which gives the same and is faster.
+        search: settings; a beam of 1 uses the greedy loop, which has the same result and is faster.
     """
 
     @tf.function(input_signature=[_IDS], autograph=False)  # type: ignore[untyped-decorator]
@@ -363,7 +362,7 @@ def row_translator(translator: Translator, search: Search) -> Callable[[Ragged],
 
 
 def reference_nats(translator: Translator, source: Ragged, target: Ragged) -> NDArray[np.float64]:
-    """Returns -log p(target | source) of each row in nats, `<float64>[rows]`; ids closed by `<eos>`."""
+    """Returns -log p(target | source) of each row in nats, `<float64>[rows]`; ids end with `<eos>`."""
 
     @tf.function(input_signature=[_IDS, _IDS], autograph=False)  # type: ignore[untyped-decorator]
     def nats(source: Any, target: Any) -> Any:
@@ -399,13 +398,13 @@ def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> di
 
 
 def _of_rows(search: Search, rows: Any) -> Search:
-    """Returns a search whose settings stand once for each row."""
+    """Returns a search with its settings repeated for each row."""
     values = search._replace(length_penalty=float(search.length_penalty))
     return Search(*(tf.fill([rows], tf.constant(value)) for value in values))
 
 
 def _attention_units(decoder: keras.Model) -> int:
-    """Returns how many values attention holds on its way for each pair of units."""
+    """Returns how many intermediate values attention has for each pair of tokens."""
     layers = [layer for layer in decoder._flatten_layers() if isinstance(layer, Attention)]
     return max((layer.units for layer in layers if layer.score == "additive"), default=1)
 
@@ -422,7 +421,7 @@ def _dense(rows: Ragged) -> Any:
 
 
 def _shifted(target: Any) -> Any:
-    """Returns what stands before each unit: `<bos>`, then the unit before."""
+    """Returns the target shifted right: `<bos>`, then the previous tokens."""
     before = tf.concat([tf.fill([tf.shape(target)[0], 1], BEGIN), target[:, :-1]], axis=1)
     return tf.where(target != PAD, before, PAD)
 

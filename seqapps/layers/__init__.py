@@ -1,9 +1,9 @@
-"""Recurrent layers that stand wherever Keras' stand, and what stands around them. See docs/python.md.
+"""Recurrent layers that replace Keras' own, and the layers used with them. See docs/python.md.
 
     from seqapps import layers
     layer = layers.LSTM(256, return_sequences=True)
 
-Importing this package registers all of its layers, so that `keras.models.load_model` finds them in a saved file.
+Importing this package registers all of its layers, so that `keras.models.load_model` can load them from a file.
 """
 
 from seqapps.layers import adaptive_softmax, cells, conditions, fold_words, pooling

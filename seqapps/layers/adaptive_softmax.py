@@ -1,10 +1,10 @@
-"""A softmax over many words that asks for a rare one in two steps: is it rare, and which one is it. Pure Keras.
+"""Adaptive softmax: a softmax over a large vocabulary that predicts rare words hierarchically. Pure Keras.
 
     p(w | x) = softmax(x H + b)[w]                                            w < c_1: a frequent word
     p(w | x) = softmax(x H + b)[c_1 + i] softmax(x P_i K_i + b_i)[w - c_i]    c_i <= w < c_{i + 1}: a word of tail i
 
-The ids stand in the order of their frequency. Most positions of a text hold a frequent word, and only the head is
-computed for them. The projections P_i to fewer dimensions are left out where `reduction` is 1.
+Ids are sorted by decreasing frequency. Most positions of a text hold a frequent word, and only the head is computed
+for them. There are no projections P_i where `reduction` is 1.
 
 Source: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4; classes of words: Goodman 2001.
 """
@@ -22,12 +22,12 @@ from seqapps.layers import seeded
 from seqapps.seeds import seed_of
 
 COVERED = (0.8, 0.9)
-"""Shares of a text whose words lie before each tail, where no cutoffs are given and words follow Zipf's law."""
+"""Default cutoffs: shares of a text covered by the words before each tail, assuming Zipf's law."""
 
 
 def zipf_cutoffs(vocabulary_size: int, shares: Sequence[float] = COVERED) -> tuple[int, ...]:
-    """Returns how many of the most frequent words make up each share of a text, where the word of rank r stands 1/r
-    times as often as the first one (Zipf's law): increasing, each once, below the size of the vocabulary."""
+    """Returns how many of the most frequent words cover each share of a text, if the word of rank r is 1/r times as
+    frequent as the first one (Zipf's law): increasing, without duplicates, below the vocabulary size."""
     mass = np.cumsum(1.0 / np.arange(1, vocabulary_size + 1))
     found = {int(np.searchsorted(mass, share * mass[-1])) + 1 for share in shares}
     return tuple(sorted(cutoff for cutoff in found if cutoff < vocabulary_size))
@@ -35,20 +35,20 @@ def zipf_cutoffs(vocabulary_size: int, shares: Sequence[float] = COVERED) -> tup
 
 @keras.saving.register_keras_serializable("seqapps")
 class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
-    """Gives the log-probability of every word, and the scores from which that of one word follows sooner.
+    """Outputs the log-probability of every word, or the scores from which that of one word is computed faster.
 
     Its parts are the head and the tails, counted from 0.
 
     Args:
         vocabulary_size: V.
-        cutoffs: the id at which each tail begins; the head holds those below the first one.
-        reduction: the first tail projects D dimensions to D / reduction, the second to D / reduction^2; 1 does not.
+        cutoffs: first id of each tail; the head holds the ids below the first one.
+        reduction: the first tail projects D dimensions to D / reduction, the second to D / reduction^2; 1: none.
         embedding: the embedding layer whose matrix `<float32>[V, D]` is shared: the columns of H and K_i are the
             vectors of their words (Press & Wolf 2017). None for matrices of its own.
-        seed: with the layer's name, of the initial weights.
+        seed: of the initial weights, together with the layer's name.
 
     Raises:
-        ValueError: the cutoffs do not increase between 0 and V, or a shared matrix is to be projected.
+        ValueError: the cutoffs do not increase between 0 and V, or a shared matrix is combined with a projection.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         ]
 
     def kernels(self) -> list[Any]:
-        """Returns the matrix of each part. For `scores`: a shared one is divided once, and its gradients put together
+        """Returns the matrix of each part, for `scores`: a shared one is split once, and its gradients are concatenated
         once."""
         if self.embedding is None:
             return list(self._kernels)
@@ -117,12 +117,12 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return [keras.ops.transpose(part) for part in (head, *rare)]
 
     def scores(self, part: int, x: Any, kernels: Sequence[Any]) -> Any:
-        """Returns the scores of the words of a part; of the head those of the tails come last.
+        """Returns the logits of the words of a part; in the head, those of the tails come last.
 
         Args:
             part: 0 is the head.
             x: `<float>[N, D]`.
-            kernels: what `kernels` gave.
+            kernels: returned by `kernels`.
 
         Returns:
             `<float>[N, words]`.
@@ -133,7 +133,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.matmul(x, keras.ops.cast(kernels[part], x.dtype)) + keras.ops.cast(self._biases[part], x.dtype)
 
     def call(self, x: Any) -> Any:
-        """Returns log p of every word, as good as logits. `<float>[B, T, D] -> <float32>[B, T, V]`."""
+        """Returns log p of every word, usable as logits. `<float>[B, T, D] -> <float32>[B, T, V]`."""
         rows, steps = keras.ops.shape(x)[:2]
         flat, kernels, frequent = keras.ops.reshape(x, (-1, x.shape[-1])), self.kernels(), self.cutoffs[0]
         first, *others = (

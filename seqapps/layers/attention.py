@@ -1,4 +1,4 @@
-"""Attention: which steps of a memory a query looks at. Pure Keras.
+"""Attention of a query over the steps of a memory. Pure Keras.
 
 Source: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and Translate" (additive); Luong
 et al. 2015, "Effective Approaches to Attention-based Neural Machine Translation" (dot, general).
@@ -16,20 +16,20 @@ from seqapps.seeds import seed_of
 ScoreName = Literal["dot", "general", "additive"]
 
 _NEVER = -3e38
-"""Score of a step that is padding, below any other in float32: its weight is exactly 0. Not infinity: a row of padding
-alone has equal weights then, and not NaN."""
+"""Score of a padded step, below any other in float32: its weight is exactly 0. Not infinity: a fully padded
+row then has equal weights instead of NaN."""
 
 
 def attention_keys(score: ScoreName, memory: Any, units: int, name: str, *, seed: int = 0) -> Any:
-    """Returns what queries are compared with, `<float>[B, S, K]`: made once for a memory, whatever asks it later.
+    """Returns the keys, `<float>[B, S, K]`: computed once for a memory, for any number of queries.
 
     Args:
-        score: `dot` compares with the memory itself; `general` with W m, so that q . (W m) = q^T W m (Luong et al.,
-            eq. 8); `additive` with U m (Bahdanau et al., appendix A.1.2).
+        score: `dot` uses the memory itself; `general` W m, so that q . (W m) = q^T W m (Luong et al.,
+            eq. 8); `additive` U m (Bahdanau et al., appendix A.1.2).
         memory: `<float>[B, S, M]`.
         units: K for `general` (the query's size) and `additive` (the size of the hidden layer).
-        name: of the layer that is made.
-        seed: with the name, of its initial weights.
+        name: of the new layer.
+        seed: of its initial weights, together with the name.
     """
     if score == "dot":
         return memory
@@ -42,8 +42,8 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         score: `dot` and `general`: q . k; `additive`: v . tanh(W q + k). The keys k are those of `attention_keys`.
-        units: K of `additive`; not used by the others.
-        seed: with the layer's name, of the initial weights.
+        units: K of `additive`; unused by the others.
+        seed: of the initial weights, together with the layer's name.
     """
 
     def __init__(self, score: ScoreName, units: int, *, seed: int = 0, **options: Any) -> None:
@@ -62,13 +62,13 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
             )
 
     def call(self, query: Any, keys: Any, memory: Any, mask: Any) -> tuple[Any, Any]:
-        """Returns the context and the weights, which sum to 1 over the steps that are real.
+        """Returns the context and the weights, which sum to 1 over the real steps.
 
         Args:
             query: `<float>[B, T, D]`.
             keys: `<float>[B, S, K]`.
             memory: `<float>[B, S, M]`.
-            mask: `<bool>[B, S]`, True on what is real.
+            mask: `<bool>[B, S]`, True on real steps.
 
         Returns:
             `<float>[B, T, M]` and `<float>[B, T, S]`.
@@ -80,7 +80,7 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
             scores = ops.sum(hidden * ops.cast(self.score_kernel[:, 0], hidden.dtype), axis=-1)
         else:
             scores = ops.matmul(query, ops.transpose(keys, (0, 2, 1)))
-        # Softmax in float32, whatever the policy: half precision cannot hold the score of padding.
+        # Softmax in float32 under any policy: half precision cannot represent the score of padding.
         scores = ops.where(mask[:, None, :], ops.cast(scores, "float32"), _NEVER)
         weights = ops.cast(ops.softmax(scores, axis=-1), memory.dtype)
         return ops.matmul(weights, memory), weights
@@ -92,7 +92,7 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]
         return context, keras.KerasTensor((rows, steps, memory.shape[1]), dtype=self.compute_dtype)
 
     def compute_mask(self, *_: Any) -> None:
-        """Hands on no implicit mask: the steps of what comes out are the query's."""
+        """Propagates no implicit mask: the output has the query's time steps."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

@@ -1,6 +1,6 @@
-"""Recurrent cells with parts that Keras' own lack: leaky units, deep transitions, skips in time, layer normalisation.
+"""Recurrent cells with options that Keras' lack: leaky units, deep transitions, skips in time, layer normalisation.
 
-Pure Keras, for `keras.layers.RNN`. A cell without any such part is Keras' own, whose layers have fast kernels.
+Pure Keras, for `keras.layers.RNN`. A cell without any such option is Keras' own, whose layers have fast kernels.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from seqapps.seeds import seed_of
 STATES: dict[str, tuple[str, ...]] = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
 """Cell name to the names of its states."""
 PAST = "past"
-"""Name of the further state of a cell with skips in time: its last outputs, the oldest first."""
+"""Name of the additional state of a cell with skips in time: its last outputs, oldest first."""
 
 _OWN = {"simple_rnn": keras.layers.SimpleRNNCell, "lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
 
 
 @dataclass(frozen=True)
 class CellOptions:
-    """What a cell is made of beside its kind and its size; the meaning stands in `Cell`.
+    """Options of a cell besides its kind and size; equations in `Cell`.
 
     Args:
         reset: of a GRU: the reset gate acts `after` or `before` the product with the recurrent matrix.
-        activation: of the candidate; of an LSTM also of the cell state on its way out. A name that Keras knows.
+        activation: of the candidate; of an LSTM also of the cell state before the output gate. A name that Keras knows.
         recurrent_initializer: of the recurrent matrix: `orthogonal`, `glorot_uniform`, or `identity` (a simple RNN).
         transition_activation: of the hidden layers between two states.
-        leak: of a simple RNN: share of the state that stays, in [0, 1); `learn_leak` begins there, for each unit.
-        learn_leak: whether training moves it.
+        leak: of a simple RNN: share of the state that is kept, in [0, 1); initial value for `learn_leak`.
+        learn_leak: whether it is trained, one value for each unit.
         normalise: layer normalisation inside the cell.
         transition_depth: hidden layers between one state and the next.
-        transition_skip: whether the state also goes past them.
-        skip_steps: d, how far back the state of t - d lies that enters step t; 0 for none.
+        transition_skip: whether a residual connection bypasses them.
+        skip_steps: d: the state of t - d also enters step t; 0 for none.
     """
 
     reset: Literal["after", "before"] = "after"
@@ -56,13 +56,13 @@ class CellOptions:
         return self == CellOptions(self.reset, self.activation, self.recurrent_initializer)
 
     def arguments(self, seed: int) -> dict[str, Any]:
-        """Returns the arguments of Keras' layer or cell with these options and `seed` for its own, but for `reset`."""
+        """Returns the arguments of Keras' layer or cell for these options and this seed, without `reset`."""
         own = seeded.recurrent(seed)
         own["recurrent_initializer"] = self.initial(seed)
         return {**own, "activation": self.activation}
 
     def initial(self, seed: int) -> keras.initializers.Initializer:
-        """Returns the initialiser of the recurrent matrix of a cell whose seed is `seed`."""
+        """Returns the initialiser of the recurrent matrix for a cell's seed."""
         return seeded.initializer(self.recurrent_initializer, seed, "recurrent_kernel")
 
 
@@ -76,7 +76,7 @@ def state_sizes_of(kind: str, units: int, options: CellOptions = PLAIN) -> dict[
 
 
 def make_cell(kind: str, units: int, options: CellOptions = PLAIN, *, name: str, seed: int = 0) -> Any:
-    """Returns a cell: Keras' own where it has one, with the same weights. `seed` is that of what the cell lies in."""
+    """Returns a cell: Keras' own where it has one, with the same weights. `seed` is that of the parent."""
     if not options.plain:
         return Cell(kind, units, asdict(options), name=name, seed=seed)
     arguments = options.arguments(seed_of(seed, name))
@@ -86,13 +86,13 @@ def make_cell(kind: str, units: int, options: CellOptions = PLAIN, *, name: str,
 
 
 def repeated_past(state: Any, steps: int) -> Any:
-    """Returns the last outputs of a cell that has been in one state for so many steps, `[B, D] -> [B, steps D]`."""
+    """Returns the last outputs of a cell that was in one state for `steps` steps, `[B, D] -> [B, steps D]`."""
     return keras.ops.concatenate([state] * steps, axis=-1)
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class Cell(keras.layers.Layer):  # type: ignore[misc]
-    """One step of a simple RNN, an LSTM or a GRU, with s in the place of h_{t-1} in every product:
+    """One step of a simple RNN, an LSTM or a GRU, with s in place of h_{t-1} in every product:
 
         s = h_{t-1}                                                    without a deep transition
         s = m_n,  m_k = tanh(Q_k m_{k-1} + q_k),  m_0 = h_{t-1}        n = `transition_depth`
@@ -104,12 +104,12 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         gru         z, r = sig(a + U s),  n = tanh(a + r * (U s + u)), or tanh(a + U (r * s)) for reset `before`,
                     h_t = z * h_{t-1} + (1 - z) * n
 
-    z weights the old state in both forms of the GRU. `activation` stands in the place of every tanh but that of m,
-    which is `transition_activation`.
+    z weights the old state in both forms of the GRU. `activation` replaces every tanh except that of m,
+    which `transition_activation` replaces.
 
-    `learn_leak`: l = sig(v), a number for each unit. `normalise`: LN(W x_t) and LN(U s) in the place of W x_t and U s,
-    and tanh(LN(c_t)) in that of tanh(c_t); LN takes the mean and the variance over all units and gates of a step.
-    The weights W, U, b that Keras' cell has are laid out as there.
+    `learn_leak`: l = sig(v), one value for each unit. `normalise`: LN(W x_t) and LN(U s) replace W x_t and U s,
+    and tanh(LN(c_t)) replaces tanh(c_t); LN takes the mean and the variance over all units and gates of a step.
+    W, U and b have the layout of Keras' cells.
 
     Sources: Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons",
     eq. 1; El Hihi & Bengio 1996, "Hierarchical Recurrent Neural Networks for Long-Term Dependencies" (leak, skips in
@@ -121,7 +121,7 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         kind: `simple_rnn`, `lstm` or `gru`.
         units: D.
         options: see `CellOptions`; the fields as a dictionary.
-        seed: with the cell's name, of the initial weights.
+        seed: of the initial weights, together with the cell's name.
     """
 
     def __init__(self, kind: str, units: int, options: Mapping[str, Any], *, seed: int = 0, **arguments: Any) -> None:
@@ -137,7 +137,7 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
             names = ["input_norm", "recurrent_norm"]
             if kind == "gru" and not self._after:
                 names.append("candidate_norm")
-            # The bias is the cell's own; that of c has no other.
+            # The cell has its own bias, except for c.
             self._norms = {name: keras.layers.LayerNormalization(center=False, name=name) for name in names}
             if kind == "lstm":
                 self._norms["cell_norm"] = keras.layers.LayerNormalization(name="cell_norm")
@@ -160,7 +160,7 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
         )
         self.bias = bias((2, wide) if self._after else (wide,), "bias")
         if self.kind == "lstm":
-            # A forget gate that is open at first (Jozefowicz et al. 2015).
+            # A forget gate that is open initially (Jozefowicz et al. 2015).
             ones, zeros = keras.ops.ones((units,)), keras.ops.zeros((units,))
             self.bias.assign(keras.ops.concatenate([zeros, ones, zeros, zeros]))
         self.transitions = [

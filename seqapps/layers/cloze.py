@@ -1,4 +1,4 @@
-"""Layers of a stack that reads a row from both sides: hidden words, rows turned round, and the shift by one."""
+"""Layers of a two-sided model: masking words, reversing rows, and shifting rows by one step."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from seqapps.layers import seeded
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 CONTEXT = "context"
-"""Name of the layer whose output, `<float>[B, T, D]`, is all that is known of a word from the others."""
+"""Name of the layer whose output, `<float>[B, T, D]`, encodes the context of each word."""
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class Blanks(keras.layers.Layer):  # type: ignore[misc]
-    """Puts the blank in the place of some words, in training alone. Markers and padding stay.
+    """Replaces some words by the blank, in training only. Markers and padding are kept.
 
     Args:
         rate: share of the words that are hidden.
         blank: id of the blank.
-        seed: with the layer's name, of what is hidden.
+        seed: of the random choice, together with the layer's name.
     """
 
     def __init__(self, rate: float, blank: int, *, seed: int = 0, **options: Any) -> None:
@@ -46,19 +46,19 @@ class Blanks(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("seqapps")
 class ReverseWords(keras.layers.Layer):  # type: ignore[misc]
-    """Turns the words of each row round, and leaves the padding after them where it is. Twice gives the row again."""
+    """Reverses the words of each row and leaves the padding at its end in place. It is its own inverse."""
 
     def call(self, x: Any, real: Any) -> Any:
         """`<any>[B, T, ...]` and `<bool>[B, T]`, True on words, to `<any>[B, T, ...]`."""
         return tf.reverse_sequence(x, tf.math.count_nonzero(real, axis=1, dtype=tf.int32), seq_axis=1)
 
     def compute_output_spec(self, x: Any, real: Any) -> Any:
-        """The shape and the type stay."""
+        """Shape and type are unchanged."""
         return keras.KerasTensor(x.shape, x.dtype)
 
 
 def after_marker(tokens: Any, marker: int) -> Any:
-    """Returns a row that begins with `marker` and lacks its last unit: at t stands what was read before t.
+    """Returns rows shifted right by one step, beginning with `marker`: position t holds token t - 1.
 
     `<int32>[B, T] -> <int32>[B, T]`.
     """

@@ -1,4 +1,4 @@
-"""What a text is written for, as a vector: a label or numbers. Pure Keras."""
+"""Conditions of a generated text, a label or numbers, as a vector. Pure Keras."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seqapps.seeds import seed_of
 
 @keras.saving.register_keras_serializable("seqapps")
 class LabelCode(keras.layers.Layer):  # type: ignore[misc]
-    """A vector for each label; the zero vector for a label below 0, which training has not seen.
+    """An embedding of labels; a label below 0, unseen in training, has the zero vector.
 
     Args:
-        labels: how many there are.
+        labels: number of labels.
         size: of a vector.
-        seed: with the layer's name, of the vectors at first.
+        seed: of the initial vectors, together with the layer's name.
     """
 
     def __init__(self, labels: int, size: int, *, seed: int = 0, **options: Any) -> None:
@@ -40,7 +40,7 @@ class LabelCode(keras.layers.Layer):  # type: ignore[misc]
 
 
 def beside_every_step(x: Any, code: Any) -> Any:
-    """Returns a sequence with a vector beside each of its steps: `[B, T, D], [B, C] -> [B, T, D + C]`."""
-    # A product: Keras takes the sum of [1, 1, C] and [1, C, 1] for that of a tensor and a bias.
+    """Returns a sequence with a vector concatenated to each step: `[B, T, D], [B, C] -> [B, T, D + C]`."""
+    # A product: Keras mistakes the sum of [1, 1, C] and [1, C, 1] for adding a bias to a tensor.
     repeated = code[:, None, :] * keras.ops.ones_like(x[:, :, :1])
     return keras.ops.concatenate([x, repeated], axis=-1)

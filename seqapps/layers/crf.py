@@ -1,10 +1,10 @@
-"""A linear-chain conditional random field: tags of a sentence judged together (Lafferty et al. 2001).
+"""A linear-chain conditional random field: joint scores of a sentence's tags (Lafferty et al. 2001).
 
     score(y | x) = sum_t logits[t, y_t] + sum_t transitions[y_{t-1}, y_t],    log p(y | x) = score(y | x) - log Z(x)
 
-y_{-1} and y_T are the border of the sentence: row K of `transitions` holds the scores of first tags, column K those of
-last ones. log Z is the logarithm of the sum of exp(score) over all sequences of tags. All functions work on a batch at
-once and loop over time alone. Masks are those of right-padded rows; the first step of a row always counts.
+y_{-1} and y_T are the sentence boundaries: row K of `transitions` holds the scores of first tags, column K those of
+last ones. log Z is the logarithm of the sum of exp(score) over all sequences of tags. All functions work on a batch and
+loop over time only. Masks are those of right-padded rows; the first step of a row always counts.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import keras
 import tensorflow as tf
 
 FORBIDDEN = -1e6
-"""Score of a transition that a scheme does not allow: no sum of logits makes up for it, and it stays finite."""
+"""Score of a transition that the tag scheme forbids: no sum of logits outweighs it, and it is finite."""
 _SMALLEST = 1e-25
-"""Sums of exponentials above it lose nothing to float32, whose smallest number is about 1e-38."""
+"""Sums of exponentials above it lose no precision in float32, whose smallest number is about 1e-38."""
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class Transitions(keras.layers.Layer):  # type: ignore[misc]
-    """Learns the scores of which tag follows which.
+    """Learned transition scores between tags.
 
     Args:
-        allowed: which may follow which, `<bool>[K + 1, K + 1]`, the border of the sentence last.
+        allowed: allowed transitions, `<bool>[K + 1, K + 1]`, the sentence boundary last.
     """
 
     def __init__(self, allowed: Any, **options: Any) -> None:
@@ -44,20 +44,20 @@ class Transitions(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.broadcast_to(scores[None], (rows, len(self.allowed), len(self.allowed)))
 
     def compute_output_spec(self, logits: Any) -> Any:
-        """The batch and two axes of the tags with the border."""
+        """Axes: batch, and twice the tags with the boundary."""
         return keras.KerasTensor((logits.shape[0], len(self.allowed), len(self.allowed)), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        """What makes the same layer again."""
+        """Returns the layer's arguments."""
         return {**super().get_config(), "allowed": self.allowed}
 
 
 def negative_log_likelihood(logits: Any, tags: Any, mask: Any, transitions: Any) -> Any:
-    """Returns -log p(tags | x) of each row, spread evenly over its steps, so that it weighs as much as its length.
+    """Returns -log p(tags | x) of each row, divided evenly among its steps, so that rows are weighted by length.
 
     Args:
         logits: `<float>[B, T, K]`.
-        tags: `<int32>[B, T]`, in [0, K); what stands on padding does not matter.
+        tags: `<int32>[B, T]`, in [0, K); values on padding are ignored.
         mask: `<bool>[B, T]`.
         transitions: `<float32>[K + 1, K + 1]`.
 
@@ -88,8 +88,8 @@ def path_score(logits: Any, tags: Any, mask: Any, transitions: Any) -> Any:
 def log_partition(logits: Any, mask: Any, transitions: Any) -> Any:
     """Returns log Z of each row by the forward algorithm, `<float32>[B]`.
 
-    The gradient is written by hand: the probabilities of tags and of pairs of tags, by the backward half of the
-    forward-backward algorithm. Nothing but the forward scores is kept for it.
+    The gradient is explicit: the marginal probabilities of tags and of pairs of tags, by the backward half of the
+    forward-backward algorithm. Only the forward scores are stored for it.
 
     Args:
         logits: `<float32>[B, T, K]`.
@@ -128,9 +128,9 @@ def log_partition(logits: Any, mask: Any, transitions: Any) -> Any:
 
 
 class _Chain:
-    """One step over all pairs of tags: a matrix product of exponentials, many times as fast as a sum of logarithms.
+    """One step over all pairs of tags as a matrix product of exponentials, many times as fast as in log space.
 
-    Where a sum comes near to what float32 cannot hold, the step is done in logarithms instead: the result is the same.
+    Where a sum comes close to underflow in float32, the step is computed in log space, with the same result.
     """
 
     def __init__(self, transitions: Any) -> None:
@@ -149,14 +149,14 @@ class _Chain:
         )
 
     def retreat(self, scores: Any, share: Any) -> tuple[Any, Any]:
-        """Returns what goes back from the tags of a step to those before it, and to pairs of tags.
+        """Returns the marginals of the previous step's tags, and of pairs of tags.
 
         Args:
             scores: forward scores of the step before, `<float32>[B, K]`.
-            share: of each tag of the step, `<float32>[B, K]`.
+            share: marginal of each tag of the step, `<float32>[B, K]`.
 
         Returns:
-            `<float32>[B, K]`, and summed over the rows `<float32>[K, K]`, the earlier tag down.
+            `<float32>[B, K]`, and, summed over the batch, `<float32>[K, K]`, the earlier tag in the rows.
         """
         weights = tf.exp(scores - tf.reduce_max(scores, axis=1, keepdims=True))
         sums = tf.matmul(weights, self._weights, transpose_b=True)
@@ -208,14 +208,14 @@ def viterbi(logits: Any, mask: Any, transitions: Any) -> tuple[Any, Any]:
 
 
 def _parts(transitions: Any) -> tuple[Any, Any, Any]:
-    """Scores of each tag (down) after each other one (across) `[K, K]`, of first tags `[K]` and of last ones `[K]`.
+    """Returns the scores of each tag (rows) after each other (columns) `[K, K]`, of first `[K]` and of last tags `[K]`.
 
-    What is summed over stands in the last axis, which is several times as fast.
+    The axis that is summed over is the last one, which is several times as fast.
     """
     return tf.transpose(transitions[:-1, :-1]), transitions[-1, :-1], transitions[:-1, -1]
 
 
 def _log_sum_exp(values: Any) -> Any:
-    """Over the last axis. The largest value goes first; all are finite here."""
+    """Over the last axis, with the maximum subtracted; all values are finite here."""
     largest = tf.reduce_max(values, axis=-1, keepdims=True)
     return tf.squeeze(largest, -1) + tf.math.log(tf.reduce_sum(tf.exp(values - largest), axis=-1))

@@ -1,4 +1,4 @@
-"""A recurrent step whose input is its own last answer. Pure Keras."""
+"""A recurrent step that takes its previous output as input. Pure Keras."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from seqapps.seeds import seed_of
 
 @keras.saving.register_keras_serializable("seqapps")
 class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
-    """One step of a decoder of numbers: (known_t, y_{t-1}) -> stacked cells -> y_t.
+    """One step of an autoregressive decoder of numbers: (known_t, y_{t-1}) -> stacked cells -> y_t.
 
         y_t = base_t [+ y_{t-1}] + W h_t + b
 
     Args:
         cell: `simple_rnn`, `lstm` or `gru`.
         units: size of each layer, the first layer first.
-        targets, answers: V and Q: numbers of a step.
-        point: which of the Q answers is fed back.
-        cumulative: whether a step forecasts the change from the step before it.
-        options: what the cells are made of: the fields of `CellOptions`.
-        seed: with the layer's name, of the initial weights.
+        targets, answers: V and Q: numbers of targets, and of outputs for each.
+        point: which of the Q outputs is fed back.
+        cumulative: whether a step forecasts the change from the previous step.
+        options: of the cells: the fields of `CellOptions`.
+        seed: of the initial weights, together with the layer's name.
     """
 
     def __init__(  # noqa: PLR0913 - what a step is made of
@@ -65,7 +65,7 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
-        """Returns y_t `<float>[B, V * Q]` and the states after it, of which the last is its point forecast."""
+        """Returns y_t `<float>[B, V * Q]` and the next states, of which the last is the point forecast."""
         *before, last = states
         known, base = inputs[:, : -self.output_size], inputs[:, -self.output_size :]
         x = keras.ops.concatenate([known, last], axis=-1)

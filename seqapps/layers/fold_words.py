@@ -1,4 +1,4 @@
-"""Layers that turn the characters of a sentence's words into rows of their own, and the words' vectors back."""
+"""Layers that reshape a sentence's words into separate rows of characters, and their vectors back to sentences."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class WordsAsRows(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.reshape(x, (-1, keras.ops.shape(x)[2]))
 
     def compute_output_spec(self, x: Any) -> Any:
-        """Returns rows and characters."""
+        """Axes: words, characters."""
         return keras.KerasTensor((None, x.shape[2]), x.dtype)
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class RowsAsWords(keras.layers.Layer):  # type: ignore[misc]
-    """`[B T, D] -> [B, T, D]`: the vectors of words go back to their sentences, 0 on padding."""
+    """`[B T, D] -> [B, T, D]`: regroups the vectors of words by sentence, 0 on padding."""
 
     def call(self, x: Any, real: Any) -> Any:
         """`<float>[B T, D], <bool>[B, T] -> <float>[B, T, D]`."""
@@ -31,5 +31,5 @@ class RowsAsWords(keras.layers.Layer):  # type: ignore[misc]
         return words * keras.ops.cast(real, x.dtype)[:, :, None]
 
     def compute_output_spec(self, x: Any, real: Any) -> Any:
-        """Returns the sentences' axes and that of the vectors."""
+        """Axes: sentences, words, vector."""
         return keras.KerasTensor((*real.shape, x.shape[-1]), x.dtype)

@@ -1,4 +1,4 @@
-"""Forecasts: what is minimised, and how a model gives them. y is `<float32>[B, P, V]`."""
+"""Forecasts: loss functions and prediction. y is `<float32>[B, P, V]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _BATCH = 1_024
 
 
-# ---- what is minimised
+# ---- losses
 
 
 def squared_error(outputs: Mapping[str, Any], y: Any) -> Any:
@@ -41,11 +41,11 @@ def _apart(outputs: Mapping[str, Any], y: Any) -> Any:
     return y[..., None] - tf.cast(outputs["forecast"], tf.float32)
 
 
-# ---- how a model gives them
+# ---- prediction
 
 
 class Predictor:
-    """Gives the forecasts of models; of the last one it keeps the graph, so that every epoch can be judged by it."""
+    """Computes the forecasts of models; caches the last model's graph, for evaluation after every epoch."""
 
     def __init__(self) -> None:
         self._model: keras.Model | None = None
@@ -55,7 +55,7 @@ class Predictor:
         """Returns `<float32>[N, P, V, Q]` in standard units.
 
         Args:
-            model: `forecast` out.
+            model: with an output `forecast`.
             inputs: every input of the model, `[N, ...]`.
         """
         if model is not self._model:

@@ -1,4 +1,4 @@
-"""What turns the last hidden sequence into scores. Pure Keras."""
+"""Output layers that compute logits from the last hidden sequence. Pure Keras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 @keras.saving.register_keras_serializable("seqapps")
 class TiedLogits(keras.layers.Layer):  # type: ignore[misc]
-    """Scores every unit by the inner product with its embedding: logits = x E^T + b.
+    """Computes each token's logit as the inner product with its embedding: logits = x E^T + b.
 
     Source: Press & Wolf 2017, "Using the Output Embedding to Improve Language Models".
 
@@ -28,7 +28,7 @@ class TiedLogits(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         """`<float32>[B, T, D] -> <float32>[B, T, V]`."""
         matrix = keras.ops.cast(self.embedding.embeddings, x.dtype)
-        # All positions as the rows of one matrix product: a product of three axes by two is much slower on a CPU.
+        # All positions as rows of one matrix product: multiplying a 3-D tensor by a matrix is much slower on a CPU.
         rows, steps = keras.ops.shape(x)[:2]
         flat = keras.ops.matmul(keras.ops.reshape(x, (-1, x.shape[-1])), keras.ops.transpose(matrix))
         flat = flat + keras.ops.cast(self.bias, x.dtype)

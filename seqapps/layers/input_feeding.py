@@ -1,4 +1,4 @@
-"""A decoder whose every step sees what attention gave to the step before. Pure Keras.
+"""A decoder with input feeding: each step reads the previous step's attentional vector. Pure Keras.
 
 Source: Luong et al. 2015, section 3.3 (input feeding).
 """
@@ -16,14 +16,14 @@ from seqapps.seeds import seed_of
 
 @keras.saving.register_keras_serializable("seqapps")
 class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
-    """x_t and the hidden vector before -> cells -> attention -> readout: the hidden vector of step t.
+    """x_t and the previous attentional vector -> cells -> attention -> readout: the attentional vector of step t.
 
     Args:
-        cells: of each layer, the first layer first.
-        dropouts: shares dropped before each layer and after the last; one mask for all time steps of a row.
-        attention: asked by the last layer's output at every step.
-        readout: from the context and that output to the hidden vector.
-        seed: with the layer's name, of what is dropped.
+        cells: of each layer, from the first to the last.
+        dropouts: shares dropped before each layer and after the last; one mask for all time steps of an example.
+        attention: queried with the last layer's output at every step.
+        readout: maps the context and that output to the attentional vector.
+        seed: of dropout, together with the layer's name.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
     def call(
         self, x: Any, states: list[list[Any]], feed: Any, memory: dict[str, Any], training: bool = False
     ) -> tuple[Any, Any, list[list[Any]], Any]:
-        """Runs all steps, one after the other.
+        """Runs all steps sequentially.
 
         Args:
             x: `<float>[B, T, E]`.
             states: of each layer, `<float>[B, D]` each.
-            feed: the hidden vector before the first step, `<float>[B, H]`.
+            feed: the attentional vector before the first step, `<float>[B, H]`.
             memory: `keys`, `memory` and `mask` of attention.
             training: whether dropout is on.
 
         Returns:
-            hidden vectors `<float>[B, T, H]`, weights `<float>[B, T, S]`, and states and hidden vector after the last
-            step.
+            attentional vectors `<float>[B, T, H]`, attention weights `<float>[B, T, S]`, and the states and the
+            attentional vector after the last step.
         """
         ops = keras.ops
         sizes = [x.shape[-1] + feed.shape[-1], *(cell.units for cell in self.cells)]
@@ -99,7 +99,7 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
     def compute_output_spec(
         self, x: Any, states: list[list[Any]], feed: Any, memory: dict[str, Any], training: bool = False
     ) -> tuple[Any, Any, list[list[Any]], Any]:
-        """Returns the shapes of what `call` gives."""
+        """Returns the shapes of `call`'s results."""
         rows, steps = x.shape[:2]
         dtype = self.compute_dtype
         vectors = keras.KerasTensor((rows, steps, feed.shape[-1]), dtype=dtype)

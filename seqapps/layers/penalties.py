@@ -1,4 +1,4 @@
-"""Losses that a layer adds to what training minimises (`model.losses`). Pure Keras."""
+"""Penalties that a layer adds to the training loss (`model.losses`). Pure Keras."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 
 @keras.saving.register_keras_serializable("seqapps")
 class ActivationPenalty(keras.layers.Layer):  # type: ignore[misc]
-    """Hands on a sequence, and in training adds a * mean(dropped^2) + b * mean((h_t - h_{t-1})^2) to the loss.
+    """Returns a sequence unchanged; in training adds a * mean(dropped^2) + b * mean((h_t - h_{t-1})^2) to the loss.
 
     The means are over units and real steps, and over pairs of neighbouring real steps.
 
@@ -26,7 +26,7 @@ class ActivationPenalty(keras.layers.Layer):  # type: ignore[misc]
         self.supports_masking = True
 
     def call(self, dropped: Any, outputs: Any, real: Any = None, training: bool = False) -> Any:
-        """Returns `dropped`: `outputs <float>[B, T, D]` after dropout. `real <bool>[B, T]`; None takes all steps."""
+        """Returns `dropped`: `outputs <float>[B, T, D]` after dropout. `real <bool>[B, T]`; None counts all steps."""
         if not training:
             return dropped
         ops = keras.ops
@@ -44,7 +44,7 @@ class ActivationPenalty(keras.layers.Layer):  # type: ignore[misc]
         return dropped_shape
 
     def compute_mask(self, *_: Any) -> None:
-        """Hands on no implicit mask: masks are passed."""
+        """Propagates no implicit mask: masks are explicit arguments."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

@@ -1,6 +1,6 @@
-"""A sequence of states to one vector: the last state, the mean, the maximum, or a weighted mean that is learned.
+"""Pooling of a sequence of states to one vector: last state, mean, maximum, or attention.
 
-Padding never counts, wherever it stands. A row of padding alone gives zeros.
+Padding is ignored at any position. A fully padded row returns zeros.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ POOLINGS = ("last", "mean", "max", "attention")
 
 
 def last_state(states: list[Any], cell_states: int) -> Any:
-    """Returns the state after the last real step, of both directions side by side, `<float>[B, D or 2 D]`.
+    """Returns the state after the last real step, both directions concatenated, `<float>[B, D or 2 D]`.
 
     Args:
         states: a layer's last states: h (and c of an LSTM) of the forward direction, then of the backward one.
-        cell_states: how many states one direction has.
+        cell_states: number of states of one direction.
     """
     hidden = states[::cell_states]
     return hidden[0] if len(hidden) == 1 else keras.ops.concatenate(hidden, axis=-1)
@@ -36,7 +36,7 @@ def masked_mean(x: Any, mask: Any) -> Any:
 def masked_max(x: Any, mask: Any) -> Any:
     """Returns the largest value of each feature over the real steps. `<float>[B, T, D], <bool>[B, T] -> <float>[B, D]`.
 
-    `keras.layers.GlobalMaxPooling1D` takes padding along.
+    `keras.layers.GlobalMaxPooling1D` includes padding.
     """
     largest = keras.ops.max(keras.ops.where(mask[:, :, None], x, _lowest(x)), axis=1)
     return keras.ops.where(keras.ops.any(mask, axis=1)[:, None], largest, keras.ops.zeros_like(largest))
@@ -44,13 +44,13 @@ def masked_max(x: Any, mask: Any) -> Any:
 
 @keras.saving.register_keras_serializable("seqapps")
 class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
-    """A weighted mean whose weights are learned: u_t = tanh(W h_t + b), a = softmax(v . u), s = sum a_t h_t.
+    """A mean with learned attention weights: u_t = tanh(W h_t + b), a = softmax(v . u), s = sum a_t h_t.
 
     Source: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification", equations 5 to 7.
 
     Args:
         units: size of u.
-        seed: with the layer's name, of the initial weights.
+        seed: of the initial weights, together with the layer's name.
     """
 
     def __init__(self, units: int, *, seed: int = 0, **options: Any) -> None:
@@ -91,5 +91,5 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
 
 
 def _lowest(x: Any) -> Any:
-    """Returns a number below all that a state takes, finite in every float type."""
+    """Returns a number below all states, finite in every float type."""
     return keras.ops.cast(-3e4, x.dtype)

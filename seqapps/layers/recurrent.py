@@ -1,17 +1,17 @@
-"""Keras' recurrent layers with the same weights, configuration and results, and a faster way through time.
+"""Drop-in replacements of Keras' recurrent layers: same weights, configuration and results, faster implementation.
 
-And Keras' embedding, for large vocabularies.
+Also Keras' embedding, for large vocabularies.
 
-    layer = LSTM(256, return_sequences=True)        # wherever keras.layers.LSTM(256, return_sequences=True) stood
+    layer = LSTM(256, return_sequences=True)        # instead of keras.layers.LSTM(256, return_sequences=True)
 
-With TensorFlow they run the kernels of `seqapps.layers.kernels`: on a GPU cuDNN's, where it has the cell, under every
+With TensorFlow they run the kernels of `seqapps.layers.kernels`: on a GPU cuDNN, where it supports the cell, with any
 mask; on a CPU our own. With `use_cudnn=False` they run Keras' own loop of core operations, which any TensorFlow can
-load: for SavedModels. In other backends they are Keras' layers. `layer.obstacle()` tells why a layer does not run the
-kernels of a CPU.
+load: for SavedModels. With other backends they are Keras' layers. `layer.obstacle()` returns why a layer does not run
+the CPU kernels.
 
-A gradient of a gradient goes through TensorFlow's own operations on a CPU; `GradientTape.jacobian` of it takes at most
-64 steps of a known number, or `use_cudnn=False`. cuDNN has none: on a GPU it takes `use_cudnn=False`, as with Keras'
-layers.
+Second derivatives use TensorFlow's own operations on a CPU; `GradientTape.jacobian` of them requires a static number
+of at most 64 steps, or `use_cudnn=False`. cuDNN has no second derivatives: on a GPU they require `use_cudnn=False`, as
+with Keras' layers.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _BACKEND = "the Keras backend is"
 
 
 class _Recurrent:
-    """What the three layers add to Keras'.
+    """Mixin with what the three layers add to Keras'.
 
     Args:
-        weight_drop: share of the recurrent matrix that is set to 0, the rest being scaled up, drawn once for a batch
+        weight_drop: share of the recurrent matrix that is set to 0, the rest scaled up, drawn once for each batch
             (DropConnect; Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models", section 2).
     """
 
     beside: int = 1
-    """How many recurrences run at the same time, this one among them: the kernels share the cores. Not stored."""
+    """Number of recurrences that run concurrently, including this one: the kernels share the cores. Not saved."""
 
     def __init__(self, units: int, *arguments: Any, weight_drop: float = 0.0, **options: Any) -> None:
         if not 0.0 <= weight_drop < 1.0:
@@ -52,7 +52,7 @@ class _Recurrent:
         return {**super().get_config(), "use_cudnn": self.use_cudnn, **own}  # type: ignore[misc, attr-defined]
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
-        """See `keras.layers.RNN.call`. What is drawn for one call stands where no other call sees it."""
+        """See `keras.layers.RNN.call`. Random draws of a call are not shared with concurrent calls."""
         cell: Any = self.cell  # type: ignore[attr-defined]
         layer = self
         if training and (self.weight_drop or cell.dropout or cell.recurrent_dropout):
@@ -71,7 +71,7 @@ class _Recurrent:
         layer: Any = self
         if keras.backend.backend() != "tensorflow":
             return f"{_BACKEND} {keras.backend.backend()}"
-        # What keeps it from the kernels of a GPU as well comes first.
+        # Reasons that also rule out the GPU kernels come first.
         reasons = (
             (layer.use_cudnn is False, "use_cudnn is False"),
             (layer.unroll, "unroll is True"),
@@ -112,7 +112,7 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
 
     Args:
         units: size of the state.
-        use_cudnn: False for Keras' own loop everywhere.
+        use_cudnn: False for Keras' own loop on every device.
         options: those of `keras.layers.SimpleRNN`, and `weight_drop`.
     """
 
@@ -122,10 +122,10 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
             raise ValueError(f"use_cudnn must be one of 'auto', True and False. Received: {use_cudnn!r}")
         self.use_cudnn = use_cudnn
         if use_cudnn is not False and keras.backend.backend() == "tensorflow" and _gpus():
-            self.supports_jit = False  # XLA has no cuDNN; Keras' LSTM and GRU do the same
+            self.supports_jit = False  # XLA cannot run cuDNN; Keras' LSTM and GRU do the same
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.cell.seed}  # Keras loses it
+        return {**super().get_config(), "seed": self.cell.seed}  # Keras omits it
 
     def _activations(self) -> str:
         activation = self.cell.activation
@@ -145,10 +145,9 @@ class GRU(_Recurrent, keras.layers.GRU):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="seqapps")
 class Embedding(keras.layers.Embedding):  # type: ignore[misc]
-    """`keras.layers.Embedding` that reads the rows it is asked for, and not the whole matrix first.
+    """`keras.layers.Embedding` that gathers the requested rows without reading the whole matrix first.
 
-    A variable that an optimizer moves row by row (`lazy_adam`, gradient descent) is copied by TensorFlow whenever it is
-    read as a whole.
+    TensorFlow copies a variable with sparse updates (`lazy_adam`, gradient descent) whenever it is read as a whole.
     """
 
     def call(self, inputs: Any) -> Any:
@@ -162,7 +161,7 @@ class Embedding(keras.layers.Embedding):  # type: ignore[misc]
 
 
 def path(layer: Any) -> str:
-    """Returns in words how a recurrent layer goes through time on this machine."""
+    """Returns which implementation a recurrent layer uses on this machine, in words."""
     if not isinstance(layer, _Recurrent):
         return "step by step, Keras' loop: its cell has no kernel"
     obstacle = layer.obstacle()
@@ -177,21 +176,21 @@ def path(layer: Any) -> str:
 
 
 def _not_cudnn(layer: Any) -> str:
-    """Returns why a layer, which nothing else keeps from it, does not take cuDNN on a GPU; empty when it does."""
+    """Returns why a layer without other obstacles does not use cuDNN on a GPU; empty when it does."""
     before = isinstance(layer, keras.layers.GRU) and not layer.cell.reset_after
     return "cuDNN resets after the product alone" if before else ""
 
 
 def _name(activation: Any) -> str:
-    """Returns what an activation is called: a function, a partial one, or a layer."""
+    """Returns the name of an activation: a function, a partial one, or a layer."""
     function = activation.func if isinstance(activation, functools.partial) else activation
     return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _twin(layer: Any, **different: Any) -> Any:
-    """Returns a layer that has all of another one, its variables, too, and some attributes of its own.
+    """Returns a shallow copy of a layer, sharing its variables, with some attributes replaced.
 
-    Layers are shared by threads: what holds for one call alone is not written into them.
+    Layers are shared by threads: state of a single call is not written into them.
     """
     twin = object.__new__(type(layer))
     twin.__dict__.update(layer.__dict__, **different)

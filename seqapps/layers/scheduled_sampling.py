@@ -1,4 +1,4 @@
-"""Scheduled sampling: in training, some inputs of a decoder are what it would have written itself.
+"""Scheduled sampling: in training, some inputs of a decoder are its own predictions.
 
 Source: Bengio et al. 2015, "Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks".
 """
@@ -16,16 +16,16 @@ from seqapps.layers.states import STATE, unrolled
 
 @keras.saving.register_keras_serializable("seqapps")
 class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
-    """Replaces a share of the decoder's inputs by the unit that it holds for most probable after those before.
+    """Replaces a share of the decoder's inputs by its most probable token given the previous inputs.
 
-    A coin is tossed for every position. What the decoder would write is found step by step, without dropout and
-    without a gradient: the choice of a unit has none. Outside training the inputs stay as they are.
+    Positions are drawn independently. The decoder's predictions are computed step by step, without dropout and
+    without a gradient: the choice of a token has none. Outside training the inputs are unchanged.
 
     Args:
-        decoder: `target` and states in, `logits` and states out.
+        decoder: from `target` and states to `logits` and states.
         share: of the inputs that are replaced.
-        steps: training steps over which the share grows evenly from 0; 0 takes it from the start.
-        seed: with the layer's name, of the coins.
+        steps: training steps over which the share grows linearly from 0; 0 uses it from the start.
+        seed: of the random choice, together with the layer's name.
     """
 
     def __init__(self, decoder: keras.Model, share: float, steps: int, *, seed: int = 0, **options: Any) -> None:
@@ -35,14 +35,14 @@ class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
         self.taken = self.add_weight(shape=(), dtype="int32", trainable=False, initializer="zeros", name="taken")
 
     def current_share(self) -> Any:
-        """Returns the share at the present step of training, `<float32>[]`."""
+        """Returns the share at the current training step, `<float32>[]`."""
         if not self.steps:
             return tf.constant(self.share)
         grown = tf.cast(tf.convert_to_tensor(self.taken), tf.float32) / self.steps
         return self.share * tf.minimum(grown, 1.0)
 
     def call(self, target: Any, seen: dict[str, Any], training: bool = False) -> Any:
-        """`<int32>[B, T]` and what the encoder gives -> `<int32>[B, T]`."""
+        """`<int32>[B, T]` and the encoder's outputs -> `<int32>[B, T]`."""
         if not training:
             return target
         coins = keras.random.uniform(tf.shape(target), seed=self.seed_generator)
@@ -51,7 +51,7 @@ class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
         return tf.stop_gradient(self._mixed(target, own, seen))
 
     def _mixed(self, target: Any, own: Any, seen: dict[str, Any]) -> Any:
-        """Returns the inputs, with the decoder's own unit where `own` says so."""
+        """Returns the inputs, with the decoder's own token where `own` is True."""
         memory = {name: value for name, value in seen.items() if not name.startswith(STATE)}
         states = {name: value for name, value in seen.items() if name.startswith(STATE)}
         steps, places = tf.shape(target)[1], tf.range(tf.shape(target)[1])

@@ -1,6 +1,6 @@
-"""Keras layers whose initial weights and dropout follow from a seed and their own name. Pure Keras.
+"""Keras layers whose initial weights and dropout are determined by a seed and their name. Pure Keras.
 
-Keras seeds what has no seed from the generator of the whole process, from which any thread may draw.
+Without a seed, Keras draws one from the global generator of the process, which all threads share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DRAWN = {
 
 
 def initializer(kind: str, seed: int, name: str, **options: Any) -> keras.initializers.Initializer:
-    """Returns an initialiser with a seed of its own.
+    """Returns an initialiser with its own seed.
 
     Args:
         kind: `glorot_uniform`, `identity`, `normal`, `orthogonal` or `uniform`.
@@ -34,18 +34,18 @@ def initializer(kind: str, seed: int, name: str, **options: Any) -> keras.initia
 
 
 def generator(seed: int, name: str) -> keras.random.SeedGenerator:
-    """Returns the state of random numbers that a layer draws in training: of the layer `name` in a model of `seed`."""
+    """Returns the seed generator of the layer `name` in a model with `seed`."""
     return keras.random.SeedGenerator(seed_of(seed, name))
 
 
 def dense(units: int, activation: Any = None, *, name: str, seed: int, **options: Any) -> keras.layers.Dense:
-    """Returns `keras.layers.Dense`; its kernel is Glorot's (2010) uniform one, as there."""
+    """Returns `keras.layers.Dense` with Keras' default kernel initialiser (Glorot 2010, uniform)."""
     kernel = initializer("glorot_uniform", seed_of(seed, name), "kernel")
     return keras.layers.Dense(units, activation, kernel_initializer=kernel, name=name, **options)
 
 
 def convolution(units: int, window: int, *, name: str, seed: int, **options: Any) -> keras.layers.Conv1D:
-    """Returns `keras.layers.Conv1D`; its kernel is Glorot's uniform one, as there."""
+    """Returns `keras.layers.Conv1D` with Keras' default kernel initialiser (Glorot, uniform)."""
     kernel = initializer("glorot_uniform", seed_of(seed, name), "kernel")
     return keras.layers.Conv1D(units, window, kernel_initializer=kernel, name=name, **options)
 
@@ -53,7 +53,7 @@ def convolution(units: int, window: int, *, name: str, seed: int, **options: Any
 def embedding(  # noqa: PLR0913 - what an embedding is made of
     size: int, units: int, *, name: str, seed: int, deviation: float = 0.0, trainable: bool = True
 ) -> keras.layers.Embedding:
-    """Returns an embedding of `size` vectors, drawn as Keras does, or with a normal deviation where one is given."""
+    """Returns an embedding of `size` vectors, initialised as in Keras, or normally with a standard `deviation`."""
     own = seed_of(seed, name)
     first = initializer("normal", own, "embeddings", stddev=deviation) if deviation else None
     first = first or initializer("uniform", own, "embeddings")
@@ -66,12 +66,12 @@ def dropout(rate: float, *, name: str, seed: int) -> keras.layers.Dropout:
 
 
 def spatial_dropout(rate: float, *, name: str, seed: int) -> keras.layers.SpatialDropout1D:
-    """Returns a layer that drops whole features of a row: one mask for all time steps."""
+    """Returns a layer that drops whole features of an example: one mask for all time steps."""
     return keras.layers.SpatialDropout1D(rate, seed=seed_of(seed, name), name=name)
 
 
 def recurrent(seed: int) -> dict[str, Any]:
-    """Returns the arguments of a recurrent layer or cell of Keras' kind that draw anything; `seed` is its own."""
+    """Returns the seeded arguments of a Keras recurrent layer or cell; `seed` is its own."""
     return {
         "kernel_initializer": initializer("glorot_uniform", seed, "kernel"),
         "recurrent_initializer": initializer("orthogonal", seed, "recurrent_kernel"),

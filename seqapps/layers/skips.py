@@ -1,4 +1,4 @@
-"""What goes past a recurrent layer to the one above it. Pure Keras."""
+"""Skip connections around a recurrent layer. Pure Keras."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from seqapps.layers import seeded
 from seqapps.seeds import seed_of
 
 _CLOSED = -1.0
-"""Bias of a highway's gate at first: most of what is below goes past the layer (Srivastava et al. 2015, sec. 2.2)."""
+"""Initial bias of a highway gate: it mostly passes the layer's input through (Srivastava et al. 2015, sec. 2.2)."""
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
-    """Joins what a layer gives with what it read: y = f(x) + x, or y = t * f(x) + (1 - t) * x, t = sig(T x + b).
+    """Combines a layer's output with its input: y = f(x) + x, or y = t * f(x) + (1 - t) * x, t = sig(T x + b).
 
-    Where the sizes differ, P x stands in the place of x.
+    Where the sizes differ, P x replaces x.
 
     Sources: He et al. 2016, "Deep Residual Learning for Image Recognition", eq. 1 and 2 (residual); Srivastava et al.
     2015, "Highway Networks", eq. 3 (highway).
 
     Args:
         kind: `residual` or `highway`.
-        seed: with the layer's name, of the initial weights.
+        seed: of the initial weights, together with the layer's name.
     """
 
     def __init__(self, kind: Literal["residual", "highway"], *, seed: int = 0, **options: Any) -> None:
@@ -35,7 +35,7 @@ class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
         self.gate: Any = None
 
     def build(self, given_shape: tuple[int | None, ...], read_shape: tuple[int | None, ...]) -> None:
-        """Makes P `<float32>[E, D]`, T `<float32>[D, D]` and b `<float32>[D]`, as far as they are needed."""
+        """Makes P `<float32>[E, D]`, T `<float32>[D, D]` and b `<float32>[D]`, as needed."""
         size, own = int(given_shape[-1] or 0), seed_of(self.seed, self.name)
         if read_shape[-1] != size:
             self.projection = seeded.dense(size, use_bias=False, name="projection", seed=own)
@@ -47,7 +47,7 @@ class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, given: Any, read: Any) -> Any:
-        """`<float>[B, T, D]` of the layer, `<float>[B, T, E]` below it -> `<float>[B, T, D]`."""
+        """Output `<float>[B, T, D]` and input `<float>[B, T, E]` of the layer -> `<float>[B, T, D]`."""
         if self.projection is not None:
             read = self.projection(read)
         if self.gate is None:
@@ -56,11 +56,11 @@ class LayerSkip(keras.layers.Layer):  # type: ignore[misc]
         return gate * given + (1.0 - gate) * read
 
     def compute_output_shape(self, given_shape: Any, read_shape: Any) -> Any:
-        """Returns the shape of what the layer gives."""
+        """Returns the shape of the layer's output."""
         return given_shape
 
     def compute_mask(self, *_: Any) -> None:
-        """Hands on no implicit mask: masks are passed."""
+        """Propagates no implicit mask: masks are explicit arguments."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

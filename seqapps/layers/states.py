@@ -1,4 +1,4 @@
-"""Recurrent layers whose state goes in and comes out, and the names under which it travels. Pure Keras."""
+"""Recurrent layers with states as inputs and outputs, and the names of these. Pure Keras."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def recurrent_layer(  # noqa: PLR0913 - what a layer is made of
     go_backwards: bool = False,
     seed: int = 0,
 ) -> Any:
-    """Returns a recurrent layer that gives its sequence `<float32>[B, T, D]` and its last states `<float32>[B, D]`.
+    """Returns a recurrent layer that outputs its sequence `<float32>[B, T, D]` and its last states `<float32>[B, D]`.
 
     Args:
         cell: `simple_rnn`, `lstm` or `gru`.
         units: D.
         name: of the layer.
-        use_cudnn: False makes a layer that runs on any machine, with the same weights.
-        options: what the cell is made of; with a part that Keras' own cells lack, it runs step by step.
-        recurrent_dropout: share of the state dropped at every step, one mask for all of them; step by step, too.
-        weight_drop: share of the recurrent matrix that is zero for one batch of training.
-        go_backwards: whether it begins at the last step.
-        seed: with the name, of the initial weights and of what is dropped.
+        use_cudnn: False makes a layer that runs on any device, with the same weights.
+        options: of the cell; options that Keras' own cells lack run step by step.
+        recurrent_dropout: share of the state dropped, one mask for all time steps; runs step by step.
+        weight_drop: share of the recurrent matrix that is zeroed for each training batch.
+        go_backwards: whether it reads from the last step to the first.
+        seed: of the initial weights and of dropout, together with the name.
     """
     own = seed_of(seed, name)
     given: dict[str, Any] = {"return_sequences": True, "return_state": True, "name": name}
@@ -67,7 +67,7 @@ def state_inputs(cell: str, units: int, layer: int, options: CellOptions = PLAIN
 
 
 def state_sizes(model: keras.Model) -> dict[str, int]:
-    """Returns the carried states of a model, name to size; empty when it carries none."""
+    """Returns the carried states of a model, name to size; empty when it has none."""
     return {tensor.name: int(tensor.shape[-1]) for tensor in model.inputs if tensor.name.startswith(STATE)}
 
 
@@ -77,7 +77,7 @@ def zero_states(model: keras.Model, rows: int) -> dict[str, Any]:
 
 
 def paths(model: keras.Model) -> str:
-    """Returns how each recurrent layer goes through time, in one line: `lstm_0, lstm_1: compiled for this CPU`."""
+    """Returns the implementation of each recurrent layer, in one line: `lstm_0, lstm_1: compiled for this CPU`."""
     found: dict[str, list[str]] = {}
     for layer in _recurrent_layers(model):
         name = layer.name.removeprefix("forward_")

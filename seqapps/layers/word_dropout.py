@@ -1,4 +1,4 @@
-"""Words that are hidden from a model while it is trained, so that it learns to do without any one of them."""
+"""Word dropout: words masked in training, as regularisation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from seqapps.preprocessing.vocabulary import END, UNKNOWN
 
 @keras.saving.register_keras_serializable("seqapps")
 class WordDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Replaces ids by `<unk>` at random, in training alone. `<pad>`, `<bos>` and `<eos>` stay.
+    """Replaces ids by `<unk>` at random, in training only. `<pad>`, `<bos>` and `<eos>` are kept.
 
-    `<unk>` gets a vector that stands for any word, which is what it means in a text with words that are not known.
+    This also trains the vector of `<unk>`, which stands for any unknown word at inference.
     Source: Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text Classification".
 
     Args:
         rate: share of the words that are replaced.
-        seed: with the layer's name, of what is replaced.
+        seed: of the random choice, together with the layer's name.
     """
 
     def __init__(self, rate: float, *, seed: int = 0, **options: Any) -> None:
@@ -45,15 +45,15 @@ class WordDropout(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("seqapps")
 class VocabularyDropout(keras.layers.Layer):  # type: ignore[misc]
-    """Zeroes the vectors of some units wherever they stand in a batch, in training alone, and scales up the others.
+    """Zeroes the embeddings of some tokens in the whole batch, in training only, and scales up the others.
 
     Source: Gal & Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
     sec. 4.2; Merity et al. 2017, sec. 4.3.
 
     Args:
         rate: share of the vocabulary.
-        size: V, the number of units.
-        seed: with the layer's name, of what is dropped.
+        size: V, the vocabulary size.
+        seed: of dropout, together with the layer's name.
     """
 
     def __init__(self, rate: float, size: int, *, seed: int = 0, **options: Any) -> None:
@@ -75,7 +75,7 @@ class VocabularyDropout(keras.layers.Layer):  # type: ignore[misc]
         return x_shape
 
     def compute_mask(self, *_: Any) -> None:
-        """Hands on no implicit mask: masks are passed."""
+        """Propagates no implicit mask: masks are explicit arguments."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

@@ -1,1 +1,1 @@
-"""What training minimises and how: losses, optimizers, steps, schedules, clipping, replicas."""
+"""Optimisation: losses, optimizers, training steps, schedules, gradient clipping, data parallelism."""

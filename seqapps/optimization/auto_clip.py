@@ -1,8 +1,8 @@
-"""A threshold for clipping that nobody has to guess: a percentile of the gradient norms so far.
+"""Automatic threshold of gradient clipping: a percentile of the gradient norms so far.
 
 Source: Seetharaman, Wichern, Pardo & Le Roux 2020, "AutoClip: Adaptive Gradient Clipping for Source Separation
 Networks", algorithm 1: G_h(t) = (|g_1|, .., |g_t|), threshold = its p-th percentile, and g_t scaled to it. There
-the history is whole; here it is the last `LENGTH` steps, so that a step costs the same however long a training is.
+the history is unlimited; here it is the last `LENGTH` steps, so that the cost of a step is constant.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 import tensorflow as tf
 
 LENGTH = 1_000
-"""Steps that the history holds."""
+"""Length of the history in steps."""
 
 
 class AutoThreshold:
-    """The percentile of a ring of norms, inside the graph of a training step.
+    """The percentile of a ring buffer of norms, inside the graph of a training step.
 
     Args:
-        percentile: p, in (0, 100]; between two norms it is linear, as numpy's.
-        length: norms that the ring holds.
+        percentile: p, in (0, 100]; linearly interpolated between norms, as in numpy.
+        length: of the ring buffer.
     """
 
     def __init__(self, percentile: float, length: int = LENGTH) -> None:
@@ -31,9 +31,9 @@ class AutoThreshold:
         self.variables = [self._norms, self._seen, self._threshold]
 
     def __call__(self, norm: Any) -> Any:
-        """Takes a step's norm into the history, and returns the threshold with it, both `<float32>[]`.
+        """Adds a step's norm to the history and returns the new threshold, both `<float32>[]`.
 
-        A norm that is not finite is left out: the threshold stays.
+        A norm that is not finite is ignored: the threshold is unchanged.
         """
         finite = tf.math.is_finite(norm)
         place = self._seen % self._length
@@ -42,7 +42,7 @@ class AutoThreshold:
         self._norms.assign(norms)
         seen = self._seen.assign_add(tf.cast(finite, tf.int64))
         count = tf.minimum(seen, self._length)
-        # What is not filled yet sorts to the end.
+        # Unfilled entries sort to the end.
         filled = tf.where(tf.range(self._length, dtype=tf.int64) < count, norms, tf.fill((self._length,), float("inf")))
         ordered = tf.sort(filled)
         last = tf.maximum(count - 1, 0)

@@ -1,4 +1,4 @@
-"""What is minimised. Weights are 0 on padding and are the one mask that a loss knows."""
+"""Loss functions. Padding is masked by the sample weights."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     import keras
 
 _FUSED_FROM = 1_000
-"""Classes from which compiling the cross entropy (a quarter of a second for each number of positions) pays."""
+"""Classes from which compiling the cross entropy (0.25 s for each number of positions) pays off."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss, and the figure that people read and that the best weights are kept by.
+    """A loss, and the metric that is reported and selects the best weights.
 
     Args:
-        name: of the figure (`perplexity`).
-        direction: which way the figure improves.
-        loss: (outputs of the model, y) to the loss of each position, `<float32>[B, T]`, or of each row, `<float32>[B]`:
-            the same shape as the weights.
-        figure: the figure from the weighted mean loss of a split; None where it does not follow from the loss, and
-            the application's own metric judges an epoch.
-        training_loss: what training minimises, where it is another loss (label smoothing); validation never takes it.
+        name: of the metric (`perplexity`).
+        direction: in which the metric improves.
+        loss: (outputs of the model, y) to the loss of each position, `<float32>[B, T]`, or example, `<float32>[B]`: the
+            same shape as the weights.
+        figure: the weighted mean loss of a split to the metric; None where it is not a function of the loss, and the
+            application computes its own metric.
+        training_loss: the training loss, where it differs (label smoothing); not used in validation.
     """
 
     name: str
@@ -40,18 +40,18 @@ class Objective:
     training_loss: Callable[[Mapping[str, Any], Any], Any] | None = None
 
     def better(self, value: float, best: float) -> bool:
-        """Returns whether a value improves on the best so far (not a number: there is none yet); only a finite can."""
+        """Returns whether a value improves on the best so far (nan: none yet); only a finite one can."""
         if not math.isfinite(value):
             return False
         return math.isnan(best) or (value < best if self.direction == "min" else value > best)
 
 
 def weighted(losses: Any, y: Any, weights: Any) -> Any:
-    """Returns losses times weights, of one shape: with two shapes every loss would meet the weights of other rows.
+    """Returns losses times weights of the same shape: broadcasting would mix the weights of different examples.
 
     Args:
-        losses: of each position or row, as an objective gives them.
-        y: the targets, for the message.
+        losses: of each position or example, as returned by an objective.
+        y: the targets, for the error message.
         weights: `<float32>[B]` or `<float32>[B, T]`.
 
     Raises:
@@ -71,15 +71,14 @@ def weighted(losses: Any, y: Any, weights: Any) -> Any:
 def cross_entropy(logits: Any, targets: Any, smoothing: float = 0.0) -> Any:
     """Returns -log softmax(logits)[target] of each position, in nats. Any float in, float32 out.
 
-    The same value and gradient as `SparseSoftmaxCrossEntropyWithLogits`, at about a third of its time on a CPU for
-    10,000 classes: the softmax is computed once, and its gradient is itself less one at the target. Where the classes
-    are many and the number of positions is known when the graph is built, XLA compiles both directions, and the
-    softmax is never written to memory.
+    The same value and gradient as `SparseSoftmaxCrossEntropyWithLogits`, in about a third of its time on a CPU for
+    10,000 classes: the softmax is computed once, and the gradient is the softmax less one at the target. With many
+    classes and a static number of positions, XLA compiles both passes, and the softmax is never written to memory.
 
     Args:
         logits: `<float>[..., V]`.
         targets: `<int32>[...]`, in [0, V).
-        smoothing: share of the target's probability that is spread evenly over all V classes (Szegedy et al. 2016,
+        smoothing: share of the target's probability that is spread uniformly over all V classes (Szegedy et al. 2016,
             "Rethinking the Inception Architecture", section 7): the mean of -log p over all classes has this weight,
             that of the target the rest.
 
@@ -139,23 +138,23 @@ def _slopes(logits: Any, normalizer: Any, targets: Any, upstream: Any, smoothing
 
 
 def perplexity(nats: float) -> float:
-    """Returns exp(nats), and infinity instead of an overflow."""
+    """Returns exp(nats); infinity on overflow."""
     return math.exp(nats) if nats < 700.0 else math.inf
 
 
 def adaptive_cross_entropy(softmax: AdaptiveSoftmax, x: Any, targets: Any) -> Any:
-    """Returns -log p of each target in nats. A tail is computed for the positions of its own words alone.
+    """Returns -log p of each target in nats. A tail is computed only at positions whose targets it contains.
 
     Args:
-        softmax: gives the scores.
-        x: what is known of each position, `<float>[..., D]`.
+        softmax: the output layer.
+        x: hidden vector of each position, `<float>[..., D]`.
         targets: `<int32>[...]`, in [0, V).
 
     Returns:
         `<float32>[...]`.
     """
     shape = tf.shape(targets)
-    places = None if None in x.shape[:-1] else math.prod(x.shape[:-1])  # told, it lets the cross entropy be compiled
+    places = None if None in x.shape[:-1] else math.prod(x.shape[:-1])  # if static, the cross entropy is compiled
     x, targets = tf.reshape(x, (places or -1, x.shape[-1])), tf.reshape(tf.cast(targets, tf.int32), (-1,))
     inside = [(targets >= low) & (targets < high) for low, high in softmax.tails]
     first = targets
@@ -177,11 +176,11 @@ PERPLEXITY = Objective(
     loss=lambda outputs, y: cross_entropy(outputs["logits"], y),
     figure=perplexity,
 )
-"""Cross entropy of `logits` against y; the figure is exp of the nats per unit."""
+"""Cross entropy of `logits` against y; the metric is exp of the nats per token."""
 
 
 def perplexity_of(model: keras.Model) -> Objective:
-    """Returns `PERPLEXITY` for a model; where it has an adaptive softmax, by way of the output `context`."""
+    """Returns `PERPLEXITY` for a model; with an adaptive softmax it uses the output `context`."""
     softmax = next((layer for layer in model.layers if isinstance(layer, AdaptiveSoftmax)), None)
     if softmax is None:
         return PERPLEXITY

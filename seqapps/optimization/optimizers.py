@@ -1,4 +1,4 @@
-"""Optimizers with TensorFlow's fused kernels, and the clipping of gradients. Their arithmetic is that of Keras."""
+"""Optimizers with TensorFlow's fused kernels, and gradient clipping. The arithmetic is that of Keras."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from seqapps.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Clipping:
-    """What clipping found and decided; the gradients themselves are multiplied by `factors` where they are used.
+    """The result of clipping; gradients are multiplied by `factors` where they are applied.
 
     Args:
         norm: over all parameters, before clipping, `<float32>[]`.
-        factors: what each gradient is multiplied by, `<float32>[]` each.
+        factors: multiplier of each gradient, `<float32>[]` each.
         clipped: whether any factor is below one, `<bool>[]`.
         squares: of each gradient's own norm, times the square of the loss scale, `<float32>[]` each.
     """
@@ -35,22 +35,22 @@ def clipping(
     threshold: float | Callable[[Any], Any],
     scale: Any = 1.0,
 ) -> Clipping:
-    """Returns the norm of the gradients and the factors that bring them below the threshold.
+    """Returns the norm of the gradients and the factors that scale them to the threshold.
 
     `global_norm`: g * threshold / max(||g||, threshold), ||g|| over all parameters. Source: Pascanu et al. 2013,
-    "On the difficulty of training recurrent neural networks", algorithm 1. `auto`: the same, under a threshold that the
-    norm itself moves. `norm`: each variable by itself.
+    "On the difficulty of training recurrent neural networks", algorithm 1. `auto`: the same, with a threshold
+    computed from past norms. `norm`: each variable separately.
 
     Args:
         gradients: `<float32>` tensors, or rows of them (see `rows_once`), of `scale` times the loss.
-        how: which norm counts.
-        threshold: the largest norm after clipping; for `auto`, what gives it from the norm before clipping.
-        scale: the loss scale; factors divide it away.
+        how: which norm is clipped.
+        threshold: the largest norm after clipping; for `auto`, a function of the norm before clipping.
+        scale: the loss scale, removed by the factors.
     """
     squares = [2.0 * tf.nn.l2_loss(gradient.values if by_rows(gradient) else gradient) for gradient in gradients]
     norm = tf.sqrt(in_order(squares)) / scale
     if callable(threshold):
-        # The first norms may be 0, and nothing is divided by a threshold that is.
+        # The first norms, and so the threshold, may be 0: no division by the threshold.
         threshold = tf.maximum(threshold(norm), 1e-30)
     if how == "norm":
         norms = [tf.sqrt(square) / scale for square in squares]
@@ -65,34 +65,34 @@ def clipping(
 
 
 def in_order(values: Sequence[Any]) -> Any:
-    """Returns the sum of tensors of one shape, added up in their order.
+    """Returns the sum of tensors of one shape, added in order.
 
-    `tf.add_n` writes into the first of its inputs that nothing else still reads, and begins with that one: which it is
-    depends on what other threads have done by then, and so does the last bit of the sum.
+    `tf.add_n` starts with the first input whose buffer it can reuse: which one depends on the timing of other threads,
+    and so does the last bit of the sum.
     """
     return tf.reduce_sum(tf.stack(values), axis=0)
 
 
 def by_rows(gradient: Any) -> bool:
-    """Whether a gradient is told row by row (`tf.IndexedSlices`): that of an embedding, whose other rows have none."""
+    """Whether a gradient is sparse (`tf.IndexedSlices`), as that of an embedding."""
     return isinstance(gradient, tf.IndexedSlices)
 
 
 def rows_once(gradient: Any) -> Any:
-    """Returns `tf.IndexedSlices` with every row once: what stands at several places of a batch is added up."""
+    """Returns `tf.IndexedSlices` without duplicate rows: their gradients are summed."""
     rows, places = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 class Optimizer(Protocol):
-    """Moves variables against their gradients."""
+    """Updates variables by their gradients."""
 
     variables: list[Any]
-    """Everything it remembers from step to step."""
+    """The optimizer's state."""
 
     takes_rows: bool
-    """Whether a gradient may be rows, each once; otherwise all are tensors of the variable's shape."""
+    """Whether gradients may be sparse, without duplicate rows; otherwise all are dense."""
 
     def apply(self, gradients: Sequence[Any], factors: Sequence[Any], rate: Any) -> None:
         """Takes one step inside a graph. `factors` multiply the gradients, `rate <float32>[]` is the learning rate."""
@@ -100,17 +100,17 @@ class Optimizer(Protocol):
 
 
 class Adam:
-    """Adam with bias correction, AdamW with `weight_decay`, and the lazy Adam, which leaves alone what has no gradient.
+    """Adam with bias correction, AdamW with `weight_decay`, and lazy Adam, which skips rows without a gradient.
 
-    Lazy: a row of an embedding whose word is not in the batch keeps its weights and its moments; Adam moves it by what
-    it remembers, and lets that fade. The powers of the betas count all steps, as for every other variable.
+    Lazy: the embedding of a word that is not in the batch keeps its weights and moments; Adam would update it by the
+    decaying moments. The powers of the betas count all steps, as for every other variable.
 
     Source: Kingma & Ba 2015, algorithm 1 in the order of its section 2; Loshchilov & Hutter 2019, algorithm 2.
 
     Args:
-        targets: the variables to move.
-        weight_decay: times the learning rate, is taken off every variable before the step.
-        lazy: whether gradients may be rows.
+        targets: the variables to update.
+        weight_decay: decay factor, times the learning rate, of every variable before the step.
+        lazy: whether gradients may be sparse.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Adam:
             )
 
     def _move_rows(self, variables: tuple[Any, Any, Any], rows: Any, gradient: Any, rate: Any) -> None:
-        """Moves some rows of a variable and of its moments; `rate` holds the correction of the bias."""
+        """Updates some rows of a variable and of its moments; `rate` includes the bias correction."""
         (target, mean, square), (beta_1, beta_2) = variables, self._betas
         moved = tf.gather(mean, rows) * beta_1 + gradient * (1.0 - beta_1)
         squared = tf.gather(square, rows) * beta_2 + tf.square(gradient) * (1.0 - beta_2)
@@ -168,7 +168,7 @@ class Adam:
 
 
 class GradientDescent:
-    """Stochastic gradient descent, v <- momentum v - rate g, w <- w + v. Without momentum it takes rows."""
+    """Stochastic gradient descent, v <- momentum v - rate g, w <- w + v. Sparse gradients without momentum."""
 
     def __init__(self, targets: Sequence[Any], *, momentum: float = 0.0) -> None:
         self._targets = [_resource(target) for target in targets]
@@ -194,9 +194,9 @@ class GradientDescent:
 
 
 class AveragedDescent:
-    """Stochastic gradient descent that, once told to, keeps the mean of the weights after every step (ASGD).
+    """Averaged stochastic gradient descent (ASGD): once started, it keeps the mean of the weights of every step.
 
-    w <- w - rate (g + decay w);  mean <- mean + (w - mean) / k,  k steps since `start`. Training goes on from w.
+    w <- w - rate (g + decay w);  mean <- mean + (w - mean) / k,  k steps since `start`. Training continues from w.
 
     Source: Polyak & Juditsky 1992; Merity et al. 2017, "Regularizing and Optimizing LSTM Language Models", sec. 3.
     """
@@ -216,12 +216,12 @@ class AveragedDescent:
         return bool(self._on.numpy())
 
     def start(self) -> None:
-        """Averages from the next step on."""
+        """Starts averaging with the next step."""
         self._on.assign(True)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Puts the means into the variables, as soon as there are any, and the weights back at the end."""
+        """Sets the variables to the means, if there are any, and restores the weights at the end."""
         if not self._steps.numpy():
             yield
             return
@@ -250,7 +250,7 @@ class AveragedDescent:
 
 
 def no_longer_better(values: Sequence[float], nonmonotone: int, direction: Literal["min", "max"]) -> bool:
-    """Returns whether the last value is worse than the best of those before the `nonmonotone` last ones before it.
+    """Returns whether the last value is worse than the best one more than `nonmonotone` values before it.
 
     Source: Merity et al. 2017, algorithm 1: v > min over l of logs[l], l up to t - n.
     """

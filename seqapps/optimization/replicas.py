@@ -1,7 +1,7 @@
-"""The devices that share a batch: each has a copy of the model and takes some rows (`tf.distribute.MirroredStrategy`).
+"""Data parallelism: each device has a replica of the model and part of the batch (`tf.distribute.MirroredStrategy`).
 
-The gradients of all devices are added up, every copy moves by that sum, and what is counted is counted once. Since a
-loss is a sum over rows, divided by a number of the whole batch, the step is that of one device but for rounding.
+The gradients of all devices are summed, every replica is updated by the sum, and statistics are counted once. Since a
+loss is a sum over rows, divided by a number of the whole batch, the step equals that of one device up to rounding.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from seqapps.layers.penalties import ActivationPenalty
 
 
 class Replicas:
-    """One device, or several that share every batch.
+    """One device, or several with data parallelism.
 
     Args:
-        devices: their names; fewer than two change nothing.
+        devices: their names; no distribution with fewer than two.
     """
 
     def __init__(self, devices: Sequence[str] = ()) -> None:
@@ -31,21 +31,21 @@ class Replicas:
         self._strategy = tf.distribute.MirroredStrategy(list(self.devices)) if self.count > 1 else None
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Variables that are made inside have a copy on every device."""
+        """Variables created inside are mirrored on every device."""
         return self._strategy.scope() if self._strategy else nullcontext()
 
     @property
     def line(self) -> str:
-        """What shares a batch, in one line: `mirrored: 2 devices share every batch: GPU:0, GPU:1`."""
+        """The devices, in one line: `mirrored: 2 devices share every batch: GPU:0, GPU:1`."""
         if self.count == 1:
             return "mirrored: there is one device, which takes every batch"
         names = ", ".join(name.rpartition("device:")[2] for name in self.devices)
         return f"mirrored: {self.count} devices share every batch: {names}"
 
     def split(self, batch: Any) -> list[Any]:
-        """Returns the rows of each device, of all tensors `[B, ...]` of a nest: equal parts.
+        """Returns each device's rows of all tensors `[B, ...]` of a nest, in equal parts.
 
-        What is missing to a multiple is filled up with rows of zeros, which are rows of padding: their weight is 0.
+        The batch is padded to a multiple of the devices with rows of zeros, whose weight is 0.
         """
         if self.count == 1:
             return [batch]
@@ -57,11 +57,11 @@ class Replicas:
         return tf.pad(x, [[0, -rows % self.count], *[[0, 0]] * (x.shape.rank - 1)])
 
     def joined(self, parts: Sequence[Any], rows: Any) -> Any:
-        """Returns the first rows of what the devices gave for theirs, `<any>[B, ...]`: the inverse of `split`."""
+        """Returns the devices' results as one batch `<any>[B, ...]`, without padding: the inverse of `split`."""
         return parts[0] if self.count == 1 else tf.concat(parts, 0)[:rows]
 
     def run(self, function: Callable[..., Any], arguments: Sequence[Sequence[Any]]) -> list[Any]:
-        """Calls a function on every device with its own arguments, inside a graph; returns what each call gave."""
+        """Calls a function on every device with its own arguments, inside a graph; returns the results."""
         if self._strategy is None:
             return [function(*arguments[0])]
         strategy = self._strategy
@@ -82,12 +82,12 @@ class Replicas:
         return context.all_reduce(tf.distribute.ReduceOp.SUM, values)  # type: ignore[no-any-return]
 
     def prepare(self, model: keras.Model) -> None:
-        """Makes a model ready for training: no device draws the same random numbers as another one.
+        """Prepares a model for training: devices draw different random numbers.
 
-        To be called again when the model's variables were restored.
+        To be called again after the model's variables are restored.
 
         Raises:
-            UsageError: the model was made elsewhere, or minimises what no device can know of its rows alone.
+            UsageError: the model was made outside the scope, or its loss is not a sum over rows.
         """
         if self._strategy is None:
             return
@@ -102,7 +102,7 @@ class Replicas:
                 f'Received: {self.count} devices. Remedy: distribution = "none", or no penalty.'
             )
         for variable in model.variables:
-            if variable.name == "seed_generator_state":  # the seed, and how often it was drawn from
+            if variable.name == "seed_generator_state":  # the seed and a counter
                 first, *others = self._strategy.experimental_local_results(variable.value)
                 for place, other in enumerate(others, 1):
                     other.assign(first + tf.constant([place, 0], first.dtype))

@@ -10,11 +10,11 @@ from seqapps.config import ScheduleConfig
 
 
 class Schedule:
-    """The learning rate of every step; `plateau` also listens to the objective.
+    """The learning rate of every step; `plateau` also depends on the objective.
 
     Args:
-        config: which schedule, and its numbers.
-        rate: the full learning rate.
+        config: the schedule and its parameters.
+        rate: the base learning rate.
         steps: steps of the whole training.
     """
 
@@ -33,22 +33,22 @@ class Schedule:
             case "plateau":
                 return self._rate * self._config.factor**self._drops
             case "hold_then_decay":
-                # Zaremba et al. 2014: the first epoch after the held ones is already at the lower rate.
+                # Zaremba et al. 2014: the first epoch after the constant phase already has the lower rate.
                 return self._rate * self._config.factor ** max(0, epoch + 1 - self._config.hold_epochs)
         return self._rate
 
     def end_epoch(self, improved: bool) -> None:
-        """Takes note of an epoch's outcome (`plateau`)."""
+        """Records an epoch's result (`plateau`)."""
         self._waited = 0 if improved else self._waited + 1
         if self._waited >= self._config.patience:
             self._waited, self._drops = 0, self._drops + 1
 
     def state(self) -> dict[str, int]:
-        """Returns what `restore` needs to go on."""
+        """Returns the state for `restore`."""
         return {"waited": self._waited, "drops": self._drops}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `state` gave."""
+        """Restores a state returned by `state`."""
         self._waited, self._drops = int(state["waited"]), int(state["drops"])
 
     def _cosine(self, step: int) -> float:

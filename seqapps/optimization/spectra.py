@@ -1,4 +1,4 @@
-"""What a training looks at after every epoch: how far a model's recurrent matrices stretch its states."""
+"""Spectral radii of a model's recurrent matrices, reported after every epoch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 LARGEST = 1_024
-"""Above so many units it would take longer than a glance may."""
+"""Units of the largest matrix for which this is fast enough."""
 _SQUARINGS = 8
 
 
 def recurrent_radii(model: keras.Model) -> dict[str, float]:
-    """Returns the spectral radius of each recurrent layer of a model, of its gates the largest, by the layer's name.
+    """Returns the largest spectral radius over the gates of each recurrent layer of a model, by the layer's name.
 
-    Not a number where a weight is not finite. Layers with more than `LARGEST` units are left out.
+    nan where a weight is not finite. Layers with more than `LARGEST` units are left out.
     """
     found: dict[str, float] = {}
     for variable in model.trainable_variables:
@@ -32,7 +32,7 @@ def recurrent_radii(model: keras.Model) -> dict[str, float]:
 def radius(matrix: NDArray[np.float32]) -> float:
     """Returns the spectral radius of a square matrix by Gelfand's formula, |A^k|^(1/k), k = 2^8: 3 % or better.
 
-    Eigenvalues are several times as slow to find.
+    Computing eigenvalues is several times as slow.
     """
     if not np.isfinite(matrix).all():
         return float("nan")
@@ -46,9 +46,9 @@ def radius(matrix: NDArray[np.float32]) -> float:
         power = power / np.float32(norm)
         if squaring < _SQUARINGS:
             power = power @ power
-    # The Frobenius norm of what a radius of 1 leaves is about the root of the size.
+    # For a radius of 1, the Frobenius norm is about the square root of the size.
     found = float(np.exp(logarithm - np.log(len(matrix)) / 2 ** (_SQUARINGS + 1)))
-    # A library's product of two matrices depends in its last digits on where they lie in memory.
+    # The last digits of a BLAS product depend on the memory alignment of the matrices.
     return float(f"{found:.5g}")
 
 

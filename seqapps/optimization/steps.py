@@ -1,4 +1,4 @@
-"""One step of training and one of validation, each one graph. Sums stay in variables: no step waits to be read."""
+"""Training and validation steps, each one graph. Sums are kept in variables, so that no step has to be read back."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from seqapps.optimization.optimizers import Clipping, Optimizer, by_rows, clippi
 from seqapps.optimization.replicas import ONE, Replicas
 from seqapps.optimization.spectra import layer_of
 
-# A float16 gradient below 6e-8 is lost: losses are multiplied by a power of two that grows until something overflows.
+# Float16 gradients below 6e-8 underflow: losses are scaled by a power of two that grows until an overflow.
 _FIRST_SCALE = 2.0**15
 _STEPS_TO_GROW = 2_000
 
 
 @dataclass(frozen=True)
 class Sums:
-    """What the steps of an epoch added up to.
+    """Sums over the steps of an epoch.
 
     Args:
         loss: weighted sum of the positions' losses, over the steps that were taken.
         tokens: sum of their weights.
         norm: sum of the gradient norms before clipping; `norm_max` the largest.
-        taken, clipped, skipped: steps that moved the weights, were clipped, had a gradient that is not finite.
+        taken, clipped, skipped: steps that updated the weights, were clipped, had a non-finite gradient.
         skipped_in_a_row: how many of the last steps were skipped.
         first_skipped: the first step that was skipped, counted from 1 since `clear`; 0 when none was.
         layer_norms: layer to the sum of the norms of its gradients before clipping, since `clear`.
@@ -66,33 +66,33 @@ class Sums:
 
     @property
     def mean_loss(self) -> float:
-        """Loss of a position; not a number when nothing was added up."""
+        """Mean loss of a position; nan when there was none."""
         return self.loss / self.tokens if self.tokens else float("nan")
 
     @property
     def mean_layer_norms(self) -> dict[str, float]:
-        """Layer to the norm of its gradients in a step; nothing when no step was taken."""
+        """Layer to the mean norm of its gradients; empty when no step was taken."""
         return {name: norm / self.taken for name, norm in self.layer_norms.items()} if self.taken else {}
 
     @property
     def mean_norm(self) -> float:
-        """Gradient norm of a step; not a number when no step was taken."""
+        """Mean gradient norm of a step; nan when no step was taken."""
         return self.norm / self.taken if self.taken else float("nan")
 
 
 class TrainingStep:
-    """Moves a model by one batch.
+    """Updates a model on one batch.
 
-    A step whose loss or gradient is not finite moves nothing, is counted, and hands on zero states where its own are
-    not finite.
+    A step whose loss or gradient is not finite is skipped and counted; it returns zero states in place of non-finite
+    ones.
 
     Args:
         model: inputs named as in x, and the carried states.
         optimizer: of the model's trainable variables.
-        objective: what is minimised.
+        objective: the loss.
         config: clipping, reduction and precision.
         signature: `element_spec` of the batches.
-        replicas: the devices that share a batch; model and optimizer were made in their scope.
+        replicas: the devices; model and optimizer were made in their scope.
     """
 
     def __init__(  # noqa: PLR0913 - what a step is made of
@@ -134,7 +134,7 @@ class TrainingStep:
         return self._graph(x, y, weights, states, tf.constant(rate, tf.float32))
 
     def sums(self) -> Sums:
-        """Reads the sums since `clear`; waits for the last step."""
+        """Returns the sums since `clear`; blocks until the last step is done."""
         loss, tokens, norm, taken, clipped, skipped = (float(value) for value in self._sums.numpy())
         largest, run = float(self._norm_max.numpy()), int(self._run.numpy())
         first = int(self._first_skipped.numpy())
@@ -143,11 +143,11 @@ class TrainingStep:
 
     @property
     def automatic_threshold(self) -> float | None:
-        """The norm above which the last step was clipped, for clip "auto"; None for the others."""
+        """The clipping threshold of the last step for clip "auto"; None for others."""
         return self._threshold.value if isinstance(self._threshold, AutoThreshold) else None
 
     def clear(self) -> None:
-        """Starts an epoch's sums; steps skipped in a row are counted on."""
+        """Resets the sums for an epoch, except for steps skipped in a row."""
         self._sums.assign(tf.zeros_like(self._sums))
         self._norm_max.assign(0.0)
         self._first_skipped.assign(0)
@@ -158,7 +158,7 @@ class TrainingStep:
         parts = self._replicas.split((x, y, weights, states))
         totals, gradients, after = zip(*run(self._gradients, [(*part, divisor) for part in parts]), strict=True)
         total = in_order(totals)
-        # Every device has the same gradients by now: the first one's decide for all.
+        # All devices have the same gradients by now: the first one decides for all.
         found = clipping(gradients[0], self._config.clip, self._threshold, self._scale)
         finite = tf.math.is_finite(found.norm) & tf.math.is_finite(total)
         run(self._move, [(own, found.factors, finite, rate) for own in gradients])
@@ -176,13 +176,13 @@ class TrainingStep:
             outputs = self._model({**x, **states}, training=True)
             losses = self._objective.training_loss or self._objective.loss
             total = tf.reduce_sum(weighted(losses(outputs, y), y, weights))
-            added = in_order([tf.constant(0.0), *self._model.losses])  # what layers ask for, such as penalties
+            added = in_order([tf.constant(0.0), *self._model.losses])  # losses of layers, such as penalties
             loss = (total / divisor + added) * self._scale
         gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return total, self._replicas.sums([*map(self._dense, gradients)]), {name: outputs[name] for name in states}
 
     def _dense(self, gradient: Any) -> Any:
-        """Returns a gradient as a tensor; where the optimizer and one device can, an embedding's by the rows it has."""
+        """Returns a dense gradient; a sparse one where the optimizer and a single device support it."""
         if by_rows(gradient) and self._optimizer.takes_rows and self._replicas.count == 1:
             return rows_once(gradient)
         return tf.convert_to_tensor(gradient)
@@ -195,7 +195,7 @@ class TrainingStep:
         return tf.cond(finite, move, lambda: tf.constant(False))
 
     def _divisor(self, weights: Any) -> Any:
-        """Positions (`token`) or rows (`sequence`) of the batch that count; never below one."""
+        """Number of weighted positions (`token`) or examples (`sequence`) of the batch; at least one."""
         if self._config.reduction == "token":
             return tf.maximum(tf.reduce_sum(weights), 1.0)
         rows = tf.reduce_max(tf.reshape(weights, (tf.shape(weights)[0], -1)), axis=1)
@@ -227,7 +227,7 @@ class TrainingStep:
 
 
 class ValidationStep:
-    """Adds up the loss of a model on batches, without moving it. Arguments as those of `TrainingStep`."""
+    """Computes the loss of a model on batches, without updating it. Arguments as for `TrainingStep`."""
 
     def __init__(self, model: keras.Model, objective: Objective, signature: Any, *, replicas: Replicas = ONE) -> None:
         self._model, self._objective, self._replicas = model, objective, replicas

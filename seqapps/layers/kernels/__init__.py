@@ -1,16 +1,16 @@
-"""Recurrence on a CPU with TensorFlow: three cells, each forward and backward, compiled by XLA. (On a GPU: `cudnn`.)
+"""Recurrent kernels for CPUs: three cells, forward and backward passes, compiled by XLA. (For GPUs: `cudnn`.)
 
-    x W of all time steps is one matrix product before the loop; the loop holds one product and the gates; the
-    gradients of the weights are one product each after it; the rows of a batch are split into as many loops as there
-    are cores.
+    x W of all time steps is one matrix product before the loop; the loop computes one product and the gates; the
+    weight gradients are one product each after it; the rows of a batch are split into as many loops as there are
+    cores.
 
 Functions take sequences `x <float32>[B, T, D]` and a `mask <bool>[B, T, 1]` or None, and the weights in the layout of
-Keras. They return the output of every step `<float32>[B, T, u]` and the last states `<float32>[B, u]`. A
-masked step hands on the states as they are. `reverse` begins at the last step; outputs stand where their inputs stand.
-`keep` says that gradients will be asked for: without it they can be had too, at the price of a second forward pass.
-`beside` is how many recurrences run at the same time.
+Keras. They return the output of every step `<float32>[B, T, u]` and the last states `<float32>[B, u]`. A masked step
+passes the states through unchanged. `reverse` begins at the last step; outputs keep the positions of their inputs.
+`keep` stores intermediate values for the gradient: without it the gradient runs a second forward pass. `beside` is the
+number of recurrences that run concurrently.
 
-The first derivative is theirs. Those above it are derivatives of `plain`, a loop of TensorFlow's operations.
+They implement the first derivative. Higher ones are derivatives of `plain`, a loop of TensorFlow's operations.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ Result = tuple[Any, list[Any]]
 
 
 def _with_gradient(function: Callable[..., Any], plain: Callable[..., Any]) -> Any:
-    """Makes a function that returns (outputs, their gradient) an operation with that gradient.
+    """Turns a function that returns (outputs, gradient function) into an operation with that gradient.
 
     Args:
-        function: the outputs of its arguments, and a function from what is asked of each output to their gradients.
-        plain: the same outputs, as operations that TensorFlow differentiates: for derivatives of the gradient.
+        function: arguments to outputs and a function from the outputs' gradients to those of the arguments.
+        plain: the same outputs by operations that TensorFlow differentiates, for higher derivatives.
     """
 
     def op(*arguments: Any) -> Any:
-        # A tape that records eagerly would differentiate the compiled loops, too.
+        # An eager tape would also differentiate the compiled loops.
         outputs, gradient = function(*map(tf.stop_gradient, arguments))
         return outputs, lambda *asked: _differentiable(gradient, plain, arguments, asked)
 
@@ -56,7 +56,7 @@ def _with_gradient(function: Callable[..., Any], plain: Callable[..., Any]) -> A
 
 
 def _differentiable(gradient: Any, plain: Any, arguments: Sequence[Any], asked: Sequence[Any]) -> Any:
-    """Returns `gradient(*asked)` as an operation on arguments and asked, whose own gradient is that of `plain`'s."""
+    """Returns `gradient(*asked)` as an operation on both, whose own derivatives are those of `plain`."""
     count = len(arguments)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
@@ -241,14 +241,14 @@ def _streamed(
     reverse: bool,
     beside: int,
 ) -> Result:
-    """Runs `one(x, states, steps)` on parts of the rows, and puts the parts together again."""
+    """Runs `one(x, states, steps)` on parts of the batch and concatenates the results."""
     shape, given = x.shape[:2], tf.shape(x)[0]
     rows: int | None
     if tf.executing_eagerly():
-        # Every call has a shape of its own: filled up, few of them are compiled.
+        # Batch shapes vary between calls: padding limits the number of compilations.
         rows, steps, missing = filled_rows(shape[0]), None, filled_rows(shape[0]) - shape[0]
     else:
-        # A batch without rows is filled up, too: there must be something to run.
+        # An empty batch is padded, too: the loop needs at least one row.
         rows, steps = shape[0] or None, shape[1]
         missing = missing_rows(given) if rows is None else 0
     if not isinstance(missing, int) or missing:

@@ -1,8 +1,8 @@
-"""What the recurrences share: loops that XLA compiles well, products over all time steps, and streams.
+"""Shared parts of the kernels: loops that XLA compiles well, products over all time steps, and streams.
 
-Tensors are `[B, T, D]`: a step is read from between the rows and written there, which takes as long as in a time-major
-array and spares the transpositions. XLA compiles a function anew for every shape, but not for every number of steps
-that a loop runs: where it differs from batch to batch, the arrays are somewhat longer than the loop.
+Tensors are batch-major, `[B, T, D]`: reading and writing a step is as fast as in a time-major array and avoids the
+transpositions. XLA recompiles a function for every shape, but not for every number of steps that a loop runs: where it
+differs from batch to batch, the arrays are somewhat longer than the loop.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _SHORTEST = 4
 _UNDIVIDED = 128
 _ROWS_PER_STREAM = 8
 _LARGEST_MATRIX = 4 * 2**20
-"""Bytes of a recurrent matrix up to which rows are split."""
+"""Largest recurrent matrix, in bytes, for which a batch is split."""
 
 
 class Steps(NamedTuple):
     """Which steps a loop runs, and in which order.
 
     Args:
-        length: how many, `<int32>[]` or, where it is known when the graph is built, a number.
-        reverse: the last one first; `<bool>[]` in code for both directions.
-        mask: `<bool>[B, T, 1]`, False where the states pass through a step unchanged; None where nowhere.
+        length: number of steps, `<int32>[]` or, where it is static, a number.
+        reverse: whether the last one comes first; `<bool>[]` in code for both directions.
+        mask: `<bool>[B, T, 1]`, False where the states pass through a step unchanged; None for no mask.
     """
 
     length: Any
@@ -36,9 +36,9 @@ class Steps(NamedTuple):
     mask: Any = None
 
     def fill(self, x: Any) -> Any:
-        """Returns x `[B, T, ...]` with steps of zeros after it, so that there are few different shapes to compile.
+        """Returns x `[B, T, ...]` padded with zero steps, so that there are few different shapes to compile.
 
-        16, 32, 64 or 128 steps in all, and above it 1.5 or 2 times a power of two. None stays None.
+        16, 32, 64 or 128 steps in all, and above that 1.5 or 2 times a power of two. None stays None.
         """
         if isinstance(self.length, int) or x is None:
             return x
@@ -50,11 +50,11 @@ class Steps(NamedTuple):
         return pad(x, 1, wanted - self.length)
 
     def cut(self, x: Any) -> Any:
-        """Returns x without what `fill` added."""
+        """Returns x without the padding of `fill`."""
         return x if isinstance(self.length, int) else x[:, : self.length]
 
     def place(self, n: Any) -> Any:
-        """Returns the place in time of the n-th step that the loop runs."""
+        """Returns the time index of the n-th step that the loop runs."""
         return self._by_direction(self.length - 1 - n, n)
 
     def first(self, x: Any) -> Any:
@@ -66,11 +66,11 @@ class Steps(NamedTuple):
         return read(self.mask, self.place(n))
 
     def following(self, n: Any) -> Any:
-        """Returns the place of the step after the n-th; of the last one, its own."""
+        """Returns the time index of the step after the n-th; for the last one, its own."""
         return self.place(tf.minimum(n + 1, self.length - 1))
 
     def passing(self, n: Any, gradient: Any) -> tuple[Any, Any]:
-        """Returns the part of a gradient that goes into the n-th step, and the part that passes by what is masked."""
+        """Returns the part of a gradient that enters the n-th step, and the part that bypasses masked rows."""
         if self.mask is None:
             return gradient, tf.zeros((), gradient.dtype)
         real = tf.cast(self.real(n), gradient.dtype)
@@ -81,7 +81,7 @@ class Steps(NamedTuple):
         return self._replace(reverse=self._by_direction(False, True))
 
     def told(self) -> Steps:
-        """Returns the same steps, whose direction the code is told when it runs, where it is told their number, too."""
+        """Returns the same steps with a dynamic direction if their number is dynamic."""
         return self if isinstance(self.length, int) else self._replace(reverse=tf.constant(self.reverse))
 
     def _by_direction(self, back: Any, forth: Any) -> Any:
@@ -93,13 +93,13 @@ class Steps(NamedTuple):
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the function compiled by XLA: once for all layers that call it with the same shapes.
 
-    Where lengths differ from batch to batch, there is one code for both directions.
+    With dynamic lengths, both directions share one compilation.
     """
     graph = tf.function(function, jit_compile=True, autograph=False)
 
     def call(*arguments: Any) -> Any:
         found = graph(*[given.told() if isinstance(given, Steps) else given for given in arguments])
-        # TensorFlow, where it looks for derivatives of everything that a graph holds, ends here.
+        # Stops TensorFlow from differentiating the compiled graph itself.
         return tf.nest.map_structure(tf.stop_gradient, found)
 
     return call
@@ -111,19 +111,19 @@ def loop(length: Any, body: Callable[..., Any], state: Sequence[Any]) -> Any:
 
 
 def read(x: Any, step: Any) -> Any:
-    """Returns a step of x, `[B, T, D]` to `[B, D]`. For x[:, tensor] XLA would compile every length anew."""
+    """Returns a step of x, `[B, T, D]` to `[B, D]`. For x[:, tensor] XLA would recompile for every length."""
     rows, width = tf.shape(x)[0], tf.shape(x)[2]
     found = xla.dynamic_slice(x, tf.stack([0, step, 0]), tf.stack([rows, 1, width]))
     return tf.ensure_shape(tf.reshape(found, tf.stack([rows, width])), (x.shape[0], x.shape[2]))
 
 
 def write(x: Any, step: Any, value: Any) -> Any:
-    """Returns x `[B, T, D]` with another step; in a loop XLA writes into it in place."""
+    """Returns x `[B, T, D]` with one step replaced; in a loop XLA does so in place."""
     return tf.ensure_shape(xla.dynamic_update_slice(x, value[:, None], tf.stack([0, step, 0])), x.shape)
 
 
 def after(n: Any, x: Any) -> Any:
-    """Returns n, made to depend on x: what is read at it is read after x is known, so that XLA copies no buffer."""
+    """Returns n, made to depend on x: reads at n are ordered after x, so that XLA copies no buffer."""
     return n + tf.cast(tf.reshape(x, (-1,))[0] * 0.0, tf.int32)
 
 
@@ -134,7 +134,7 @@ def empty(like: Any, units: int) -> Any:
 
 
 def before(h: Any, first: Any, reverse: bool) -> Any:
-    """Returns the state before each step: `h` `[B, T, u]` moved by one step, `first` `[B, u]` before the first one."""
+    """Returns the state before each step: `h` `[B, T, u]` shifted by one step, with `first` `[B, u]` first."""
     first = first[:, None]
     return tf.concat([h[:, 1:], first] if reverse else [first, h[:, :-1]], 1)
 
@@ -153,13 +153,13 @@ def outer(a: Any, b: Any) -> Any:
 
 
 def column_sums(a: Any) -> Any:
-    """Returns the sum over all but the last axis: as a product, several times as fast as a reduction over rows."""
+    """Returns the sum over all but the last axis as a product, several times as fast as a reduction over rows."""
     flat = tf.reshape(a, (-1, a.shape[-1]))
     return tf.matmul(tf.ones((1, tf.shape(flat)[0]), a.dtype), flat)[0]
 
 
 def pad(x: Any, axis: int, count: Any) -> Any:
-    """Returns x with so many zeros after it on an axis. None stays None."""
+    """Returns x padded with `count` zeros at the end of an axis. None stays None."""
     if x is None:
         return None
     longer = tf.pad(x, [[0, count if place == axis else 0] for place in range(x.shape.rank)])
@@ -169,13 +169,13 @@ def pad(x: Any, axis: int, count: Any) -> Any:
 def streams(rows: int | None, recurrent: Any, beside: int = 1) -> int:
     """Returns into how many independent loops a batch is split; the executor runs them on as many cores.
 
-    Every loop reads the whole recurrent matrix at each step. Where it is larger than a core keeps near itself, one loop
-    whose products are shared by the cores is faster.
+    Every loop reads the whole recurrent matrix at each step. Where it exceeds a core's cache, one loop with products
+    distributed over the cores is faster.
 
     Args:
-        rows: of the batch; None where it is known later, and `missing_rows` are added.
+        rows: of the batch; None if dynamic, with `missing_rows` added.
         recurrent: the recurrent matrix.
-        beside: recurrences that run at the same time, such as both directions of a layer: the cores are shared.
+        beside: recurrences that run concurrently, such as both directions of a layer, and share the cores.
     """
     if recurrent.shape.num_elements() * recurrent.dtype.size > _LARGEST_MATRIX:
         return 1
@@ -189,10 +189,10 @@ def streams(rows: int | None, recurrent: Any, beside: int = 1) -> int:
 
 
 def missing_rows(rows: Any) -> Any:
-    """Returns how many rows a batch lacks, `<int32>[]`, where their number differs from batch to batch.
+    """Returns the number of padding rows for a batch of dynamic size, `<int32>[]`.
 
-    They are made a multiple of 8 for each core, at least one, and of a sixteenth of a power of two where they are many:
-    the padding stays below an eighth, and there are few different shapes to compile.
+    The size becomes a multiple of 8 for each core, at least one, and for large batches of a sixteenth of a power of
+    two: the padding stays below an eighth, and there are few different shapes to compile.
     """
     octave = tf.cast(tf.math.log(tf.cast(rows, tf.float64) + 0.5) / math.log(2.0), tf.int32)
     finest = _ROWS_PER_STREAM * len(os.sched_getaffinity(0))
@@ -201,9 +201,9 @@ def missing_rows(rows: Any) -> Any:
 
 
 def filled_rows(rows: int) -> int:
-    """Returns the number of rows that a batch of so many is filled up to in a call that is run at once, not built.
+    """Returns the number of rows that a batch is padded to in eager execution.
 
-    A power of two where they are few, at least 1; where they are many, as `missing_rows` has it.
+    A power of two for small batches, at least 1; for large ones as in `missing_rows`.
     """
     if rows <= _ROWS_PER_STREAM * len(os.sched_getaffinity(0)):
         return 1 << max(rows - 1, 0).bit_length()

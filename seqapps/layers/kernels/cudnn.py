@@ -1,11 +1,11 @@
-"""Recurrence on a GPU with TensorFlow: cuDNN's kernels, for every mask.
+"""Recurrent layers on a GPU: cuDNN's kernels, with any mask, including fully padded examples.
 
-cuDNN reads rows from their first step to their length. Whatever a mask hides is moved behind what it does not, the real
-steps keep their order (or are turned round), and the outputs go back to where their inputs stood. A row without a real
-step is run for one step, and what that gives is put aside.
+cuDNN reads rows from their first step to their length. Masked steps are moved behind the real ones, which keep their
+order (or are reversed), and the outputs are scattered back to the positions of their inputs. A row without a real step
+is run for one step, and the result is discarded.
 
-Keras' own way to cuDNN refuses, when it runs, masks that are not of right-padded rows, and rows that are all padding,
-which the last batch of an epoch has.
+Keras' own cuDNN path rejects at run time masks that are not right-padded, and fully padded rows, which the last batch
+of an epoch has.
 
 Source: Appleyard et al. 2016, "Optimizing Performance of Recurrent Neural Networks on GPUs"; the layout of the weights
 is that of `cudnnGetRNNLinLayerMatrixParams`.
@@ -20,16 +20,16 @@ import keras
 import tensorflow as tf
 
 _TAKEN = {tf.bfloat16: tf.float32}
-"""What is computed in another type: bfloat16, in which cuDNN took 1.7 times as long as in float32 (TF32), and in which
-the same training ended at a loss a fifth higher (decision 17). The weights are rounded to bfloat16 all the same."""
+"""Types computed in another one: bfloat16, in which cuDNN took 1.7 times as long as in float32 (TF32), and in which the
+same training ended at a loss a fifth higher (decision 17). The weights are still rounded to bfloat16."""
 
 
 class Kind(NamedTuple):
-    """What cuDNN calls a cell.
+    """A cell in cuDNN's terms.
 
     Args:
         mode: `rnn_mode`.
-        gates: for each gate in cuDNN's order, its place in Keras' order.
+        gates: for each gate in cuDNN's order, its index in Keras' order.
     """
 
     mode: str
@@ -52,14 +52,14 @@ def run_layer(layer: Any, x: Any, states: Sequence[Any], mask: Any, *, training:
         layer: SimpleRNN, LSTM or GRU (`reset_after`) with a bias, and the activations of `keras.layers`.
         x: `<float>[B, T, D]`.
         states: `<float>[B, u]` each.
-        mask: `<bool>[B, T]` or None. A masked step repeats the output before it, or gives zeros with
-            `zero_output_for_mask`; before the first real step there are zeros.
-        training: whether dropout is drawn.
+        mask: `<bool>[B, T]` or None. A masked step repeats the previous output, or outputs zeros with
+            `zero_output_for_mask`; outputs before the first real step are zeros.
+        training: whether dropout is applied.
     """
     cell, back = layer.cell, layer.go_backwards
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
-    asked = tf.as_dtype(layer.compute_dtype)  # x may hold whole numbers
+    asked = tf.as_dtype(layer.compute_dtype)  # x may hold integers
     taken = _TAKEN.get(asked, asked)
     x, first = tf.cast(x, taken), [tf.cast(state, taken) for state in states]
     owned = (cell.kernel, cell.recurrent_kernel, cell.bias)
@@ -80,13 +80,13 @@ def run_layer(layer: Any, x: Any, states: Sequence[Any], mask: Any, *, training:
 
 
 class Packing(NamedTuple):
-    """Where the steps of a batch go, and where their outputs come from.
+    """The permutation of a batch's steps that moves the real ones first, and its inverse.
 
     Args:
         lengths: real steps of each row, `<int32>[B]`.
-        order: for each place of a packed row, the step that it holds, `<int32>[B, T]`.
-        seen: for each step, in the order in which the layer takes them, how many were real until then, `<int32>[B, T]`.
-        real: whether that step is, `<bool>[B, T]`.
+        order: for each position of a packed row, the index of its step, `<int32>[B, T]`.
+        seen: number of real steps up to each step, in the layer's reading order, `<int32>[B, T]`.
+        real: whether that step is real, `<bool>[B, T]`.
     """
 
     lengths: Any
@@ -99,28 +99,28 @@ class Packing(NamedTuple):
         return tf.gather(x, self.order, batch_dims=1)
 
     def unpacked(self, outputs: Any, *, zeros: bool) -> Any:
-        """Returns the output of every step, of the outputs of the packed ones: `[B, T, u]` both.
+        """Returns the outputs of packed steps in the original order, `[B, T, u]` both.
 
         Args:
             outputs: of the packed steps.
-            zeros: whether a masked step gives zeros, and not the output before it.
+            zeros: whether a masked step outputs zeros instead of repeating the previous output.
         """
         found = tf.gather(outputs, tf.maximum(self.seen - 1, 0), batch_dims=1)
         return tf.where((self.real if zeros else self.seen > 0)[:, :, None], found, tf.zeros((), outputs.dtype))
 
 
 def pack(real: Any, back: bool) -> Packing:
-    """Returns how rows are packed.
+    """Returns the packing of a mask.
 
     Args:
         real: `<bool>[B, T]`.
-        back: whether the layer begins with the last step.
+        back: whether the layer reads from the last step to the first.
     """
     number = tf.cast(real, tf.int32)
     upto = tf.cumsum(number, 1)
     lengths = upto[:, -1]
     steps = tf.range(tf.shape(real)[1])[None, :]
-    # Masked steps keep their order behind the real ones, so that the places are those of a permutation.
+    # Masked steps keep their order behind the real ones: the indices form a permutation.
     among = lengths[:, None] - upto if back else upto - 1
     places = tf.where(real, among, lengths[:, None] + steps - upto)
     seen, taken = (tf.reverse(tf.cumsum(number, 1, reverse=True), [1]), tf.reverse(real, [1])) if back else (upto, real)
@@ -128,13 +128,13 @@ def pack(real: Any, back: bool) -> Packing:
 
 
 def parameters(kind: Kind, kernel: Any, recurrent: Any, bias: Any) -> Any:
-    """Returns Keras' weights as cuDNN's, `<float>[n]`: the matrices W, those U, the biases of W, those of U.
+    """Returns Keras' weights in cuDNN's layout, `<float>[n]`: all W, all U, the biases of W, those of U.
 
     Args:
         kind: of the cell.
         kernel: W `[D, g u]`.
         recurrent: U `[u, g u]`.
-        bias: b `[g u]`, or `[2, g u]` of a GRU; one that is alone is that of U.
+        bias: b `[g u]`, or `[2, g u]` of a GRU; a single one is that of U.
     """
     count = len(kind.gates)
     both = bias if bias.shape.rank == 2 else tf.stack([tf.zeros_like(bias), bias])
@@ -151,8 +151,8 @@ def parameters(kind: Kind, kernel: Any, recurrent: Any, bias: Any) -> Any:
 def _cudnn(layer: Any, x: Any, states: Sequence[Any], weights: Sequence[Any], lengths: Any, *, padded: bool) -> Any:
     """Returns the outputs `[B, T, u]` of right-padded rows, and the last states `[B, u]`.
 
-    Rows of one length are handed over time-major, which cuDNN is faster at by more than the transpositions take. Padded
-    ones are not: time-major, cuDNN refused them now and then (CUDNN_STATUS_BAD_PARAM, TensorFlow 2.21; decision 17).
+    Unpadded rows are passed time-major: cuDNN's gain exceeds the cost of the transpositions. Padded ones are not:
+    time-major, cuDNN failed on them occasionally (CUDNN_STATUS_BAD_PARAM, TensorFlow 2.21; decision 17).
     """
     kind, units = kind_of(layer), states[0].shape[-1]
     axis = 1 if padded else 0

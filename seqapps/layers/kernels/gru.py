@@ -1,12 +1,12 @@
-"""The GRU over time, in both forms: forward, and backward by hand. Gate order of Keras: update, reset, candidate.
+"""GRU kernels, both variants: forward and explicit backward pass. Gate order of Keras: update, reset, candidate.
 
     z, r = sigmoid(x W_z + h' U_z + b_z), sigmoid(x W_r + h' U_r + b_r)    h = z h' + (1 - z) n
 
 `after` (Keras' `reset_after`, and cuDNN): n = tanh(x W_n + b_n + r (h' U_n + c_n)).
 `before` (Cho et al. 2014, equation 8): n = tanh(x W_n + (r h') U_n + b_n).
 
-The backward pass is back-propagation through time of these equations. A step is handed what it reads by the step before
-it: read within the step, XLA makes slower code of it, and in the backward loop copies whole arrays.
+The backward pass is back-propagation through time of these equations. The previous step reads a step's inputs: reading
+them within the step makes XLA's code slower, and in the backward loop makes it copy whole arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GATES = 3
 
 
 def cell_after(x: Any, recurrent: Any, bias: Any, h: Any) -> tuple[Any, Any]:
-    """One step: x `[B, 3u]` = x W + b, bias `[3u]`, h before it -> h after it, and z, r, n, h' U_n + c_n `[B, 4u]`."""
+    """One step: x `[B, 3u]` = x W + b, bias `[3u]`, previous h -> next h, and z, r, n, h' U_n + c_n `[B, 4u]`."""
     units = recurrent.shape[0]
     u = tf.matmul(h, recurrent) + bias
     gates = tf.sigmoid(x[:, : 2 * units] + u[:, : 2 * units])
@@ -62,8 +62,8 @@ def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep
 
 
 def _backward_after(kept: Any, outputs: Any, h: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any) -> Any:
-    """Returns the gradients of the arguments of z and r, of h' U_n + c_n, and of the argument of n, of every step
-    `[B, T, 4u]`; and of the first h."""
+    """Returns the gradients of the pre-activations of z and r, of h' U_n + c_n, and of the pre-activation of n, at
+    every step `[B, T, 4u]`; and of the first h."""
     run = steps.back()
     transposed = tf.transpose(recurrent)
 
@@ -83,7 +83,7 @@ def _backward_after(kept: Any, outputs: Any, h: Any, recurrent: Any, steps: Step
 
 
 def cell_before(x: Any, of_gates: Any, of_candidate: Any, h: Any) -> tuple[Any, Any]:
-    """One step: x `[B, 3u]` = x W + b, U of both gates and U_n, h before it -> h after it, and z, r, n `[B, 3u]`."""
+    """One step: x `[B, 3u]` = x W + b, U of both gates and U_n, previous h -> next h, and z, r, n `[B, 3u]`."""
     units = of_candidate.shape[0]
     gates = tf.sigmoid(x[:, : 2 * units] + tf.matmul(h, of_gates))
     z, r = tf.split(gates, 2, -1)
@@ -108,7 +108,7 @@ def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) ->
 
     def keeping(n: Any, x_t: Any, h: Any, outputs: Any, kept: Any) -> list[Any]:
         h, told = step(n, x_t, h)
-        kept = write(kept, steps.place(n), told)  # in place: the gates take the place of the projections
+        kept = write(kept, steps.place(n), told)  # in place: the gates overwrite the projections
         return [n + 1, read(kept, steps.following(n)), h, write(outputs, steps.place(n), h), kept]
 
     if not keep:
@@ -119,7 +119,7 @@ def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) ->
 
 
 def _backward_before(kept: Any, outputs: Any, h: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any) -> Any:
-    """Returns the gradients of the arguments of z, r and n of every step `[B, T, 3u]`, and of the first h."""
+    """Returns the gradients of the pre-activations of z, r and n `[B, T, 3u]`, and of the first h."""
     run = steps.back()
     units = recurrent.shape[0]
     to_gates, to_candidate = tf.transpose(recurrent[:, : 2 * units]), tf.transpose(recurrent[:, 2 * units :])

@@ -1,4 +1,4 @@
-"""From the arguments of a Keras layer to the kernels and back, with Keras' meaning of a masked step."""
+"""Adapter between Keras layers and the kernels, with Keras' semantics of masked steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
         layer: SimpleRNN, LSTM or GRU whose `obstacle()` is empty.
         x: `<float>[B, T, D]`; half precision is computed in float32, with weights that were rounded to it.
         states: `<float>[B, u]` each.
-        mask: `<bool>[B, T]` or None. A masked step repeats the output before it, or gives zeros with
-            `zero_output_for_mask`; before the first real step there are zeros.
-        training: whether dropout is drawn and gradients will be asked for.
+        mask: `<bool>[B, T]` or None. A masked step repeats the previous output, or outputs zeros with
+            `zero_output_for_mask`; outputs before the first real step are zeros.
+        training: whether dropout is applied and gradients are needed.
     """
     cell = layer.cell
     if training and cell.dropout:
         x = x * cell.get_dropout_mask(x[:, 0, :])[:, None, :]
     real = None if mask is None else tf.cast(mask, tf.bool)[:, :, None]
-    asked = layer.compute_dtype  # x may hold whole numbers
+    asked = layer.compute_dtype  # x may hold integers
     x, states = tf.cast(x, tf.float32), [tf.cast(state, tf.float32) for state in states]
     outputs, last = _kernel(layer, x, states, real, training)
     back = layer.go_backwards

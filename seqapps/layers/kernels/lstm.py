@@ -1,4 +1,4 @@
-"""The LSTM over time: forward, and backward by hand. Gate order as Keras has it: input, forget, candidate, output.
+"""LSTM kernels: forward and explicit backward pass. Gate order of Keras: input, forget, candidate, output.
 
     i, f, o = sigmoid(z_i), sigmoid(z_f), sigmoid(z_o)    g = tanh(z_g)    z = x W + h' U + b
     c = f c' + i g                                         h = o tanh(c)
@@ -19,7 +19,7 @@ GATES = 4
 
 
 def _activated(z: Any, units: int) -> Any:
-    """Returns i, f, g and o `[B, 4u]` of their arguments: one hyperbolic tangent each, in one expression.
+    """Returns i, f, g and o `[B, 4u]` of their pre-activations: one hyperbolic tangent each, in one expression.
 
     sigmoid(z) = tanh(z / 2) / 2 + 1 / 2.
     """
@@ -29,7 +29,7 @@ def _activated(z: Any, units: int) -> Any:
 
 
 def cell(z: Any, recurrent: Any, h: Any, c: Any) -> tuple[Any, Any, Any]:
-    """One step: z `[B, 4u]` = x W + b and the states before it -> i, f, g, o `[B, 4u]`, h and c after it."""
+    """One step: z `[B, 4u]` = x W + b and the previous states -> i, f, g, o `[B, 4u]`, next h and c."""
     gates = _activated(z + tf.matmul(h, recurrent), recurrent.shape[0])
     i, f, g, o = tf.split(gates, GATES, -1)
     c = f * c + i * g
@@ -55,7 +55,7 @@ def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -
 
     def keeping(n: Any, h: Any, c: Any, outputs: Any, cells: Any, kept: Any) -> list[Any]:
         place = steps.place(n)
-        gates, h, c = step(n, read(kept, place), h, c)  # in place: the gates take the place of the projections
+        gates, h, c = step(n, read(kept, place), h, c)  # in place: the gates overwrite the projections
         return [n + 1, h, c, write(outputs, place, h), write(cells, place, c), write(kept, place, gates)]
 
     if not keep:
@@ -68,8 +68,8 @@ def _forward(z: Any, recurrent: Any, h: Any, c: Any, steps: Steps, keep: bool) -
 def _backward(gates: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_out: Any, d_h: Any, d_c: Any) -> Any:
     """Returns dL/dz `[B, T, 4u]` and the gradients of the first h and c.
 
-    The loop is handed the gates, the cell and dL/dh of its step by the step before it: read within their own step, they
-    made XLA copy whole arrays.
+    The gates, the cell state and dL/dh of a step are read by the previous step: read within their own step, they made
+    XLA copy whole arrays.
     """
     run = steps.back()
     transposed = tf.transpose(recurrent)
@@ -83,7 +83,7 @@ def _backward(gates: Any, cells: Any, c: Any, recurrent: Any, steps: Steps, d_ou
         d_c = d_c + d_h * o * (1 - t * t)
         d_i, d_f = d_c * g * i * (1 - i), d_c * earlier * f * (1 - f)
         d_z = tf.concat([d_i, d_f, d_c * i * (1 - g * g), d_h * t * o * (1 - o)], -1)
-        filled = write(filled, run.place(n), d_z)  # in place: the gradients take the place of the gates
+        filled = write(filled, run.place(n), d_z)  # in place: the gradients overwrite the gates
         d_h, d_c = tf.matmul(d_z, transposed) + past_h, d_c * f + past_c
         return [n + 1, read(filled, following), earlier, read(d_out, after(following, d_c)), d_h, d_c, filled]
 

@@ -1,7 +1,7 @@
-"""The recurrences once more, as a loop of TensorFlow's own operations: for the derivatives that `kernels` has not.
+"""The recurrences as a loop of TensorFlow's own operations: for the higher derivatives that `kernels` lacks.
 
-Slow, and differentiable as often as one likes. A few steps whose number is known are written out one after another:
-`GradientTape.jacobian` asks for all rows of a gradient at once, and cannot do that to the derivative of a loop.
+Slow, and differentiable any number of times. A small static number of steps is unrolled: `GradientTape.jacobian`
+vectorises over the rows of a gradient, which it cannot do for the derivative of a loop.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import tensorflow as tf
 from seqapps.layers.kernels._loops import Steps
 
 _WRITTEN_OUT = 64
-"""Steps. A Hessian by `jacobian` takes 16 s of the processor for 64 steps of an LSTM and 5 s for 16, mostly tracing."""
+"""Steps. A Hessian by `jacobian` takes 16 s of CPU time for 64 steps of an LSTM and 5 s for 16, mostly tracing."""
 
 
 def recurrence(cell: Callable[..., Sequence[Any]], z: Any, states: Sequence[Any], steps: Steps) -> list[Any]:
-    """Returns the outputs `[B, T, u]` and the last states of a cell that is run over time.
+    """Returns the outputs `[B, T, u]` and the last states of a cell run over time.
 
     Args:
-        cell: (z_t, states before) to the states after, whose first one is the output.
+        cell: (z_t, previous states) to the next states, the first of which is the output.
         z: `<float>[B, T, n]`.
         states: `<float>[B, u]` each.
         steps: which, and in which order.
@@ -54,6 +54,6 @@ def _written_out(cell: Callable[..., Sequence[Any]], z: Any, states: Sequence[An
 
 
 def _after(cell: Callable[..., Sequence[Any]], z: Any, before: Sequence[Any], real: Any) -> Sequence[Any]:
-    """Returns the states after a step; where `real` `<bool>[B, 1]` is False, those before it."""
+    """Returns the states after a step; where `real` `<bool>[B, 1]` is False, the previous ones."""
     after = cell(z, *before)
     return after if real is None else [tf.where(real, one, other) for one, other in zip(after, before, strict=True)]

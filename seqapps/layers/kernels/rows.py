@@ -1,4 +1,4 @@
-"""Rows of a matrix, read and differentiated as rows."""
+"""Gathering rows of a matrix, with a sparse gradient."""
 
 from __future__ import annotations
 

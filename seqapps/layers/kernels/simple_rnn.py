@@ -1,4 +1,4 @@
-"""The simple recurrent network over time: forward, and backward by hand.
+"""Simple recurrent network kernels: forward and explicit backward pass.
 
     h = f(x W + h' U + b), f = tanh or max(0, .)
 
@@ -15,7 +15,7 @@ from seqapps.layers.kernels._loops import Steps, after, compiled, empty, loop, r
 
 
 def cell(x: Any, recurrent: Any, h: Any, rectified: bool) -> Any:
-    """One step: x `[B, u]` = x W + b and h before it -> h after it."""
+    """One step: x `[B, u]` = x W + b and the previous h -> next h."""
     z = x + tf.matmul(h, recurrent)
     return tf.nn.relu(z) if rectified else tf.tanh(z)
 
