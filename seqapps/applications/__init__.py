@@ -1,7 +1,7 @@
-"""Applications: one file each. The folder is the registry: `load("language_model")` imports that file.
+"""Applications, one file each. The folder is the registry: `load("language_model")` imports that file.
 
-What an application says is the contract of `seqapps/applications/base.py`; here it is found by its name, and checks the
-configuration that names it.
+The interface of an application is defined in `seqapps/applications/base.py`. This module finds an application by its
+name and lets it check the configuration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 _SHARED = ("answers", "base")
-"""Files of this folder that are no application."""
+"""Files of this folder that are not applications."""
 
 
 def names() -> list[str]:
@@ -40,7 +40,7 @@ def load(name: str) -> type[Application]:
     """Returns the application in `seqapps/applications/<name>.py`.
 
     Raises:
-        ConfigError: there is no such file; lists the names and the nearest.
+        ConfigError: there is no such file; lists the names and the nearest match.
     """
     if name not in names():
         raise ConfigError(unknown_name("application", name, names()))
@@ -52,13 +52,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Returns the typed configuration of a TOML file, checked by its application.
 
     Raises:
-        ConfigError: with where, received, allowed, nearest.
+        ConfigError: names the place, the value received, the allowed values and the nearest one.
     """
     return config_from(read_toml(path, overrides), str(path))
 
 
 def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
-    """Returns the typed configuration of tables, such as `RunConfig.model_dump()` gives."""
+    """Returns the typed configuration of tables, such as `RunConfig.model_dump()` returns."""
     if "application" not in tables:
         raise ConfigError(f"{where}: `application` is required. Allowed: {', '.join(names())}.")
     try:
@@ -79,7 +79,7 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
 
 
 def _check_source(application: type[Application], config: RunConfig) -> None:
-    """Raises for names of columns where a file is one row, unless the application reads its columns."""
+    """Raises for column names where a file is one row, unless the application reads the columns of such a file."""
     source = config.source
     for option in ("columns", "fields"):
         names_given = list(getattr(source, option))
@@ -91,7 +91,7 @@ def _check_source(application: type[Application], config: RunConfig) -> None:
 
 
 def _check_evaluation(application: type[Application], config: RunConfig) -> None:
-    """Raises for a field of `evaluation` that another application reads, and this one does not."""
+    """Raises for a field of `evaluation` that this application does not read."""
     usual, allowed = EvaluationConfig(), ", ".join(application.evaluation) or "none of the section"
     for name in EvaluationConfig.model_fields:
         received = getattr(config.evaluation, name)
@@ -104,7 +104,7 @@ def _check_evaluation(application: type[Application], config: RunConfig) -> None
 
 
 def _check_baselines(application: type[Application], config: RunConfig) -> None:
-    """Raises for a baseline that is none of those that the application has when nothing is chosen."""
+    """Raises for a baseline that is not among the application's default ones."""
     chosen = config.baselines.names
     allowed = application(config.model_copy(update={"baselines": BaselinesConfig()})).baselines() if chosen else ()
     for name in chosen:
@@ -113,7 +113,7 @@ def _check_baselines(application: type[Application], config: RunConfig) -> None:
 
 
 def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns the sections for which an application has defaults of its own; what the file says goes before them."""
+    """Returns the sections with the application's own defaults; values from the file take precedence."""
     given = {section: tables.get(section) or {} for section in defaults}
     return {
         section: {**fields, **given[section]} if isinstance(given[section], Mapping) else given[section]
@@ -122,5 +122,5 @@ def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str
 
 
 def application_of(config: RunConfig, resources: Resources | None = None) -> Application:
-    """Returns the application of a configuration; with the resources of a trained model where there is one."""
+    """Returns the application of a configuration, with the resources of a trained model if there is one."""
     return load(config.application)(config, resources)

@@ -1,4 +1,4 @@
-"""What applications share where they answer: batches of rows, lines of a file, and how answers are shown."""
+"""Prediction helpers that the applications share: batching of input rows and formatting of predictions."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from seqapps.dataset.text_files import as_text
 from seqapps.errors import UsageError, quoted, wrong_value
 
 BATCH = 64
-"""Rows of one call of a signature."""
+"""Batch size of one call of a signature."""
 
 _INT32 = 1 << 31
 
 
 @dataclass(frozen=True)
 class Score:
-    """How probable a text is.
+    """Log-probability of a text.
 
     Args:
-        text: what was scored, as valid UTF-8.
-        units: its units as the vocabulary writes them; `<eos>` last where the model ends texts.
-        log_probabilities: log p of each unit, in nats.
+        text: the scored text, as valid UTF-8.
+        units: its tokens as the vocabulary writes them; `<eos>` last where the model ends texts.
+        log_probabilities: log p of each token, in nats.
         total: their sum.
-        perplexity: exp(-total / units).
+        perplexity: exp(-total / tokens).
     """
 
     text: str
@@ -47,12 +47,12 @@ def scores_of(found: Mapping[str, Any], texts: Sequence[str | bytes]) -> list[Sc
 
 
 def score_line(score: Score, one_line: bool, heading: str = "") -> str:
-    """Returns a score as text for people: a line for each unit; in one line total, perplexity and number of units.
+    """Formats a score: one line per token, or total, perplexity and number of tokens in one line.
 
     Args:
-        score: what is shown.
+        score: the score.
         one_line: for tables.
-        heading: its first line, instead of the text.
+        heading: first line, instead of the text.
     """
     if one_line:
         return f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}"
@@ -65,13 +65,13 @@ def score_line(score: Score, one_line: bool, heading: str = "") -> str:
 
 
 def for_rows(options: argparse.Namespace, settings: Settings, rows: int, first: int = 0) -> dict[str, list[Any]]:
-    """Returns the settings of a full signature, each once for every row; rows draw with seeds one after the other.
+    """Returns the settings of a full signature, repeated for every row; rows sample with consecutive seeds.
 
     Args:
-        options: has them by their names.
-        settings: which ones the signature takes.
-        rows: how many.
-        first: how many rows came before these.
+        options: the parsed options, which hold the settings by name.
+        settings: those that the signature takes.
+        rows: number of rows.
+        first: number of rows before these.
     """
     found = {name: [getattr(options, name)] * rows for name in settings}
     if "seed" in found:
@@ -80,29 +80,29 @@ def for_rows(options: argparse.Namespace, settings: Settings, rows: int, first: 
 
 
 def row_seed(seed: int, row: int) -> int:
-    """Returns the seed of a row: the given one for the first, and so on; it stays in 32 bits."""
+    """Returns the seed of a row: `seed` for the first, incremented by one per row, within 32 bits."""
     return (seed + row + _INT32) % (2 * _INT32) - _INT32
 
 
 def visible(unit: str) -> str:
-    """Shows a unit that is a space or a line end as a Python string, others as they are."""
+    """Shows a token that is a space or a line end as a Python string, others as they are."""
     return unit if unit.isprintable() and unit.strip() else repr(unit)
 
 
 def escaped(text: str) -> str:
-    """Returns a text as one line."""
+    """Returns a text as one line, with line ends escaped."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def check_settings(options: argparse.Namespace, settings: Settings) -> None:
-    """Raises where an option is out of the bounds of its setting.
+    """Raises if an option is out of the bounds of its setting.
 
     Args:
         options: the parsed options.
         settings: name (`top_k`) to its bounds.
 
     Raises:
-        UsageError: names the option, what was received and what is allowed.
+        UsageError: names the option, the value received and the allowed range.
     """
     for name, setting in settings.items():
         value = getattr(options, name)
@@ -112,8 +112,7 @@ def check_settings(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def showcase(golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Returns the first call of `serving_default`, row by row: its first input, and every output that is one text or
-    one number."""
+    """Returns the first golden call of `serving_default`, row by row: the first input and every scalar output."""
     calls = golden.get("serving_default") or []
     if not calls:
         return []

@@ -1,7 +1,7 @@
-"""The contract of an application: what it says of its data, its model, its measures and its answers.
+"""The interface of an application: its data, model, metrics and predictions.
 
-In the order in which the data meets it: what is counted, encoded, batched, built, measured, served and answered.
-Everything else in the house works on this interface alone. The applications themselves are `seqapps/applications/`.
+The methods follow the order of the pipeline: counting, encoding, batching, building the model, evaluation, serving and
+prediction. All other code depends on this interface alone. The applications themselves are in `seqapps/applications/`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """A served model: the name of a signature and its inputs to its outputs, as nested lists with UTF-8 as text.
+    """A served model as a callable: signature name and inputs to outputs, as nested lists with UTF-8 decoded to text.
 
     Args:
         function: (signature, **inputs) to all outputs.
-        facts: what belongs to the model and not to a row, see `ServedModule.facts`.
+        facts: properties of the model, independent of the input row; see `ServedModule.facts`.
     """
 
     function: Callable[..., dict[str, Any]]
@@ -50,7 +50,7 @@ class Call:
         """Returns the outputs of all rows.
 
         Raises:
-            DataError: a row has no answer; says why.
+            DataError: there is no prediction for a row; says why.
         """
         outputs = self.function(signature, **inputs)
         wrong = next(filter(None, outputs.pop("error", ())), "")
@@ -66,9 +66,9 @@ class Refusal:
     Args:
         row: its index in the block.
         reason: why, in a few words joined by hyphens, such as `unequal-lengths`.
-        line: 1-based line inside the row, where a row has lines; 0 is the row itself.
-        text: what was refused; empty takes the row's first column.
-        whole: whether the row is dropped; False refuses a part of it and keeps the rest.
+        line: 1-based line inside the row, if a row has lines; 0 is the row itself.
+        text: the refused text; empty takes the row's first column.
+        whole: whether the whole row is dropped; False drops a part of it and keeps the rest.
     """
 
     row: int
@@ -80,10 +80,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A small table that an evaluation shows beside its metrics, such as one row a class.
+    """A small table that an evaluation shows beside its metrics, such as one row per class.
 
     Args:
-        title: what it is.
+        title: title of the table.
         columns: names of its columns.
         rows: cells, text or numbers.
     """
@@ -94,178 +94,179 @@ class Breakdown:
 
 
 class Application(ABC):
-    """One task that a recurrent network does, from raw rows to raw answers.
+    """One task of a recurrent network, from raw input rows to raw predictions.
 
-    Importing an application's file must stay cheap: TensorFlow and Keras are imported inside the methods.
+    Importing an application's module must stay cheap: TensorFlow and Keras are imported inside the methods.
 
     Args:
         config: the whole configuration of the run.
-        resources: of the trained model that it goes with: `predict` writes text with its tokenizers. Empty before.
+        resources: of the trained model: `predict` decodes text with its tokenizers. Empty before training.
     """
 
     name: ClassVar[str]
-    """The file's name."""
+    """Name of the module."""
     data: ClassVar[type[DataConfig]]
-    """Class of the `data` section."""
+    """Configuration class of the `data` section."""
     architectures: ClassVar[tuple[str, ...]]
-    """Architectures it takes; the first is the default."""
+    """Supported architectures; the first is the default."""
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Section to fields whose defaults are other ones here, such as `{"source": {"rows": "file"}}`."""
+    """Defaults that this application overrides, by section, such as `{"source": {"rows": "file"}}`."""
     objective: str
-    """The metric that the gate decides by. May be a property, where it follows from the configuration."""
+    """The metric that the promotion gate compares. May be a property that depends on the configuration."""
     direction: Literal["min", "max"]
-    """Which way the objective improves. May be a property, as the objective."""
+    """Whether the objective is minimised or maximised. May be a property, as the objective."""
     second: ClassVar[str] = ""
-    """The metric that decides where two systems have the same objective; it improves downwards, such as `log_loss`.
-    Empty for none: equal systems are not told apart. One that does not have the metric is not better."""
+    """Tie-breaking metric for systems with equal objectives; lower is better, such as `log_loss`. Empty for none: ties
+    are not broken. A system without the metric does not win the tie."""
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
-    `b""` in the column of that name without `?`. May be a property, where it follows from the configuration."""
+    `b""` in the column of that name without `?`. May be a property that depends on the configuration."""
     reads_tables: ClassVar[bool] = False
-    """Whether it reads the columns of a `csv` or `tsv` file that is one row (`source.rows` = "file")."""
+    """Whether it reads the columns of a `csv` or `tsv` file that as a whole is one row (`source.rows` = "file")."""
     evaluation: ClassVar[tuple[str, ...]] = ()
     """Fields of the `evaluation` section that it reads; the others must stay at their defaults."""
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Option of `seqapps predict` to the signature that answers it, which only some models have, and the setting of
-    those models, such as `{"--weights": ("attention", '`model.pooling` = "attention"')}`."""
+    """Option of `seqapps predict` to the signature that implements it, which only some models have, and the setting
+    that such a model needs, such as `{"--weights": ("attention", '`model.pooling` = "attention"')}`."""
     idle: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Option of `seqapps predict` to those that do nothing beside it, such as `{"--score": ("--count",)}`; under `""`
-    those that do nothing where none of the others is given, except in a conversation."""
+    """Option of `seqapps predict` to the options that have no effect beside it, such as `{"--score": ("--count",)}`;
+    under `""` those without effect if none of the others is given, except in an interactive session."""
     judged: ClassVar[bool] = False
-    """Whether an epoch is judged by `predict`, `statistics` and `metrics` on the validation split, and its best
-    weights kept by the objective itself. Otherwise by the mean loss, as `criterion().figure` says."""
+    """Whether the best weights are selected by the objective itself, computed after each epoch on the validation split
+    with `predict`, `statistics` and `metrics`. Otherwise by the mean loss, see `criterion().figure`."""
 
     def __init__(self, config: RunConfig, resources: Resources | None = None) -> None:
         self.config = config
         self.resources: Resources = resources or {}
 
     def check(self) -> None:
-        """Raises for combinations of sections that cannot work, before anything expensive starts.
+        """Raises for invalid combinations of sections, before anything expensive starts.
 
         Raises:
-            ConfigError: says which fields do not go together, and why.
+            ConfigError: names the incompatible fields and the reason.
         """
 
     @property
     def unit(self) -> str:
-        """What the prepared data counts, in the singular, for tables: the tokenizer's unit where there is one."""
+        """Name of what the lengths of the prepared data count, in the singular, for tables: the tokenizer's `unit` if
+        there is a tokenizer."""
         return str(getattr(getattr(self.config.data, "tokens", None), "unit", "unit"))
 
-    # ---- inside Beam: rows to numbers -------------------------------------------------------------------------
+    # ---- inside Beam: rows to arrays --------------------------------------------------------------------------
 
     def reject(self, raw: RawBlock) -> list[Refusal]:
-        """Returns what this application cannot take of a block."""
+        """Returns the rows of a block, or parts of them, that this application cannot process."""
         return []
 
     def count(self, raw: RawBlock) -> int:
-        """Returns how many rows stand in a block, of which the share of refused ones is taken."""
+        """Returns the number of rows in a block, the denominator of the share of refused ones."""
         return len(raw)
 
     @abstractmethod
     def split_keys(self, raw: RawBlock) -> list[bytes]:
-        """Returns what is hashed to place each row into a split; rows with equal keys stay together."""
+        """Returns the keys whose hash assigns each row to a split; rows with equal keys stay together."""
 
     def counted(self, vocabulary: str, counts: Mapping[str, int]) -> str:
-        """Returns what `prepare` tells of a vocabulary that holds no classes; empty for one that does.
+        """Returns what `prepare` reports of a vocabulary that holds no classes; empty for one that does.
 
         Args:
             vocabulary: its name.
-            counts: how often the training split has each of its units.
+            counts: how often each of its tokens occurs in the training split.
         """
         return ""
 
     def known_keys(self, raw: RawBlock, split: str) -> list[bytes]:
-        """Returns what tells that a row of another split stands in the training split, too.
+        """Returns the keys by which a row of another split is recognised as a duplicate of a training row.
 
         Args:
-            raw: rows as `divide` gave them.
-            split: that they went to.
+            raw: rows as `divide` returned them.
+            split: the split that they were assigned to.
         """
         return self.split_keys(raw)
 
     def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
-        """Returns split name to the rows that go there, by the hash of `split_keys`.
+        """Returns the rows of each split, by split name, assigned by the hash of `split_keys`.
 
         Args:
             raw: rows of one file.
-            split: where the configuration puts all of them; empty when the job divides. `train` is divided into
-                training and validation rows when the configuration names no validation files.
+            split: the split that the configuration names for the file; empty when the job divides. `train` is divided
+                into training and validation rows when the configuration names no validation files.
         """
         from seqapps.preprocessing.splits import divide
 
         return divide(raw, self.split_keys, split, self.config)
 
     def left_out(self, raw: RawBlock, split: str) -> list[Refusal]:
-        """Returns what `divide`, asked the same, puts nowhere: parts of rows that make no example, none `whole`."""
+        """Returns what `divide` drops for the same arguments: parts of rows that make no example, none `whole`."""
         return []
 
     @abstractmethod
     def vocabularies(self, raw: RawBlock) -> Analysis:
-        """Tokenises once: what is counted for each vocabulary, and the arrays that `encode` needs."""
+        """Tokenises once: returns the counts for each vocabulary, and the arrays that `encode` needs."""
 
     @abstractmethod
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Mapping[str, Resource]:
-        """Returns the tokenizers and labels that the counts of the training split give. Equal counts, equal ones."""
+        """Returns the tokenizers and labels learned from the counts of the training split, deterministically."""
 
     def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> Mapping[str, Resource]:
-        """Returns what `Analysis.sums`, added up over the training split in file order, give: scalings."""
+        """Returns the scalings computed from `Analysis.sums`, added up over the training split in file order."""
         return {}
 
     @abstractmethod
     def schema(self) -> Schema:
-        """Returns the contract of one prepared example. The length of the first feature is what an example counts."""
+        """Returns the schema of a prepared example. The length of the first feature is the length of the example."""
 
     @abstractmethod
     def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
-        """Returns every feature of the schema for the rows of one block. Pure: leaves its input alone."""
+        """Returns every feature of the schema for the rows of one block. Pure: does not modify its input."""
 
     def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:
-        """Returns the columns of a block's first row and what was read there, for people."""
+        """Returns the column names and the parsed values of a block's first row, for display."""
         return [(name, values[0]) for name, values in raw.columns.items()]
 
     def doubts(self, manifest: Manifest) -> list[str]:
-        """Returns what may be a mistake in data that was prepared, for people who look before they train."""
+        """Returns warnings about possible mistakes in the prepared data, for inspection before training."""
         return []
 
     @property
     def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:
-        """Columns of text that a model writes again: column to the feature of its ids and how it becomes units."""
+        """Columns of text that a model generates, each with the feature of its ids and its tokenizer's settings."""
         return {}
 
     @property
     def ngrams(self) -> tuple[str, int]:
-        """The feature whose n-grams the job counts, and their order; order 0 counts none."""
+        """The feature whose n-grams `prepare` counts, and their order; order 0 counts none."""
         return "", 0
 
     # ---- batches and model ------------------------------------------------------------------------------------
 
     @abstractmethod
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
-        """Returns `(x, y, weights)` batches of a split. The shift by one stands here, and nowhere else."""
+        """Returns `(x, y, weights)` batches of a split. The targets are shifted by one here, and nowhere else."""
 
     @abstractmethod
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
-        """Returns the functional model: inputs named as in x, `logits` (and carried states) out.
+        """Returns the functional model: inputs named as in x; outputs `logits` and, if stateful, the states.
 
-        What a model needs beside its configuration (sizes, class weights, the mean of a series) comes from the
+        What a model needs besides its configuration (sizes, class weights, the mean of a series) comes from the
         manifest: `manifest.vocabularies[name].size` and `.facts`.
         """
 
     def initialise(self, model: keras.Model, resources: Resources) -> None:
-        """Sets weights that a training begins with and that are not drawn at random, such as pretrained vectors.
+        """Sets initial weights that are not drawn at random, such as pretrained word vectors.
 
-        Called once after `build`, by a training alone: the weights of a trained model need nothing from outside.
+        Called once after `build`, and only for training: the weights of a trained model need no resources.
         """
 
     def criterion(self, manifest: Manifest, model: keras.Model) -> Objective:
-        """Returns what is minimised for a model, and the figure of a mean loss. Cross entropy and perplexity by
-        default."""
+        """Returns the loss function of a model and the metric that is derived from the mean loss. Cross entropy and
+        perplexity by default."""
         from seqapps.optimization.losses import perplexity_of
 
         return perplexity_of(model)
 
     def judge(self, folder: Path, manifest: Manifest) -> Callable[[keras.Model], float] | None:
-        """Returns what gives the objective of a model on the validation split, where `judged`; None otherwise."""
+        """Returns a function that computes a model's objective on the validation split, if `judged`; else None."""
         if not self.judged:
             return None
         examples = self.examples(folder, manifest, "validation")
@@ -279,55 +280,55 @@ class Application(ABC):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        """Returns what writes a short output of the model after an epoch (counted from 1), for people who watch it
-        learn; None for a model that shows none. Called once; what is slow to make is made at the first call."""
+        """Returns a function that shows a short sample output of the model after an epoch (counted from 1); None if
+        there is nothing to show. Called once; slow initialisation is deferred to the first call."""
         return None
 
-    # ---- measuring --------------------------------------------------------------------------------------------
+    # ---- evaluation -------------------------------------------------------------------------------------------
 
     @abstractmethod
     def baselines(self) -> tuple[str, ...]:
-        """Returns the names of what it must beat, files in `seqapps/baselines/`: `baselines.names`, or all that it has
-        where that is empty. What is not among all of them is refused with the configuration."""
+        """Returns the names of its baselines, modules in `seqapps/baselines/`: `baselines.names`, or all that it has if
+        that is empty. Names outside of these are refused with the configuration."""
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-        """Returns the features of all rows of a split, in reading order."""
+        """Returns the features of all examples of a split, in reading order."""
         from seqapps.batching.records import read_split
 
         return read_split(folder, manifest, split)
 
     @abstractmethod
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns what is measured, for all examples: the same kind of array that a fitted baseline gives."""
+        """Returns the predictions for all examples, in the same form as a fitted baseline returns them."""
 
     @abstractmethod
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns sums per sequence, `<float64>[sequences, statistics]`, from which every metric follows.
 
-        Sequences are what the paired bootstrap resamples.
+        Sequences are the units that the paired bootstrap resamples.
         """
 
     @abstractmethod
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Returns metric name to value from summed statistics, `<float64>[..., statistics] -> <float64>[...]`.
 
-        Sums first, one division last, so that batches of different sizes cannot bend a metric. Holds `objective`. Not
-        a number where a system does not give the metric (a baseline without probabilities has no log loss).
+        Sums are divided only once, at the end, so that a metric does not depend on batch sizes. Includes `objective`.
+        NaN if the metric is not defined for a system (a baseline without probabilities has no log loss).
         """
 
     def rows(self, examples: Mapping[str, Ragged]) -> NDArray[np.int64]:
-        """Returns the example that each sequence of `statistics` is a part of, `<int64>[sequences]`."""
+        """Returns the index of the example that each sequence of `statistics` belongs to, `<int64>[sequences]`."""
         import numpy as np
 
         return np.arange(len(next(iter(examples.values()))), dtype=np.int64)
 
     def slices(self, field: str, examples: Mapping[str, Ragged]) -> list[str] | None:
-        """Returns the slice that each example falls into by a field of its own, such as `label`; None when it knows no
-        such field. `length` and the columns of `data.keep` are known to every application."""
+        """Returns the slice of each example by an application-specific field, such as `label`; None for an unknown
+        field. `length` and the columns of `data.keep` are available in every application."""
         return None
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
-        """Returns further tables from summed statistics, such as one row a class."""
+        """Returns further tables from summed statistics, such as one row per class."""
         return []
 
     def pictures(
@@ -339,7 +340,7 @@ class Application(ABC):
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        """Returns some examples for people: column name (`text`, `expected`, `received`) to text, one for each row."""
+        """Returns some examples for display: column name (`text`, `expected`, `received`) to text, one per example."""
         return []
 
     # ---- serving ----------------------------------------------------------------------------------------------
@@ -350,18 +351,18 @@ class Application(ABC):
 
     @abstractmethod
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
-        """Returns signature name to example calls, which travel inside the SavedModel with their outputs."""
+        """Returns signature name to example calls, which are stored inside the SavedModel with their outputs."""
 
-    # ---- answering: `seqapps predict`, without the trained model ------------------------------------------------
+    # ---- prediction: `seqapps predict`, without the trained model -----------------------------------------------
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        """Adds the options of `seqapps predict` that are the application's own. Applications that share a name of an
-        option share its type and meaning."""
+        """Adds the application's own options of `seqapps predict`. An option of the same name has the same type and
+        meaning in every application."""
 
     @classmethod
     def check_options(cls, options: argparse.Namespace) -> None:
-        """Raises for options that cannot be answered, before anything is loaded.
+        """Raises for invalid options, before anything is loaded.
 
         Raises:
             UsageError: a number out of range, or two options that exclude each other.
@@ -369,7 +370,7 @@ class Application(ABC):
 
     @classmethod
     def read_rows(cls, path: str) -> Iterator[Any]:
-        """Yields the rows of `--input`: one text a line."""
+        """Yields the rows of `--input`: one text per line."""
         from seqapps.dataset.text_files import lines_of
 
         return lines_of(path)
@@ -382,19 +383,19 @@ class Application(ABC):
         Args:
             call: the served model.
             rows: at most `seqapps.applications.answers.BATCH` of them, as `str` or `bytes`.
-            options: what `options` declared.
-            first: how many rows came before these, where the answer depends on it (a seed).
+            options: the parsed options declared in `options`.
+            first: number of rows before these, if the prediction depends on it (a seed).
         """
 
     @classmethod
     def line(cls, answer: Any, options: argparse.Namespace, one_line: bool) -> str:
-        """Returns an answer as text for people; in one line when `one_line`."""
+        """Formats a prediction as text; in one line if `one_line`."""
         return "  ".join(f"{name} {value}" for name, value in asdict(answer).items())
 
     @classmethod
     def heading(cls, answer: Any) -> str:
-        """Returns what an answer is the answer to, in a line, for people who asked about several rows; empty where
-        `line` tells it."""
+        """Returns the input of a prediction in one line, to label the output for several rows; empty if `line` already
+        shows it."""
         return ""
 
     @classmethod
@@ -406,7 +407,7 @@ class Application(ABC):
 
     @classmethod
     def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-        """Returns a few of the golden calls (`{"inputs": .., "outputs": ..}` by signature) as lines for people."""
+        """Formats a few of the golden calls (`{"inputs": .., "outputs": ..}` by signature) as lines of text."""
         from seqapps.applications.answers import showcase
 
         return showcase(golden)
@@ -422,14 +423,14 @@ def options_of(
     """Returns an application's options of `seqapps predict`, checked, with their defaults.
 
     Args:
-        application: whose options they are.
+        application: the application.
         given: option name, with underscores, to value.
-        interactive: whether they are those of a conversation.
-        signatures: names of those that the model has; None where they are not known.
+        interactive: whether the session is interactive.
+        signatures: names of the model's signatures; None if they are not known.
 
     Raises:
-        UsageError: an option that the application does not have, one out of range, one that would do nothing, or one
-            that this model cannot answer.
+        UsageError: an option that the application does not have, one out of range, one without effect, or one that
+            this model does not support.
     """
     parser = argparse.ArgumentParser(add_help=False)
     application.options(parser)

@@ -1,7 +1,7 @@
-"""Conditional generation: texts for a label or a vector, such as a name for a kind of thing or a tune in a style.
+"""Conditional text generation from a label or a vector, such as a name for a category or a tune in a style.
 
-One to many: the condition sets the state in which a recurrent language model begins. x = <bos>, w_0 .. w_{T-2} and
-y = w_0 .. w_{T-1}; `<eos>` closes every text and counts as a unit.
+One to many: the condition determines the initial state of a recurrent language model. x = <bos>, w_0 .. w_{T-2} and
+y = w_0 .. w_{T-1}; `<eos>` closes every text and counts as a token.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class Data(DataConfig):
 
 @dataclass(frozen=True)
 class Generation:
-    """Texts for a condition.
+    """Texts generated for a condition.
 
     Args:
-        condition: as given.
-        texts: what was written.
-        units: how many units each has, `<eos>` included.
+        condition: the condition, as passed in.
+        texts: the generated texts.
+        units: number of tokens of each, `<eos>` included.
         nats: their -log p given the condition.
         ended: whether the model ended each text by itself.
     """
@@ -103,8 +103,7 @@ class ConditionalScore(answering.Score):
 
 
 class Located(dict[str, Ragged]):
-    """Features of a split that know the prepared folder they were read from: whether a sample is new is told by the
-    training split there."""
+    """Features of a split together with their prepared folder: its training split decides whether a sample is novel."""
 
     def __init__(self, features: Mapping[str, Ragged], folder: Path, manifest: Manifest) -> None:
         super().__init__(features)
@@ -112,7 +111,7 @@ class Located(dict[str, Ragged]):
 
 
 class ConditionalGeneration(Application):
-    """A recurrent language model that begins where a condition puts it."""
+    """A recurrent language model whose initial state is computed from a condition."""
 
     name = "conditional_generation"
     data = Data
@@ -162,7 +161,7 @@ class ConditionalGeneration(Application):
 
     @cached_property
     def condition(self) -> Condition:
-        """What texts are written for."""
+        """The condition that texts are generated for."""
         from seqapps.preprocessing.conditions import LabelCondition, VectorCondition
 
         return LabelCondition() if self._data.condition == "label" else VectorCondition(self._data.vector_size)
@@ -173,7 +172,7 @@ class ConditionalGeneration(Application):
         return [Refusal(row, reason, text=values[row]) for row, reason in self.condition.refused(values).items()]
 
     def split_keys(self, raw: RawBlock) -> list[bytes]:
-        """Returns the texts: one that has two labels stays in one split, so that no text of the test split is known."""
+        """Returns the texts: one with two labels stays in one split, so that no test text is trained on."""
         return raw.columns["text"]
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
@@ -258,7 +257,7 @@ class ConditionalGeneration(Application):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        """Returns what writes one text for each of a few conditions, of at most `training.sample_length` units."""
+        """Returns a function that generates a text of at most `training.sample_length` tokens for a few conditions."""
         length, seed = self.config.training.sample_length, self.config.seed
         if not length:
             return None
@@ -275,7 +274,7 @@ class ConditionalGeneration(Application):
 
         return sample
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         chosen = self.config.baselines.names or ("uniform", "unigram", *_NGRAMS)
@@ -287,10 +286,10 @@ class ConditionalGeneration(Application):
         return Located(super().examples(folder, manifest, split), folder, manifest)
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns -log p of every unit given the condition of its text, and what a sample for that condition was.
+        """Returns -log p of every token given the condition of its text, and the properties of generated samples.
 
-        `<float32>[units, 4]`: nats; and for `data.samples` texts that lie evenly over the split, at the last unit of
-        each: whether the text that was drawn is novel, distinct and valid (1 or 0), and -1 at every other unit.
+        `<float32>[units, 4]`: nats; then, at the last token of `data.samples` texts spread evenly over the split,
+        whether the text sampled for its condition is novel, distinct and valid (1 or 0); -1 at every other token.
         """
         from seqapps.inference.scoring import document_nats
         from seqapps.preprocessing.vocabulary import BEGIN
@@ -304,7 +303,7 @@ class ConditionalGeneration(Application):
         return result
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns (nats, units, samples, novel, distinct, valid) of each text; a baseline draws no samples."""
+        """Returns (nats, tokens, samples, novel, distinct, valid) of each text; a baseline draws no samples."""
         ids = examples["ids"]
         table = prediction if prediction.ndim == 2 else np.stack([prediction, *[np.full_like(prediction, -1.0)] * 3], 1)
         table = table.astype(np.float64)
@@ -316,8 +315,8 @@ class ConditionalGeneration(Application):
         return sums
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Returns cross entropy per unit and perplexity given the condition, and of the samples the share that is no
-        text of the training split (`novel`), no repetition of an earlier sample (`distinct`), well formed (`valid`)."""
+        """Returns cross entropy per token and perplexity given the condition, and the shares of samples that are not in
+        the training split (`novel`), do not repeat an earlier sample (`distinct`) and are well formed (`valid`)."""
         nats = totals[..., 0] / totals[..., 1]
         found = {"nats": nats, "bits": nats / np.log(2.0), "perplexity": np.exp(nats)}
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -378,7 +377,7 @@ class ConditionalGeneration(Application):
             "score": [{"condition": [conditions[0]] * (len(texts) + 1), "text": [*texts, ""]}],
         }
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -422,7 +421,7 @@ class ConditionalGeneration(Application):
 
     @classmethod
     def heading(cls, answer: Any) -> str:
-        """Returns the condition; the line of a score begins with it."""
+        """Returns the condition; empty for a score, whose line begins with it."""
         return "" if isinstance(answer, ConditionalScore) else str(answer.condition)
 
     @classmethod
@@ -459,7 +458,7 @@ class ConditionalGeneration(Application):
     def _sampled(self, model: keras.Model, examples: Located, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns whether the text drawn for each row is novel, distinct and valid, `<float32>[rows, 3]`.
 
-        Texts are drawn at temperature 1: they are what the model believes, not its best.
+        Texts are sampled at temperature 1, from the model's own distribution.
         """
         known = super().examples(examples.folder, examples.manifest, "train")["ids"]
         longest = int(max(known.lengths.max(initial=1), examples["ids"].lengths.max(initial=1)))
@@ -474,10 +473,10 @@ _NGRAMS = ("kneser_ney", "conditional_ngram")
 
 
 def _condition(row: str, known: Mapping[str, Any]) -> Any:
-    """Returns a condition as the graph takes it.
+    """Returns a condition as an input of the graph.
 
     Raises:
-        UsageError: an unknown label, or no list of as many numbers as the model takes.
+        UsageError: an unknown label, or not a list of as many numbers as the model takes.
     """
     if not known["conditions"]:
         numbers = numbers_of(row.encode())

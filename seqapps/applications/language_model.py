@@ -1,6 +1,6 @@
-"""Language models: the probability of the next unit, of a whole text, and text that goes on from a prompt.
+"""Language models: next-token probabilities, scores of whole texts, and generation from a prompt.
 
-Many to many, causal: x = w_0 .. w_{T-1}, y = w_1 .. w_T. `<eos>` closes every example and counts as a unit.
+Many to many, causal: x = w_0 .. w_{T-1}, y = w_1 .. w_T. `<eos>` closes every example and counts as a token.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class Data(DataConfig):
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a language model writes after a prompt.
+    """Text generated after a prompt.
 
     Args:
-        prompt: as given, as valid UTF-8.
-        text: what was written; `prompt + text` reads well.
-        units: how many units were written, `<eos>` included.
+        prompt: the prompt, as valid UTF-8.
+        text: the generated text; `prompt + text` has the right spacing.
+        units: number of generated tokens, `<eos>` included.
         nats: their -log p under the model.
-        ended: whether the model ended the text by itself.
+        ended: whether the model generated `<eos>`.
     """
 
     prompt: str
@@ -85,13 +85,13 @@ class Continuation:
 
     @property
     def full_text(self) -> str:
-        """The prompt and what was written after it."""
+        """The prompt and its continuation."""
         return self.prompt + self.text
 
 
 @dataclass(frozen=True)
 class Completions:
-    """The most probable next units after a prompt, the best first; `<eos>` means that the text ends."""
+    """The most probable next tokens after a prompt, the best first; `<eos>` means that the text ends."""
 
     prompt: str
     units: tuple[str, ...]
@@ -118,7 +118,7 @@ class LanguageModel(Application):
 
     @property
     def start(self) -> int:
-        """The unit before the first one: `<eos>` in a stream (the text before has ended), else `<bos>`."""
+        """The token before the first one: `<eos>` in a stream (the text before has ended), else `<bos>`."""
         return END if self.config.training.batching == "stream" else BEGIN
 
     def check(self) -> None:
@@ -217,7 +217,7 @@ class LanguageModel(Application):
 
         return sample
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         everything = ("uniform", "unigram", "kneser_ney", "fixed_window")
@@ -225,7 +225,7 @@ class LanguageModel(Application):
         return tuple(name for name in chosen if name != "kneser_ney" or self._data.ngram_order)
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns -log p of every unit of the split given all units before it, in nats, `<float32>[units]`."""
+        """Returns -log p of every token of the split given all tokens before it, in nats, `<float32>[units]`."""
         from seqapps.inference.scoring import document_nats, stream_nats
 
         evaluation, ids = self.config.evaluation, examples["ids"]
@@ -234,7 +234,7 @@ class LanguageModel(Application):
         return document_nats(model, ids, self.start, batch_size=self.config.training.batch_size)
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns (nats, units) of each row; rows longer than `promotion.segment` units are cut there."""
+        """Returns (nats, tokens) of each example; examples longer than `promotion.segment` tokens are cut there."""
         splits, segment = examples["ids"].splits, self.config.promotion.segment
         starts = np.concatenate([np.arange(low, high, segment) for low, high in pairwise(splits)])
         nats = np.add.reduceat(prediction.astype(np.float64), starts)
@@ -245,14 +245,14 @@ class LanguageModel(Application):
         return np.repeat(np.arange(len(parts), dtype=np.int64), parts)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Returns cross entropy in nats and bits per unit, and perplexity = exp(nats per unit)."""
+        """Returns cross entropy in nats and bits per token, and perplexity = exp(nats per token)."""
         nats = totals[..., 0] / totals[..., 1]
         return {"perplexity": np.exp(nats), "nats": nats, "bits": nats / np.log(2.0)}
 
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        """Returns texts, and their units that were least expected, each with its -log p."""
+        """Returns texts, and their least probable tokens, each with its -log p."""
         import tensorflow as tf
 
         ids, tokenizer = examples["ids"], resources["text"]
@@ -285,7 +285,7 @@ class LanguageModel(Application):
         split = "test" if "test" in manifest.splits else "validation"
         return golden_calls(self.examples(folder, manifest, split)["ids"], resources["text"])
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -342,7 +342,7 @@ class LanguageModel(Application):
 
     @classmethod
     def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-        """Returns texts and suggestions."""
+        """Returns generated texts and next-token suggestions."""
         lines: list[str] = []
         for heading, name in (("writes on", "serving_default"), ("suggests next", "complete")):
             for call in list(golden.get(name) or [])[:1]:
@@ -354,7 +354,7 @@ class LanguageModel(Application):
 
     @classmethod
     def reply(cls, call: Call, row: Any, options: argparse.Namespace, turn: int) -> str:
-        """Returns suggestions for the next unit and, unless only they are asked for, what follows."""
+        """Returns suggestions for the next token and, unless only they are requested, a continuation."""
         if options.score:
             return super().reply(call, row, options, turn)
         found = call("complete_k", prompt=[as_bytes(row)], k=[options.k])

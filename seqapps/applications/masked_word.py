@@ -1,7 +1,7 @@
 """Masked words: the missing word of a text, from the words on both sides of it ("Twinkle, twinkle, ____ star").
 
-Trained on plain text. What the model tells at a position never depends on the word there, so that in training and in
-measuring every word of a row is a blank in its turn, all at once.
+Trained on plain text. The prediction at a position never depends on the word there, so that in training and evaluation
+every word of an example is predicted as a blank, in one forward pass.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 30
-"""Words of a row that examples for people begin with."""
+"""Words at the beginning of a row that are shown in examples."""
 
 
 class Tokens(TokenizerConfig):
@@ -69,13 +69,13 @@ class Data(DataConfig):
 
 @dataclass(frozen=True)
 class Filling:
-    """Words for the blanks of a text.
+    """Predicted words for the blanks of a text.
 
     Args:
-        text: as given, as valid UTF-8.
-        blanks: for every blank its words with their probabilities, the most probable first; empty where the text has
-            no blank.
-        filled: the text with the most probable word in every blank, each blank by itself.
+        text: the input, as valid UTF-8.
+        blanks: for every blank its words with their probabilities, the most probable first; empty if the text has no
+            blank.
+        filled: the text with the most probable word in every blank, each predicted independently.
     """
 
     text: str
@@ -141,7 +141,7 @@ class MaskedWord(Application):
     # ---- batches and model
 
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
-        """Returns rows as they are: x and y are the same words, and the model shifts them, once for each side."""
+        """Returns batches in which x and y are the same words; the model shifts them, once for each direction."""
         import tensorflow as tf
 
         from seqapps.batching.rows import RowBatches
@@ -167,7 +167,7 @@ class MaskedWord(Application):
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
-        """Returns the model. The blank is one unit more than the vocabulary holds, so that no text can mean it."""
+        """Returns the model. The blank has an id beyond the vocabulary, so that no text can contain it."""
         size = manifest.vocabularies["text"].size
         architecture = architectures.load(self.config.model.architecture)
         model: keras.Model = architecture.build(
@@ -178,7 +178,7 @@ class MaskedWord(Application):
     def sampler(
         self, model: keras.Model, resources: Resources, folder: Path, manifest: Manifest
     ) -> Callable[[int], str] | None:
-        """Returns what fills one blank in each of `training.sample_length` rows of the validation split."""
+        """Returns a function that fills a blank in each of `training.sample_length` rows of the validation split."""
         count = self.config.training.sample_length
         if not count:
             return None
@@ -198,13 +198,13 @@ class MaskedWord(Application):
 
         return sample
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         return self.config.baselines.names or ("unigram_word", "neighbour_counts")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns -log p in nats, rank and best word at every word of the split, each the only blank of its row.
+        """Returns -log p in nats, rank and best word at every word of the split, each masked alone in its example.
 
         `<float32>[words, 3]`, see `seqapps.metrics.ranks.ranked`.
         """
@@ -213,7 +213,7 @@ class MaskedWord(Application):
         return word_ranks(model, examples["ids"], int(model.output["logits"].shape[-1]) - 1)
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns (nats, words, words at rank 1, words at ranks 1 to 5) of each row."""
+        """Returns (nats, words, words at rank 1, words at ranks 1 to 5) of each example."""
         from seqapps.metrics.ranks import NATS, RANK
 
         ids = examples["ids"]
@@ -224,9 +224,9 @@ class MaskedWord(Application):
         return sums
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Returns perplexity = exp(nats per word), and the share of words that are the first, or of the first five.
+        """Returns perplexity = exp(nats per word), and top-1 and top-5 accuracy.
 
-        `<unk>` counts in the perplexity as any other unit. It is no word that can be suggested, so it is never hit.
+        `<unk>` counts in the perplexity as any other token. It is never suggested, so it always counts as a miss.
         """
         nats = totals[..., 0] / totals[..., 1]
         return {
@@ -239,7 +239,7 @@ class MaskedWord(Application):
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        """Returns rows with a blank at the word that was least expected."""
+        """Returns examples with a blank at the least probable word."""
         from seqapps.inference.blank_filler import blanked
         from seqapps.metrics.ranks import BEST, NATS
 
@@ -273,7 +273,7 @@ class MaskedWord(Application):
             "score": [{"text": [*plain, ""]}],
         }
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -321,7 +321,7 @@ class MaskedWord(Application):
 
 
 def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> list[str]:
-    """Returns rows that lie evenly over `ids`, with some of their known words of letters replaced by blanks."""
+    """Returns rows spread evenly over `ids`, with some of their known alphabetic words replaced by blanks."""
     from seqapps.inference.blank_filler import blanked
 
     is_word = np.array([token.isalpha() for token in tokenizer.vocabulary.tokens])

@@ -1,6 +1,6 @@
-"""Tags for the tokens of a text: parts of speech, named entities, slots (aligned many to many).
+"""Sequence tagging: parts of speech, named entities, slots (many to many, aligned).
 
-x = w_0 .. w_{T-1}, y = a tag for each. In a scheme of spans the tags mark labelled stretches of the text.
+x = w_0 .. w_{T-1}, y = one tag per token. In a span scheme (such as BIO) the tags mark labelled spans of the text.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 _GOLDEN_ROWS = 4
 _STRANGE = "\u00a0Cafe\u0301 \U0001f600\u200dÀ, \uff21\uff11 ½km\u3000x"
 _PLAIN_TOKEN = re.compile(r"[^ \t\n\r\v\f]+")
-"""Tokens of a text with white space between them, as `bytes.split` cuts aligned files."""
+"""Tokens of a text separated by white space, as `bytes.split` splits aligned files."""
 
 
 class Tokens(Section):
@@ -92,7 +92,7 @@ class Data(DataConfig):
 
 @dataclass(frozen=True)
 class TextSpan:
-    """A labelled stretch of a text: characters from `start` up to `end`, which is not in it."""
+    """A labelled span of a text: characters from `start` up to `end`, exclusive."""
 
     start: int
     end: int
@@ -105,11 +105,11 @@ class Tagging:
     """A tagged text.
 
     Args:
-        text: as given, as valid UTF-8; all places count its characters (Unicode code points).
-        tokens, tags: of the text, one tag a token.
-        offsets: where each token begins and ends; the end is not in it.
-        spans: what the tags mark; None where every tag stands for its token alone.
-        log_probability: natural logarithm of the probability of all tags together.
+        text: the input, as valid UTF-8; all positions count its characters (Unicode code points).
+        tokens, tags: of the text, one tag per token.
+        offsets: start and end (exclusive) of each token.
+        spans: the spans that the tags mark; None if every tag describes its token alone.
+        log_probability: natural logarithm of the joint probability of all tags.
     """
 
     text: str
@@ -141,12 +141,12 @@ class SequenceTagging(Application):
 
     @property
     def unit(self) -> str:
-        """What the prepared data counts."""
+        """Name of what the lengths of the prepared data count."""
         return "token"
 
     @property
     def objective(self) -> str:  # type: ignore[override]
-        """F1 of the spans; accuracy where every tag stands for its token."""
+        """F1 of the spans; accuracy if every tag describes its token alone."""
         return "accuracy" if self._scheme == "none" else "f1"
 
     @property
@@ -231,7 +231,7 @@ class SequenceTagging(Application):
     # ---- batches and model
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-        """Returns the features, and `unknown`: whether a token is one that the training split does not have."""
+        """Returns the features, and `unknown`: whether a token does not occur in the training split."""
         found = super().examples(folder, manifest, split)
         known = found if split == "train" else super().examples(folder, manifest, "train")
         words = set(known["tokens"].values.tolist())
@@ -256,7 +256,7 @@ class SequenceTagging(Application):
                 x["characters"] = x["characters"][:, :, : tf.maximum(tf.math.count_nonzero(used, dtype=tf.int32), 1)]
             y = tf.cast(dense["tags"], tf.int32)
             real = tf.sequence_mask(lengths["words"], tf.shape(y)[1])
-            known = real & (y < tags.size)  # a tag that training does not have has no loss; what is measured counts it
+            known = real & (y < tags.size)  # a tag unseen in training has no loss, but counts in the metrics
             return x, tf.where(known, y, nothing), tf.cast(known, tf.float32) * present[:, None]
 
         features = super().examples(folder, manifest, split)
@@ -294,7 +294,7 @@ class SequenceTagging(Application):
 
         return Objective(self.objective, self.direction, tag_losses, None)
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         return self.config.baselines.names or ("most_frequent_tag", "crf")
@@ -308,7 +308,7 @@ class SequenceTagging(Application):
         return self._tagger(examples)
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns what `seqapps.metrics.tagging` counts of each sentence."""
+        """Returns the counts of `seqapps.metrics.tagging` for each sentence."""
         from seqapps.metrics.tagging import statistics
 
         expected, tags = examples["tags"], TagSet.of_size(int(examples["tag_count"].values[0]), self._scheme)
@@ -377,7 +377,7 @@ class SequenceTagging(Application):
             "tag_tokens": [{"tokens": _padded(tokens)}, {"tokens": [[""]]}],
         }
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -447,7 +447,7 @@ def _padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
 def _tagging(
     found: Mapping[str, Any], row: int, text: str, places: Sequence[tuple[int, int]], *, by_token: bool = False
 ) -> Tagging:
-    """Returns a row of an answer; `by_token` where its spans count tokens, which `places` tells in characters."""
+    """Returns one row of the outputs; `by_token` if its spans count tokens, whose characters are in `places`."""
     length, spans = found["length"][row], None
     if "span_labels" in found:
         columns = (found[name][row][: found["span_count"][row]] for name in ("span_starts", "span_ends", "span_labels"))

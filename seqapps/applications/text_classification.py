@@ -1,7 +1,7 @@
-"""Text classification: the label of a text, or any number of labels, with their probabilities. Many to one.
+"""Text classification, single-label or multi-label, with probabilities. Many to one.
 
-Sentiment, topics, kinds of questions, intents. A row is a text and its label; texts that are equal never straddle two
-splits. A label of validation or test that the training split does not have counts as wrong.
+Sentiment, topics, question types, intents. A row is a text and its label; equal texts always go to the same split. A
+label of validation or test that does not occur in the training split counts as wrong.
 """
 
 from __future__ import annotations
@@ -86,15 +86,15 @@ class Data(DataConfig):
 
 @dataclass(frozen=True)
 class Classification:
-    """What a text is.
+    """The predicted labels of a text.
 
     Args:
-        text: as given, as valid UTF-8.
+        text: the input, as valid UTF-8.
         label: the most probable label.
         probability: of that label.
-        probabilities: label to probability, the most probable first. They sum to 1, unless a text may have several.
-        labels: the labels that are given: `label`, or those above one half where a text may have several.
-        weights: each token and its share in the answer (`--weights`, attention pooling); empty otherwise.
+        probabilities: label to probability, the most probable first. They sum to 1, unless multi-label.
+        labels: the predicted labels: `label`, or if multi-label those with a probability above one half.
+        weights: each token and its attention weight (`--weights`, attention pooling); empty otherwise.
     """
 
     text: str
@@ -123,19 +123,19 @@ class TextClassification(Application):
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The text and its label; an empty cell is no label where several stand in one."""
+        """The text and its label; with several labels in a cell, an empty one means no label."""
         return "text", "label?" if self._data.label_separator else "label"
 
     @property
     def objective(self) -> str:  # type: ignore[override]
-        """What `data.objective` says: by default accuracy, and where a text has several labels micro F1."""
+        """The metric in `data.objective`: by default accuracy, or micro F1 if multi-label."""
         if self._data.objective != "auto":
             return self._data.objective
         return "micro_f1" if self._data.multi_label else "accuracy"
 
     @property
     def direction(self) -> Literal["min", "max"]:  # type: ignore[override]
-        """Up, but for the log loss."""
+        """Maximised, except for the log loss."""
         return "min" if self.objective == "log_loss" else "max"
 
     def check(self) -> None:
@@ -254,9 +254,9 @@ class TextClassification(Application):
             index = tf.cast(dense["labels"], tf.int32)
             if multi:
                 real = tf.sequence_mask(lengths["labels"], tf.shape(index)[1], tf.float32)
-                hot = tf.one_hot(index, labels.size) * real[:, :, None]  # a label below 0 gives no one
+                hot = tf.one_hot(index, labels.size) * real[:, :, None]  # a label below 0 becomes a row of zeros
                 return x, tf.minimum(tf.reduce_sum(hot, axis=1), 1.0), present
-            # A label that training does not have has no loss; what is measured counts it as wrong.
+            # A label unseen in training has no loss; the metrics count it as wrong.
             known = tf.cast(index[:, 0] >= 0, tf.float32)
             y = tf.maximum(index[:, 0], 0)
             return x, y, present * known * tf.gather(weight_of, y)
@@ -302,7 +302,7 @@ class TextClassification(Application):
 
         return Objective(self.objective, self.direction, several if self._data.multi_label else one, None)
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         return self.config.baselines.names or ("majority", "tfidf_logistic", "linear_text")
@@ -329,7 +329,7 @@ class TextClassification(Application):
         return found
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns what `seqapps.metrics.classification` sums of each row."""
+        """Returns the sums of `seqapps.metrics.classification` for each example."""
         from seqapps.metrics.classification import multi_hot, multi_statistics, single_statistics
 
         labels = examples["labels"]
@@ -408,7 +408,7 @@ class TextClassification(Application):
             names.append("attention")
         return {name: list(calls) for name in names}
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -448,7 +448,7 @@ class TextClassification(Application):
     # ---- parts
 
     def _compiled(self, model: keras.Model) -> Any:
-        """Returns tokens to probabilities as one graph, kept for the model that is asked about epoch after epoch."""
+        """Returns tokens to probabilities as one compiled graph, cached because it is called after every epoch."""
         import tensorflow as tf
 
         from seqapps.inference.text_classifier import probabilities_of
@@ -464,10 +464,10 @@ class TextClassification(Application):
         return self._scorer[1]
 
     def _labels_of(self, text: bytes) -> list[bytes]:
-        """Returns the labels of a row, each once, in their order.
+        """Returns the labels of a row, without duplicates, in their order.
 
         Raises:
-            ValueError: names the reason in a few words, as rejects are counted by it.
+            ValueError: names the reason in a few words; rejected rows are counted by it.
         """
         from seqapps.preprocessing.labelling import labels_of
 

@@ -1,7 +1,8 @@
-"""Forecasts: the next steps of one or many variables, from their history and what is known of the future.
+"""Time series forecasting: the next steps of one or many variables, from their history and known future covariates.
 
-A raw row is a whole CSV or TSV file. Its times are put on a regular grid, cut by time into training, validation and
-test part, standardised by the training part alone, and cut into windows: a history of H steps, a horizon of P.
+A raw row is a whole CSV or TSV file. Its times are put on a regular grid and split by time into training, validation
+and test part; values are standardised with the training part alone and cut into windows: a history of H steps, a
+horizon of P.
 """
 
 from __future__ import annotations
@@ -56,22 +57,22 @@ _INPUTS = ("history", "codes", "known", "known_codes", "static", "static_codes",
 _GOLDEN = 3
 _MEDIAN = 0.5
 _LARGE = 1e16
-"""Above it a double has no digit after the point, and not all before it."""
+"""Above it a double has no digit after the decimal point, and not all digits before it."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What follows a series, in original units.
+    """The forecast of a series, in original units.
 
     Args:
-        series: its name; empty where the file holds one.
+        series: its name; empty if the file holds only one.
         origin: time of the last step of the history.
         times: of the steps that are forecast.
         targets: names of the columns that are forecast.
         values: for each step the forecast of each target.
         levels: of the quantiles; empty for none.
         quantiles: for each step and target the quantiles.
-        file: that was asked about, as it was named; empty where its content was given.
+        file: path of the input, as passed in; empty if its content was passed.
     """
 
     series: str
@@ -84,7 +85,7 @@ class Forecast:
     file: str = ""
 
     def rows(self) -> list[list[str]]:
-        """Returns a line for each step: its time, and for each target the forecast and the quantiles of `bands`."""
+        """Returns a row for each step: its time, and for each target the forecast and the quantiles of `bands`."""
         found = []
         for step, time in enumerate(self.times):
             cells = [time]
@@ -97,12 +98,12 @@ class Forecast:
 
     @property
     def bands(self) -> list[float]:
-        """The levels of the quantiles beside the forecast: without the median, which is the forecast itself."""
+        """The quantile levels without the median, which is the point forecast itself."""
         return [level for level in self.levels if level != _MEDIAN]
 
 
 class TimeSeries(Application):
-    """Forecasts of a recurrent network, direct or step by step, with or without quantiles."""
+    """Forecasts of a recurrent network, direct or autoregressive, with or without quantiles."""
 
     name = "time_series"
     data = SeriesData
@@ -153,7 +154,7 @@ class TimeSeries(Application):
 
     @cached_property
     def _several(self) -> bool:
-        """Whether there can be several files, so that a series without a name has that of its file."""
+        """Whether there can be several files, so that a series without a name takes that of its file."""
         named = self.config.source.files or self.config.source.train
         paths = [os.path.expanduser(os.path.expandvars(path)) for path in named]
         return len(paths) > 1 or any(os.path.isdir(path) or re.search(r"[*?[]", path) for path in paths)
@@ -182,7 +183,7 @@ class TimeSeries(Application):
         return raw.columns["text"]
 
     def divide(self, raw: RawBlock, split: str) -> dict[str, RawBlock]:
-        """Returns split name to parts of series, one a row: the column `part` holds `Part.dump`."""
+        """Returns the parts of series by split name, one per row: the column `part` holds `Part.dump`."""
         found: dict[str, list[tuple[int, bytes]]] = {}
         for row in range(len(raw)):
             for parts in self._parts(raw, row, split):
@@ -213,16 +214,15 @@ class TimeSeries(Application):
 
     def known_keys(self, raw: RawBlock, split: str) -> list[bytes]:
         parts = (Part.load(data) for data in raw.columns["part"])
-        # Windows of the training part count wherever they begin: those of another one may begin between them.
+        # Training windows of stride 1 are compared: windows of another split may begin between the training ones.
         stride = 1 if split == "train" else self._plan.stride
         return [key for part in parts for key in window_keys(part, self._plan, stride)]
 
     def _parts(self, raw: RawBlock, row: int, split: str) -> Iterator[dict[str, Part]]:
-        """Yields the parts of every series of a file, also those without a window.
+        """Yields the parts of every series of a file, including those without a window.
 
         Raises:
-            DataError: the longest series has no window in the fold that is asked for, or most steps of a series have
-                no line.
+            DataError: the longest series has no window in the requested fold, or most steps of a series have no line.
         """
         parsed, how, given = self._parsed(raw, row), self._data.cut(split), self.config.source
         check_inserted(parsed, self._data.max_inserted_fraction, raw.source)
@@ -241,7 +241,7 @@ class TimeSeries(Application):
         return [(name, text.encode()) for name, text in cells if text]
 
     def doubts(self, manifest: Manifest) -> list[str]:
-        """Returns that times with offsets are told in UTC, and that series of very different levels share a scale."""
+        """Warns of times with offsets converted to UTC, and of series of very different levels that share a scale."""
         from seqapps.preprocessing.scaling import Scaling, unequal
 
         scaling = Scaling.from_facts(manifest.vocabularies["scaling"].facts)
@@ -331,7 +331,7 @@ class TimeSeries(Application):
             loss = squared_error if self._model.loss == "mse" else absolute_error
         return Objective(self.objective, "min", loss, None)
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression", "ets", "theta", "sarima")
@@ -339,8 +339,8 @@ class TimeSeries(Application):
         return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-        """Returns the prepared features, and of each window the scaling of its targets: `means`, `deviations`, and
-        `naive`, what MASE divides the errors of its series by, `<float64>[N, V]`."""
+        """Returns the prepared features, and for each window the scaling of its targets: `means`, `deviations` and
+        `naive`, the denominator of MASE for its series, `<float64>[N, V]`."""
         from seqapps.preprocessing.scaling import Scaling
 
         examples = super().examples(folder, manifest, split)
@@ -371,7 +371,7 @@ class TimeSeries(Application):
         return Predictor()
 
     def original(self, values: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns `<float>[N, P, V, Q]` of standard units in original ones."""
+        """Converts `<float>[N, P, V, Q]` from standardised to original units."""
         from seqapps.preprocessing.scaling import Scaling
 
         if not len(values):
@@ -388,7 +388,7 @@ class TimeSeries(Application):
         return np.add.reduceat(sums.reshape(len(sums), -1), self.rows(examples), axis=0)
 
     def _truth(self, examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns what came, in original units, `<float64>[N, P, V]`, not a number where it is missing."""
+        """Returns the observed values in original units, `<float64>[N, P, V]`, NaN where missing."""
         from seqapps.metrics.forecasting import dense
 
         truth = self.original(dense(examples["target"])[..., None], examples)[..., 0]
@@ -412,7 +412,7 @@ class TimeSeries(Application):
         return [name.decode() for name in examples["series"].values] if field == "series" else None
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
-        """Returns the metrics of each step of the horizon, of each target, and what was irregular in training."""
+        """Returns the metrics by step of the horizon and by target, and the irregularities of the training part."""
         from seqapps.metrics.forecasting import figure_rows
 
         errors, quantiles, targets = self._errors(totals), bool(self._model.quantiles), self._plan.columns.targets
@@ -486,7 +486,7 @@ class TimeSeries(Application):
         """Returns the times of steps around each origin, from `first` (0 is the origin) to the end of the horizon."""
         return around(origins.astype(np.int64), resources["frequency"].names[0], first, self._plan.horizon)
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -494,13 +494,13 @@ class TimeSeries(Application):
 
     @classmethod
     def read_rows(cls, path: str) -> Iterator[Any]:
-        """Yields the file: as a whole it is one row. Of standard input it is what stands there, never a path."""
+        """Yields the file, which as a whole is one row. Standard input holds the content, never a path."""
         yield read_content(path) + b"\n" if path == "-" else path
 
     @classmethod
     def answer(cls, call: Call, rows: Sequence[Any], options: argparse.Namespace, first: int) -> list[Any]:
-        """Returns the forecast of each row: the text of a CSV file, or its path. What is forecast follows its last
-        line that holds a target; later lines give the known columns. Refused lines are named on standard error."""
+        """Returns the forecast of each row: the text of a CSV file, or its path. The forecast follows the last line
+        that holds a target; later lines supply the known columns. Refused lines are reported on standard error."""
         plan, frequency = Plan.from_facts(call.facts["plan"]), call.facts["frequency"]
         columns = replace(plan.columns, frequency=frequency)
         answers = []
@@ -534,7 +534,7 @@ class TimeSeries(Application):
 
     @classmethod
     def heading(cls, answer: Any) -> str:
-        """Returns the file and, where it holds several, the series."""
+        """Returns the file and, if it holds several, the series."""
         return " ".join(filter(None, (answer.file, answer.series and f"({answer.series})")))
 
     @classmethod
@@ -554,7 +554,7 @@ class TimeSeries(Application):
     def showcase(cls, golden: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
         """Returns the last values and the forecast of the first target, one line for each window.
 
-        The golden windows lack some values on purpose: those are told as missing.
+        The golden windows lack some values on purpose, which are shown as missing.
         """
         call, lines = golden["serving_default"][0], []
         for history, forecast in zip(call["inputs"]["history"], call["outputs"]["forecast"], strict=True):
@@ -565,7 +565,7 @@ class TimeSeries(Application):
         return lines
 
     def _parsed(self, raw: RawBlock, row: int) -> Parsed:
-        """Returns what a row holds; refusing, counting and dividing ask for the same one after another."""
+        """Parses a row, with a cache of one: refusing, counting and splitting parse the same row in succession."""
         text = raw.columns["text"][row]
         if self._memory is None or self._memory[0] is not text:
             name = PurePath(raw.source).name.partition(".")[0] if self._several else ""
@@ -574,7 +574,7 @@ class TimeSeries(Application):
 
 
 def figure_of(value: float, digits: int = 6) -> str:
-    """Returns a number for people with so many digits, and with all before the point.
+    """Formats a number with so many significant digits, and with all digits before the decimal point.
 
     >>> figure_of(0.1234567), figure_of(1234567.8), figure_of(12.0), figure_of(1e300)
     ('0.123457', '1234568', '12', '1e+300')

@@ -1,6 +1,6 @@
-"""Translation: a sentence to a sentence of another length; any text that is made of another one.
+"""Machine translation, and any other sequence-to-sequence task on text.
 
-Many to many, encoder and decoder: log p(y | x) is maximised over pairs, y = y_1 .. y_T closed by `<eos>`.
+Many to many, encoder-decoder: log p(y | x) is maximised over pairs, with y = y_1 .. y_T closed by `<eos>`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 SIDES = ("source", "target")
 SHARED = "text"
-"""The vocabulary of both sides, when they share one."""
+"""Name of the vocabulary that both sides share, if they do."""
 _SHOWN_ROWS, _SHOWN_UNITS = 4, 24
 _MOST_UNITS = 100
-"""Of a translation, where the manifest does not tell how long the targets are."""
+"""Maximum length of a translation if the manifest does not hold the target lengths."""
 
 
 class Side(TokenizerConfig):
@@ -65,7 +65,7 @@ class Side(TokenizerConfig):
 
     @property
     def tokens(self) -> TokenizerConfig:
-        """What a tokenizer is made of."""
+        """The tokenizer's part of this configuration."""
         return TokenizerConfig(**self.model_dump(include=set(TokenizerConfig.model_fields)))
 
 
@@ -96,16 +96,16 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Translation:
-    """What a text is in the other language.
+    """The translation of a text.
 
     Args:
-        source: as given, as valid UTF-8.
+        source: the input, as valid UTF-8.
         text: the best translation.
-        score: log p divided by the length penalty, which orders the alternatives.
+        score: log p divided by the length penalty, by which the alternatives are ranked.
         log_probability: log p(text | source), `<eos>` included.
-        units: how many units were written, `<eos>` included.
-        alternatives: the best translations, `text` first (`--n-best`).
-        picture: the file that shows the attention (`--attention`); empty otherwise.
+        units: number of generated tokens, `<eos>` included.
+        alternatives: the n-best list, `text` first (`--n-best`).
+        picture: path of the attention plot (`--attention`); empty otherwise.
     """
 
     source: str
@@ -172,7 +172,7 @@ class TranslationTask(Application):
         return [Refusal(row, reason) for row, reason in enumerate(reasons) if reason]
 
     def split_keys(self, raw: RawBlock) -> list[bytes]:
-        """Returns the source without case, spaces and signs: all translations of a sentence stay in one split."""
+        """Returns the source without case, spaces and punctuation: all translations of a sentence share a split."""
         from seqapps.preprocessing.pairs import sentence_key
 
         return [sentence_key(text) for text in raw.columns["source"]]
@@ -282,16 +282,16 @@ class TranslationTask(Application):
 
         return sample
 
-    # ---- measuring
+    # ---- evaluation
 
     def baselines(self) -> tuple[str, ...]:
         return self.config.baselines.names or ("copy_source", "nearest_translation")
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns translations, -log p of the references and the attention of some rows: one PREDICTION a row.
+        """Returns translations, -log p of the references and the attention of some rows: one PREDICTION per row.
 
         Raises:
-            DataError: the application was made without the resources of the model.
+            DataError: the application was created without the resources of the model.
         """
         from seqapps.inference.translator import reference_nats, translate_rows
         from seqapps.metrics.translation import predictions
@@ -307,7 +307,7 @@ class TranslationTask(Application):
         return found
 
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
-        """Returns of each row: the counts of BLEU and chrF, nats and units of the reference, whether it was met, 1."""
+        """Returns for each row: counts of BLEU and chrF, nats and tokens of the reference, exact match, and 1."""
         from seqapps.metrics.translation import statistics_of
 
         references, units = examples["target"].values, examples["target_ids"].lengths
@@ -319,7 +319,7 @@ class TranslationTask(Application):
         return metrics_of(totals)
 
     def breakdowns(self, totals: NDArray[np.float64], resources: Resources) -> list[Breakdown]:
-        """Returns what BLEU is made of, under sacreBLEU's signatures."""
+        """Returns the components of BLEU, with sacreBLEU's signatures."""
         from seqapps.metrics.translation import parts_of, signatures
 
         bleu, chrf = signatures(self.config.evaluation.bleu_tokenizer)
@@ -358,7 +358,7 @@ class TranslationTask(Application):
         attends = getattr(self.config.model, "attention", "none") != "none"
         return golden_calls(pairs[0], pairs[1], attends=attends)
 
-    # ---- answering
+    # ---- prediction
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
@@ -398,7 +398,7 @@ class TranslationTask(Application):
 
     @classmethod
     def _not_read(cls, options: argparse.Namespace) -> list[str]:
-        """Returns the options that are given, with another value than their default, and that no answer reads."""
+        """Returns the options that differ from their default but have no effect."""
         search, draw = ("beam", "n_best", "length_penalty"), ("top_k", "seed")
         both = ("max_length", "min_length", "no_repeat_ngram", "attention", "temperature")
         parser = argparse.ArgumentParser(add_help=False)
@@ -474,13 +474,14 @@ class TranslationTask(Application):
 
 
 def _longest(manifest: Manifest) -> int:
-    """Returns most units of a translation: the power of two that holds all targets of training, and a quarter more."""
+    """Returns the maximum length of a translation in tokens: the power of two that bounds all training targets, plus a
+    quarter."""
     bounds = [int(bound) for bound in manifest.lengths.get("train", {})]
     return max(bounds) * 5 // 4 if bounds else _MOST_UNITS
 
 
 def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:
-    """Returns rows, spread evenly, that fit a picture."""
+    """Returns rows, spread evenly, that are short enough for an attention plot."""
     short = np.flatnonzero(ids.lengths <= _SHOWN_UNITS)
     return short[np.unique(np.linspace(0, len(short) - 1, num=count).astype(np.int64))] if len(short) else short
 

@@ -1,4 +1,4 @@
-"""Baselines: what a model has to beat, on the same splits. One file each; the folder is the registry."""
+"""Baselines that models are compared with, on the same splits. One file each; the folder is the registry."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ground:
-    """What a baseline may learn from: the prepared data of the run, read by the application.
+    """The data that a baseline may learn from: the prepared data of the run, read by the application.
 
     Args:
         config: the run's configuration.
         folder: the prepared folder.
         manifest: its manifest.
-        examples: split name to features, read when asked.
-        report: takes a line on how far it is, for people.
+        examples: split name to features, read lazily.
+        report: callback that takes a progress message.
     """
 
     config: RunConfig
@@ -39,7 +39,7 @@ class Ground:
 
 
 class Infeasible(Exception):
-    """Raised by `fit` where a baseline is not for such data; the text says why. It is left out, and people are told."""
+    """Raised by `fit` if a baseline is not feasible on the data; says why. It is left out, which is reported."""
 
 
 class Baseline(Protocol):
@@ -51,23 +51,23 @@ class Baseline(Protocol):
         ...
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns the same kind of array that the application's `predict` gives."""
+        """Returns predictions in the same form as the application's `predict`."""
         ...
 
 
 @runtime_checkable
 class Iterated(Protocol):
-    """A baseline that is fitted step by step, and says whether it came to its end."""
+    """A baseline that is fitted iteratively, and reports whether it converged."""
 
     @property
     def converged(self) -> bool:
-        """Whether more steps would not tell: half as many again change its figure on the validation split by less than
-        that figure's standard error. False where a cap of steps came first, which an evaluation says."""
+        """Whether more steps would make no difference: half as many again change its validation metric by less than the
+        metric's standard error. False if a cap of steps came first, which an evaluation reports."""
         ...
 
 
 def has_converged(baseline: Baseline) -> bool:
-    """Returns whether a baseline came to its end; one that is not fitted step by step has."""
+    """Returns whether a baseline converged; True for one that is not fitted iteratively."""
     return not isinstance(baseline, Iterated) or baseline.converged
 
 

@@ -1,4 +1,4 @@
-"""The units before a unit, inside its example: BEGIN stands where the example had not begun."""
+"""N-gram contexts: the tokens before a token within its example, padded with BEGIN."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from seqapps.preprocessing.vocabulary import BEGIN, END
 
 
 def ages(ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Returns how many units of the same example stand before each unit, `<int64>[units]`.
+    """Returns the number of preceding tokens of the same example for each token, `<int64>[units]`.
 
-    An example ends with END. A row that does not is a part of a running document, which goes on in the next row.
+    An example ends with END. A row that does not is a part of a longer document, which continues in the next row.
     """
     begins = np.flatnonzero(np.concatenate([[True], ids[:-1] == END])[: len(ids)])
     return np.arange(len(ids)) - np.repeat(begins, np.diff(np.append(begins, len(ids))))
 
 
 def contexts(ids: NDArray[Any], age: NDArray[np.int64], at: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Returns the `size` units before each chosen unit, the nearest last, `<int64>[chosen, size]`.
+    """Returns the `size` tokens before each chosen token, the nearest last, `<int64>[chosen, size]`.
 
     Args:
-        ids: all units, `<int>[units]`.
-        age: what `ages(ids)` gives.
-        at: positions of the chosen units, `<int64>[chosen]`.
-        size: units of a context.
+        ids: all tokens, `<int>[units]`.
+        age: the result of `ages(ids)`.
+        at: positions of the chosen tokens, `<int64>[chosen]`.
+        size: tokens of a context.
     """
     distance = np.arange(size, 0, -1)
     before = ids[np.maximum(at[:, None] - distance, 0)]

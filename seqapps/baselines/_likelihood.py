@@ -1,7 +1,8 @@
-"""Fits of statsmodels by likelihood that do not stop where the slope of one start was too flat to see.
+"""Maximum likelihood fits with statsmodels from several starting points.
 
-A fit ends where a step gains little, and its slopes are differences: it can end nats short of the top and say that it
-has converged. So there are several starts, and the best one goes on with a finer tolerance until that gains nothing.
+A fit stops when a step gains little, and its gradients are finite differences: it can stop nats below the maximum and
+still report convergence. So there are several starts, and the best one is continued with a finer tolerance until that
+gains nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAIN = 0.01
-"""Nats of log-likelihood that tell nothing."""
+"""Negligible difference of log-likelihoods, in nats."""
 _ROUNDS = 3
 _FINE = {"factr": 1e2, "pgtol": 1e-7}
 """Of L-BFGS: its own are 1e10 (gain, in units of rounding) and 1e-5 (slope)."""
@@ -22,11 +23,11 @@ _FINE = {"factr": 1e2, "pgtol": 1e-7}
 def best_of(
     model: Any, starts: Iterable[NDArray[np.float64] | None], most_steps: int, **options: Any
 ) -> tuple[NDArray[np.float64], bool]:
-    """Returns the parameters with the highest likelihood that is found, and whether the fit came to its end.
+    """Returns the parameters with the highest likelihood found, and whether the fit converged.
 
     Args:
         model: of statsmodels.
-        starts: parameters to begin with; None for the model's own.
+        starts: initial parameters; None for the model's own.
         most_steps: of L-BFGS for a fit.
         options: of the model's `fit`.
     """

@@ -1,9 +1,9 @@
-"""Logistic regressions on counted features of a text, one for each label: what the linear baselines of texts share.
+"""One-vs-rest logistic regression on count features of a text, shared by the linear text baselines.
 
     p(c | x) = sigma(w_c . (r_c x) + b_c), over their sum where a text has one label;  r_c = 1, or the ratios below
 
-The weight of the penalty is what is best on the validation split, by the metric that decides there (and by log loss
-among equals). Fitted by LIBLINEAR's Newton steps within a trust region, until the gradient is 1e-4 of the first one.
+The regularisation strength is selected on the validation split, by the objective (ties by log loss). Fitted by
+LIBLINEAR's trust region Newton method, until the gradient is 1e-4 of the first one.
 
 Source: Lin, Weng & Keerthi 2008, "Trust Region Newton Method for Large-Scale Logistic Regression".
 """
@@ -45,12 +45,12 @@ Transform = Callable[[Sequence[str]], Any]
 
 
 class Features(NamedTuple):
-    """Features as the training split gives them.
+    """Features fitted on the training split.
 
     Args:
-        name: of what they count, for people.
+        name: display name of what they count.
         transform: texts to features.
-        by_label: whether each label weighs them by its naive Bayes ratios.
+        by_label: whether they are scaled for each label by its naive Bayes ratios.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Features(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What the rows of a split are.
+    """The true labels of a split.
 
     Args:
-        labels: indices of each row's labels, below 0 where training does not have one.
+        labels: indices of each row's labels, below 0 for labels unseen in training.
         hot: 1 where a row has a label, `<int8>[N, C]`.
         multi: whether a row has any number of labels.
     """
@@ -82,8 +82,8 @@ class LinearText:
         biases: b_c, `<float64>[C]`; infinite for a label that all training rows have, or none.
         multi: whether a row has any number of labels.
         strength: C of scikit-learn.
-        steps: Newton steps of the regression that took most.
-        converged: whether every regression ended before its cap of steps.
+        steps: largest number of Newton steps of a regression.
+        converged: whether every regression converged before its cap of steps.
     """
 
     features: Features
@@ -119,7 +119,7 @@ class LinearText:
 
 
 def word_features(texts: Sequence[str]) -> tuple[Features, Any]:
-    """Returns tf-idf of words and pairs of words, `1 + log(count)` as term frequency, each row of length 1.
+    """Returns tf-idf of words and word bigrams, with `1 + log(count)` as term frequency and L2-normalised rows.
 
     Returns:
         The features, and those of the texts.
@@ -132,7 +132,7 @@ def word_features(texts: Sequence[str]) -> tuple[Features, Any]:
 
 
 def presence_features(texts: Sequence[str]) -> tuple[Features, Any]:
-    """Returns whether each word and pair of words stands in a text, weighed for each label by `ratios`; see above."""
+    """Returns the presence of each word and word bigram, scaled for each label by `ratios`; see above."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(binary=True, dtype=np.float64, **_words_of(texts))
@@ -142,11 +142,11 @@ def presence_features(texts: Sequence[str]) -> tuple[Features, Any]:
 
 
 def character_features(texts: Sequence[str], words: Features) -> tuple[Features, Any]:
-    """Returns `words` beside tf-idf of the n-grams of 1 to 5 characters that stand in two texts or more; see above."""
+    """Returns `words` and tf-idf of the character 1- to 5-grams that occur in at least two texts; see above."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    # Of a few texts no two may have a character in common.
+    # In a small data set, no two texts may share a character.
     fewest = 2 if len(texts) > _FEW else 1
     vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, _LONGEST_GRAM), min_df=fewest, sublinear_tf=True)
 
@@ -159,7 +159,7 @@ def character_features(texts: Sequence[str], words: Features) -> tuple[Features,
 
 
 def is_large(texts: Sequence[str]) -> bool:
-    """Returns whether n-grams of characters would need too much memory and time."""
+    """Returns whether character n-grams would need too much memory and time."""
     return sum(map(len, texts)) > _LARGE
 
 
@@ -176,11 +176,11 @@ def _words_of(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def best_of(ground: Ground, candidates: Iterable[tuple[Features, Any]]) -> LinearText:
-    """Returns the regressions on the features, and with the strength, that are best on the validation split.
+    """Returns the regressions with the features and the strength that are best on the validation split.
 
     Args:
-        ground: what may be learned from.
-        candidates: features, and those of the training rows, one after another: they may be large.
+        ground: the data.
+        candidates: features, and their values on the training rows; lazy, since they may be large.
     """
     train, held_out = (truth_of(ground, split) for split in ("train", "validation"))
     texts = texts_of(ground.examples("validation"))
@@ -191,7 +191,7 @@ def best_of(ground: Ground, candidates: Iterable[tuple[Features, Any]]) -> Linea
         for strength in STRENGTHS:
             fitted = regressions(x, train, features, strength=strength, weights=weights, steps=MOST_STEPS)
             found = figures(fitted.score(check), held_out)
-            # Log loss is the only one of them that is better when it is less.
+            # Log loss is the only one of them that is minimised.
             figure = (-found["log_loss"] if objective == "log_loss" else found[objective], -found["log_loss"])
             ground.report(f"{features.name}, C = {strength:g}: {objective} {found[objective]:.4f} on validation")
             if best is None or figure > best_figure:
@@ -201,13 +201,13 @@ def best_of(ground: Ground, candidates: Iterable[tuple[Features, Any]]) -> Linea
 
 
 def truth_of(ground: Ground, split: str) -> Truth:
-    """Returns what the rows of a split are."""
+    """Returns the true labels of a split."""
     labels, classes = ground.examples(split)["labels"], ground.manifest.vocabularies["label"].size
     return Truth(labels, multi_hot(labels, classes), bool(getattr(ground.config.data, "multi_label", False)))
 
 
 def row_weights(ground: Ground, truth: Truth) -> NDArray[np.float64] | None:
-    """Returns what each training row weighs with `class_weights = "balanced"`, `<float64>[N]`; None otherwise."""
+    """Returns the training row weights for `class_weights = "balanced"`, `<float64>[N]`; None otherwise."""
     if getattr(ground.config.data, "class_weights", "none") != "balanced":
         return None
     counts: NDArray[np.float64] = np.asarray(truth.hot.sum(axis=0), np.float64)
@@ -225,20 +225,20 @@ def regressions(  # noqa: PLR0913 - the data, what is fitted to it, and how long
     steps: int = MOST_STEPS,
     tolerance: float = TOLERANCE,
 ) -> LinearText:
-    """Returns one regression for each label; two labels of which a row has one need one alone.
+    """Returns one regression for each label; only one in total for two exclusive labels.
 
     Args:
         x: features of the training rows, `<float64>[N, terms]`, sparse; its indices are sorted in place.
-        truth: what the rows are.
-        features: that made x.
+        truth: their labels.
+        features: that x was computed with.
         strength: C of scikit-learn.
-        weights: of the rows; None weighs all the same.
-        steps: Newton steps of a regression, at most.
-        tolerance: a regression ends when its gradient is this share of the first one (for balanced labels).
+        weights: of the rows; None for equal weights.
+        steps: maximum number of Newton steps of a regression.
+        tolerance: a regression stops when its gradient is this share of the first one (for balanced labels).
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    # All labels share these indices: a solver that sorted them in place would leave x with its values mixed up.
+    # All labels share these indices: a solver that sorted them in place would corrupt x.
     x.sort_indices()
     classes = truth.hot.shape[1]
     slopes, biases = np.zeros((classes, x.shape[1]), np.float32), np.zeros(classes)
@@ -258,7 +258,7 @@ def regressions(  # noqa: PLR0913 - the data, what is fitted to it, and how long
 
     workers = max(1, min(len(os.sched_getaffinity(0)), _MOST_BYTES // (_BYTES_A_VALUE * x.nnz + 1)))
     with one_thread(), warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the caller is told
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported by `converged`
         most = max(pool.map(fit, range(1 if mirrored else 0, classes)), default=0)
     if mirrored:
         slopes[0], biases[0] = -slopes[1], -biases[1]
@@ -296,7 +296,7 @@ def _objective(ground: Ground, multi: bool) -> str:
 def _one(
     x: Any, rows: NDArray[np.int8], weights: NDArray[np.float64] | None, options: Mapping[str, Any]
 ) -> tuple[NDArray[np.float64], float, int]:
-    """Returns slopes `<float64>[terms]`, bias, and how many steps it took. The options are scikit-learn's."""
+    """Returns weights `<float64>[terms]`, bias, and the number of steps. The options are scikit-learn's."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="liblinear", **options)
@@ -305,7 +305,7 @@ def _one(
 
 
 def _scaled(x: Any, ratio: NDArray[np.float64]) -> Any:
-    """Returns x with its columns multiplied, without another copy of its indices."""
+    """Returns x with its columns scaled, without copying its indices."""
     from scipy.sparse import csr_matrix
 
     return csr_matrix((x.data * ratio[x.indices], x.indices, x.indptr), shape=x.shape)

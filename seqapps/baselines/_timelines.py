@@ -1,9 +1,9 @@
-"""What the classical models of a series share: series put together from their windows, and one model for each.
+"""Shared code of the classical univariate models: series reassembled from their windows, and one model for each.
 
 Every target of every series is forecast from its own past alone, in original units: no covariate, no known column, no
-other series, no logarithm. Forms are chosen by AICc, which needs no validation part: it belongs to what they are fitted
-to, unless it is what is scored, because there is no test part. Through the test part the states go on with what was
-measured, without being fitted again, so that a forecast from step t has seen all before it and nothing after.
+other series, no logarithm. Models are selected by AICc, which needs no validation part, so they are also fitted to the
+validation part, unless that is scored because there is no test part. In the test part the states are updated with the
+observations, without refitting, so that a forecast from step t uses all values before it and none after.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ class Model(Protocol):
 
     @property
     def converged(self) -> bool:
-        """Whether its fit ended by itself."""
+        """Whether its fit converged."""
         ...
 
     def forecast(self, values: Values, steps: int) -> Values:
-        """Returns after each value the next `steps`, `<float64>[T] -> [T, steps]`; the first value is the first that
-        it was fitted to, and what is missing is not a number."""
+        """Returns the forecast of the next `steps` after each value, `<float64>[T] -> [T, steps]`; the first value is
+        the first that it was fitted to, and missing values are NaN."""
         ...
 
 
 Fit = Callable[[Values, int], Model]
-"""Values, not a number where missing, and steps of a season (0 for none), to the model."""
+"""Fits a model to values (NaN where missing), with the steps of a season (0 for none)."""
 
 
 @dataclass(frozen=True)
 class LastValue:
-    """What is fitted to a series that never changes."""
+    """The model of a constant series."""
 
     name = "constant"
     converged = True
@@ -72,7 +72,7 @@ class LastValue:
 class Scaled:
     """A model of a series in units of its deviation, so that no tolerance of a fit depends on the unit of measurement.
 
-    Nothing is subtracted: what is above 0 stays above 0.
+    Nothing is subtracted, so that positive values stay positive.
     """
 
     model: Model
@@ -95,11 +95,11 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A series in steps.
+    """A series on the grid of steps.
 
     Args:
         first: number of the first step on the grid.
-        values: `<float64>[T, V]`, not a number where missing.
+        values: `<float64>[T, V]`, NaN where missing.
     """
 
     first: int
@@ -116,10 +116,10 @@ class EachByItself:
     """One model for each target of each series.
 
     Args:
-        kind: what they are, with the source.
+        kind: their description, with the source.
         scaling: of the targets.
         step: of the times.
-        seen: series to what its models were fitted to.
+        seen: series to the values that its models were fitted to.
         models: series to the models of its targets.
     """
 
@@ -131,19 +131,19 @@ class EachByItself:
 
     @property
     def description(self) -> str:
-        """What they are, and the form of each, up to three."""
+        """Their description, and the form of each, up to three."""
         names = [model.name for models in self.models.values() for model in models]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return f"{self.kind}: {shown}"
 
     @property
     def converged(self) -> bool:
-        """Whether every fit ended by itself."""
+        """Whether every fit converged."""
         return all(model.converged for models in self.models.values() for model in models)
 
     def predict(self, examples: Mapping[str, Ragged]) -> Values:
-        """Returns forecasts in original units, `<float64>[N, P, V, 1]`; the last value where there is no model of a
-        series, where it begins before its training part, and where the model gives no number."""
+        """Returns forecasts in original units, `<float64>[N, P, V, 1]`; the last value for a series without a model or
+        beginning before its training part, and where the model returns no finite number."""
         steps, series = horizon_of(examples), examples["series"].values
         found = np.repeat(past_of(examples, self.scaling)[:, -1:], steps, axis=1)
         origins = examples["origin"].values.astype(np.int64)
@@ -163,7 +163,7 @@ def fit_each(ground: Ground, kind: str, fit: Fit) -> Baseline:
     """Returns a model for every target of every series of the training part.
 
     Raises:
-        Infeasible: there are too many series, too many steps, or too few; says how many there may be.
+        Infeasible: there are too many series, too many steps, or too few; names the limit.
     """
     scaling, manifest = targets_of(ground), ground.manifest
     examples = [ground.examples("train")]
@@ -183,22 +183,22 @@ def fit_each(ground: Ground, kind: str, fit: Fit) -> Baseline:
 
 
 def fit_one(fit: Fit, values: Values, season: int) -> Model:
-    """Returns the model of one series; one that never changes has none to be fitted."""
+    """Returns the fitted model of one series; a constant one needs no fit."""
     whole = filled(values)
     if np.ptp(whole) <= np.finfo(np.float32).eps * np.abs(whole).max():  # prepared windows are float32
         return LastValue()
     spread = float(np.ptp(whole))
     scale = spread * float(np.std(whole / spread))
-    with one_thread(), warnings.catch_warnings():  # of fits that have not converged, which is told by itself
+    with one_thread(), warnings.catch_warnings():  # of fits that have not converged, which `converged` reports
         warnings.simplefilter("ignore")
         return Scaled(fit(values / scale, season), scale)
 
 
 def check(parts: Mapping[bytes, Timeline], targets: int) -> None:
-    """Raises where models of single series would take too long, or have too little to learn from.
+    """Raises if univariate models would take too long, or have too little data.
 
     Raises:
-        Infeasible: says how many series or steps there are, and how many there may be.
+        Infeasible: names the number of series or steps, and the limit.
     """
     count, steps = len(parts) * targets, targets * sum(len(part.values) for part in parts.values())
     if count > MOST_MODELS:
@@ -216,8 +216,8 @@ def check(parts: Mapping[bytes, Timeline], targets: int) -> None:
 def timelines(examples: Mapping[str, Ragged], step: Frequency, scaling: Scaling) -> dict[bytes, Timeline]:
     """Returns the series that windows are cut from, in original units.
 
-    What was scored is as it was measured, and what was a target and is missing is not a number. Before the first
-    target, and between windows with gaps, the histories say what was there, their missing values filled.
+    Values that were targets are as observed, NaN where missing. Before the first target, and between windows with gaps,
+    values come from the histories, in which missing values are filled.
     """
     if not len(examples["target"]):
         return {}
@@ -244,14 +244,14 @@ def numbers_of(origins: NDArray[np.int64], step: Frequency) -> NDArray[np.int64]
 
 
 def filled(values: Values) -> Values:
-    """Returns values whose missing ones are the last one before, or the first of all: `<float64>[T]`."""
+    """Returns values filled forward, and backward before the first one: `<float64>[T]`."""
     seen = np.isfinite(values)
     last = np.maximum.accumulate(np.where(seen, np.arange(len(values)), -1))
     return values[np.where(last < 0, int(seen.argmax()), last)]
 
 
 def _joined(before: Timeline, after: Timeline) -> Timeline:
-    """Returns one series of two parts; where both have a step, what was measured."""
+    """Returns one series of two parts; where both have a step, the observed value."""
     first, end = min(before.first, after.first), max(before.end, after.end)
     values = np.full((end - first, before.values.shape[1]), np.nan)
     values[before.first - first : before.end - first] = before.values

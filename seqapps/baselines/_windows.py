@@ -1,4 +1,4 @@
-"""What the baselines of a series share: windows as arrays, and the units of their targets."""
+"""Shared code of the time series baselines: windows as arrays, and the scaling of their targets."""
 
 from __future__ import annotations
 

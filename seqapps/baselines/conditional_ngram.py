@@ -1,12 +1,12 @@
-"""N-grams within each label, mixed with those over all labels.
+"""Per-label n-gram models, interpolated with the model over all labels.
 
     p(w | context, label) = a_label p_label(w | context) + (1 - a_label) p_all(w | context)
 
-Both are interpolated Kneser-Ney models (see `kneser_ney`). The share a of each label is what makes its rows of the
-validation split most probable; a label that the training split does not have has 0.
+Both are interpolated Kneser-Ney models (see `kneser_ney`). The weight a of each label maximises the likelihood of its
+rows of the validation split; it is 0 for a label unseen in training.
 
 Source: Jelinek & Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data" (shares from
-held-out text). One share is one unknown of a concave function: its slope is halved into, to the last digit.
+held-out text). The log-likelihood is concave in a, so a is found by bisection of its derivative, to full precision.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ConditionalNgram:
         return f"Kneser-Ney {order}-grams of each of {count} labels (shares {low:.2f} to {high:.2f}) over those of all"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every unit given the label of its row, in nats, `<float32>[units]`."""
+        """Returns -log p of every token given the label of its row, in nats, `<float32>[units]`."""
         nats = self.everything.predict(examples)
         for label, (model, share) in enumerate(zip(self.labels, self.shares, strict=True)):
             units = _units_of(examples, label)
@@ -85,7 +85,7 @@ def table_of(ids: Ragged, order: int) -> NDArray[np.int32]:
 
 
 def best_share(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Returns the share a that makes prod(a first + (1 - a) second) largest; 1/2 without evidence."""
+    """Returns the weight a that maximises prod(a first + (1 - a) second); 1/2 without data."""
     more = first - second
     if not np.any(more):
         return 0.5
@@ -102,5 +102,5 @@ def _rows_of(examples: Mapping[str, Ragged], label: int) -> Ragged:
 
 
 def _units_of(examples: Mapping[str, Ragged], label: int) -> NDArray[np.int64]:
-    """Returns the places of the units of a label's rows."""
+    """Returns the places of the tokens of a label's rows."""
     return np.flatnonzero(np.repeat(examples["condition"].values == label, examples["ids"].lengths))

@@ -1,4 +1,4 @@
-"""Copy: the source as its own translation. What names, numbers and borrowed words alone are worth."""
+"""Copy: the source as its own translation. The score of names, numbers and loanwords alone."""
 
 from __future__ import annotations
 

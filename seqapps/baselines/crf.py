@@ -1,8 +1,8 @@
-"""A linear-chain CRF over how words are written and which words stand beside them: the first tagger to try.
+"""A linear-chain CRF on word form and context features, a standard tagger.
 
     p(y | x) = exp(sum_t (sum_k w_k f_k(y_t, x, t) + u(y_{t-1}, y_t))) / Z(x)
 
-What is read of a token, as it is written and never by its id, so that no word is unknown:
+Features of a token, of its text and never its id, so that no word is unknown:
 
 - the word; in lower case; its shape (`Xxx-dd`, and with runs as one `Xx-d`); its first and its last one to four letters
   in lower case;
@@ -10,8 +10,8 @@ What is read of a token, as it is written and never by its id, so that no word i
   that the two make; of the second word before and after: the word in lower case;
 - whether the sentence begins or ends here.
 
-L-BFGS (OWL-QN) with the penalties `ABSOLUTE` |w| + `SQUARED` |w|^2 ends when ten steps have made the penalised
-likelihood better by no more than `TOLERANCE` of it.
+L-BFGS (OWL-QN) with the penalties `ABSOLUTE` |w| + `SQUARED` |w|^2 stops when ten steps have improved the penalised
+likelihood by no more than a share of `TOLERANCE`.
 
 Source: Lafferty, McCallum & Pereira 2001, "Conditional Random Fields", eq. 1; features as in Ratnaparkhi 1996, "A
 Maximum Entropy Model for Part-Of-Speech Tagging", table 1, with shapes as in Collins 2002, "Ranking Algorithms for
@@ -43,13 +43,13 @@ _CELLS = 2_000_000_000
 _TOKENS = 1_000_000
 """Of the training split that are learned from, at most: each holds half a kilobyte."""
 _SAID = 25
-"""Steps between two lines for people."""
+"""Steps between two progress messages."""
 _LETTERS = range(1, 5)
 _RUN = re.compile(r"(.)\1+", re.DOTALL)
 
 
 class Word(NamedTuple):
-    """What is read of a word by itself: all of it, and what its neighbours read."""
+    """Features of a word by itself: all of them, and those that its neighbours use."""
 
     lower: str
     shape: str
@@ -135,7 +135,7 @@ def train(examples: Mapping[str, Ragged], most_steps: int, report: Callable[[str
 
 
 def features_of(words: Sequence[str]) -> list[list[str]]:
-    """Returns what is read of each word of a sentence."""
+    """Returns the features of each word of a sentence."""
     each = [_word(word) for word in words]
     found = []
     for place, word in enumerate(each):

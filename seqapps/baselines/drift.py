@@ -1,4 +1,4 @@
-"""Drift: the line through the first and the last value of the history goes on.
+"""Drift: extrapolation of the line through the first and the last value of the history.
 
     y_{T+h} = y_T + h (y_T - y_1) / (T - 1)
 

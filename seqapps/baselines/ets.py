@@ -1,9 +1,9 @@
-"""Exponential smoothing: the level of a series, its trend and its season are averages that forget.
+"""Exponential smoothing (ETS): level, trend and season as exponentially weighted averages.
 
-Of the fifteen forms that are stable (error A or M; trend none, A or damped A; season none, A, or M with error M; those
-with an M only where all values are above 0) the one with the least AICc, of first states by Hyndman et al., sec. 2.6.1;
-that one is fitted by likelihood from several starts, its first states with the rest. A missing value is the last one
-seen. It gives no quantiles.
+Of the fifteen stable forms (error A or M; trend none, A or damped A; season none, A, or M with error M; those with an M
+only for positive values) the one with the lowest AICc is selected, with initial states by Hyndman et al., sec. 2.6.1.
+It is fitted by maximum likelihood from several starts, including its initial states. Missing values are filled forward.
+It has no quantiles.
 
 Source: Hyndman, Koehler, Snyder & Grose 2002, "A state space framework for automatic forecasting using exponential
 smoothing methods"; fitted by statsmodels.
@@ -69,7 +69,7 @@ class Smoothing:
     Args:
         form: what is smoothed.
         params: of statsmodels, first states included.
-        converged: whether the fit ended by itself.
+        converged: whether the fit converged.
     """
 
     form: Form
@@ -117,7 +117,7 @@ def fit(ground: Ground) -> Baseline:
 
 
 def smooth(values: Values, season: int) -> Smoothing:
-    """Returns the form with the least AICc, fitted; without a season where fewer than two of it are there."""
+    """Returns the form with the lowest AICc, fitted; without a season if there are fewer than two full seasons."""
     whole = filled(values)
     usable = season if 2 * season <= len(whole) and 1 < season <= LONGEST_SEASON else 0
     form = min(_forms(usable, positive=bool(whole.min() > 0)), key=lambda form: _criterion(form, whole))
@@ -126,7 +126,7 @@ def smooth(values: Values, season: int) -> Smoothing:
 
 
 def _starts(model: Any) -> Iterator[Values | None]:
-    """Yields parameters to begin the fit with: the library's own, and with a level that forgets more or less."""
+    """Yields initial parameters of the fit: the library's own, and others with different level smoothing."""
     yield None
     for level, seasonal in _WEIGHTS:
         start = np.array(model.start_params, np.float64)
@@ -141,7 +141,7 @@ def _starts(model: Any) -> Iterator[Values | None]:
 
 
 def _criterion(form: Form, values: Values) -> float:
-    """Returns AICc; infinite where there are too few values for so many numbers."""
+    """Returns AICc; infinite if there are too few values for the number of parameters."""
     size = int(form.over(values).k_params) + 1
     if len(values) <= size + 1:
         return np.inf

@@ -1,4 +1,4 @@
-"""The fixed-window neural language model: units become vectors, and all before a few of them is forgotten.
+"""The fixed-window neural language model: embeddings of the last few tokens, without memory beyond them.
 
     x = (E w_{t-n+1}, ..., E w_{t-1});  p(w_t | ...) = softmax(U tanh(H x + d) + b)
 
@@ -27,17 +27,17 @@ from seqapps.dataset.ragged import Ragged
 
 _BATCH = 512
 _LEARNING_RATE = 2e-3
-"""Of Adam; it falls to zero over the last steps."""
+"""Learning rate of Adam; it decays to zero over the last steps."""
 _LOOKS = 2
-"""Looks at the validation split in an epoch."""
+"""Evaluations on the validation split per epoch."""
 _FEWEST_LOOKS = 6
-"""Before the rate falls: the first steps of a few units may bring less than the error of a few."""
+"""Before the rate decays: on little data, the first steps may improve the loss by less than its standard error."""
 _STEPS_BETWEEN = 1_000
-"""Steps between two looks, at most."""
+"""Maximum number of steps between two evaluations."""
 _VALIDATION_UNITS = 50_000
-"""Units of the validation split that a look scores, at most."""
+"""Maximum number of validation tokens that an evaluation scores."""
 _VALIDATION_CELLS = 1 << 27
-"""Logits of a look: over 10,000 words it scores 13,000 of them, or it would cost as much as the training between."""
+"""Logits of an evaluation: over 10,000 words it scores 13,000 tokens, or it would cost as much as the training."""
 _CELLS = 1 << 23
 """Logits of a scoring call: 32 MiB."""
 
@@ -51,7 +51,7 @@ class FixedWindow:
     Args:
         model: contexts `<int32>[B, C]` in, logits `<float32>[B, V]` out.
         description: what it is, in one line.
-        converged: whether training ended by itself, and not at a cap of steps.
+        converged: whether training converged before a cap of steps.
     """
 
     model: keras.Model
@@ -59,17 +59,17 @@ class FixedWindow:
     converged: bool
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every unit, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[units]`."""
         return _scorer(self.model)(examples["ids"].values)
 
 
 def fit(ground: Ground) -> Baseline:
     """Returns the model with the weights that were best on the validation split.
 
-    The rate stays as it is until half as many steps again have brought less than the standard error of the validation
-    figure, then falls to zero over half as many steps as were made. `baselines.fixed_window_epochs` and
-    `baselines.fixed_window_max_steps` are caps: where one of them comes first, the model has not converged. Equal seeds
-    give equal weights on a CPU.
+    The learning rate is constant until half as many steps again have improved the validation loss by less than its
+    standard error, then decays to zero over half as many steps as were made. `baselines.fixed_window_epochs` and
+    `baselines.fixed_window_max_steps` are caps: if one of them comes first, the model has not converged. Training is
+    deterministic for a seed on a CPU.
 
     Raises:
         RunError: the loss is not finite.
@@ -121,13 +121,13 @@ def build(config: BaselinesConfig, vocabulary_size: int, seed: int) -> keras.Mod
 
 
 class _Training:
-    """A training on its way.
+    """A training run.
 
     Args:
         model: that is trained.
-        batches: contexts and units, without end.
-        held_out: units of the validation split that a look scores.
-        report: takes a line on how far it is.
+        batches: contexts and tokens, without end.
+        held_out: tokens of the validation split that an evaluation scores.
+        report: callback that takes a progress message.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class _Training:
         self._kept = model.get_weights()
 
     def run(self, most: int, between: int) -> tuple[int, bool]:
-        """Trains, leaves the best weights, and returns how many steps were made and whether that was enough."""
+        """Trains, restores the best weights, and returns the number of steps and whether training converged."""
         before = max(1, 2 * most // 3)
         while self._done < before and not self._is_level():
             self._take(min(between, before - self._done), _LEARNING_RATE, _LEARNING_RATE)
@@ -160,12 +160,12 @@ class _Training:
         return self._done, level
 
     def _is_level(self) -> bool:
-        """Returns whether the last third of the steps brought less than the standard error."""
+        """Returns whether the last third of the steps improved the loss by less than the standard error."""
         earlier = [best for steps, best in self._looks if 3 * steps <= 2 * self._done]
         return len(self._looks) >= _FEWEST_LOOKS and earlier[-1] - self._looks[-1][1] < self._error
 
     def _take(self, steps: int, first: float, last: float) -> None:
-        """Takes steps under a rate that goes from `first` to `last`, then looks at the validation split."""
+        """Takes steps with a learning rate from `first` to `last`, then evaluates on the validation split."""
         import tensorflow as tf
 
         for number in range(steps):
@@ -187,7 +187,7 @@ class _Training:
 
 
 def _step(model: keras.Model) -> _Step:
-    """Returns one step of Adam as a graph: contexts `<int32>[B, C]`, units `<int32>[B]`, rate to the loss before it."""
+    """Returns one Adam step as a graph: contexts `<int32>[B, C]`, tokens `<int32>[B]`, rate to the loss before it."""
     import keras
     import tensorflow as tf
 
@@ -236,7 +236,7 @@ def _scorer(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 def _batches(ids: NDArray[Any], size: int, seed: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Yields (contexts, units) without end, every unit once in an epoch, in an order that the seed decides."""
+    """Yields (contexts, tokens) indefinitely, every token once per epoch, in a seeded random order."""
     age, random = ages(ids), np.random.default_rng(seed)
     while True:
         order = random.permutation(len(ids))

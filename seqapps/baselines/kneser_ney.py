@@ -2,12 +2,12 @@
 
     p_k(w | c) = max(count_k(c w) - D_k(count), 0) / sum_v count_k(c v) + backoff_k(c) p_{k-1}(w | c')
 
-c' is the context c without its first unit; backoff_k(c) is what the discounts took, over the same total.
+c' is the context c without its first token; backoff_k(c) is the discounted mass, over the same total.
 
 The highest order counts occurrences. A lower order counts in how many different contexts its n-gram was seen, that is
-the distinct units before it; an n-gram that begins its example has only one, BEGIN, so there occurrences count. BEGIN
-stands once: a context that reaches further back than the beginning has no order of its own and backs off for free. The
-lowest order rests on the uniform distribution over everything that can come.
+the distinct tokens before it; an n-gram that begins its example has only one, BEGIN, so there occurrences count. BEGIN
+occurs once: a context that extends beyond the beginning has no order of its own and backs off with weight 1. The lowest
+order is interpolated with the uniform distribution over all possible tokens.
 
 Source: Kneser & Ney 1995, "Improved backing-off for m-gram language modeling"; Chen & Goodman 1999, "An empirical study
 of smoothing techniques for language modeling", eq. 20 to 25 (modified discounts); Heafield et al. 2013, "Scalable
@@ -30,7 +30,7 @@ from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 TABLE = "ngrams"
 _BLOCK = 1 << 20
-"""Units that are scored at a time, which bounds the memory of a long text."""
+"""Tokens that are scored at a time, which bounds the memory of a long text."""
 
 _Ints = NDArray[np.int64]
 
@@ -40,8 +40,8 @@ class Order:
     """The n-grams of one order. A context is a number: the place of its key in `contexts`.
 
     Args:
-        contexts: key of each context, sorted: (number of the context without its first unit) * V + first unit.
-        keys: key of each n-gram, sorted: (number of its context) * V + last unit.
+        contexts: key of each context, sorted: (number of the context without its first token) * V + first token.
+        keys: key of each n-gram, sorted: (number of its context) * V + last token.
         shares: discounted count over the context's total, `<float64>[n-grams + 1]`; 0 at the end (number -1) for an
             n-gram that was never seen.
         backoff: weight of the order below, `<float64>[contexts + 1]`; 1 for a context without n-grams, and at the end
@@ -73,7 +73,7 @@ class KneserNey:
         return f"interpolated {len(self.orders)}-grams, modified Kneser-Ney discounts, {rows:,} n-grams"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every unit, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[units]`."""
         ids = examples["ids"].values.astype(np.int64)
         age, nats = ages(ids), np.empty(len(ids), np.float32)
         for low in range(0, len(ids), _BLOCK):
@@ -82,7 +82,7 @@ class KneserNey:
         return nats
 
     def next_distribution(self, context: Sequence[int]) -> NDArray[np.float64]:
-        """Returns the probability of each unit after `context`, `<float64>[V]`; `<pad>` and `<bos>` have none.
+        """Returns the probability of each token after `context`, `<float64>[V]`; `<pad>` and `<bos>` have none.
 
         Args:
             context: ids from the beginning of the example (or of a later one, after `<eos>`), the nearest last.
@@ -94,7 +94,7 @@ class KneserNey:
         return p
 
     def _probability(self, before: _Ints, units: _Ints) -> NDArray[np.float64]:
-        """Returns p of each unit after the context in its row of `before`, from the lowest order up."""
+        """Returns p of each token after the context in its row of `before`, from the lowest order up."""
         p = np.full(len(units), 1.0 / (self.size - 2))
         context = np.zeros(len(units), np.int64)
         for distance, order in enumerate(self.orders):
@@ -126,7 +126,7 @@ def from_table(table: NDArray[np.int32], size: int) -> KneserNey:
     """Returns the model of an n-gram table.
 
     Args:
-        table: `<int32>[rows, order + 1]`: the units of an n-gram, contexts filled up with BEGIN, and its count.
+        table: `<int32>[rows, order + 1]`: the tokens of an n-gram, contexts filled up with BEGIN, and its count.
         size: V, the number of ids.
 
     Raises:
@@ -140,10 +140,10 @@ def from_table(table: NDArray[np.int32], size: int) -> KneserNey:
     for k, level in enumerate(levels, start=1):
         counts = np.bincount(level.types, weights=occurrences)
         if k < order:
-            # One n-gram of the order above for each distinct unit before this one.
+            # One n-gram of the order above for each distinct token before this one.
             distinct = np.bincount(level.types[levels[k].rows], minlength=len(counts))
             counts = np.where(table[level.rows, order - k] == BEGIN, counts, distinct)
-        # A second unit BEGIN means that the context reaches further back than the beginning.
+        # A second token BEGIN means that the context reaches further back than the beginning.
         real = table[level.rows, min(order - k + 1, order - 1)] != BEGIN
         orders.append(_order(level.contexts, level.parents[real], level.keys[real], counts[real]))
     return KneserNey(tuple(orders), size)
@@ -151,7 +151,7 @@ def from_table(table: NDArray[np.int32], size: int) -> KneserNey:
 
 @dataclass(frozen=True)
 class _Level:
-    """The distinct last k units of the table's rows.
+    """The distinct last k tokens of the table's rows.
 
     Args:
         contexts: as in `Order`.
@@ -191,10 +191,10 @@ def _order(names: _Ints, parents: _Ints, keys: _Ints, counts: NDArray[np.float64
 
 
 def discounts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns what is taken from a count of 0, 1, 2 and 3 or more, `<float64>[4]`.
+    """Returns the discounts of counts of 0, 1, 2 and 3 or more, `<float64>[4]`.
 
-    Three discounts need n-grams that occur once, twice, three and four times. Where one kind is missing, or a discount
-    leaves its range, one discount n1 / (n1 + 2 n2) serves all counts (Ney et al. 1994); where that has no evidence
+    Three discounts need n-grams that occur once, twice, three and four times. If one kind is missing, or a discount
+    leaves its range, one discount n1 / (n1 + 2 n2) serves all counts (Ney et al. 1994); if that cannot be estimated
     either, as over the few characters of an alphabet, it is 1/2.
 
     Source: Chen & Goodman 1999, eq. 26.

@@ -1,9 +1,9 @@
-"""Linear autoregression: every step of the horizon is a linear function of all that the model is given.
+"""Linear autoregression: every step of the horizon is a linear function of all model inputs.
 
     y_{T+h} = b_h + w_h . (history, known future, what is one for the series);  w by least squares + penalty |w|^2
 
-Direct: each step has its own weights. With one variable and one step it is AR(H). The penalty that is best on the
-validation split is taken; zero is one of them. Source: Hoerl & Kennard 1970, "Ridge Regression".
+Direct: each step has its own weights. With one variable and one step it is AR(H). The penalty is selected on the
+validation split, from candidates that include zero. Source: Hoerl & Kennard 1970, "Ridge Regression".
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The strongest linear classifier of texts: logistic regression on the best of three kinds of features.
 
-- tf-idf of words and pairs of words, as in `tfidf_logistic`;
-- which words and pairs of words a text has, weighed for each label by their naive Bayes log ratios (NB-SVM; here with
-  the logistic loss, which gives probabilities);
-- tf-idf of words, of pairs of words and of n-grams of one to five characters, inside words and across them.
+- tf-idf of words and word bigrams, as in `tfidf_logistic`;
+- presence of words and word bigrams, scaled for each label by their naive Bayes log ratios (NB-SVM; here with the
+  logistic loss, which yields probabilities);
+- tf-idf of words, word bigrams and character n-grams of length one to five, within and across words.
 
-Features and strength are what is best on the validation split; the description names them. Above 8 million characters
-of training text the n-grams of characters are left out. `_linear` says how it is fitted.
+Features and strength are selected on the validation split; the description names them. Above 8 million characters of
+training text the character n-grams are left out. See `_linear` for the fitting.
 
 Source: Wang & Manning 2012, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification".
 """

@@ -1,4 +1,4 @@
-"""The most frequent class: every row gets the shares of the classes in the training split, whatever its text says."""
+"""The majority class: predicts the class frequencies of the training split for every example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tag that a word has most often in the training split; a word that is not there has the most frequent tag."""
+"""The most frequent tag of each word in the training split; unknown words take the most frequent tag overall."""
 
 from __future__ import annotations
 

@@ -13,15 +13,15 @@ from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
 
 _CHUNK = 256
-"""Rows that are compared at once with the training split."""
+"""Number of rows that are compared with the training split at once."""
 _UNITS = r"\w+|[^\w\s]"
 
 
 class NearestTranslation:
     """The target of the training row whose source has the largest cosine of tf-idf with the source.
 
-    Units are words and signs, one and two in a row; of equal rows the first one counts. A source that shares no unit
-    with the training split takes the first row.
+    Features are unigrams and bigrams of words and punctuation; ties go to the first row. A source that shares no
+    feature with the training split takes the first row.
 
     Args:
         sources, targets: UTF-8 of the training split.

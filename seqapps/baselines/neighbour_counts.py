@@ -5,8 +5,8 @@
     p(w | l)    = max(count(l w) - D, 0) / count(l .) + backoff(l) p(w),   and so for r
     p(w)        = (count(w) + 1) / (words + V - 3)
 
-q is Bayes' rule where the two neighbours are independent given the word. A backoff is what the discounts took, over the
-same total. <bos> stands before the first word of a row and <eos> after the last.
+q is Bayes' rule if the two neighbours are independent given the word. A backoff is the discounted mass, over the same
+total. <bos> precedes the first word of a row and <eos> follows the last.
 
 Source: Chen & Goodman 1999, "An empirical study of smoothing techniques for language modeling", eq. 26 (discounts).
 """
@@ -39,7 +39,7 @@ class Level:
     Args:
         contexts: key of each context, sorted, `<int64>[contexts]`.
         shares: discounted count over the context's total, `<float64>[contexts + 1, V]` sparse; the last row is empty.
-        backoff: weight of what lies below, `<float64>[contexts + 1]`; 1 at the end, for a context never seen.
+        backoff: weight of the lower order, `<float64>[contexts + 1]`; 1 at the end, for an unseen context.
     """
 
     contexts: _Ints
@@ -108,7 +108,7 @@ def fit(ground: Ground) -> Baseline:
 
 
 def neighbours(ids: Ragged) -> tuple[_Ints, _Ints, _Ints]:
-    """Returns the unit before each word, the word, and the unit after it, `<int64>[words]` each."""
+    """Returns the token before each word, the word, and the token after it, `<int64>[words]` each."""
     words = ids.values.astype(np.int64)
     left, right = np.roll(words, 1), np.roll(words, -1)
     filled = ids.lengths > 0

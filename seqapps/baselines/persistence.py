@@ -1,4 +1,4 @@
-"""Persistence: what was last is what comes, at every step. Source: Hyndman & Athanasopoulos 2021, sec. 5.2 (naive)."""
+"""Persistence: forecasts the last value at every step. Source: Hyndman & Athanasopoulos 2021, sec. 5.2 (naive)."""
 
 from __future__ import annotations
 

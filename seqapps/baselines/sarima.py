@@ -1,12 +1,11 @@
-"""Seasonal ARIMA whose orders the training part chooses.
+"""Seasonal ARIMA with automatic order selection on the training part.
 
     phi(L) Phi(L^m) (1 - L)^d (1 - L^m)^D (y_t - c) = theta(L) Theta(L^m) e_t
 
-D is 1 where the season is strong (Wang, Smith & Hyndman 2006: above 0.64), d as long as the test of Kwiatkowski et al.
-1992 refuses that the rest is level. The other orders and the constant by steps from four beginnings to the neighbour
-with the least AICc; for the search the likelihood is that of the squared residuals when nothing came before the series,
-the chosen form is fitted by the exact one, from two starts. Missing values are left out by the filter. It gives no
-quantiles.
+D is 1 if the season is strong (Wang, Smith & Hyndman 2006: above 0.64); d is increased while the KPSS test (Kwiatkowski
+et al. 1992) rejects stationarity. The other orders and the constant are selected by AICc, stepwise from four initial
+models; the search uses the conditional sum of squares, the selected form is fitted by exact likelihood from two starts.
+The filter skips missing values. It has no quantiles.
 
 Source: Hyndman & Khandakar 2008, "Automatic Time Series Forecasting: The forecast Package for R", sec. 3; fitted by
 statsmodels.
@@ -60,7 +59,7 @@ class Form:
 
     @property
     def size(self) -> int:
-        """How many numbers are fitted, the variance among them."""
+        """Number of fitted parameters, including the variance."""
         return self.p + self.q + self.seasonal_p + self.seasonal_q + int(self.constant) + 1
 
     def over(self, values: Values) -> Any:
@@ -82,7 +81,7 @@ class Arima:
     Args:
         form: its orders.
         params: of statsmodels.
-        converged: whether the fit ended by itself.
+        converged: whether the fit converged.
     """
 
     form: Form
@@ -98,7 +97,7 @@ class Arima:
         """See `Model.forecast`."""
         model = self.form.over(values)
         model.update(self.params)
-        state = model.ssm.filter().predicted_state[:, 1:]  # of each step, what it expects of the next
+        state = model.ssm.filter().predicted_state[:, 1:]  # one-step prediction of the state
         seen, onward, constant = (
             np.asarray(model.ssm[name])[..., 0] if model.ssm[name].ndim > size else np.asarray(model.ssm[name])
             for name, size in (("design", 2), ("transition", 2), ("state_intercept", 1))
@@ -129,8 +128,8 @@ def arima(values: Values, season: int) -> Arima:
 
 
 def _smoothing(model: Any) -> Values:
-    """Returns parameters to begin the fit with, beside the library's own: errors that are smoothed, as in exponential
-    smoothing, and nothing else. From the library's own a fit can end on a lower hill."""
+    """Returns a second set of initial parameters: a pure moving average, as in exponential smoothing. From the
+    library's own start a fit can stop in a local maximum."""
     free = np.array([-1.0 if name.startswith("ma.") else 0.0 for name in model.param_names])
     free[-1] = 1.0  # the variance
     found: Values = model.transform_params(free)
@@ -141,7 +140,7 @@ def _smoothing(model: Any) -> Values:
 
 
 def chosen(values: Values, season: int) -> Form:
-    """Returns the form with the least AICc that is found step by step."""
+    """Returns the form with the lowest AICc in a stepwise search."""
     seasonal_d = int(season > 0 and _strength(values, season) > _STRONG)
     d = _differences(_differenced(values, 0, seasonal_d, season))
     level = _differenced(values, d, seasonal_d, season)
@@ -191,7 +190,7 @@ def _neighbours(form: Form, can: bool) -> Iterator[Form]:
 
 
 def _criterion(form: Form, level: Values) -> float:
-    """Returns AICc of a form over a differenced series, by its least squared residuals."""
+    """Returns AICc of a form over a differenced series, from the conditional sum of squares."""
     from scipy.optimize import minimize
 
     count = len(level)
@@ -239,14 +238,14 @@ def _strength(values: Values, season: int) -> float:
 
 
 def _differences(values: Values) -> int:
-    """Returns how often a series is differenced until it is level, twice at most."""
+    """Returns how often a series is differenced until it is stationary, twice at most."""
     from statsmodels.tsa.stattools import kpss
 
     for count in range(2):
         if not values.std() > 1e-12 * float(np.abs(values).max()):
             return count
         lags = int(3 * np.sqrt(len(values)) / 13)
-        with warnings.catch_warnings():  # of a figure that its table ends before: it is cut there
+        with warnings.catch_warnings():  # the KPSS p-value may lie outside its table and is clipped
             warnings.simplefilter("ignore")
             share = kpss(values, regression="c", nlags=lags)[1]
         if share > 0.05:

@@ -1,4 +1,4 @@
-"""Seasonal naive: the value of the same season before, such as that of the same month of last year.
+"""Seasonal naive: the value one season earlier, such as that of the same month of last year.
 
 Source: Hyndman & Athanasopoulos 2021, "Forecasting: Principles and Practice", sec. 5.2.
 """

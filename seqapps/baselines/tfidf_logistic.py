@@ -1,4 +1,4 @@
-"""Logistic regression on tf-idf of words and pairs of words: what everybody tries first on texts.
+"""Logistic regression on tf-idf of words and word bigrams, the standard first text classifier.
 
 Its strength is chosen on the validation split; `_linear` says how it is fitted.
 """

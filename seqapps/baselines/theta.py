@@ -1,9 +1,9 @@
-"""The theta method: half of the line through a series, and exponential smoothing of what the season leaves.
+"""The theta method: exponential smoothing of the seasonally adjusted series with half of its linear trend as drift.
 
     y_{T+h} = s_{T+h} (l_T + b/2 (h - 1 + 1/a - (1-a)^T / a));  l_t = a y_t / s_t + (1-a) l_{t-1}
 
-Seasons are divided out where their autocorrelation is significant (at 10 %), subtracted where a factor would not be
-above 0. A missing value is the last one seen. It gives no quantiles.
+Seasons are divided out if their autocorrelation is significant (at 10 %), or subtracted if a factor would not be
+positive. Missing values are filled forward. It has no quantiles.
 
 Source: Assimakopoulos & Nikolopoulos 2000, "The theta model"; in the form of Hyndman & Billah 2003, "Unmasking the
 Theta method"; fitted by statsmodels.
@@ -33,7 +33,7 @@ class Theta:
         alpha, drift: a and b.
         seasons: factors or summands of the steps of a season from the first of all on; empty for none.
         multiplied: whether they are factors.
-        converged: always; the line has a closed form, and the one weight is looked for on all of a grid.
+        converged: always; the line has a closed form, and the one weight is found by grid search.
     """
 
     alpha: float
@@ -94,8 +94,8 @@ def theta(values: Values, season: int) -> Theta:
 
 
 def _best_weight(plain: Values) -> float:
-    """Returns the a with the least squared errors: from a grid, and between its neighbours there. The library's search
-    can end beside a lower valley."""
+    """Returns the a with the least squared errors: the best of a grid, refined between its neighbours. The library's
+    search can stop in a local minimum."""
     from scipy.optimize import minimize_scalar
 
     grid = np.linspace(_LEAST, 1.0, _GRID)
@@ -114,7 +114,7 @@ def _squares(alpha: float, plain: Values) -> float:
 
 
 def _seasons(values: Values, season: int) -> tuple[Values, bool]:
-    """Returns what the steps of a season are worth, and whether as factors; nothing where there are none to be seen."""
+    """Returns the seasonal components and whether they are factors; empty if there is no significant season."""
     from statsmodels.tsa.seasonal import seasonal_decompose
     from statsmodels.tsa.stattools import acf
 

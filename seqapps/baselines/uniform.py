@@ -1,4 +1,4 @@
-"""The uniform distribution: what is known before any training. Its bits are the logarithm of the vocabulary's size."""
+"""The uniform distribution: the level before any training. Its bits are the logarithm of the vocabulary's size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqapps.dataset.ragged import Ragged
 
 @dataclass(frozen=True)
 class Uniform:
-    """p = 1 / (V - 2) for every unit that can come: `<pad>` and `<bos>` never do, `<unk>` and `<eos>` do.
+    """p = 1 / (V - 2) for every possible token: all but `<pad>` and `<bos>`.
 
     Args:
-        outcomes: units that can come, V - 2.
+        outcomes: number of possible tokens, V - 2.
     """
 
     outcomes: int
@@ -28,7 +28,7 @@ class Uniform:
         return f"every one of {self.outcomes:,} units equally likely"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every unit, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[units]`."""
         return np.full(len(examples["ids"].values), np.log(self.outcomes), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Unigrams: how often each unit stands in the training split, whatever came before it."""
+"""Unigrams: relative frequencies of the tokens in the training split, independent of context."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 @dataclass(frozen=True)
 class Unigram:
-    """Relative frequency with add-one smoothing: p(w) = (count(w) + 1) / (units + V - 2).
+    """Relative frequency with add-one smoothing: p(w) = (count(w) + 1) / (tokens + V - 2).
 
-    One is added to every unit that can come, because `<unk>` may never stand in the training split and must not cost
-    infinitely much; on any real text it moves the perplexity in the third digit at most.
+    One is added to every possible token, because `<unk>` may not occur in the training split and must not have an
+    infinite cost; on any real text it changes the perplexity in the third digit at most.
 
     Args:
-        nats: -log p of each unit, `<float32>[V]`; infinite for `<pad>` and `<bos>`, which never come.
+        nats: -log p of each token, `<float32>[V]`; infinite for `<pad>` and `<bos>`, which never occur.
     """
 
     nats: NDArray[np.float32]
@@ -29,7 +29,7 @@ class Unigram:
     description = "relative frequency of the unit, add-one smoothing"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every unit, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[units]`."""
         nats: NDArray[np.float32] = self.nats[examples["ids"].values]
         return nats
 

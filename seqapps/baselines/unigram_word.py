@@ -1,4 +1,4 @@
-"""Words by how often they stand in the training split, whatever stands beside them, with their ranks."""
+"""Word unigrams: words ranked by their frequency in the training split, independent of context."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UnigramWord:
     """Relative frequency with add-one smoothing: p(w) = (count(w) + 1) / (words + V - 3).
 
     Args:
-        log_p: of each unit, `<float64>[V]`; minus infinity for `<pad>`, `<bos>` and `<eos>`, which are never blanks.
+        log_p: of each token, `<float64>[V]`; minus infinity for `<pad>`, `<bos>` and `<eos>`, which are never blanks.
     """
 
     log_p: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Prepared shards to batches, with tf.data."""
+"""Batching of prepared shards with tf.data."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Batches(Protocol):
-    """The batches of a split. The order is a function of (seed, epoch) alone, so that a killed run can go on."""
+    """The batches of a split. The order is a function of (seed, epoch) alone, so that a run can be resumed."""
 
     steps: int
-    """Batches of an epoch."""
+    """Number of batches in an epoch."""
     tokens: int
-    """Positions of an epoch that count (weight 1)."""
+    """Number of unmasked positions (weight 1) in an epoch."""
     batch_size: int
-    """Rows of a batch (B)."""
+    """Batch size (B)."""
     carries: bool
-    """Whether the hidden state of one batch is where the next one starts."""
+    """Whether the final hidden state of one batch is the initial state of the next."""
 
     @property
     def padding(self) -> float:
@@ -28,7 +28,7 @@ class Batches(Protocol):
     def dataset(self, epoch: int, start: int = 0) -> tf.data.Dataset:
         """Returns `(x, y, weights)` of an epoch, from batch `start` on.
 
-        x is a dictionary of inputs by name, y a tensor or a dictionary, weights `<float32>[B, T]` (or `[B]`, one answer
-        a row), 0 on padding.
+        x is a dictionary of inputs by name, y a tensor or a dictionary, weights `<float32>[B, T]` (or `[B]`, for one
+        target per example), 0 on padding.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which rows share a batch: in an order that (seed, epoch) decides, sorted by length where that is harmless."""
+"""Bucketing of examples by length, in an order that depends on (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOWS = 125
-"""Fewest windows of an epoch that is sorted at all: fewer were seen to keep a network from learning."""
+"""Minimum number of windows per epoch for sorting by length: with fewer, a network was seen not to learn."""
 _MOST = 16
 _SPARE = 0.05
-"""Under a budget, so many more batches than the first epoch needs: another order may need a few more."""
+"""Under a token budget, relative reserve of batches over the first epoch: another order may need a few more."""
 _DRAWS = 20
-"""Of an order that fits, before rows are sorted in wider windows than the rule allows."""
+"""Attempts to draw an order that fits, before examples are sorted in wider windows than the rule allows."""
 
 
 def window_of(steps: int) -> int:
-    """Returns how many batches of an epoch of so many share a window, inside which rows are sorted by length.
+    """Returns the number of batches per window, within which examples are sorted by length, for an epoch of `steps`.
 
-    Sorting saves padding, and makes batches of one length each, which often means of one kind each: their gradients are
-    not those of the whole. So an epoch has many windows, and where it has few batches a window is one batch: rows as
-    they come.
+    Sorting saves padding but makes batches homogeneous in length, and often in content: their gradients are biased
+    samples. So an epoch has many windows, and with few batches a window is one batch, that is, unsorted examples.
     """
     return max(1, min(_MOST, steps // _WINDOWS))
 
 
 class Buckets:
-    """Rows to batches. Every row stands in exactly one batch of an epoch, and every epoch has as many batches.
+    """Examples to batches. Every example is in exactly one batch of an epoch, and all epochs have equally many batches.
 
-    Rows are shuffled, and sorted by length inside windows of a few batches (`window_of`). With `batch_size` a batch has
-    B rows, the last ones of an epoch filled with -1. With `token_budget` a batch takes rows as long as rows x longest
-    row stays at or below the budget (one at least).
+    Examples are shuffled, and sorted by length within windows of a few batches (`window_of`). With `batch_size` a batch
+    has B examples, the last one of an epoch filled with -1. With `token_budget` a batch takes examples as long as
+    examples x longest example stays within the budget (at least one).
 
     Args:
-        lengths: steps of each row, `<int64>[rows]`.
-        batch_size: rows of a batch (B).
-        token_budget: rows x longest row of a batch; 0 takes `batch_size`.
-        seed: with the epoch, decides the order.
-        shuffle: False keeps one order: the rows sorted by length.
+        lengths: steps of each example, `<int64>[rows]`.
+        batch_size: examples per batch (B).
+        token_budget: examples x longest example of a batch; 0 takes `batch_size`.
+        seed: determines the order, together with the epoch.
+        shuffle: False uses the same order in every epoch: examples sorted by length.
     """
 
     def __init__(
@@ -55,12 +54,12 @@ class Buckets:
             self.steps = max(self._fewest, min(len(lengths), math.ceil(first * (1.0 + _SPARE))))
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Returns the rows of each batch, `<int64>[B]` each; -1 is a row of padding."""
+        """Returns the examples of each batch, `<int64>[B]` each; -1 is a row of padding."""
         generator, window = np.random.default_rng([self._seed, epoch]), self._window
         if not self._shuffle:
             return self._cut(np.argsort(self.lengths, kind="stable"))
         rows = self._rows(generator, window)
-        for _ in range(_DRAWS):  # an order that needs more batches than there are
+        for _ in range(_DRAWS):  # redraw an order that needs too many batches
             if self._count(rows) <= self.steps:
                 break
             rows = self._rows(generator, window)
@@ -71,7 +70,7 @@ class Buckets:
         return [batches[place] for place in generator.permutation(self.steps)]
 
     def padding(self) -> float:
-        """Returns the share of the first epoch's positions that are padding: 1 - steps of rows / (rows x longest)."""
+        """Returns the share of padding in the first epoch: 1 - steps of examples / (examples x longest)."""
         positions = 0
         for rows in self.order(0):
             positions += len(rows) * int(self.lengths[rows[rows >= 0]].max(initial=0))
@@ -82,7 +81,7 @@ class Buckets:
         return window_of(self._fewest)
 
     def _rows(self, generator: np.random.Generator, window: int) -> NDArray[np.int64]:
-        """Returns all rows in an order that is drawn, sorted inside windows."""
+        """Returns all examples in random order, sorted by length within windows."""
         rows = generator.permutation(len(self.lengths))
         return self._sorted(rows, window) if window > 1 and len(rows) else rows
 
@@ -98,7 +97,7 @@ class Buckets:
         return len(_cuts(self.lengths[rows], self._budget)) - 1
 
     def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Returns rows, one after the other, as batches."""
+        """Cuts consecutive examples into batches."""
         if self._budget:
             cuts = _cuts(self.lengths[rows], self._budget)
             return [rows[low:high] for low, high in pairwise(cuts)]
@@ -108,7 +107,7 @@ class Buckets:
 
 
 def _cuts(lengths: NDArray[np.int64], budget: int) -> list[int]:
-    """Returns where batches begin and the last ends, in rows one after the other; empty for none."""
+    """Returns the batch boundaries of consecutive examples; empty for none."""
     cuts, low, longest = [0], 0, 0
     for high, length in enumerate(lengths.tolist()):
         longest = max(longest, length)
@@ -119,7 +118,7 @@ def _cuts(lengths: NDArray[np.int64], budget: int) -> list[int]:
 
 
 def _divided(batches: Sequence[NDArray[np.int64]], count: int) -> list[NDArray[np.int64]]:
-    """Returns so many batches: those with the most rows are halved as long as there are fewer."""
+    """Returns `count` batches: those with the most examples are halved until there are enough."""
     found = list(batches)
     while len(found) < count:
         place = max(range(len(found)), key=lambda place: len(found[place]))

@@ -1,4 +1,4 @@
-"""One example a document, the hidden state starts from zero; batches hold documents of about the same length."""
+"""One document per example with zero initial state; batches hold documents of similar length."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from seqapps.preprocessing.vocabulary import PAD
 
 
 class DocumentBatches:
-    """Documents as rows: x = start, w_0 .. w_{n-2} and y = w_0 .. w_{n-1}. No unit is dropped.
+    """Documents as examples: x = start, w_0 .. w_{n-2} and y = w_0 .. w_{n-1}. No token is dropped.
 
-    A document longer than `window` is cut into parts; a later part begins with the unit before it, and state zero.
-    Every batch has B rows, the last ones filled with rows of weight 0; T is that of the longest row.
+    A document longer than `window` is cut into parts; a later part begins with the token before it, and zero state.
+    Every batch has B rows, the last one filled with rows of weight 0; T is the length of its longest row.
 
     Args:
-        ids: one row of units a document.
-        batch_size: rows of a batch (B).
-        window: longest row.
-        start: the unit before the first one of a document.
-        seed: with the epoch, decides the order.
-        shuffle: False keeps one order: the rows sorted by length.
+        ids: token ids, one row per document.
+        batch_size: examples per batch (B).
+        window: maximum length of an example.
+        start: the token before the first one of a document.
+        seed: determines the order, together with the epoch.
+        shuffle: False uses the same order in every epoch: examples sorted by length.
         token_budget: instead of `batch_size`; see `Buckets`.
 
     Raises:
-        DataError: there are no units.
+        DataError: there are no tokens.
     """
 
     carries = False
@@ -52,7 +52,7 @@ class DocumentBatches:
         self.steps = self._buckets.steps
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Returns the rows of each batch of an epoch; -1 is a row of padding."""
+        """Returns the examples of each batch of an epoch; -1 is a row of padding."""
         return self._buckets.order(epoch)
 
     @property
@@ -84,7 +84,7 @@ class DocumentBatches:
 
 
 def _parts(ids: Ragged, window: int, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """Returns where each row begins in the units, its length, and the unit before it; empty documents give no row."""
+    """Returns offset, length and preceding token of each example; empty documents make no example."""
     counts = -(-ids.lengths // window)
     index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     offsets = np.repeat(ids.splits[:-1], counts) + index * window

@@ -1,4 +1,4 @@
-"""Elements of a dataset that are made in other threads, some ahead of the one that is used."""
+"""Parallel map and prefetch of dataset elements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _MOST_THREADS = 8
 
 
 def made_ahead(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-    """Returns the function of every element, in order.
+    """Maps a function over the elements in parallel, in order, and prefetches the results.
 
-    tf.data's autotuning stays off. Its thread sleeps longer and longer between two looks, and does not always hear that
-    the iterator is done with: the end of an epoch was then seen to wait for its next look, 18 seconds after an epoch of
-    23.
+    tf.data's autotuning is off. Its thread sleeps increasingly long between polls and does not always notice that the
+    iterator is finished: the end of an epoch was seen to wait 18 seconds for the next poll, after an epoch of 23.
     """
     threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
     dataset = dataset.map(function, num_parallel_calls=threads).prefetch(_AHEAD)

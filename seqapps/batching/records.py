@@ -1,4 +1,4 @@
-"""Shards to arrays: the rows of a split, as the manifest lists them, read with tf.data."""
+"""Reading of shards: the examples of a split, as the manifest lists them, with tf.data."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import DataError, unknown_name
 
-# Records are parsed together: ten times the rate of one by one.
+# Records are parsed in batches: ten times the rate of one by one.
 _RECORDS = 4096
 _DTYPES = {"int64": tf.int64, "float32": tf.float32, "string": tf.string}
 
 
 def read_split(folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
-    """Returns every feature of the schema for the rows of a split, in the manifest's order.
+    """Returns every feature of the schema for the examples of a split, in the manifest's order.
 
-    Whole numbers that fit come as int32, which halves the memory of a corpus. A feature without a varying axis comes
-    with rows of equal length.
+    Integers that fit are returned as int32, which halves the memory of a corpus. A feature without a varying axis has
+    rows of equal length.
 
     Args:
         folder: the prepared folder.
-        manifest: what it holds; files that it does not list are not read.
+        manifest: its manifest; files that it does not list are not read.
         split: `train`, `validation` or `test`.
 
     Raises:
-        DataError: no such split; a shard is missing, truncated, or does not hold what the manifest says.
+        DataError: no such split; a shard is missing, truncated, or does not match the manifest.
     """
     if split not in manifest.splits:
         raise DataError(f"{folder}: " + unknown_name(f"split `{split}`", split, manifest.splits))
@@ -78,7 +78,7 @@ def _check_size(path: Path, shard: Shard) -> None:
 
 
 def _column(feature: Feature, batches: list[Any]) -> Ragged:
-    """Returns one feature of a shard; the axes after the first get their sizes back from the schema."""
+    """Returns one feature of a shard; the sizes of the axes after the first are restored from the schema."""
     if not batches:
         return _empty(feature)
     parts = [Ragged(_narrow(batch.flat_values.numpy()), batch.row_splits.numpy()) for batch in batches]

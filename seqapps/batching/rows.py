@@ -1,4 +1,4 @@
-"""Rows of several features to padded batches: what every application but the stream of a language model trains on."""
+"""Padded batches of examples with several features, for all applications except language models on a stream."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ padding), `lengths` to the steps of each row `<int32>[B]`, and `present <float32
 
 
 class RowBatches:
-    """One example a row, the state zero, rows of about the same length together (`Buckets`).
+    """Independent examples with zero initial state, bucketed by length (`Buckets`).
 
     Args:
-        features: name to rows; features of text are left out.
-        collate: makes `(x, y, weights)` of a padded batch, as graph operations. The shift by one stands there.
-        lengths: steps of each row, by which rows are put together, `<int64>[rows]`.
-        units: positions of an epoch that count (weight 1), for figures of speed.
+        features: name to rows; text features are left out.
+        collate: builds `(x, y, weights)` from a padded batch, as graph operations, including the shift by one.
+        lengths: steps of each example, by which examples are bucketed, `<int64>[rows]`.
+        units: number of unmasked positions (weight 1) in an epoch, for throughput figures.
         batch_size, token_budget, seed, shuffle: see `Buckets`.
 
     Raises:
-        DataError: there are no rows.
+        DataError: there are no examples.
     """
 
     carries = False
@@ -78,7 +78,7 @@ class RowBatches:
 
 
 def batches_of_rows(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.Dataset:
-    """Returns the rows of each batch; of fixed shape where all batches have as many."""
+    """Returns a dataset of the row indices of each batch, with static shape if all batches have the same size."""
     if all(len(rows) == batch_size for rows in order):
         return tf.data.Dataset.from_tensor_slices(np.array(order, np.int64).reshape(-1, batch_size))
     splits = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(rows) for rows in order])])

@@ -1,4 +1,4 @@
-"""Running text as contiguous streams: each row of a batch goes on where the same row of the batch before stopped."""
+"""Running text as contiguous streams: each row of a batch continues the same row of the previous batch."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from seqapps.preprocessing.vocabulary import PAD
 class StreamBatches:
     """The whole split as B contiguous streams, cut into windows of T steps (truncated back-propagation through time).
 
-    N units become streams of ceil(N / B). Every unit is predicted exactly once: the first input of stream 0 is
-    `start`, that of stream b is the last unit of stream b - 1. What is left at the end is padding of weight 0, so that
-    all batches have the shape [B, T].
+    N tokens become streams of ceil(N / B). Every token is predicted exactly once: the first input of stream 0 is
+    `start`, that of stream b is the last token of stream b - 1. The remainder is padding of weight 0, so that all
+    batches have the shape [B, T].
 
     Args:
-        ids: the units of the split, one row after the other, `<int32>[N]`.
-        batch_size: streams (B).
+        ids: the token ids of the split, concatenated, `<int32>[N]`.
+        batch_size: number of streams (B).
         window: time steps of a batch (T).
-        start: the unit before the first one.
+        start: the token before the first one.
 
     Raises:
-        DataError: there are no units.
+        DataError: there are no tokens.
     """
 
     carries = True
     padding = 0.0
-    """Share of the positions that are padding: the end of the last window alone."""
+    """Share of the positions that are padding, which occurs only at the end of the last window."""
 
     def __init__(self, ids: NDArray[Any], *, batch_size: int, window: int, start: int) -> None:
         if not len(ids):
@@ -51,7 +51,7 @@ class StreamBatches:
 
         x is `{"tokens": <int32>[B, T]}`, y `<int32>[B, T]`, weights `<float32>[B, T]`.
         """
-        # Tensors that a dataset captures are handed over, not copied into its graph.
+        # Tensors captured by a dataset function are passed by reference, not copied into its graph.
         lines, lengths = tf.constant(self._lines), tf.constant(self._lengths)
         shape = [self.batch_size, self.window]
 
@@ -66,7 +66,7 @@ class StreamBatches:
 
 
 def _lines(ids: NDArray[Any], rows: int, length: int, padded: int, start: int) -> NDArray[np.int32]:
-    """Returns each stream with the unit before it, `<int32>[rows, padded + 1]`; window t is columns t and t + 1."""
+    """Returns each stream with its preceding token, `<int32>[rows, padded + 1]`; x and y are columns t and t + 1."""
     line = np.full(rows * length, PAD, np.int32)
     line[: len(ids)] = ids
     lines = np.full((rows, padded + 1), PAD, np.int32)

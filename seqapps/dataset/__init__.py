@@ -1,1 +1,1 @@
-"""What a prepared data set is: its manifest, its schema, and the arrays that hold its examples."""
+"""The prepared data set: its manifest, its schema, and the arrays that hold its examples."""

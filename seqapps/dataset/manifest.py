@@ -1,7 +1,7 @@
-"""`manifest.json`: what a prepared folder holds. It is written last, so its presence means the folder is complete.
+"""`manifest.json` describes a prepared folder. It is written last, so its presence means the folder is complete.
 
-Schema and manifest are the only wire between Beam and TensorFlow, and are plain Python. Readers take the files that
-the manifest lists, never a glob.
+Schema and manifest are the only interface between Beam and TensorFlow, and are plain Python. Readers open the files
+that the manifest lists, never a glob.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seqapps.files import read_json, write_json
 
 FILE_NAME = "manifest.json"
 HASHES = "sha256.json"
-"""In the cache: see `hashes_of`."""
+"""File name in the cache, see `hashes_of`."""
 MADE_AGAIN = "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its verb again"
 """The remedy for a vocabulary, labels or a scaling that cannot be read."""
 
@@ -53,12 +53,12 @@ class VocabularyFile(_Record):
     """A folder of a tokenizer, of labels or of a scaling inside the prepared folder.
 
     Args:
-        folder: where it lies.
-        size: units with special ones, labels, or variables.
+        folder: its path.
+        size: number of tokens including special ones, of labels, or of variables.
         sha256: hash of its content.
         coverage: share of the training tokens that are in the vocabulary.
         facts: what models are built from without reading the folder: names and counts of labels, means of variables.
-        initial: whether only a training that begins needs it (pretrained vectors): a trained model goes without.
+        initial: whether only the start of training needs it (pretrained vectors), and a trained model does not.
     """
 
     folder: str
@@ -86,21 +86,21 @@ class Table(_Record):
 
 
 class Manifest(_Record):
-    """The whole description of a prepared folder.
+    """The description of a prepared folder.
 
     Args:
-        application: name of the application whose `encode` made the examples.
-        schema_: the contract of one example (`schema` in the file).
+        application: name of the application whose `encode` produced the examples.
+        schema_: the schema of an example (`schema` in the file).
         splits: split name to shards.
         rejected: reason to number of rows that were refused; the rows are in `rejects/`.
-        lengths: split name to a histogram, `str(upper bound)` to rows, bounds are powers of two.
+        lengths: split name to a histogram, `str(upper bound)` to number of examples, bounds are powers of two.
         vocabularies: name to the folder of a tokenizer, of labels or of a scaling.
         tables: name to further files, in order.
         sources: the raw files.
         fingerprint: sha256 of configuration part, sources and code version; names the folder.
         code_version: version of seqapps that wrote it.
-        settings: the configuration part that made it, for people and for `seqapps report`.
-        found: what `prepare` saw, for people; see `pipelines.findings`.
+        settings: the part of the configuration that determines it, for display and for `seqapps report`.
+        found: the findings of `prepare`, for display; see `pipelines.findings`.
     """
 
     application: str
@@ -118,7 +118,7 @@ class Manifest(_Record):
 
     @property
     def rows(self) -> int:
-        """Rows that were kept, over all splits."""
+        """Number of examples over all splits."""
         return sum(split.rows for split in self.splits.values())
 
 
@@ -132,8 +132,8 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def stamp_of(path: str | os.PathLike[str]) -> str:
-    """Returns what changes with a file's content: size, times and inode. Tools that set back the time of the content
-    cannot set back that of the inode."""
+    """Returns a stamp that changes with a file's content: size, times and inode. Tools that reset the modification time
+    cannot reset that of the inode."""
     stat = os.stat(path)
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
@@ -143,7 +143,7 @@ def hashes_of(paths: Sequence[str | os.PathLike[str]], book: Path) -> list[str]:
 
     Args:
         paths: of the files.
-        book: JSON, path to stamp and sha256. It only saves reading: without it, or where it cannot be written, every
+        book: JSON cache, path to stamp and sha256. It only saves reading: without it, or if it cannot be written, every
             file is read.
     """
     try:
@@ -203,7 +203,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 def damage(folder: str | os.PathLike[str]) -> str:
     """Returns what is wrong with a prepared folder: the manifest, or a file that it lists, is missing or was changed.
 
-    Every file is read. Empty for a whole folder, and for one that has no manifest at all.
+    Every file is read. Empty for an intact folder, and for one without a manifest.
     """
     place = Path(folder)
     try:

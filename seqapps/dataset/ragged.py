@@ -1,4 +1,4 @@
-"""Rows that travel together. Rows become arrays, never Python objects one by one: that is twice as fast."""
+"""Blocks of rows as arrays instead of one Python object per row, which is twice as fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RawBlock:
     Args:
         source: the file as the manifest names it; empty when rows of several small files are tokenised together.
         lines: 1-based line number of each row in its piece of the file, `<int64>[rows]`.
-        columns: column name to one value per row, as UTF-8; what is no text (a list of tokens) as JSON.
+        columns: column name to one value per row, as UTF-8; values other than text (a list of tokens) as JSON.
         begins: whether the row is the beginning of its example, `<bool>[rows]`; False when a long document was cut.
         ends: whether the row is the end of its example, `<bool>[rows]`.
     """
@@ -42,8 +42,8 @@ class Ragged:
     """Rows of different lengths as two arrays.
 
     Args:
-        values: all rows one after the other, `<T>[total, ...]`.
-        splits: where rows begin and the last ends, `<int64>[rows + 1]`, starts with 0.
+        values: all rows, concatenated, `<T>[total, ...]`.
+        splits: row boundaries, `<int64>[rows + 1]`, starting with 0.
     """
 
     values: NDArray[Any]
@@ -78,10 +78,10 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What one pass over a raw block gives: counts for the vocabularies, and arrays that `encode` goes on with.
+    """The result of one pass over a raw block: counts for the vocabularies, and arrays that `encode` takes.
 
     Args:
-        counts: vocabulary name to (units as UTF-8, how often each occurs `<int64>[units]`).
+        counts: vocabulary name to (tokens as UTF-8, how often each occurs `<int64>[units]`).
         arrays: name to array; stored beside the job so that no row is tokenised twice.
         sums: name to sums of numbers `<float64>[...]`, which are added up over the training split in file order.
     """

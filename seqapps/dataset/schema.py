@@ -1,4 +1,4 @@
-"""The contract of a prepared example: what Beam writes and tf.data reads. Plain Python and numpy."""
+"""The schema of a prepared example: what Beam writes and tf.data reads. Plain Python and numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from seqapps.errors import DataError, unknown_name
 
 RAW = "raw."
-"""Begins the names of the features that hold columns of the raw row as they were (`data.keep`)."""
+"""Prefix of features that hold unchanged columns of the raw row (`data.keep`)."""
 
 _NUMPY = {"int64": np.integer, "float32": np.floating, "string": np.object_}
 
@@ -23,7 +23,7 @@ class Feature(BaseModel):
         name: the name of the feature in the shards and in the batch.
         dtype: `int64`, `float32` or `string` (the three types that `tf.train.Example` holds).
         shape: sizes of the axes; `None` is an axis whose length varies from example to example.
-        meaning: what the numbers are, for people.
+        meaning: description of the values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,11 +47,11 @@ class Schema(BaseModel):
         return tuple(feature.name for feature in self.features)
 
     def check(self, example: Mapping[str, Any], stage: str) -> None:
-        """Raises where an example changes hands and is not what the schema says.
+        """Raises if an example does not match the schema.
 
         Args:
             example: feature name to array.
-            stage: who hands it over, for the message (`encode`, `read`).
+            stage: the stage that produced it, for the message (`encode`, `read`).
 
         Raises:
             DataError: a feature is missing, unknown, of another type or of another shape.

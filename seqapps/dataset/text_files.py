@@ -1,4 +1,4 @@
-"""Raw text files: opened in one way, wherever they are read."""
+"""Raw text files: the one way to open them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER_MARKS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
-"""In this order: the one of UTF-32 begins with that of UTF-16."""
+"""The order matters: the byte order mark of UTF-32 begins with that of UTF-16."""
 
 
 _PACKED = {
@@ -30,19 +30,19 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unpack it (`unzstd {name}`)"),
     b"PAR1": ("Parquet", "write it as JSON lines or CSV"),
 }
-"""First bytes of a file to what it is, and the remedy."""
+"""Magic bytes of files that are not plain text, with the format and the remedy."""
 
 
 def open_raw(path: str) -> BinaryIO:
-    """Opens a raw file for reading; `.gz` is unpacked on the way."""
+    """Opens a raw file for reading; `.gz` is unpacked on the fly."""
     return cast(BinaryIO, gzip.open(path, "rb")) if path.endswith(".gz") else open(path, "rb")
 
 
 def lines_of(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file without their ends, as they are read for a training; `-` is standard input.
+    """Yields the lines of a file without line ends, as they are read for training; `-` is standard input.
 
     Raises:
-        DataError: the file cannot be read, or is no UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         with nullcontext(sys.stdin.buffer) if path == "-" else open_raw(path) as file:
@@ -65,14 +65,14 @@ def as_text(row: str | bytes) -> str:
 
 
 def check_encoding(beginning: bytes, name: str) -> None:
-    """Raises for the byte order mark of UTF-16 or UTF-32, and for a packed file.
+    """Raises for the byte order mark of UTF-16 or UTF-32, and for a compressed file.
 
     Args:
         beginning: at least the first 6 bytes of a file.
         name: of the file.
 
     Raises:
-        DataError: names the file and the command that makes it UTF-8.
+        DataError: names the file and the command that converts it to UTF-8.
     """
     for encoding, marks in _OTHER_MARKS.items():
         if beginning.startswith(marks):
@@ -86,7 +86,7 @@ def check_encoding(beginning: bytes, name: str) -> None:
 
 
 def readable(name: bytes) -> str:
-    """Returns bytes as text that every file and screen takes; those that are not UTF-8 as escapes.
+    """Returns bytes as printable text; bytes that are not UTF-8 as escapes.
 
     >>> print(readable(b"caf\\xe9.txt"))
     caf\\xe9.txt

@@ -1,1 +1,1 @@
-"""A trained model against its baselines and the champion: figures, intervals, slices, examples."""
+"""Evaluation of a trained model against its baselines and the champion: metrics, intervals, slices, examples."""

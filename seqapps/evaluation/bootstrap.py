@@ -1,4 +1,4 @@
-"""How surely one system is better than another, on data like these."""
+"""Paired bootstrap tests and confidence intervals of metrics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from seqapps.errors import UsageError
 
 _CELLS = 1 << 22
-"""Weights that exist at a time: 32 MiB."""
+"""Number of weights in memory at a time: 32 MiB."""
 
 
 class Comparison(BaseModel):
@@ -20,9 +20,9 @@ class Comparison(BaseModel):
 
     Args:
         difference: metric(a) - metric(b) on all sequences.
-        low, high: the middle 95 % of the resampled differences.
-        probability_better: share of the resamples in which a is strictly better. A tie is not better, unless a second
-            metric tells the two apart.
+        low, high: 95 % interval of the resampled differences.
+        probability_better: share of the resamples in which a is strictly better. A tie does not count, unless a second
+            metric breaks it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,17 +43,17 @@ def paired_bootstrap(  # noqa: PLR0913 - two systems, a metric with its directio
     seed: int,
     second: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> Comparison:
-    """Returns how surely system a is better than system b on sequences like these.
+    """Compares system a with system b by a paired bootstrap over sequences.
 
     Sequences are drawn with replacement, the same ones for both systems; the metric follows from their sums.
 
     Args:
         a, b: sums per sequence, `<float64>[S, K]`, in the same order of sequences.
         metric: summed statistics `<float64>[..., K]` to the metric `<float64>[...]`.
-        direction: which way the metric improves.
-        resamples: how often the S sequences are drawn.
+        direction: whether the metric is minimised or maximised.
+        resamples: number of resamples of the S sequences.
         seed: of the draws.
-        second: the same for the metric that decides where the first is equal; it improves downwards.
+        second: the same for the tie-breaking metric, where lower is better.
 
     Raises:
         UsageError: the two do not hold the same sequences, or none.
@@ -89,18 +89,18 @@ def interval(
     resamples: int,
     seed: int,
 ) -> tuple[float, float] | None:
-    """Returns the middle 95 % of a system's metric over resampled sequences (the percentile bootstrap).
+    """Returns the 95 % interval of a system's metric over resampled sequences (the percentile bootstrap).
 
-    Resamples on which the metric is not a number (no sequence that it counts was drawn) are left out.
+    Resamples on which the metric is NaN (no sequence that it counts was drawn) are left out.
 
     Args:
         sums: sums per sequence, `<float64>[S, K]`.
         metric: summed statistics `<float64>[..., K]` to the metric `<float64>[...]`.
-        resamples: how often the S sequences are drawn.
+        resamples: number of resamples of the S sequences.
         seed: of the draws.
 
     Returns:
-        Its ends; None for fewer than two sequences, which say nothing of how much they differ.
+        Its ends; None for fewer than two sequences, which have no variance.
 
     Source: Efron & Tibshirani 1993, ch. 13.
     """
@@ -121,7 +121,7 @@ def _resampled(sums: NDArray[np.float64], resamples: int, seed: int) -> Iterator
     at_once = max(1, _CELLS // sequences)
     for low in range(0, resamples, at_once):
         rows = min(at_once, resamples - low)
-        # How often each sequence is drawn: a multinomial sample, by counting, ten times as fast as numpy's own.
+        # Multinomial counts of the drawn sequences, by counting, ten times as fast as numpy's `multinomial`.
         drawn = random.integers(sequences, size=(rows, sequences)) + np.arange(rows)[:, None] * sequences
         weights = np.bincount(drawn.ravel(), minlength=rows * sequences).reshape(rows, sequences)
         yield weights @ sums

@@ -1,4 +1,4 @@
-"""How good a model is: its metrics on the test split, beside every baseline and the champion.
+"""Evaluation of a model on the test split, beside every baseline and the champion.
 
     evaluation.json               the record, written last
     statistics.npz                sums per sequence of every system, for the paired bootstrap
@@ -63,13 +63,13 @@ class _Record(BaseModel):
 
 
 class Score(_Record):
-    """What one system reached.
+    """The result of one system.
 
     Args:
         description: what it is, in one line.
-        metrics: metric name to value; those that it does not give are left out.
-        seconds: time to fit and score it; that of the first time when it came from the cache.
-        converged: whether a baseline that is fitted step by step came to its end before a cap of steps; True of others.
+        metrics: metric name to value; undefined ones are left out.
+        seconds: time to fit and score it; that of the original run if it came from the cache.
+        converged: whether an iteratively fitted baseline converged before its cap of steps; True for others.
     """
 
     description: str
@@ -79,7 +79,7 @@ class Score(_Record):
 
 
 class ChampionScore(_Record):
-    """What the version in service reached on the same split.
+    """The result of the champion, the version in service, on the same split.
 
     Args:
         version: its version in the registry.
@@ -97,16 +97,16 @@ class Evaluation(_Record):
 
     Args:
         application: name of the application.
-        split: what was scored.
+        split: the split that was scored.
         note: why it is not the test split; empty when it is.
         unit: what the metrics count: `character`, `word`, `subword`.
         units: how many of them were scored, `<eos>` included and padding not.
         rows: rows of the split; 0 where it is not known.
         sequences: rows of `statistics.npz`, which the bootstrap resamples.
-        objective, direction: the metric that decides, and which way it improves.
+        objective, direction: the metric that decides, and whether it is minimised or maximised.
         metrics: the model's, metric name to value.
-        baselines: name to what it reached.
-        left_out: baseline that is not for such data to the reason.
+        baselines: name to result.
+        left_out: baselines that are not feasible on this data, with the reason.
         champion: the version in service; none when there is none yet.
         seconds: time to score the model.
         pictures: title to file of the application's pictures, relative to the folder.
@@ -139,7 +139,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     config: RunConfig | None = None,
     console: Console,
 ) -> Evaluation:
-    """Scores a model, its application's baselines and the champion on the test split, and writes what it found.
+    """Scores a model, its application's baselines and the champion on the test split, and writes the results.
 
     Without a test split the validation split is scored, and the record says so.
 
@@ -149,13 +149,13 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         folder: where the files above go; created.
         champion: the version in service.
         champion_version: its version in the registry.
-        config: today's, whose sections `evaluation`, `baselines` and `promotion` say how all are measured; None takes
-            those that the model was trained with.
-        console: takes progress.
+        config: the current one, whose sections `evaluation`, `baselines` and `promotion` apply to all systems; None
+            takes those that the model was trained with.
+        console: shows progress.
 
     Raises:
         DataError: the prepared folder has other vocabularies than the model.
-        RunError: a system gives no finite objective.
+        RunError: a system has no finite objective.
     """
     trained = _measured_by(config, trained)
     champion = champion and _measured_by(config, champion)
@@ -254,7 +254,7 @@ def as_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _measured_by(config: RunConfig | None, trained: Trained) -> Trained:
-    """Returns a model whose application measures as `config` says; everything else is as it was trained."""
+    """Returns the model with the evaluation settings of `config`; everything else is as it was trained."""
     if config is None:
         return trained
     today = {name: getattr(config, name) for name in ("evaluation", "baselines", "promotion")}
@@ -276,7 +276,7 @@ def _split(manifest: Manifest) -> tuple[str, str]:
 
 
 def _difference(model: Manifest, data: Manifest) -> str:
-    """Returns why a model cannot score the data, empty when it can: units must be the same ones."""
+    """Returns why a model cannot score the data, empty when it can: the vocabularies must be the same."""
     if model.application != data.application:
         return f"it was made for {model.application}, and the data is for {data.application}"
     for name, vocabulary in data.vocabularies.items():
@@ -303,7 +303,7 @@ def _ground(
 def _baseline(
     name: str, application: Application, ground: baselines.Ground, split: str, folder: Path
 ) -> tuple[Score, NDArray[np.float64]]:
-    """Returns what a baseline reached and its sums per sequence, from the cache when nothing changed."""
+    """Returns a baseline's result and its sums per sequence, from the cache when nothing changed."""
     config = application.config
     inputs = {
         "data": ground.manifest.fingerprint,
@@ -315,7 +315,7 @@ def _baseline(
         "code": [__version__, *map(sha256_of, _sources(application))],
     }
     cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
-    # A file that was cut short by a full disk is made again.
+    # A file that was truncated by a full disk is recomputed.
     with suppress(OSError, KeyError, ValueError, DataError):
         arrays = read_arrays(cache, "it is made again")
         return Score.model_validate_json(str(arrays["score"])), arrays["statistics"]
@@ -335,7 +335,7 @@ def _baseline(
 
 
 def _sources(application: Application) -> list[Path]:
-    """Returns the files that decide a baseline's sums: the baselines, the application, and what it measures with."""
+    """Returns the source files that a baseline's sums depend on: baselines, application and metrics."""
     package = Path(baselines.__file__).parent
     files = [
         *package.glob("*.py"),
@@ -349,7 +349,7 @@ def _sources(application: Application) -> list[Path]:
 def _champion(
     champion: Trained, version: str, application: Application, manifest: Manifest, examples: Mapping[str, Ragged]
 ) -> tuple[ChampionScore, dict[str, NDArray[np.float64]]]:
-    """Returns what the champion reached and its sums per sequence, which are missing when it cannot be compared."""
+    """Returns the champion's result and its sums per sequence, which are missing when it cannot be compared."""
     reason = _difference(champion.manifest, manifest)
     if reason:
         return ChampionScore(version=version, metrics={}, not_comparable=reason), {}
@@ -361,10 +361,10 @@ def _champion(
 def _statistics(
     application: Application, prediction: NDArray[Any], examples: Mapping[str, Ragged], system: str
 ) -> NDArray[np.float64]:
-    """Returns sums per sequence; a system without a finite objective has diverged or is wrong, and says so here.
+    """Returns sums per sequence; raises for a system without a finite objective, which has diverged or is wrong.
 
-    Predictions may be any arrays, and hold what is not a number where a system does not give it. Those of a network
-    that are plain numbers are all finite, or it has diverged.
+    Predictions may be any arrays, with NaN where a system has no value. Numeric predictions of a network must all be
+    finite, or it has diverged.
     """
     is_network = system in ("model", "champion") and prediction.dtype.kind == "f"
     wrong = int(np.count_nonzero(~np.isfinite(prediction))) if is_network else 0
@@ -384,13 +384,13 @@ def _statistics(
 
 
 def _metrics(application: Application, statistics: NDArray[np.float64]) -> dict[str, float]:
-    """Returns the metrics that a system gives; those that are not a number it does not."""
+    """Returns the metrics of a system, without those that are NaN."""
     with np.errstate(all="ignore"):
         found = application.metrics(statistics.sum(axis=0))
     return {name: float(value) for name, value in found.items() if not math.isnan(value)}
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes an .npz, whole or not at all."""
+    """Writes an .npz atomically."""
     with new_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

@@ -1,4 +1,4 @@
-"""What stands beside the metrics of an evaluation: breakdowns, pictures, and examples for people.
+"""The details of an evaluation: breakdowns, plots, and examples.
 
 breakdowns.json    the application's further tables
 examples.json      the worst examples by the objective, and some drawn at random
@@ -22,18 +22,18 @@ from seqapps.files import read_json, write_json
 
 BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"
 SHOWN = 20
-"""So many examples are shown, of each kind, at most."""
+"""Maximum number of examples shown, of each kind."""
 _CANDIDATES = 5
-"""Times as many of the worst are looked at, because some look alike."""
+"""Factor of candidates among the worst, because some look alike."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One example for people.
+    """One example for display.
 
     Args:
-        row: its place in the split.
-        value: the objective on this example alone; None where it has none.
+        row: its index in the split.
+        value: the objective on this example alone; None if undefined.
         columns: what the application shows of it, column name to text.
     """
 
@@ -44,7 +44,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Details:
-    """What stands beside the metrics.
+    """The details beside the metrics.
 
     Args:
         breakdowns: further tables.
@@ -71,7 +71,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
     """Writes the files above into `folder`.
 
     Args:
-        application: gives tables, pictures and examples.
+        application: supplies tables, plots and examples.
         folder: of the evaluation.
         prediction: the model's.
         statistics: its sums per sequence.
@@ -85,7 +85,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
     write_json(folder / BREAKDOWNS, [_plain(asdict(table)) for table in tables])
     values = values_of_examples(application, statistics, examples)
     seed = application.config.seed
-    # An example without a step has nothing to show.
+    # An empty example has nothing to show.
     filled = np.flatnonzero(next(iter(examples.values())).lengths > 0)
     chosen = {
         "worst": [int(filled[row]) for row in worst(values[filled], application.direction, _CANDIDATES * SHOWN, seed)],
@@ -103,7 +103,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
 
 
 def read_details(folder: Path, pictures: Mapping[str, str]) -> Details:
-    """Returns what `write_details` wrote into the folder of an evaluation; empty where it was not."""
+    """Returns what `write_details` wrote into the folder of an evaluation; empty if it did not."""
     tables, shown = (_read(folder / name) for name in (BREAKDOWNS, EXAMPLES))
     kinds = {kind: tuple(map(_as_shown, (shown or {}).get(kind, ()))) for kind in ("worst", "random")}
     return Details(
@@ -120,7 +120,7 @@ def read_details(folder: Path, pictures: Mapping[str, str]) -> Details:
 def values_of_examples(
     application: Application, statistics: NDArray[np.float64], examples: Mapping[str, Ragged]
 ) -> NDArray[np.float64]:
-    """Returns the objective on each example alone, `<float64>[examples]`; not a number where it has none."""
+    """Returns the objective on each example alone, `<float64>[examples]`; NaN where undefined."""
     totals = np.zeros((len(next(iter(examples.values()))), statistics.shape[1]))
     np.add.at(totals, application.rows(examples), statistics)
     with np.errstate(all="ignore"):
@@ -128,9 +128,9 @@ def values_of_examples(
 
 
 def worst(values: NDArray[np.float64], direction: str, count: int, seed: int) -> list[int]:
-    """Returns the examples with the worst values, the worst first; ties in an order that the seed draws.
+    """Returns the examples with the worst values, the worst first; ties in a seeded random order.
 
-    Examples that have no value are left out, and of shares (`max`) those as good as the best: they are right.
+    Examples without a value are left out, and for a maximised metric those as good as the best: they are correct.
     """
     badness = values if direction == "min" else -values
     order = np.lexsort((np.random.default_rng(seed).permutation(len(values)), -badness))
@@ -158,7 +158,7 @@ def _shown(
     if not columns:
         return []
     return [
-        # As pairs: a JSON file of the house has its keys sorted, and columns have an order.
+        # As pairs: JSON files are written with sorted keys, and columns have an order.
         _plain({"row": int(row), "value": float(values[row]), "columns": list(shown.items())})
         for row, shown in zip(rows, columns, strict=True)
     ]
@@ -169,7 +169,7 @@ def _as_shown(item: Mapping[str, Any]) -> Shown:
 
 
 def _plain(value: Any) -> Any:
-    """Returns JSON values: what is not finite becomes None, which JSON has a name for."""
+    """Returns JSON values: non-finite numbers become None, since JSON has no NaN or infinity."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

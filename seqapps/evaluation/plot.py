@@ -1,4 +1,4 @@
-"""An evaluation as a picture: the objective of all its systems."""
+"""Plot of an evaluation: the objective of all systems."""
 
 from __future__ import annotations
 

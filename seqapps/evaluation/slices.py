@@ -1,7 +1,7 @@
-"""An evaluation slice by slice: the objective of the model and of the best baseline on the examples of each slice.
+"""Sliced evaluation: the objective of the model and of the best baseline on the examples of each slice.
 
-Nothing is trained, fitted or predicted again: what was measured of each sequence (`statistics.npz`) is added up over
-the examples of a slice. `slices.json` stands in the evaluation's folder, and holds only what belongs to its statistics.
+Nothing is trained, fitted or predicted again: the statistics of each sequence (`statistics.npz`) are summed over the
+examples of a slice. `slices.json` is in the evaluation's folder, and is valid only for these statistics.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Value(_Record):
     """The objective of a system on a slice.
 
     Args:
-        value: None where it has none there.
-        low, high: the middle 95 % of a bootstrap over the slice's sequences; None for fewer than two.
+        value: None if undefined.
+        low, high: 95 % interval of a bootstrap over the slice's sequences; None for fewer than two.
     """
 
     value: float | None
@@ -60,8 +60,8 @@ class Slice(_Record):
     """One slice.
 
     Args:
-        name: which.
-        examples, sequences: how many fall into it.
+        name: its name.
+        examples, sequences: their numbers in the slice.
         model: the model's objective.
         baseline: that of the best baseline; None without baselines.
     """
@@ -77,7 +77,7 @@ class SliceTable(_Record):
     """The slices of one field.
 
     Args:
-        field: what the examples are told apart by.
+        field: the field that defines the slices.
         split, unit: of the evaluation.
         objective, direction: of the evaluation.
         baseline: the best baseline on the whole split; empty without baselines.
@@ -96,17 +96,17 @@ class SliceTable(_Record):
 def measure(
     application: Application, prepared: Path, manifest: Manifest, folder: Path, fields: Sequence[str]
 ) -> list[SliceTable]:
-    """Measures the slices of some fields, and writes them beside those that stand in `slices.json` already.
+    """Evaluates the slices of some fields, and adds them to those already in `slices.json`.
 
     Args:
-        application: knows its own fields, and what an objective is.
+        application: defines the fields and the objective.
         prepared, manifest: the data that was evaluated.
         folder: of the evaluation.
         fields: `length`, a field of the application, or a column of `data.keep`.
 
     Raises:
-        UsageError: an unknown field; lists what is known.
-        DataError: the evaluation is not done.
+        UsageError: an unknown field; lists the known ones.
+        DataError: the evaluation has not been run.
     """
     evaluation, statistics = read_evaluation(folder), read_statistics(folder)
     examples = application.examples(prepared, manifest, evaluation.split)
@@ -159,12 +159,11 @@ def read_slices(folder: Path) -> list[SliceTable]:
 def slices_of(application: Application, field: str, examples: Mapping[str, Ragged]) -> NDArray[np.object_]:
     """Returns the slice that each example falls into, `<object>[examples]` of text.
 
-    `length` takes powers of two of the first feature's length. A field whose values are numbers, more of them than
-    there may be slices, takes five bins with about as many examples each; other fields keep their most frequent
-    values and put the rest together.
+    `length` uses powers of two of the first feature's length. A numeric field with more values than the maximum number
+    of slices uses quintiles; other fields keep their most frequent values and merge the rest.
 
     Raises:
-        UsageError: an unknown field; lists what is known.
+        UsageError: an unknown field; lists the known ones.
     """
     found = application.slices(field, examples)
     if found is not None:
@@ -182,7 +181,7 @@ def slices_of(application: Application, field: str, examples: Mapping[str, Ragge
 
 
 def table(slices: SliceTable) -> Table:
-    """Returns the slices of a field for people."""
+    """Returns the slices of a field as a table."""
     title = f"{slices.split}, {label(slices.objective, slices.unit)} by {slices.field}"
     result = Table(title=title, title_justify="left")
     result.add_column("slice", max_width=40)
@@ -196,7 +195,7 @@ def table(slices: SliceTable) -> Table:
 
 
 def texts(value: Value) -> tuple[str, str]:
-    """Returns a value and its interval as text; `-` for what there is not."""
+    """Formats a value and its interval; `-` for missing ones."""
     shown = "-" if value.value is None else figure(value.value)
     if value.low is None or value.high is None:
         return shown, "-"
@@ -226,7 +225,7 @@ def _by_length(lengths: NDArray[np.int64]) -> NDArray[np.object_]:
 
 
 def _grouped(values: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Returns values as few enough slices."""
+    """Groups values into at most the maximum number of slices."""
     given = values.tolist()
     counts = Counter(given)
     if len(counts) <= _MOST_SLICES:
@@ -243,8 +242,7 @@ def _replaced(values: Sequence[str], names: Mapping[str, str]) -> NDArray[np.obj
 
 
 def _names(values: Iterable[str]) -> dict[str, str]:
-    """Returns what different values are called: in one line, cut when it is long, and with a number where another one
-    is called so already."""
+    """Returns display names of values: in one line, truncated, and numbered if another value has the same name."""
     names: dict[str, str] = {}
     taken = {_OTHER}
     for value in values:
@@ -294,7 +292,7 @@ def _first_number(name: str) -> float | None:
 
 
 def _known(application: Application, examples: Mapping[str, Ragged]) -> list[str]:
-    """Returns fields that can be asked for: an application is asked for its features and for `label`."""
+    """Returns the available fields; the application is queried for its features and for `label`."""
     kept = [name.removeprefix(RAW) for name in examples if name.startswith(RAW)]
     own = [name for name in {"label", *examples} if application.slices(name, examples) is not None]
     return [LENGTH, *own, *kept]

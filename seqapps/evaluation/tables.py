@@ -1,4 +1,4 @@
-"""An evaluation for people: its systems as tables."""
+"""Tables of the systems of an evaluation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from seqapps.evaluation.evaluate import Evaluation
 
 WIDTH = 100
-"""Columns of a table, in characters."""
+"""Width of a table in characters."""
 
 _NARROWEST = 9
 _FRAME = 3
 _CAPPED = "\u2020"
-"""Dagger: stands beside a baseline whose fitting a cap has ended."""
+"""Dagger: marks a baseline whose fitting was ended by a cap."""
 
 
 def systems(evaluation: Evaluation) -> list[tuple[str, dict[str, float]]]:
@@ -40,7 +40,7 @@ def best_baseline(evaluation: Evaluation) -> str:
 
 
 def metrics_of(evaluation: Evaluation) -> list[str]:
-    """Returns every metric that some system gives, the objective first."""
+    """Returns all metrics of any system, the objective first."""
     given = dict.fromkeys(name for _, metrics in [("", evaluation.metrics), *systems(evaluation)] for name in metrics)
     return [evaluation.objective, *(name for name in given if name != evaluation.objective)]
 
@@ -48,7 +48,7 @@ def metrics_of(evaluation: Evaluation) -> list[str]:
 def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
     """Returns all systems with their metrics, the baselines from the worst to the best; the best figure is marked.
 
-    As many metrics as fit stand in a table, the objective in the first; further ones in further tables.
+    A table holds as many metrics as fit, the first one the objective; the rest go into further tables.
     """
     rows = systems(evaluation)
     objectives = [metrics[evaluation.objective] for _, metrics in rows if metrics]
@@ -86,7 +86,7 @@ def _capped(evaluation: Evaluation, name: str) -> str:
 
 
 def column(metric: str, rows: Sequence[tuple[str, dict[str, float]]]) -> dict[str, str]:
-    """Returns the figure of each system that has the metric, as `figures` shows them beside each other."""
+    """Returns the figure of each system that has the metric, formatted together by `figures`."""
     having = {name: values[metric] for name, values in rows if metric in values}
     return dict(zip(having, figures(list(having.values())), strict=True))
 

@@ -1,1 +1,1 @@
-"""How good a system is, as sums of each row: plain numpy, the same for networks and for baselines."""
+"""Metrics from per-example sums: plain numpy, the same for networks and baselines."""

@@ -1,7 +1,7 @@
-"""How good a classifier is, as sums of each row: any resample of the rows has its metrics by one addition.
+"""Classification metrics from per-example sums, so that a bootstrap resample only needs additions.
 
-Truth is the index of a label, or UNSEEN for one that the training split does not have. Such a row counts: it is wrong,
-its label is one more class that nobody predicts, and its true label has probability zero.
+The true label is an index, or UNSEEN for one that does not occur in the training split. Such an example counts: it is
+wrong, its label is an additional class that is never predicted, and its true label has probability zero.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from seqapps.preprocessing.labels import UNSEEN
 Floats = NDArray[np.float64]
 
 THRESHOLD = 0.5
-"""Above this probability a label of several is given."""
+"""Probability above which a label is predicted in multi-label classification."""
 BINS = 15
-"""Of the calibration error."""
+"""Number of bins of the calibration error."""
 _EPSILON = float(np.finfo(np.float64).eps)
-"""A probability never counts as less than this, as in scikit-learn: one wrong zero would make a log loss infinite."""
+"""Probabilities are clipped to this, as in scikit-learn: a single zero would make the log loss infinite."""
 _HEAD = 3
 
 
 def single_statistics(probabilities: NDArray[Any], truth: NDArray[np.int64]) -> Floats:
-    """Returns sums per row where every row has one label, `<float64>[N, 3 + 3 (C + 1) + 3 BINS]`.
+    """Returns per-example sums for single-label classification, `<float64>[N, 3 + 3 (C + 1) + 3 BINS]`.
 
     They are: 1, whether it is right, -log p of the true label; for each class and for unseen labels, whether it is
     true, predicted, both; for each bin of the largest probability, 1, that probability, whether it is right.
@@ -56,15 +56,15 @@ def single_statistics(probabilities: NDArray[Any], truth: NDArray[np.int64]) -> 
 
 
 def multi_statistics(probabilities: NDArray[Any], truth: NDArray[Any], unseen: NDArray[Any]) -> Floats:
-    """Returns sums per row where a row has any number of labels, `<float64>[N, 3 + 3 (C + 1)]`.
+    """Returns per-example sums for multi-label classification, `<float64>[N, 3 + 3 (C + 1)]`.
 
-    They are: 1, whether exactly the true labels are given, the mean binary cross entropy over the C labels; for each
-    label and for unseen ones, how often it is true, given, both.
+    They are: 1, whether exactly the true labels are predicted, the mean binary cross entropy over the C labels; for
+    each label and for unseen ones, how often it is true, predicted, both.
 
     Args:
-        probabilities: `<float>[N, C]`; a label is given above THRESHOLD.
+        probabilities: `<float>[N, C]`; a label is predicted above THRESHOLD.
         truth: 1 where a label is true, `<int>[N, C]`.
-        unseen: how many true labels of each row the training split does not have, `<int>[N]`.
+        unseen: number of true labels of each example that do not occur in the training split, `<int>[N]`.
     """
     p = np.clip(probabilities.astype(np.float64), _EPSILON, 1.0 - _EPSILON)
     given, true = probabilities > THRESHOLD, truth > 0
@@ -77,7 +77,7 @@ def multi_statistics(probabilities: NDArray[Any], truth: NDArray[Any], unseen: N
 
 
 def multi_hot(labels: Ragged, classes: int) -> NDArray[np.int8]:
-    """Returns 1 where a row has a label, `<int8>[N, C]`; unseen labels (below 0) are left out."""
+    """Returns the multi-hot encoding, `<int8>[N, C]`; unseen labels (below 0) are left out."""
     truth = np.zeros((len(labels), classes), np.int8)
     rows = np.repeat(np.arange(len(labels)), labels.lengths)
     known = labels.values >= 0
@@ -88,12 +88,12 @@ def multi_hot(labels: Ragged, classes: int) -> NDArray[np.int8]:
 def metrics(totals: Floats, *, calibrated: bool) -> dict[str, Floats]:
     """Returns metric name to value from summed statistics, `<float64>[..., K] -> <float64>[...]`.
 
-    accuracy: share of the rows that are right (of several labels: exactly the true ones are given). macro_f1: mean of
-    F1 = 2 hits / (true + predicted) over the classes that are true or predicted at least once; of several labels over
-    all C, and the unseen one where it is true. micro_f1: the same of the sums over all classes. 0 / 0 is 0. These are
-    the means of scikit-learn's `f1_score`, with its default `zero_division`.
-    log_loss: mean -log p of what is true, in nats. ece: expected calibration error, the mean distance of confidence
-    and accuracy in BINS bins, weighted by their rows.
+    accuracy: share of correct examples (multi-label: exactly the true labels are predicted). macro_f1: mean of
+    F1 = 2 hits / (true + predicted) over the classes that are true or predicted at least once; for multi-label over all
+    C, and the unseen one if it is true. micro_f1: F1 of the sums over all classes. 0 / 0 is 0. These are the averages
+    of scikit-learn's `f1_score`, with its default `zero_division`.
+    log_loss: mean -log p of the true label, in nats. ece: expected calibration error, the mean absolute difference of
+    confidence and accuracy in BINS bins, weighted by their examples.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3 (ece).
 
@@ -129,7 +129,7 @@ def class_sums(totals: Floats, *, calibrated: bool) -> tuple[Floats, Floats, Flo
 
 
 def class_table(totals: Floats, names: tuple[str, ...], *, calibrated: bool) -> tuple[tuple[str | float, ...], ...]:
-    """Returns name, rows, precision, recall and F1 of each class; not a number where there is none.
+    """Returns name, number of examples, precision, recall and F1 of each class; NaN where undefined.
 
     Args:
         totals: summed statistics `<float64>[K]`.
@@ -152,9 +152,9 @@ def given_labels(probabilities: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def confusion(chosen: NDArray[Any], truth: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Returns how often each true class (rows) is taken for each class (columns), `<int64>[C, C]`.
+    """Returns the confusion matrix, true classes as rows, predicted ones as columns, `<int64>[C, C]`.
 
-    Rows whose label is unseen are left out: they have no line.
+    Examples with an unseen label are left out.
     """
     known = truth != UNSEEN
     flat = truth[known] * classes + chosen[known]

@@ -1,4 +1,4 @@
-"""Figures for people: as many digits as tell systems apart, and the names of metrics."""
+"""Formatting of figures, with enough digits to distinguish systems, and display names of metrics."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _MOST_MORE = 3
 
 
 def label(metric: str, unit: str) -> str:
-    """Returns a metric's name for people."""
+    """Returns a metric's display name."""
     return f"{metric} per {unit}" if metric in ("bits", "nats") else metric.replace("_", " ")
 
 
 def figure(value: float, more: int = 0) -> str:
-    """Returns a figure for people, with three significant digits or more.
+    """Formats a figure with three significant digits or more.
 
     Args:
         value: the figure.
-        more: further digits, where the usual ones do not tell it from others.
+        more: extra digits, if the usual ones do not distinguish it from others.
 
     >>> figure(1234.5), figure(0.51234), figure(-250.0), figure(0.00012), figure(0.0065), figure(0.0)
     ('1,234.5', '0.512', '-250.0', '0.000120', '0.00650', '0.000')
@@ -35,7 +35,7 @@ def figure(value: float, more: int = 0) -> str:
 
 
 def figures(values: Sequence[float]) -> list[str]:
-    """Returns figures that are compared, with as many digits as tell different ones apart, within reason.
+    """Formats figures for comparison, with enough digits to distinguish different ones, within reason.
 
     >>> figures([26.6454, 26.6449, 161.3]), figures([0.5, 0.5]), figures([1 / 3, 1 / 3 + 1e-9])
     (['26.6454', '26.6449', '161.30'], ['0.500', '0.500'], ['0.333333', '0.333333'])

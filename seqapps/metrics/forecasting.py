@@ -1,4 +1,4 @@
-"""How forecasts are measured, as sums of each window, step and target. Plain numpy."""
+"""Forecast metrics from sums per window, step and target. Plain numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqapps.dataset.ragged import Ragged
 
 SUMS = ("count", "absolute", "squared", "symmetric", "scalable", "scaled", "pinball", "covered")
-"""What is added up for each step and target; see `error_sums`."""
+"""The sums for each step and target; see `error_sums`."""
 FIGURES = ("mae", "rmse", "mase", "smape")
 """Metrics of a point forecast."""
 
@@ -29,14 +29,14 @@ def error_sums(
     naive: NDArray[np.float64],
     levels: Sequence[float],
 ) -> NDArray[np.float64]:
-    """Returns what every metric follows from, for each window, step and target, `<float64>[N, P, V, SUMS]`.
+    """Returns the sums that all metrics derive from, per window, step and target, `<float64>[N, P, V, SUMS]`.
 
     Args:
         forecast: `[N, P, V, 1 or 1 + Q]` in original units: the point forecast, then the quantiles.
-        truth: `[N, P, V]`, not a number where it is missing: all sums are 0 there.
-        naive: `[N, V]`, the in-sample error of the seasonal naive forecast, of the series of each window; where it is 0
-            or not a number, there is no scaled error.
-        levels: of the quantiles; a forecast without them has no pinball loss and no coverage: not a number.
+        truth: `[N, P, V]`, NaN where missing: all sums are 0 there.
+        naive: `[N, V]`, the in-sample error of the seasonal naive forecast for the series of each window; where it is 0
+            or NaN, there is no scaled error.
+        levels: of the quantiles; without them pinball loss and coverage are NaN.
     """
     point, found = forecast[..., 0], np.zeros((*truth.shape, len(SUMS)))
     error = np.abs(truth - point)
@@ -59,10 +59,10 @@ def error_sums(
 def figures(totals: NDArray[np.float64], *, quantiles: bool) -> dict[str, NDArray[np.float64]]:
     """Returns the metrics of summed `error_sums`, `<float64>[..., SUMS] -> <float64>[...]`.
 
-    mae = mean |e|; rmse = sqrt(mean e^2); mase = mean of |e| / in-sample error of the seasonal naive forecast, that of
-    the same series (Hyndman & Koehler 2006), over the series where it is above 0; smape = mean 200 |e| / (|y| + |f|),
-    in percent; pinball = mean pinball loss over the levels; coverage = share of the truth between the lowest and the
-    highest quantile.
+    mae = mean |e|; rmse = sqrt(mean e^2); mase = mean of |e| / in-sample error of the seasonal naive forecast on the
+    same series (Hyndman & Koehler 2006), over the series where it is above 0; smape = mean 200 |e| / (|y| + |f|), in
+    percent; pinball = mean pinball loss over the levels; coverage = share of the observed values between the lowest and
+    the highest quantile.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = {name: totals[..., place] / totals[..., 0] for place, name in enumerate(SUMS)}
@@ -94,11 +94,11 @@ def figure_rows(
 
 
 def blocks_of(series: NDArray[Any], steps: int) -> NDArray[np.int64]:
-    """Returns where the blocks of windows begin that the bootstrap resamples, `<int64>[blocks]`.
+    """Returns where the blocks of windows begin that the block bootstrap resamples, `<int64>[blocks]`.
 
-    Errors of windows that overlap, or lie side by side, go together. A block is a run of windows of one series: as many
-    as overlap, and the cube root of all at least (Hall, Horowitz & Jing 1995, "On blocking rules for the bootstrap with
-    dependent data").
+    Overlapping or adjacent windows have correlated errors. A block is a run of windows of one series: as many as
+    overlap, and at least the cube root of their number (Hall, Horowitz & Jing 1995, "On blocking rules for the
+    bootstrap with dependent data").
 
     Args:
         series: name of the series of each window, in order.

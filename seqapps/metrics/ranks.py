@@ -1,4 +1,4 @@
-"""The place of the true word among all words that a text can hold, for networks and counts alike."""
+"""The rank of the true word among all words of the vocabulary, for networks and count-based models."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from seqapps.preprocessing.vocabulary import SPECIALS
 
 NATS, RANK, BEST = 0, 1, 2
-"""Columns of what `ranked` gives."""
+"""Columns of the result of `ranked`."""
 
 _FIRST = len(SPECIALS)
 
 
 def ranked(log_p: NDArray[Any], ids: NDArray[Any], size: int) -> NDArray[np.float32]:
-    """Returns -log p of each true word, its rank from 1, and the word that was thought best, `<float32>[N, 3]`.
+    """Returns -log p of each true word, its rank from 1, and the most probable word, `<float32>[N, 3]`.
 
-    Ranks are among written words: special units are never suggested, so where the true word is `<unk>` the rank is
-    `size`, beyond every word. Of equal words the one with the lower id, the more frequent, comes first.
+    Special tokens are not ranked, since they are never suggested: if the true word is `<unk>`, the rank is `size`,
+    beyond every word. Ties are broken by the lower id, that is the more frequent word.
 
     Args:
-        log_p: log-probabilities of every unit, `<float>[N, V or more]`.
+        log_p: log-probabilities of every token, `<float>[N, V or more]`.
         ids: the true words, `<int>[N]`.
-        size: V; what stands beyond it is no word.
+        size: V; columns beyond it are ignored.
     """
     own = log_p[np.arange(len(ids)), ids]
     words = log_p[:, _FIRST:size]

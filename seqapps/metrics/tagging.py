@@ -1,6 +1,6 @@
-"""What is counted of tagged sentences: tokens, unknown words, sentences, and spans as conlleval counts them.
+"""Tagging metrics: accuracy of tokens, unknown words and sentences, and span scores as in conlleval.
 
-Source: Tjong Kim Sang & Buchholz 2000: a span is right when its type and both of its borders are.
+Source: Tjong Kim Sang & Buchholz 2000: a span is correct if its type and both boundaries are.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def statistics(
 ) -> Array:
     """Returns the counts of each sentence, `<float64>[sentences, 9 + 3 (types + 1)]`.
 
-    Tokens and the right ones, unknown words and the right ones, sentences and those without a mistake; spans whose
-    tags are well formed: expected, received, right; then for every type (the last one is any type that training does
-    not have) the spans that are expected, received and right, type by type. Without a scheme every token is a span.
+    Tokens and correct ones, unknown words and correct ones, sentences and those without an error; well-formed spans:
+    expected, predicted, correct; then for every type (the last one stands for all types unseen in training) the spans
+    expected, predicted and correct, type by type. Without a scheme every token is a span.
 
     Args:
-        predicted, expected: tags of all sentences, end to end, `<int>[tokens]`.
-        unknown: words that the model does not know, `<bool>[tokens]`.
-        splits: where sentences begin and the last ends, `<int64>[sentences + 1]`.
+        predicted, expected: tags of all sentences, concatenated, `<int>[tokens]`.
+        unknown: out-of-vocabulary words, `<bool>[tokens]`.
+        splits: sentence boundaries, `<int64>[sentences + 1]`.
         tags: their scheme.
     """
     rows = len(splits) - 1
@@ -62,8 +62,8 @@ def statistics(
 
 
 def token_metrics(totals: Array) -> dict[str, Array]:
-    """Returns the shares of right tokens, of right unknown words (not a number without any) and of sentences without a
-    mistake. `<float64>[..., statistics] -> <float64>[...]` each."""
+    """Returns the accuracy of tokens, of unknown words (NaN without any) and of whole sentences.
+    `<float64>[..., statistics] -> <float64>[...]` each."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "accuracy": totals[..., _RIGHT] / totals[..., _TOKENS],
@@ -73,7 +73,7 @@ def token_metrics(totals: Array) -> dict[str, Array]:
 
 
 def span_metrics(totals: Array) -> dict[str, Array]:
-    """Returns F1, precision and recall of spans as conlleval counts them, and F1 of well-formed spans alone."""
+    """Returns F1, precision and recall of spans as in conlleval, and F1 of well-formed spans alone."""
     table = totals[..., _FIXED:]
     table = table.reshape(*table.shape[:-1], 3, -1).sum(axis=-1)
     precision, recall, f1 = _rates(table)
@@ -81,7 +81,7 @@ def span_metrics(totals: Array) -> dict[str, Array]:
 
 
 def type_table(totals: Array, names: Sequence[str]) -> tuple[tuple[str | float, ...], ...]:
-    """Returns a row for each type that is expected or received: its name, how often it is expected and received,
+    """Returns a row for each type that is expected or predicted: its name, how often it is expected and predicted,
     precision, recall and F1."""
     table = totals[_FIXED:].reshape(3, -1).T
     rows: list[tuple[str | float, ...]] = []
@@ -93,7 +93,7 @@ def type_table(totals: Array, names: Sequence[str]) -> tuple[tuple[str | float, 
 
 
 def _agree(gold: Chunks, found: Chunks, tokens: int) -> NDArray[np.bool_]:
-    """Returns which received spans are expected ones."""
+    """Returns which predicted spans are correct."""
     ends, types = np.full(tokens, -1, np.int64), np.full(tokens, -1, np.int64)
     ends[gold.starts], types[gold.starts] = gold.ends, gold.types
     agree: NDArray[np.bool_] = (ends[found.starts] == found.ends) & (types[found.starts] == found.types)
@@ -101,7 +101,7 @@ def _agree(gold: Chunks, found: Chunks, tokens: int) -> NDArray[np.bool_]:
 
 
 def _rates(counts: Array) -> tuple[Array, Array, Array]:
-    """Returns precision, recall and F1 of (expected, received, right), `<float64>[..., 3]`; 0 where there is none."""
+    """Returns precision, recall and F1 of (expected, predicted, correct), `<float64>[..., 3]`; 0 where undefined."""
     expected, received, right = np.moveaxis(counts, -1, 0)
     precision, recall = right / np.maximum(received, 1.0), right / np.maximum(expected, 1.0)
     return precision, recall, 2.0 * right / np.maximum(expected + received, 1.0)

@@ -1,4 +1,4 @@
-"""BLEU and chrF as sacreBLEU counts them: counts of each sentence, which add up, and the metrics of their sums.
+"""BLEU and chrF as in sacreBLEU: counts per sentence, which are summed, and the metrics of the sums.
 
 Source: Papineni et al. 2002, "BLEU"; Popović 2015, "chrF"; Post 2018, "A Call for Clarity in Reporting BLEU Scores".
 """
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLEU_COUNTS = 10
-"""Units written, units of the reference, then for n = 1 to 4 the n-grams that are right, then those written."""
+"""Tokens of the hypothesis and the reference, then for n = 1 to 4 the matching n-grams, then all of the hypothesis."""
 CHRF_COUNTS = 18
-"""For n = 1 to 6: the n-grams of characters written, those of the reference, those that are right."""
+"""For n = 1 to 6: the character n-grams of the hypothesis, those of the reference, those that match."""
 
 _ORDERS = 4
 
@@ -29,10 +29,10 @@ def _metrics(tokenizer: str) -> tuple[Any, Any]:
 
 
 def signatures(tokenizer: str) -> tuple[str, str]:
-    """Returns sacreBLEU's signatures of BLEU and chrF: what a figure has to be quoted with."""
+    """Returns sacreBLEU's signatures of BLEU and chrF, to be reported with every score."""
     metrics = _metrics(tokenizer)
     for metric in metrics:
-        metric.corpus_score(["a"], [["a"]])  # it knows the number of references when it has seen some
+        metric.corpus_score(["a"], [["a"]])  # the number of references is known only after scoring
     bleu, chrf = (str(metric.get_signature()) for metric in metrics)
     return bleu, chrf
 
@@ -41,8 +41,8 @@ def sentence_counts(written: Sequence[str], references: Sequence[str], tokenizer
     """Returns the counts of each sentence: BLEU_COUNTS, then CHRF_COUNTS, `<float64>[sentences, 28]`.
 
     Args:
-        written: one translation a sentence.
-        references: one reference a sentence.
+        written: one hypothesis per sentence.
+        references: one reference per sentence.
         tokenizer: of BLEU, by sacreBLEU's names (`13a`).
     """
     if not written:
@@ -54,8 +54,8 @@ def sentence_counts(written: Sequence[str], references: Sequence[str], tokenizer
 def bleu(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns BLEU, 0 to 100, of summed counts: `<float64>[..., 10] -> <float64>[...]`.
 
-    The brevity penalty times the geometric mean of the precisions of 1- to 4-grams. Where no n-gram of an order is
-    right, its precision is 100 / (2^k total), k counting such orders ("exp" smoothing; Chen & Cherry 2014, method 3).
+    The brevity penalty times the geometric mean of the precisions of 1- to 4-grams. If no n-gram of an order matches,
+    its precision is 100 / (2^k total), k counting such orders ("exp" smoothing; Chen & Cherry 2014, method 3).
     """
     percent = precisions(totals)
     with np.errstate(divide="ignore"):
@@ -73,7 +73,7 @@ def precisions(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def brevity_penalty(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns exp(1 - reference / written) where less is written than the reference has, else 1."""
+    """Returns exp(1 - reference length / hypothesis length) if the hypothesis is shorter, else 1."""
     written, reference = totals[..., 0], totals[..., 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         penalty = np.where(written > 0, np.exp(1.0 - reference / written), 0.0)
@@ -96,30 +96,30 @@ def chrf(totals: NDArray[np.float64], beta: float = 2.0) -> NDArray[np.float64]:
 
 
 PREDICTION = np.dtype([("text", object), ("nats", np.float64), ("attention", object)])
-"""What a system gives for a row: its translation as UTF-8, -log p of the reference in nats (not a number where it has
-no probabilities), and the attention of its translation as a `Panel` (None where there is none to be shown)."""
+"""A system's output for an example: its translation as UTF-8, -log p of the reference in nats (NaN if the system has no
+probabilities), and the attention of its translation as a `Panel` (None if there is none to show)."""
 
 
 def predictions(texts: NDArray[np.object_], nats: NDArray[np.float64]) -> NDArray[Any]:
-    """Returns one PREDICTION a row, without attention."""
+    """Returns one PREDICTION per example, without attention."""
     found = np.zeros(len(texts), PREDICTION)
     found["text"], found["nats"], found["attention"] = texts, nats, None
     return found
 
 
 def without_probabilities(texts: NDArray[np.object_]) -> NDArray[Any]:
-    """Returns the PREDICTION of a system that gives texts alone."""
+    """Returns the PREDICTION of a system that returns only texts."""
     return predictions(texts, np.full(len(texts), np.nan))
 
 
 def statistics_of(
     prediction: NDArray[Any], references: NDArray[np.object_], units: NDArray[np.int64], tokenizer: str
 ) -> NDArray[np.float64]:
-    """Returns sums of each row, `<float64>[rows, 32]`: `sentence_counts`, then nats and units of the reference,
-    whether the translation is the reference, and 1.
+    """Returns per-example sums, `<float64>[rows, 32]`: `sentence_counts`, then nats and tokens of the reference,
+    whether the translation equals the reference, and 1.
 
     Args:
-        prediction: a PREDICTION a row.
+        prediction: one PREDICTION per example.
         references: UTF-8.
         units: of each reference, `<eos>` included.
         tokenizer: of BLEU.
@@ -132,8 +132,8 @@ def statistics_of(
 
 
 def metrics_of(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Returns the metrics of summed `statistics_of`: BLEU and chrF (0 to 100), perplexity of the reference a unit, and
-    the share of rows whose translation is the reference."""
+    """Returns the metrics of summed `statistics_of`: BLEU and chrF (0 to 100), perplexity of the reference per token,
+    and the exact-match rate."""
     nats, units, met, rows = np.moveaxis(totals[..., -4:], -1, 0)
     return {
         "bleu": bleu(totals[..., :BLEU_COUNTS]),
@@ -144,7 +144,7 @@ def metrics_of(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 
 
 def parts_of(totals: NDArray[np.float64]) -> tuple[tuple[str | float, ...], ...]:
-    """Returns what BLEU is made of, a row a part: name, counts, and the smoothed precision or the brevity penalty."""
+    """Returns the components of BLEU, one per row: name, counts, and the smoothed precision or the brevity penalty."""
     counts = [float(count) for count in totals[:BLEU_COUNTS]]
     shares = (precisions(totals[:BLEU_COUNTS]) / 100.0).tolist()
     orders = ((f"{n + 1}-grams", counts[2 + n], counts[6 + n], share) for n, share in enumerate(shares))

@@ -1,1 +1,1 @@
-"""Pictures of a task, as PNG files."""
+"""Plots of the applications, as PNG files."""

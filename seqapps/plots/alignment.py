@@ -1,4 +1,4 @@
-"""Attention as a picture: the units of the source across, those of the target down."""
+"""Attention plots: source tokens on the horizontal axis, target tokens on the vertical one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Panel(NamedTuple):
     """One matrix.
 
     Args:
-        source, target: units as they are written.
+        source, target: tokens as they are written.
         attention: `<float>[target, source]`, 0 to 1.
     """
 
@@ -57,12 +57,12 @@ def _draw(panels: Sequence[Panel], path: Path, shown: Callable[[str], str]) -> P
 
 
 def draw_rows(attended: Mapping[str, Any], file: str, first: int) -> list[str]:
-    """Draws one picture a row of what the signature `attend` answered, and returns their paths.
+    """Draws one plot per row of the outputs of the signature `attend`, and returns their paths.
 
     Args:
         attended: its outputs.
-        file: of the first row; the others have their number behind the stem.
-        first: how many rows came before these.
+        file: of the first row; the others have their number after the stem.
+        first: number of rows before these.
     """
     drawn = []
     for row, (length, width) in enumerate(zip(attended["length"], attended["source_length"], strict=True)):

@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture: true classes down, predicted ones across."""
+"""Plot of a confusion matrix: true classes as rows, predicted ones as columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_CLASSES, _MOST_NUMBERS, _LONGEST_NAME = 40, 15, 24
 
 
 def draw_confusion(counts: NDArray[np.int64], names: Sequence[str], path: Path) -> Path:
-    """Writes a PNG and returns its path: colour is the share of a true class, numbers are rows.
+    """Writes a PNG and returns its path: colour is the share of a true class, numbers count examples.
 
     Args:
-        counts: `<int64>[C, C]`, true classes down. Of more than 40 classes the most frequent are drawn.
+        counts: `<int64>[C, C]`, true classes as rows. Of more than 40 classes the most frequent are drawn.
         names: of the classes.
         path: of the file.
     """

@@ -1,4 +1,4 @@
-"""Pictures of forecasts, as PNG files."""
+"""Forecast plots, as PNG files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def draw_forecast(
     times: Sequence[Sequence[str]],
     targets: Sequence[str],
 ) -> None:
-    """Draws the end of a series: the truth as a line, forecasts over it, the outer quantiles as a band.
+    """Draws the end of a series: observed values as a line, forecasts over it, the outer quantiles as a band.
 
     Forecasts of one step are one line; of several, windows that do not overlap are drawn, the last one among them.
 
     Args:
-        path: where the file is written; its folder is made.
+        path: of the file; its folder is created.
         prediction: `[N, P, V, 1 or 1 + Q]` in original units.
-        truth: `[N, P, V]`, not a number where missing.
+        truth: `[N, P, V]`, NaN where missing.
         times: of the P steps of each window, ISO 8601, in order.
         targets: names of the V targets.
     """
@@ -88,9 +88,9 @@ def draw_errors(path: Path, point: NDArray[Any], truth: NDArray[Any], targets: S
     """Draws the RMSE of each step of the horizon.
 
     Args:
-        path: where the file is written.
+        path: of the file.
         point: `[N, P, V]`.
-        truth: `[N, P, V]`, not a number where missing.
+        truth: `[N, P, V]`, NaN where missing.
         targets: names of the V targets.
     """
     with lettering(targets) as written:

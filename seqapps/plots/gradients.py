@@ -1,4 +1,4 @@
-"""Gradients over time as pictures: a heat map over time and layer, curves, and the gates beside each other."""
+"""Gradient plots: norms over time as curves and as a heat map over layers, and gate saturation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqapps.files import new_file
 
 _LOWEST, _HIGHEST = 1e-8, 1e6
-"""What is drawn of a gradient: a curve leaves the picture beyond it. The figures have the rest."""
+"""Range of gradient norms that is drawn: curves are clipped beyond it. The figures have the rest."""
 _BEYOND = 1e30
 _DPI = 120
 
@@ -21,9 +21,9 @@ class Bar(NamedTuple):
     """One gate, candidate or state of one layer: shares of its values that are low, high, and between.
 
     Args:
-        name: of both.
+        name: of layer and gate.
         low, high: the shares.
-        ends: below and above what a value counts as low or high, in words.
+        ends: the thresholds of low and high, in words.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Bar(NamedTuple):
 def draw_gradients(
     layers: Mapping[str, Sequence[float]], path: Path, *, vanishes: float, explodes: float, judged: Mapping[str, int]
 ) -> Path:
-    """Writes a PNG of gradient norms, over that of the last step, against T - t; and returns its path.
+    """Writes a PNG of gradient norms, relative to that of the last step, against T - t, and returns its path.
 
-    Above a curve for each layer, on a logarithmic axis; below the same as a heat map, a line for each layer.
+    Above, a curve for each layer on a logarithmic axis; below, the same as a heat map, one row per layer.
 
     Args:
         layers: name to the norm at T - t = 0, 1, 2, ...
@@ -87,7 +87,7 @@ def draw_gradients(
 
 
 def draw_gates(bars: Sequence[Bar], path: Path) -> Path:
-    """Writes a PNG of how often each gate, candidate or state is at an end of its range, and returns its path."""
+    """Writes a PNG of how often each gate, candidate or state is saturated, and returns its path."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 1.3 + 0.32 * len(bars)), layout="constrained")
@@ -106,7 +106,7 @@ def draw_gates(bars: Sequence[Bar], path: Path) -> Path:
 
 
 def _drawable(curve: Sequence[float]) -> NDArray[np.float64]:
-    """What is not finite leaves the picture above, and 0 below: neither ends at an edge as if it stayed there."""
+    """Moves non-finite values above the plotted range and 0 below it, so that neither seems to stay at the edge."""
     found = np.nan_to_num(np.asarray(curve, np.float64), nan=_BEYOND, posinf=_BEYOND)
     return np.clip(found, 1.0 / _BEYOND, _BEYOND)
 

@@ -1,8 +1,8 @@
-"""User text in pictures: labels, units, names of columns. All that is drawn of it goes through `lettering`.
+"""User text in plots: labels, tokens, column names. All of it is drawn through `lettering`.
 
-matplotlib reads `$` as the beginning of a formula, leaves out legends that begin with `_`, and draws a box with a
-warning for every character that its font lacks. Here a text is escaped, the fonts of the machine are looked through for
-its characters, and what no font has is drawn as its code points and told once.
+matplotlib parses `$` as the beginning of a formula, omits legends that begin with `_`, and draws a box with a warning
+for every character missing from its font. Here a text is escaped, the installed fonts are searched for its characters,
+and characters without a font are drawn as code points and reported once.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from functools import cache
 
 LOGGER = logging.getLogger("seqapps.plots")
 LONGEST = 40
-"""Characters of a text that are drawn."""
+"""Maximum number of characters of a text that are drawn."""
 _FIRST = (
     "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans CJK TC", "NanumGothic",
     "Malgun Gothic", "Apple SD Gothic Neo", "Arial Unicode MS",
 )  # fmt: skip
-"""The fonts that are asked first; the first one comes with matplotlib. After them, every other one of the machine."""
+"""The preferred fonts; the first one comes with matplotlib. After them, all other installed fonts."""
 
 
 @contextmanager
@@ -29,10 +29,10 @@ def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
     """Draws and saves figures in fonts that have the characters of these texts, and without warnings.
 
     Args:
-        texts: everything of the user's that will be drawn.
+        texts: all user text that will be drawn.
 
     Yields:
-        What makes a text ready for matplotlib; call it on each of them.
+        A function that prepares a text for matplotlib; call it on each of them.
     """
     from matplotlib import rc_context
 
@@ -52,7 +52,7 @@ def lettering(texts: Iterable[str]) -> Iterator[Callable[[str], str]]:
 
 
 def _visible(letter: str, missing: frozenset[str]) -> str:
-    """Returns a character, or its code point where it cannot be seen."""
+    """Returns a character, or its code point if it is not visible."""
     if letter in missing or not (letter.isprintable() or letter == "\u3000"):
         return letter.encode("unicode_escape", "surrogatepass").decode()
     return letter
@@ -65,10 +65,10 @@ def _escaped(text: str) -> str:
 
 @cache
 def _families(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Returns names of fonts that have the letters, in the order of their use, and the letters that no font has."""
+    """Returns the fonts that contain the letters, in order of use, and the letters that no font contains."""
     from matplotlib import font_manager
 
-    # "Last Resort" has a box of its own for every letter that there is.
+    # "Last Resort" contains a placeholder box for every character.
     found = [font for font in font_manager.fontManager.ttflist if not font.name.startswith("Last Resort")]
     paths = {font.name: font.fname for font in reversed(found)}
     names = [*(name for name in _FIRST if name in paths), *sorted(paths.keys() - set(_FIRST))]
@@ -77,7 +77,7 @@ def _families(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]
         if left and (has := left & _letters_of(paths[name])):
             chosen += [] if name in chosen else [name]
             left -= has
-    # A combining mark is drawn onto the letter before it, or is nothing that one could read by itself.
+    # A combining mark is drawn onto the preceding letter, and is not legible by itself.
     return tuple(chosen), frozenset(letter for letter in left if not unicodedata.combining(letter))
 
 

@@ -1,7 +1,7 @@
-"""Texts to counts and arrays in one pass, and arrays to ids in a second one, without a Python object for every unit.
+"""Texts to counts and arrays in one pass, and arrays to ids in a second one, without a Python object per token.
 
-The first pass tokenises; what it gives is as compact as the text: the distinct units of the block, and for every
-position the index of its unit. When the vocabulary is known, ids are a look-up of the distinct units alone.
+The first pass tokenises. Its result is as compact as the text: the distinct tokens of the block, and for every position
+the index of its token. When the vocabulary is known, ids are a look-up of the distinct tokens alone.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Counts = tuple[list[bytes], NDArray[np.int64]]
 
 
 def analyse_text(texts: list[bytes], config: TokenizerConfig) -> tuple[Counts, dict[str, NDArray[Any]]]:
-    """Returns how often each unit occurs, and the arrays from which `encode_text` makes ids.
+    """Returns how often each token occurs, and the arrays from which `encode_text` makes ids.
 
     Args:
-        texts: valid UTF-8, one a row.
-        config: how text becomes units.
+        texts: valid UTF-8, one per row.
+        config: how text is tokenised.
 
     Returns:
-        (units, counts `<int64>[units]`), and for `character` and `word` the arrays `units` and `unit_splits` (the
-        distinct units, end to end), `index <uint>[tokens]` and `splits <int64>[rows + 1]`; for `subword` the text
-        itself, because its units are only known when the vocabulary is.
+        (distinct tokens, counts `<int64>[units]`), and for `character` and `word` the arrays `units` and `unit_splits`
+        (the distinct tokens, concatenated), `index <uint>[tokens]` and `splits <int64>[rows + 1]`; for `subword` the
+        text itself, because its tokens are only known when the vocabulary is.
     """
     with tf.device("CPU:0"):
         if config.unit == "subword":
@@ -47,7 +47,7 @@ def analyse_text(texts: list[bytes], config: TokenizerConfig) -> tuple[Counts, d
 def learn_tokenizer(
     counts: Mapping[bytes, int], config: TokenizerConfig, vocabulary_size: int, min_count: int
 ) -> Tokenizer:
-    """Returns the tokenizer of the most frequent units, or of the subwords learned from counted words.
+    """Returns the tokenizer of the most frequent tokens, or of the subwords learned from counted words.
 
     Raises:
         DataError: there is nothing to learn from, or `vocabulary_size` is too small for subwords.
@@ -72,24 +72,24 @@ def encode_text(arrays: Mapping[str, NDArray[Any]], tokenizer: Tokenizer, *, end
 
 
 def scoped(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Returns the arrays of one text of a row that has several, under names that begin with that text's."""
+    """Returns the arrays of one of several texts of a row, with names prefixed by that of the text."""
     return {f"{name}/{key}": array for key, array in arrays.items()}
 
 
 def scope(name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Returns what `scoped` was given."""
+    """Inverse of `scoped`: returns the arrays of one text under their own names."""
     return {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
 
 
 def pack(name: str, rows: list[bytes]) -> dict[str, NDArray[Any]]:
-    """Returns byte strings as two arrays: end to end, and where each begins."""
+    """Returns byte strings as two arrays: their concatenation, and the offset of each."""
     splits = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=splits[1:])
     return {name: np.frombuffer(b"".join(rows), np.uint8), f"{name.removesuffix('s')}_splits": splits}
 
 
 def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> list[bytes]:
-    """Returns what `pack` was given."""
+    """Inverse of `pack`."""
     data, splits = arrays[name].tobytes(), arrays[f"{name.removesuffix('s')}_splits"].tolist()
     return [data[low:high] for low, high in pairwise(splits)]
 
@@ -101,7 +101,7 @@ def _words(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], An
 
 
 def _characters(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], Any, Any, Any]:
-    """Code points are numbers, so that distinct ones are counted without a hash table."""
+    """Code points are integers, so that distinct ones are counted without a hash table."""
     normal = normalize(tf.constant(texts, tf.string, shape=(len(texts),)), config)
     ragged = tf.strings.unicode_decode(normal, "UTF-8")
     codes = ragged.flat_values.numpy()
@@ -114,6 +114,6 @@ def _characters(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes
 
 
 def _closed(ids: Ragged, ends: NDArray[np.bool_]) -> Ragged:
-    """Inserts END after every row that ends its example."""
+    """Appends END to every row that ends its example."""
     splits = ids.splits + np.concatenate([np.zeros(1, np.int64), np.cumsum(ends, dtype=np.int64)])
     return Ragged(np.insert(ids.values, ids.splits[1:][ends], END), splits)

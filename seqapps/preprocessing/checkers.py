@@ -1,4 +1,4 @@
-"""What samples of a generator are measured by: whether they are new, differ, and are well formed."""
+"""Measures of generated samples: whether they are novel, distinct and well formed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PARTS = re.compile(
 
 
 def check_pattern(name: str, pattern: str) -> None:
-    """Raises where a checker and a pattern do not go together.
+    """Raises if a checker and a pattern do not go together.
 
     Raises:
-        ConfigError: only one of the two is given, or the pattern is no regular expression.
+        ConfigError: only one of the two is given, or the pattern is not a regular expression.
     """
     if (name == "pattern") != bool(pattern):
         raise ConfigError(
@@ -43,7 +43,7 @@ def check_pattern(name: str, pattern: str) -> None:
 
 
 def checker(name: str, pattern: str) -> Callable[[str], bool] | None:
-    """Returns what says whether a text is well formed; None where nothing does.
+    """Returns the predicate that decides whether a text is well formed; None for `none`.
 
     Args:
         name: `none`, `python_identifier`, `abc` or `pattern`.
@@ -68,10 +68,10 @@ def judged(
     """Returns whether each sample is novel, distinct and valid, `<float32>[samples, 3]` of 0 and 1.
 
     Args:
-        samples: their ids, without special units.
+        samples: their ids, without special tokens.
         texts: the same, as UTF-8.
-        seen: the ids of every text of the training split: what is not among them is novel.
-        is_valid: see `checker`; without it none is.
+        seen: the ids of every text of the training split; samples not among them are novel.
+        is_valid: see `checker`; without it no sample is valid.
     """
     result, earlier = np.zeros((len(samples), 3), np.float32), set()
     for place, (ids, text) in enumerate(zip(map(tuple, samples), texts, strict=True)):
@@ -82,16 +82,16 @@ def judged(
 
 
 def is_identifier(text: str) -> bool:
-    """Returns whether Python takes a text as a name."""
+    """Returns whether a text is a valid Python identifier and not a keyword."""
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def is_abc(text: str) -> bool:
-    """Returns whether a text is one tune in ABC notation, by its grammar: header, then music with bars.
+    """Returns whether a text is one tune in ABC notation: a header, then music with bars.
 
     The header begins with X: (a number) and ends with K:, with a title T: between. In the music every character belongs
     to a note, rest, chord, chord name in quotes, tuplet, slur, grace note, repeat or bar; there is one bar at least.
-    Whether bars last as long as the metre says is not looked at.
+    Whether the bars match the metre is not checked.
 
     Source: the ABC music standard 2.1, sections 2.2 (file structure), 3 (fields) and 4 (the tune body).
     """

@@ -1,7 +1,6 @@
-"""What a text is written for: a label, or numbers. How each is refused, counted, learned, encoded and given to a model.
+"""Conditions of text generation, a label or a vector: validation, counting, encoding and the model's input.
 
-A condition is learned as the resource of its own name (`label`, `vector`), and reaches the model as its input of that
-name.
+A condition is learned as the resource of its own name (`label`, `vector`), which is also the name of the model's input.
 """
 
 from __future__ import annotations
@@ -29,27 +28,27 @@ class Condition(Protocol):
     """One kind of condition."""
 
     name: ClassVar[str]
-    """Its raw column, its resource and the model's input."""
+    """Name of its raw column, its resource and the model's input."""
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """What it is in a prepared example."""
+        """Its features in a prepared example."""
         ...
 
     def refused(self, values: Sequence[bytes]) -> dict[int, str]:
-        """Returns row to the reason why its value is no condition."""
+        """Returns the rows whose value is not a valid condition, each with the reason."""
         ...
 
     def analyse(self, values: Sequence[bytes]) -> Analysis:
-        """Returns what is counted, or summed, and the arrays that `encode` goes on with."""
+        """Returns the counts or sums, and the arrays that `encode` takes."""
         ...
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> dict[str, Resource]:
-        """Returns what the counts of the training split give."""
+        """Returns the resources learned from the counts of the training split."""
         ...
 
     def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, Resource]:
-        """Returns what the sums of the training split give."""
+        """Returns the resources computed from the sums of the training split."""
         ...
 
     def encode(self, arrays: Mapping[str, NDArray[Any]], resource: Any) -> dict[str, Ragged]:
@@ -61,13 +60,13 @@ class Condition(Protocol):
         ...
 
     def typical(self, examples: Mapping[str, Ragged], resource: Any) -> list[Any]:
-        """Returns a few conditions as people give them."""
+        """Returns a few typical conditions, in the form that a user passes."""
         ...
 
 
 @dataclass(frozen=True)
 class LabelCondition:
-    """A name."""
+    """A label."""
 
     name: ClassVar[str] = "label"
     features: ClassVar[tuple[Feature, ...]] = (
@@ -76,7 +75,7 @@ class LabelCondition:
     )
 
     def refused(self, values: Sequence[bytes]) -> dict[int, str]:
-        """Takes every name, and no list or object of JSON."""
+        """Accepts every name, except JSON lists and objects."""
         return {row: f"label-is-{kind}" for row, value in enumerate(values) if (kind := nested(value))}
 
     def analyse(self, values: Sequence[bytes]) -> Analysis:
@@ -89,11 +88,11 @@ class LabelCondition:
         return {self.name: Labels.from_counts(counts[self.name])}
 
     def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, Resource]:
-        """Has nothing to scale."""
+        """Nothing to scale."""
         return {}
 
     def encode(self, arrays: Mapping[str, NDArray[Any]], resource: Labels) -> dict[str, Ragged]:
-        """Returns the index of each name, -1 where training has not seen it, and the name."""
+        """Returns the index of each name, -1 if unseen in training, and the name."""
         labels = unpack("labels", arrays)
         names = np.empty(len(labels), np.object_)
         names[:] = labels
@@ -112,10 +111,10 @@ class LabelCondition:
 
 @dataclass(frozen=True)
 class VectorCondition:
-    """Numbers, which are standardised by the training split.
+    """A vector of numbers, standardised with the training split.
 
     Args:
-        size: how many there are.
+        size: dimension of the vector.
     """
 
     size: int
@@ -128,7 +127,7 @@ class VectorCondition:
         return (Feature(name=self.name, dtype="float32", shape=(self.size,), meaning="the condition, standardised"),)
 
     def refused(self, values: Sequence[bytes]) -> dict[int, str]:
-        """Refuses what is no list of `size` finite numbers."""
+        """Refuses values that are not lists of `size` finite numbers."""
         reasons = {}
         for row, numbers in enumerate(map(numbers_of, values)):
             if numbers is None or len(numbers) != self.size:
@@ -144,7 +143,7 @@ class VectorCondition:
         return Analysis({}, {self.name: vectors.astype(np.float32)}, sums)
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> dict[str, Resource]:
-        """Has nothing to count."""
+        """Nothing to count."""
         return {}
 
     def scale(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, Resource]:
@@ -161,7 +160,7 @@ class VectorCondition:
         return examples[self.name].values.reshape(-1, self.size).astype(np.float32)
 
     def typical(self, examples: Mapping[str, Ragged], resource: Scaling) -> list[Any]:
-        """Returns the numbers of the first rows, in original units, without what rounding adds to them."""
+        """Returns the vectors of the first rows in original units, rounded to remove float32 noise."""
         numbers = resource.undo(self.given(examples)[:_VECTORS_SHOWN])
         decimals = 5 - int(np.ceil(np.log10(np.abs(numbers).max(initial=1e-30))))
         return [[round(number, decimals) for number in row] for row in numbers.tolist()]

@@ -15,13 +15,13 @@ from seqapps.preprocessing.labels import Labels
 
 
 def labels_of(text: bytes, *, several: bool, separator: str, until: str) -> list[bytes]:
-    """Returns the labels of a row, each once, in their order, without the spaces around them.
+    """Returns the labels of a row, without duplicates, in their order, stripped of surrounding spaces.
 
     Args:
         text: the column, as UTF-8.
         several: whether a row has any number of labels.
-        separator: what stands between several labels; empty when they are a JSON list.
-        until: a label ends before this text; empty takes all of it.
+        separator: separator of several labels; empty when they are a JSON list.
+        until: a label ends before this text; empty keeps the whole label.
 
     Raises:
         ValueError: the list cannot be read; the message is a reason for `Refusal`.
@@ -48,8 +48,8 @@ def analyse_labels(rows: Sequence[Sequence[bytes]]) -> tuple[Counts, dict[str, N
 
 
 def encode_labels(arrays: Mapping[str, NDArray[Any]], labels: Labels) -> tuple[Ragged, Ragged]:
-    """Returns the indices of each row's labels, `<int64>`, UNSEEN where training has no such label, and the labels of
-    each row as one text, `, ` between several."""
+    """Returns the indices of each row's labels, `<int64>`, UNSEEN for labels not in the training split, and the labels
+    of each row as one text, joined by `, `."""
     names, index, splits = unpack("names", arrays), arrays["index"], arrays["splits"]
     written = Ragged(np.array(names, dtype=object)[index], splits)
     count = len(splits) - 1
@@ -59,7 +59,7 @@ def encode_labels(arrays: Mapping[str, NDArray[Any]], labels: Labels) -> tuple[R
 
 
 def nested(text: bytes) -> str:
-    """Returns what a text is that JSON reads as more than one value; empty for a label."""
+    """Returns the kind of JSON container that a text is (a list or an object); empty for a label."""
     if not text.lstrip().startswith((b"[", b"{")):
         return ""
     try:

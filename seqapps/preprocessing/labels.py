@@ -1,4 +1,4 @@
-"""The labels of a classification or the tags of a sequence: which has which index, and how often each occurs."""
+"""The labels of a classification or the tags of a sequence, with their indices and counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSEEN = -1
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels in the order of their indices, from 0: sorted by their bytes, so that the order never depends on counts.
+    """Labels in the order of their indices, from 0: sorted by their bytes, so that the order is independent of counts.
 
     Args:
         names: the labels.
@@ -35,7 +35,7 @@ class Labels:
 
     @property
     def size(self) -> int:
-        """How many labels there are."""
+        """Number of labels."""
         return len(self.names)
 
     @cached_property
@@ -45,7 +45,7 @@ class Labels:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a manifest keeps: names and counts in order."""
+        """The part stored in the manifest: names and counts in order."""
         return {"names": list(self.names), "counts": list(self.counts)}
 
     @classmethod
@@ -62,7 +62,7 @@ class Labels:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Labels:
-        """Returns the labels that a manifest keeps."""
+        """Returns the labels stored in a manifest."""
         return cls(tuple(facts["names"]), tuple(facts["counts"]))
 
     def lookup(self, labels: Iterable[bytes]) -> NDArray[np.int64]:
@@ -71,7 +71,7 @@ class Labels:
         return np.fromiter((get(label, UNSEEN) for label in labels), dtype=np.int64)
 
     def balanced_weights(self) -> NDArray[np.float32]:
-        """Returns total / (labels x count) for each label, `<float32>[labels]`: every label weighs the same in all."""
+        """Returns total / (labels x count) for each label, `<float32>[labels]`: all labels have equal total weight."""
         counts = np.asarray(self.counts, np.float64)
         weights: NDArray[np.float32] = (counts.sum() / (len(counts) * np.maximum(counts, 1.0))).astype(np.float32)
         return weights

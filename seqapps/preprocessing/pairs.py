@@ -1,4 +1,4 @@
-"""Pairs of sentences: which belong together in a split, which are too long, and their units on both sides."""
+"""Sentence pairs: keys for splitting, a length filter, and tokenisation of both sides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 def sentence_key(text: bytes) -> bytes:
-    """Returns what two sentences share that differ in case, spaces, signs and Unicode form alone: `Run!` and `run .`.
+    """Returns a key that ignores case, spaces, punctuation and Unicode form: equal for `Run!` and `run .`.
 
     Pairs with equal keys go into one split, so that no translation of a test sentence is seen in training.
     """
@@ -28,11 +28,11 @@ def sentence_key(text: bytes) -> bytes:
 
 
 def refusal(sides: tuple[bytes, ...], units: tuple[str, ...], longest: int) -> str:
-    """Returns why a pair cannot be taken, or nothing.
+    """Returns the reason to refuse a pair, or an empty text.
 
     Args:
         sides: source and target.
-        units: the kind of unit of each side.
+        units: the kind of token of each side.
         longest: most words of a side, as white space divides them (most code points for `character`); 0 takes all.
     """
     for text, unit in zip(sides, units, strict=True):
@@ -49,7 +49,7 @@ def analyse_pairs(raw: RawBlock, sides: Mapping[str, tuple[str, TokenizerConfig]
 
     Args:
         raw: rows with a column for each side.
-        sides: column to its vocabulary and how its text becomes units. Sides of one vocabulary are counted together.
+        sides: column to its vocabulary and how its text is tokenised. Sides of one vocabulary are counted together.
     """
     counts: dict[str, Counts] = {}
     arrays: dict[str, NDArray[Any]] = {}
@@ -63,7 +63,7 @@ def analyse_pairs(raw: RawBlock, sides: Mapping[str, tuple[str, TokenizerConfig]
 
 
 def encode_pairs(arrays: Mapping[str, NDArray[Any]], tokenizers: Mapping[str, Tokenizer]) -> dict[str, Ragged]:
-    """Returns of each side its units, closed by `<eos>` (`source_ids`), and its text as it was given (`source`)."""
+    """Returns for each side its token ids, closed by `<eos>` (`source_ids`), and its original text (`source`)."""
     features: dict[str, Ragged] = {}
     for side, tokenizer in tokenizers.items():
         own = scope(side, arrays)

@@ -1,11 +1,11 @@
 """Pretrained word vectors: the rows of a GloVe or word2vec text file that a vocabulary needs, as a resource.
 
-`prepare` reads the file once and keeps the rows of the vocabulary beside the prepared data, so that training needs no
-file from outside, and a trained model, whose weights hold what became of them, needs neither. An application
+`prepare` reads the file once and stores the vectors of the vocabulary with the prepared data, so that training needs no
+external file. A trained model needs neither, since its weights contain the embedding. An application implements
 
-    learn        learns the tokenizer, then `vectors_of(..)` and gives both as resources
-    build        makes an embedding layer of the vectors' size
-    initialise   puts them in: `resources["vectors"].fill(model.get_layer("embedding"))`
+    learn        learns the tokenizer, then `vectors_of(..)`, and returns both as resources
+    build        creates an embedding layer of the vectors' size
+    initialise   copies them: `resources["vectors"].fill(model.get_layer("embedding"))`
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PretrainedConfig(Section):
 
 
 def check_embedding(model: ModelConfig, pretrained: PretrainedConfig) -> None:
-    """Raises for an embedding that is neither trained nor given.
+    """Raises for an embedding that is neither trained nor pretrained.
 
     Raises:
         ConfigError: `model.train_embedding` is false without vectors.
@@ -72,7 +72,7 @@ class Vectors:
         matrix: `<float32>[V, D]`, zeros where the file has no such word.
         found: which words the file has, `<bool>[V]`.
         coverage: share of the training tokens whose words were found.
-        words: how many words were looked for: the vocabulary without its special units.
+        words: number of words that were looked up: the vocabulary without its special tokens.
     """
 
     matrix: NDArray[np.float32]
@@ -81,27 +81,27 @@ class Vectors:
     words: int
 
     initial = True
-    """Only a training that begins needs them; a trained model holds what became of them."""
+    """Only the start of training needs them; a trained model holds the embedding in its weights."""
 
     @property
     def size(self) -> int:
-        """How many units there are."""
+        """Size of the vocabulary."""
         return len(self.matrix)
 
     @property
     def dimension(self) -> int:
-        """Size of a vector."""
+        """Dimension of the vectors."""
         return int(self.matrix.shape[1])
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a manifest keeps: the size of a vector, how many words were looked for and found."""
+        """The part stored in the manifest: the dimension, and how many words were looked up and found."""
         return {"dimension": self.dimension, "words": self.words, "found": int(self.found.sum())}
 
     def fill(self, embedding: Any) -> None:
-        """Puts the vectors into an embedding layer that was built.
+        """Copies the vectors into a built embedding layer.
 
-        Words that were not found keep their random vectors, scaled to the deviation of those that were.
+        Words that were not found keep their random vectors, scaled to the standard deviation of the found ones.
         Source: Kim 2014, "Convolutional Neural Networks for Sentence Classification", section 3.1.
 
         Args:
@@ -144,13 +144,13 @@ def vectors_of(
 
     Args:
         config: names the file.
-        units: the vocabulary in the order of its ids, with its special units.
-        counts: how often each unit occurs in the training split, for the share of tokens that are covered.
-        embedding: the size that the model gives its embedding.
+        units: the vocabulary in the order of its ids, with its special tokens.
+        counts: how often each token occurs in the training split, for the coverage.
+        embedding: the dimension of the model's embedding.
 
     Raises:
-        DataError: the file is missing, is no text file of vectors, or a line has another size than those before.
-        ConfigError: the file's vectors have another size than the model's embedding.
+        DataError: the file is missing, is not a text file of vectors, or a line differs in dimension from those before.
+        ConfigError: the file's vectors have another dimension than the model's embedding.
     """
     words = [unit.encode() for unit in units[_SPECIALS:]]
     found = read_vectors(Path(expand(config.path)), words, any_case=config.any_case)
@@ -163,10 +163,10 @@ def vectors_of(
 
 
 def check_dimension(dimension: int, embedding: int, path: str = "") -> None:
-    """Raises where the model's embedding has another size than the vectors.
+    """Raises if the model's embedding has another dimension than the vectors.
 
     Raises:
-        ConfigError: names both sizes.
+        ConfigError: names both dimensions.
     """
     if dimension != embedding:
         where = f" of {path}" if path else ""
@@ -188,7 +188,7 @@ class _Found:
 def read_vectors(path: Path, words: Sequence[bytes], *, any_case: bool) -> _Found:
     """Returns the vectors of words, `matrix <float32>[words, D]` and `present <bool>[words]`.
 
-    Only the lines of words that are looked for are read as numbers; the first line of a word counts.
+    Only the lines of the requested words are parsed; the first line of a word counts.
 
     Raises:
         DataError: see `vectors_of`.
@@ -232,7 +232,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _lower(word: bytes) -> bytes:
-    """Returns a word without its case; ASCII, the most of a file, without a decode."""
+    """Returns a word in lower case; ASCII, the bulk of a file, is not decoded."""
     return word.lower() if word.isascii() else word.decode("utf-8", "replace").lower().encode()
 
 
@@ -243,10 +243,10 @@ def _is_header(line: bytes) -> bool:
 
 
 def _numbers(line: bytes, word: bytes, dimension: int, where: str) -> NDArray[np.float32] | None:
-    """Returns the vector of a line; None where the word holds a space, so that it is another one than `word`.
+    """Returns the vector of a line; None if the line's word contains a space, so that it differs from `word`.
 
     Raises:
-        DataError: the line has too few numbers, or something else in their place.
+        DataError: the line has too few numbers, or values that are not numbers.
     """
     parts = line.split()
     if len(parts) - 1 > dimension:

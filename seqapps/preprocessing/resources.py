@@ -1,4 +1,4 @@
-"""What the first pass learns and every later stage needs: tokenizers, labels, scalings. Each is a folder."""
+"""Resources learned in the first pass and needed by later stages: tokenizers, labels, scalings. Each is a folder."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from seqapps.preprocessing import labels
 
 
 class Resource(Protocol):
-    """Something learned from the training split, kept in a folder of its own."""
+    """A resource learned from the training split, stored in a folder of its own."""
 
     @property
     def size(self) -> int:
-        """How many units, labels or variables it holds."""
+        """Number of tokens, labels or variables."""
         ...
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps of it, as JSON values: what a model is built from."""
+        """The part stored in the manifest as JSON values, which models are built from."""
         ...
 
     def save(self, folder: Path) -> None:

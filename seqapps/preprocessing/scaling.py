@@ -1,4 +1,4 @@
-"""Standardising: the mean and the standard deviation of each variable, from the training part alone."""
+"""Standardisation: the mean and the standard deviation of each variable, from the training part alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from seqapps.files import read_json
 
 FILE_NAME = "scaling.json"
 UNEQUAL = 100.0
-"""Times that the steps of one series may be as large as those of another, and the deviation of all as the distances
-that one keeps from its own mean."""
+"""Largest ratio of the step sizes of two series, and of the overall deviation to a series' mean distance from its own
+mean."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Scaling:
     Args:
         names: the variables.
         means, deviations: of each variable over the training part; a variable that never changes has deviation 1.
-        counts: values of each variable in the training part that were not missing.
+        counts: number of non-missing values of each variable in the training part.
         logged: variables whose logarithm is standardised.
         naive: variable to the mean absolute error of the seasonal naive forecast inside the training part, over all
             series, in original units.
-        naive_of: variable to the same error of each series: what MASE divides by. Source: Hyndman & Koehler 2006,
+        naive_of: variable to the same error of each series: the denominator of MASE. Source: Hyndman & Koehler 2006,
             "Another look at measures of forecast accuracy", sec. 3.
         spread_of: variable to the mean absolute distance of each series from its own mean over the training part; of
             the logarithm for the variables in `logged`.
@@ -49,12 +49,12 @@ class Scaling:
 
     @property
     def size(self) -> int:
-        """How many variables there are."""
+        """Number of variables."""
         return len(self.names)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a manifest keeps: all of it."""
+        """The part stored in the manifest: all of it."""
         return {
             "names": list(self.names),
             "means": list(self.means),
@@ -68,7 +68,7 @@ class Scaling:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Scaling:
-        """Returns the scaling that a manifest keeps."""
+        """Returns the scaling stored in a manifest."""
         return cls(
             names=tuple(facts["names"]),
             means=tuple(facts["means"]),
@@ -95,10 +95,10 @@ class Scaling:
         )
 
     def naive_errors_of(self, series: Sequence[str]) -> NDArray[np.float64]:
-        """Returns what MASE divides the errors of each series by, `<float64>[series, variables]`.
+        """Returns the denominator of MASE for each series, `<float64>[series, variables]`.
 
-        That is the error of the seasonal naive forecast inside its training part; of a series that has none it is that
-        of all series, and not a number without any.
+        That is the in-sample error of the seasonal naive forecast on the series' training part; for a series without
+        one, the error over all series, and NaN if there is none at all.
         """
         columns = []
         for name in self.names:
@@ -107,14 +107,14 @@ class Scaling:
         return np.array(columns, np.float64).T.reshape(len(series), len(self.names))
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """`<float>[..., variables]` in original units to standard ones, `<float32>`; what is missing stays so."""
+        """Standardises `<float>[..., variables]` in original units, `<float32>`; missing values stay missing."""
         plain = logarithm(values.astype(np.float64), self.names, self.logged)
         scaled = (plain - np.asarray(self.means)) / np.asarray(self.deviations)
         standard: NDArray[np.float32] = scaled.astype(np.float32)
         return standard
 
     def undo(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """`<float>[..., variables]` in standard units to original ones, `<float64>`."""
+        """Converts standardised `<float>[..., variables]` to original units, `<float64>`."""
         plain = values.astype(np.float64) * np.asarray(self.deviations) + np.asarray(self.means)
         if self.logged:
             is_logged = np.array([name in self.logged for name in self.names])
@@ -133,7 +133,7 @@ class Scaling:
 
 
 def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple[str, ...]) -> NDArray[np.float64]:
-    """Returns log(1 + value) of the logged variables, not a number where that does not exist."""
+    """Returns log(1 + value) of the logged variables, NaN where it is undefined."""
     if not logged:
         return values
     is_logged = np.array([name in logged for name in names])
@@ -142,8 +142,8 @@ def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple
 
 
 def unequal(scaling: Scaling, name: str) -> str:
-    """Returns that one deviation does not fit all series, in words: their levels lie so far apart that nothing is left
-    of what one does around its own, or the steps of some are hundreds of times those of others. Empty where it does."""
+    """Returns a warning if one scale does not fit all series: their levels lie so far apart that the variation around
+    each level vanishes, or the steps of some are hundreds of times those of others. Empty if it fits."""
     return _apart(scaling, name) or _unequal_steps(scaling, name)
 
 
@@ -164,7 +164,7 @@ def _apart(scaling: Scaling, name: str) -> str:
 
 
 def _unequal_steps(scaling: Scaling, name: str) -> str:
-    """Says it of steps; a logged variable has none that can be compared."""
+    """Returns the warning about step sizes; those of a logged variable cannot be compared."""
     errors = {series: error for series, error in ((scaling.naive_of or {}).get(name) or {}).items() if error > 0}
     if len(errors) < 2 or name in scaling.logged:
         return ""
@@ -184,13 +184,13 @@ def _unequal_steps(scaling: Scaling, name: str) -> str:
 def moments(name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Returns the sums from which the mean and the deviation of one variable follow, under a name of their own.
 
-    Sums of squares of numbers far from zero lose all their digits, so that they are taken around a reference near the
-    mean, which is a part of the name: only sums around one reference are added to each other. It lies on a grid of
-    about the deviation, so that files that are alike share it.
+    Sums of squares of numbers far from zero lose precision by cancellation, so they are taken around a reference near
+    the mean. It is part of the name: only sums around the same reference are added. The reference lies on a grid of
+    about the deviation, so that similar files share it.
 
     Args:
         name: of the variable.
-        values: what was seen of it, `<float64>[count]`.
+        values: its non-missing values, `<float64>[count]`.
 
     Returns:
         `moments/<name>@<reference>` to (count, sum of x - r, sum of (x - r)^2); nothing without values.
@@ -205,7 +205,7 @@ def moments(name: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.floa
 
 
 def naive_errors(name: str, series: str, values: NDArray[np.float64], season: int) -> dict[str, NDArray[np.float64]]:
-    """Returns `naive/<name><tab><series>` to (count, sum) of |y_t - y_{t - season}| where both were seen."""
+    """Returns `naive/<name><tab><series>` to (count, sum) of |y_t - y_{t - season}| where neither is missing."""
     errors = np.abs(values[season:] - values[:-season])
     seen = errors[np.isfinite(errors)]
     return {f"naive/{name}\t{series}": np.array([len(seen), seen.sum()])}

@@ -1,4 +1,4 @@
-"""Long rows of ids to at most so many: one graph operation, the same in the job and in the SavedModel."""
+"""Truncation of long rows of ids, as one graph operation that the job and the SavedModel share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def shorten(rows: Any, longest: int, kept: Kept) -> Any:
 
     Args:
         rows: ragged `<T>[B, None]`: ids, or the tokens that they stand for.
-        longest: most values of a row; 0 leaves all as they are.
-        kept: which end of a longer row stays: `head` (its first values), `tail` (its last) or `both` (half of them
-            from each end, the odd one from the head).
+        longest: maximum number of values per row; 0 keeps all.
+        kept: which end of a longer row is kept: `head` (its first values), `tail` (its last) or `both` (half from each
+            end, the odd one from the head).
 
     Source: the three were compared by Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?", section 5.3.
     """
@@ -46,7 +46,7 @@ def closed(ids: Any) -> Any:
 
 
 def shorten_rows(ids: Ragged, longest: int, kept: Kept) -> Ragged:
-    """Returns rows of arrays shortened and closed by END, `<int64>`: what `closed(shorten(..))` gives in a graph."""
+    """Returns rows shortened and closed by END, `<int64>`: the numpy counterpart of `closed(shorten(..))`."""
     with tf.device("CPU:0"):
         rows = tf.RaggedTensor.from_row_splits(tf.constant(ids.values, tf.int64), tf.constant(ids.splits))
         done = closed(shorten(rows, longest, kept))

@@ -1,13 +1,13 @@
-"""Tags and the spans that they mark, in the schemes IOB1, BIO (also called IOB2) and BIOES. Plain numpy.
+"""Tags and the spans they encode, in the schemes IOB1, BIO (also called IOB2) and BIOES. Plain numpy.
 
     tokens   Angela  Merkel  visits  Paris
     BIO      B-PER   I-PER   O       B-LOC
     IOB1     I-PER   I-PER   O       I-LOC      B- only where a span follows one of its own type
     BIOES    B-PER   E-PER   O       S-LOC
 
-Spans are read from tags in one way, that of conlleval (Tjong Kim Sang & Buchholz 2000, "Introduction to the CoNLL-2000
-Shared Task: Chunking"), which makes the best of tags in a wrong order. It knows B, I and O; E and S end and begin spans
-as in later readings of it for BIOES.
+Spans are decoded as in conlleval (Tjong Kim Sang & Buchholz 2000, "Introduction to the CoNLL-2000 Shared Task:
+Chunking"), which tolerates tags in an invalid order. It defines B, I and O; E and S end and begin spans as in later
+versions of it for BIOES.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from numpy.typing import NDArray
 from seqapps.errors import DataError
 
 Scheme = Literal["none", "IOB1", "BIO", "BIOES"]
-"""`none`: every tag stands for its token alone, such as a part of speech."""
+"""`none`: every tag describes its token alone, such as a part of speech."""
 
 O, B, E, I, S = range(5)  # noqa: E741
 LETTERS = "OBEIS"
 """Letter of each prefix code."""
 BLOCKS: dict[str, tuple[int, ...]] = {"none": (S,), "IOB1": (B, I), "BIO": (B, I), "BIOES": (B, E, I, S)}
-"""Scheme to the prefixes that each type has, in the order of the tags' names."""
+"""Prefixes of each type by scheme, in the order of the tags' names."""
 NO_TYPE = -1
 
 Codes = NDArray[np.int64]
 
 
 class Span(NamedTuple):
-    """A labelled stretch: from `start` up to `end`, which is not in it. Tokens or characters."""
+    """A labelled span from `start` up to `end` (exclusive), in tokens or characters."""
 
     start: int
     end: int
@@ -44,12 +44,12 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunks:
-    """The spans of many rows that lie end to end.
+    """The spans of many concatenated rows.
 
     Args:
-        starts, ends: positions in the whole, `<int64>[spans]`; the end is not in the span.
+        starts, ends: positions in the concatenation, `<int64>[spans]`; the end is exclusive.
         types: `<int64>[spans]`.
-        formed: whether the tags of the span are those that the scheme gives it, `<bool>[spans]`.
+        formed: whether the tags of the span are well formed in the scheme, `<bool>[spans]`.
     """
 
     starts: Codes
@@ -60,14 +60,14 @@ class Chunks:
 
 @dataclass(frozen=True)
 class TagSet:
-    """The tags of a scheme over so many types, as numbers.
+    """The tags of a scheme as integers, for a number of types.
 
-    The tags are sorted by name, so that those of one prefix stand together, types in order. After them come numbers
-    for the tags of a type that the training split does not have: one for each prefix, all of one more type.
+    The tags are sorted by name, so that those of one prefix are contiguous, types in order. After them come numbers
+    for the tags of types unseen in training: one for each prefix, all of one additional type.
 
     Args:
         scheme: see `Scheme`.
-        types: how many types there are; for `none` the types are the tags.
+        types: number of types; for `none` the types are the tags.
     """
 
     scheme: Scheme
@@ -75,7 +75,7 @@ class TagSet:
 
     @property
     def size(self) -> int:
-        """Tags of the training split, without those of an unseen type."""
+        """Number of tags of the training split, without those of an unseen type."""
         return self.types * len(BLOCKS[self.scheme]) + (self.scheme != "none")
 
     @classmethod
@@ -83,7 +83,7 @@ class TagSet:
         """Returns the set that has `size` tags.
 
         Raises:
-            DataError: no set of the scheme has so many.
+            DataError: no set of the scheme has that many.
         """
         found = cls(scheme, (size - (scheme != "none")) // len(BLOCKS[scheme]))
         if found.size != size or not found.types:
@@ -115,7 +115,7 @@ class TagSet:
         return self.types * sum(LETTERS[prefix] < "O" for prefix in BLOCKS[self.scheme])
 
     def unseen(self, name: str) -> int:
-        """Returns the number of a tag whose type the training split does not have."""
+        """Returns the number of a tag whose type does not occur in the training split."""
         prefix = S if self.scheme == "none" else split_tag(name)[0]
         return self.size + BLOCKS[self.scheme].index(prefix)
 
@@ -124,20 +124,20 @@ class TagSet:
 
         Args:
             tags: `<int>[total]`.
-            splits: where rows begin and the last ends, `<int64>[rows + 1]`.
+            splits: row boundaries, `<int64>[rows + 1]`.
         """
         return chunks(self.prefixes[tags], self.type_of[tags], splits, self.scheme)
 
     def borders(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Returns where a span begins with the second of two tags, and where one ends with the first, `<bool>[size,
-        size]` each; O stands for what is before and after a row."""
+        """Returns for two adjacent tags whether a span begins with the second, and whether one ends with the first,
+        `<bool>[size, size]` each; O stands for the beginning and the end of a row."""
         prefixes, types = self.prefixes[: self.size], self.type_of[: self.size]
         pair = (prefixes[:, None], types[:, None], prefixes[None, :], types[None, :])
         return _begins(*pair), _ends(*pair)
 
     def allowed(self) -> NDArray[np.bool_]:
-        """Returns which tag may follow which, `<bool>[size + 1, size + 1]`: the last row is the beginning of a
-        sentence, the last column its end."""
+        """Returns the allowed transitions, `<bool>[size + 1, size + 1]`: the last row is the beginning of a sentence,
+        the last column its end."""
         prefixes = np.append(self.prefixes[: self.size], O)
         types = np.append(self.type_of[: self.size], NO_TYPE)
         before, after = prefixes[:, None], prefixes[None, :]
@@ -182,7 +182,7 @@ def type_names(names: Sequence[str], scheme: Scheme) -> list[str]:
 
 
 def valid(tags: Sequence[str], scheme: Scheme) -> bool:
-    """Returns whether the tags of a row are ones of the scheme, in an order that it allows."""
+    """Returns whether the tags of a row belong to the scheme and are in a valid order."""
     if scheme == "none":
         return all(tags)
     try:
@@ -194,12 +194,12 @@ def valid(tags: Sequence[str], scheme: Scheme) -> bool:
 
 
 def spans_of(tags: Sequence[str], scheme: Scheme, *, strict: bool = False) -> list[Span]:
-    """Returns the spans of tokens that the tags of a row mark.
+    """Returns the token spans that the tags of a row encode.
 
     Args:
         tags: such as `["B-PER", "I-PER", "O"]`.
         scheme: not `none`.
-        strict: leaves out spans whose tags are not those that the scheme gives them.
+        strict: leaves out spans whose tags are not well formed in the scheme.
 
     Raises:
         ValueError: a tag is neither O nor `prefix-type`.
@@ -234,12 +234,12 @@ def converted(tags: Sequence[str], scheme: Scheme, to: Scheme) -> list[str]:
 
 
 def chunks(prefixes: Codes, types: Codes, splits: NDArray[np.int64], scheme: Scheme) -> Chunks:
-    """Returns the spans of rows that lie end to end, as conlleval reads them.
+    """Returns the spans of concatenated rows, decoded as in conlleval.
 
     Args:
         prefixes, types: of each tag, `<int64>[total]`.
-        splits: where rows begin and the last ends, `<int64>[rows + 1]`.
-        scheme: what `formed` is judged by.
+        splits: row boundaries, `<int64>[rows + 1]`.
+        scheme: decides `formed`.
     """
     first = np.zeros(len(prefixes) + 1, np.bool_)
     first[splits] = True

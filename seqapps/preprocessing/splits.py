@@ -1,4 +1,4 @@
-"""Which split a row belongs to: a hash of its key, so that equal rows never straddle two splits."""
+"""Assignment of rows to splits by a hash of their keys, so that equal rows always go to the same split."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SPLITS = ("train", "validation", "test")
 
 
 def places_of(keys: Iterable[bytes], seed: int, split: SplitConfig) -> NDArray[np.int64]:
-    """Returns the split of every key, as index in SPLITS: a hash with the seed, so that equal keys stay together.
+    """Returns the split of every key, as index in SPLITS: a seeded hash, so that equal keys stay together.
 
-    The hash is read as a number from 0 to 1: test lies lowest, then validation, then train. A seed of the split's own
-    goes before that of the run.
+    The hash is a number from 0 to 1: test takes the lowest values, then validation, then train. The split's own seed
+    takes precedence over that of the run.
     """
     key_of_hash = seed if split.seed is None else split.seed
     empty = hashlib.blake2b(digest_size=8, key=key_of_hash.to_bytes(8, "little"))
@@ -38,10 +38,10 @@ def divide(
 
     Args:
         raw: the rows.
-        keys: gives what is hashed.
-        split: where the configuration puts all of them; empty when rows are divided. Training rows give up the
-            validation rows when the configuration names training files and no validation files, and divides by `row`:
-            otherwise whole files or documents have been placed already.
+        keys: returns the keys that are hashed.
+        split: the split that the configuration names for all rows; empty when rows are divided. Validation rows are
+            taken from training rows when the configuration names training files, no validation files, and divides by
+            `row`: otherwise whole files or documents have been assigned already.
         config: the seed, the shares and the named files.
     """
     shares, source = config.data.split, config.source

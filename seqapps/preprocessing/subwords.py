@@ -1,4 +1,4 @@
-"""Subwords with SentencePiece: counted as words, learned once, reversible.
+"""Subword tokenisation with SentencePiece, trained on word counts; lossless.
 
 Source: Kudo 2018, "Subword Regularization", https://arxiv.org/abs/1804.10959 (the unigram model); Kudo & Richardson
 2018, "SentencePiece", https://arxiv.org/abs/1808.06226.
@@ -22,13 +22,13 @@ from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, normali
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 
 _BYTES_FROM = 512
-"""From this vocabulary size on, 256 units spell the bytes of characters that training did not see."""
+"""From this vocabulary size on, 256 byte tokens encode characters unseen in training (byte fallback)."""
 
 
 def count_words(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Returns the words of the texts, each with the one space before it, and how often they occur.
+    """Returns the words of the texts, each with the one space before it, and their counts.
 
-    A run of further spaces counts as a word of its own, so that indentation can become one unit.
+    A run of further spaces counts as a word of its own, so that indentation can become one token.
     """
     text = normalize(tf.constant(texts, tf.string, shape=(len(texts),)), config)
     text = tf.strings.regex_replace(text, r"[\t\r\n\v\f]+", "\n")
@@ -41,8 +41,8 @@ def count_words(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes
 def learn(counts: Mapping[bytes, int], vocabulary_size: int, min_count: int) -> bytes:
     """Returns a serialised SentencePiece model. Equal counts give equal bytes.
 
-    No space is put before the text and none is taken away, and line feed and tab are units: the pieces of a text, one
-    after the other, are the text.
+    No space is prepended to the text and none is removed, and line feed and tab are tokens: the pieces of a text
+    concatenate to the text.
 
     Raises:
         DataError: no words, or a vocabulary that cannot hold their characters.
@@ -84,8 +84,8 @@ def learn(counts: Mapping[bytes, int], vocabulary_size: int, min_count: int) -> 
 def encode(texts: list[bytes], tokenizer: Tokenizer) -> Ragged:
     """Returns the ids of each text, `<int64>`, without END.
 
-    A line feed is a unit of its own and no unit crosses it, so a long text is encoded line by line: the ids are the
-    same, and the search for the best pieces stays as short as a line.
+    A line feed is a token of its own and no token crosses it, so a long text is encoded line by line: the ids are the
+    same, and the Viterbi search is limited to a line.
     """
     lines = [text.split(b"\n") for text in texts]
     rows: list[bytes] = []
@@ -99,7 +99,7 @@ def encode(texts: list[bytes], tokenizer: Tokenizer) -> Ragged:
 
 
 def coverage(counts: Mapping[bytes, int], tokenizer: Tokenizer) -> float:
-    """Returns the share of the units of the counted words that are known."""
+    """Returns the share of known tokens in the counted words."""
     words = sorted(counts)
     pieces = encode(words, tokenizer) if words else Ragged(np.zeros(0, np.int64), np.zeros(1, np.int64))
     weights = np.repeat(np.asarray([counts[word] for word in words], np.int64), pieces.lengths)

@@ -1,6 +1,6 @@
-"""Raw rows to tagged sentences, or to the reason why not; and sentences to counts, arrays and features.
+"""Raw rows to tagged sentences, or to the reason for rejection; and sentences to counts, arrays and features.
 
-A row has either tokens and a tag for each, or a text and the spans that are labelled in it.
+A row has either tokens and a tag for each, or a text and its labelled spans.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Annotation:
     """How rows are annotated.
 
     Args:
-        spans: whether a row has `text` and `spans`, a JSON list of `[start, end, label]` in code points, the end not in
-            the span; otherwise it has `tokens` and `tags`.
-        lists: whether `tokens` and `tags` are JSON lists; otherwise they are texts with white space between.
-        words: how a text is cut into tokens, `unicode` or `whitespace`.
-        scheme: of the given tags.
-        to: of the tags that come out.
+        spans: whether a row has `text` and `spans`, a JSON list of `[start, end, label]` in code points, end exclusive;
+            otherwise it has `tokens` and `tags`.
+        lists: whether `tokens` and `tags` are JSON lists; otherwise they are separated by white space.
+        words: how a text is split into tokens, `unicode` or `whitespace`.
+        scheme: of the input tags.
+        to: of the output tags.
     """
 
     spans: bool
@@ -52,7 +52,7 @@ class Annotation:
     to: Scheme
 
     def sentences(self, raw: RawBlock) -> list[Sentence | str]:
-        """Returns each row's sentence, or the reason why it is none."""
+        """Returns each row's sentence, or the reason for its rejection."""
         if self.spans:
             return self._from_spans(raw.columns["text"], raw.columns["spans"])
         return [self._from_tags(*row) for row in zip(raw.columns["tokens"], raw.columns["tags"], strict=True)]
@@ -100,7 +100,7 @@ def analyse(sentences: Sequence[Sentence], config: TokenizerConfig) -> Analysis:
     """
     tokens = np.array([token for sentence in sentences for token in sentence.tokens], dtype=object)
     distinct, index, numbers = np.unique(tokens, return_inverse=True, return_counts=True)
-    # As objects: arrays of bytes lose NULs at an end.
+    # As objects: numpy byte arrays drop trailing NULs.
     names = np.array([tag.encode() for sentence in sentences for tag in sentence.tags], dtype=object)
     tags, tag_index, tag_numbers = np.unique(names, return_inverse=True, return_counts=True)
     words: Counter[bytes] = Counter()
@@ -155,7 +155,7 @@ def encode(arrays: Mapping[str, NDArray[Any]], encoder: WordEncoder, labels: Lab
 
 
 def all_tags(counts: Mapping[bytes, int], scheme: Scheme) -> dict[bytes, int]:
-    """Returns the tags of counts and those that their types can have, with how often each occurs."""
+    """Returns all tags that the types in `counts` can have, with their counts."""
     given = {name.decode(): count for name, count in counts.items()}
     types = given if scheme == "none" else {split_tag(name)[1] for name in given if name != "O"}
     return {name.encode(): given.get(name, 0) for name in tag_names(types, scheme)}
@@ -183,7 +183,7 @@ def _list(cell: bytes) -> list[bytes]:
 
 
 def _is_blank(tag: str) -> bool:
-    """Whether nothing can be seen of a tag, or of the type in `prefix-type`."""
+    """Whether a tag, or the type in `prefix-type`, has no visible character."""
     return not tag.strip() or tag.partition("-")[2].isspace()
 
 

@@ -1,7 +1,7 @@
-"""Raw text to ids and back, in one TensorFlow graph that Beam, training and the SavedModel share.
+"""Tokenisation and detokenisation in one TensorFlow graph that Beam, training and the SavedModel share.
 
-Units: `character` (Unicode code points), `word` (tensorflow-text) and `subword` (SentencePiece). One object, one graph:
-what the model was trained on is what the served model sees.
+Tokens: `character` (Unicode code points), `word` (tensorflow-text) and `subword` (SentencePiece). One graph serves all
+stages, so that training and serving tokenise alike.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ FILE_NAME = "tokenizer.json"
 SUBWORD_FILE = "sentencepiece.model"
 
 _OTHER_SPACE = r"[\x{0085}\x{00A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]"
-"""Every space that is not ASCII; an expression that matches none is passed at the speed of a scan."""
+"""Every non-ASCII space; where the expression does not match, it costs no more than a scan."""
 _ALONE = r"([^\pL\pM\pN\pZ\s\x{0085}])"
 _JOINER = "\uffed"
-"""The mark of a side on which no space stands. It counts as a letter, so that no sign is one, and a sign with marks is
-neither a word nor another sign."""
+"""Marks the side of a token without a space. It counts as a letter, so that it is never a punctuation token, and a
+marked punctuation token is neither a word nor another punctuation token."""
 _SIGN = r"[^\pL\pM\pN\x{FFED}]"
-"""What stands alone where the spacing is kept: white space, too."""
+"""Characters that are tokens of their own if the spacing is kept, including white space."""
 _BORDER = b"\xff"
-"""Stands in no UTF-8."""
+"""Does not occur in UTF-8."""
 
 
 class _Pieces(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]
     """A SentencePiece model that lives as long as the process.
 
-    tensorflow-text gives it no name, so it belongs to a kernel that TensorFlow drops with its caches: after
+    tensorflow-text does not name the resource, so it belongs to a kernel that TensorFlow drops with its caches: after
     `tf.random.set_seed` the tokenizer would fail with "Resource does not exist".
     """
 
@@ -57,11 +57,11 @@ class _Pieces(tf.saved_model.experimental.TrackableResource):  # type: ignore[mi
 
 
 class Tokenizer(tf.Module):  # type: ignore[misc]
-    """Text to ids and ids to text as graph operations. The vocabulary travels inside the graph.
+    """Text to ids and ids to text as graph operations. The vocabulary is part of the graph.
 
     Args:
-        config: how text becomes units.
-        vocabulary: the units (`character`, `word`).
+        config: how text is tokenised.
+        vocabulary: the tokens (`character`, `word`).
         model: the serialised SentencePiece model (`subword`).
     """
 
@@ -92,7 +92,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest keeps: nothing beside the size."""
+        """The part stored in the manifest: nothing beside the size."""
         return {}
 
     def normalize(self, text: Any) -> Any:
@@ -100,7 +100,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         return normalize(text, self.config)
 
     def split(self, text: Any) -> Any:
-        """Returns the units of each text as ragged `<string>[B, None]` (`character` and `word`)."""
+        """Returns the tokens of each text as ragged `<string>[B, None]` (`character` and `word`)."""
         return split(text, self.config)
 
     def encode(self, text: Any) -> Any:
@@ -111,12 +111,12 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         return units.with_flat_values(self._ids.lookup(units.flat_values))
 
     def lookup(self, units: Any) -> Any:
-        """Returns the ids of units that stand apart already, `<string>[N] -> <int32>[N]` (`character` and `word`); each
-        is normalised as a text is."""
+        """Returns the ids of text that is already tokenised, `<string>[N] -> <int32>[N]` (`character` and `word`); each
+        token is normalised as a text is."""
         return self._ids.lookup(self.normalize(units))
 
     def decode(self, ids: Any) -> Any:
-        """Returns the text of ragged ids. `<int32>[B, None] -> <string>[B]`; special units give no text."""
+        """Detokenises ragged ids. `<int32>[B, None] -> <string>[B]`; special tokens are skipped."""
         flat = ids.flat_values
         keep = (flat != PAD) & (flat != BEGIN) & (flat != END)
         ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
@@ -125,10 +125,10 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         return join(ids.with_flat_values(tf.gather(self._tokens, ids.flat_values)), self.config)
 
     def written(self, ids: Any) -> Any:
-        """Returns how each unit is written, `<int32>[...] -> <string>[...]`; special units by their names (`SPECIALS`).
+        """Returns the text form of each token, `<int32>[...] -> <string>[...]`; special tokens by name (`SPECIALS`).
 
-        A subword's space is a space; one that spells a byte is written as its number, `<0x0A>`. A sign of words that
-        keep their spacing has its marks.
+        A subword's space is a space; a byte token is written as its number, `<0x0A>`. If words keep their spacing,
+        punctuation has its marks.
         """
         if self.config.unit == "subword":
             pieces = tf.strings.regex_replace(self._pieces.id_to_string(ids), "\u2581", " ")
@@ -175,7 +175,7 @@ def normalize(text: Any, config: TokenizerConfig) -> Any:
 
 
 def split(text: Any, config: TokenizerConfig) -> Any:
-    """Returns the units of each text as ragged `<string>[B, None]`, before any vocabulary exists.
+    """Returns the tokens of each text as ragged `<string>[B, None]`, before any vocabulary exists.
 
     For `subword` these are the words whose counts the vocabulary is learned from.
     """
@@ -184,17 +184,17 @@ def split(text: Any, config: TokenizerConfig) -> Any:
         return tf.strings.unicode_split(text, "UTF-8")
     if config.keeps_spacing:
         return _split_with_marks(text)
-    # Seven times as fast as one `regex_split`: few characters stand alone, and the plain split is a scan.
+    # Seven times as fast as one `regex_split`: few characters are separate tokens, and the plain split is a scan.
     if config.unit == "word" and config.words == "unicode":
         text = tf.strings.regex_replace(text, _ALONE, r" \1 ")
     return tf.strings.split(tf.strings.regex_replace(text, _OTHER_SPACE, " "))
 
 
 def join(units: Any, config: TokenizerConfig) -> Any:
-    """Returns the text of units, ragged `<string>[B, None] -> <string>[B]` (`character` and `word`).
+    """Detokenises ragged tokens, `<string>[B, None] -> <string>[B]` (`character` and `word`).
 
-    `join(split(text))` is the normalised text for characters and for words that keep their spacing. It is for
-    `whitespace` words where one space stands between two, and none at the ends; for other words it is a guess.
+    `join(split(text))` is the normalised text for characters, for words that keep their spacing, and for `whitespace`
+    words separated by single spaces, with none at the ends; for other words it is heuristic.
     """
     if config.unit == "character":
         return tf.strings.reduce_join(units, axis=-1)
@@ -205,28 +205,28 @@ def join(units: Any, config: TokenizerConfig) -> Any:
 
 
 def changed(texts: Sequence[bytes], config: TokenizerConfig) -> list[tuple[bytes, bytes]]:
-    """Returns texts that do not come back from their units although all are known, each with what comes back."""
+    """Returns texts whose round trip is not lossless although all tokens are known, each with its result."""
     if config.unit == "subword" or not texts:
         return []
     with tf.device("CPU:0"):
         normal = normalize(tf.constant(list(texts), tf.string), config)
         back = join(split(normal, config), config)
     pairs = zip(normal.numpy().tolist(), back.numpy().tolist(), strict=True)
-    edges = b" " if config.words == "whitespace" else b""  # of text that is tokenised already they say nothing
+    edges = b" " if config.words == "whitespace" else b""  # carry no information in text that is already tokenised
     return [(text, other) for text, other in pairs if text.strip(edges) != other]
 
 
 def _split_with_marks(text: Any) -> Any:
-    """A space between two units is told by the absence of a mark between them.
+    """Encodes a space between two tokens by the absence of a mark between them.
 
-    Of two neighbours without a space between them, a sign bears the mark, not a word (so that words stay what they
-    are), and of two signs the second one.
+    Of two adjacent tokens without a space between them, punctuation takes the mark, not a word (so that words remain
+    unchanged), and of two punctuation tokens the second one.
     """
     parts = tf.strings.split(tf.strings.regex_replace(text, f"({_SIGN})", _BORDER + b"\\1" + _BORDER), sep=_BORDER)
     parts = tf.ragged.boolean_mask(parts, parts.with_flat_values(parts.flat_values != b""))
     flat, follows, precedes = parts.flat_values, *_neighbours(parts)
     is_sign, is_space = tf.strings.regex_full_match(flat, _SIGN), flat == b" "
-    # One space between two units that are none.
+    # A single space between two tokens that are not spaces.
     gap = is_space & follows & precedes & ~tf.roll(is_space, 1, 0) & ~tf.roll(is_space, -1, 0)
     before = is_sign & follows & ~tf.roll(gap, 1, 0)
     after = is_sign & precedes & ~tf.roll(gap | is_sign, -1, 0)
@@ -244,7 +244,7 @@ def _join_by_marks(units: Any) -> Any:
 
 
 def _neighbours(rows: Any) -> tuple[Any, Any]:
-    """Returns which values have one before them in their row, and which one after them, `<bool>[total]` each."""
+    """Returns which values have a predecessor in their row, and which a successor, `<bool>[total]` each."""
     places = tf.range(tf.size(rows.flat_values, out_type=tf.int64))
     row = rows.value_rowids()
     return places > tf.gather(rows.row_starts(), row), places + 1 < tf.gather(rows.row_limits(), row)

@@ -1,4 +1,4 @@
-"""How text becomes units, as a section of a configuration: plain Python, so that reading one loads no TensorFlow."""
+"""Configuration of tokenisation. Plain Python, so that reading a configuration does not load TensorFlow."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class TokenizerConfig(Section):
 
     @property
     def keeps_spacing(self) -> bool:
-        """Whether units tell where no space stands."""
+        """Whether the tokens encode the spacing."""
         return self.unit == "word" and self.words == "unicode" and self.spacing == "kept"

@@ -1,4 +1,4 @@
-"""Vectors that stand in a column as text."""
+"""Vectors in a text column."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 
 def numbers_of(value: str | bytes) -> list[float] | None:
-    """Returns the finite numbers of a JSON list, or the one of a number that stands alone; None for anything else."""
+    """Returns the finite numbers of a JSON list, or of a single number; None for anything else."""
     try:
         numbers = json.loads(value)
         numbers = numbers if isinstance(numbers, list) else [numbers]

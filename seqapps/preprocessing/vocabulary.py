@@ -1,4 +1,4 @@
-"""The vocabulary: which unit has which id. Plain Python."""
+"""The vocabulary: tokens and their ids. Plain Python."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FILE_NAME = "tokens.json"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Units in the order of their ids; the four special units come first.
+    """Tokens in the order of their ids; the four special tokens come first.
 
     Args:
-        tokens: all units, `<pad>`, `<unk>`, `<bos>`, `<eos>` at 0 to 3.
+        tokens: all tokens, with `<pad>`, `<unk>`, `<bos>`, `<eos>` at 0 to 3.
     """
 
     tokens: tuple[str, ...]
@@ -42,25 +42,25 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[bytes, int]:
-        """UTF-8 of each unit to its id. `<unk>` written in a text is the unknown unit; other specials are not read."""
+        """UTF-8 of each token to its id. The text `<unk>` is the unknown token; other specials are not parsed."""
         ids = {token.encode(): index for index, token in enumerate(self.tokens)}
         for special in ("<pad>", "<bos>", "<eos>"):
             ids[special.encode()] = UNKNOWN
         return ids
 
     def lookup(self, tokens: Iterable[bytes]) -> NDArray[np.int32]:
-        """Returns the ids of units given as UTF-8, `<int32>[count]`; a unit that is not known gives UNKNOWN."""
+        """Returns the ids of tokens as UTF-8, `<int32>[count]`; UNKNOWN for tokens outside the vocabulary."""
         get = self.ids.get
         return np.fromiter((get(token, UNKNOWN) for token in tokens), dtype=np.int32)
 
     @classmethod
     def from_counts(cls, counts: Mapping[bytes, int], size: int, min_count: int = 1) -> Vocabulary:
-        """Returns the most frequent units. Ties go by the unit's bytes, so that two runs agree.
+        """Returns the most frequent tokens. Ties are broken by the token's bytes, so that runs are reproducible.
 
         Args:
-            counts: UTF-8 of a unit to how often it occurs.
+            counts: UTF-8 of a token to how often it occurs.
             size: largest number of ids, the four special ones included; 0 keeps all.
-            min_count: rarer units are left out.
+            min_count: rarer tokens are left out.
         """
         special = {token.encode() for token in SPECIALS}
         ordered = sorted(
@@ -71,7 +71,7 @@ class Vocabulary:
         return cls(SPECIALS + tuple(token.decode("utf-8", errors="replace") for token, _ in kept))
 
     def save(self, folder: Path) -> None:
-        """Writes `tokens.json`: a JSON list, one unit a line."""
+        """Writes `tokens.json`: a JSON list, one token per line."""
         lines = ",\n".join(json.dumps(token, ensure_ascii=False) for token in self.tokens)
         (folder / FILE_NAME).write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What a tagger sees of a word: its id, its characters, its shape; and words cut from raw text with their offsets.
+"""Word features of a tagger (id, characters, shape), and tokenisation of raw text with offsets.
 
 One graph for Beam, training and the SavedModel.
 """
@@ -19,33 +19,33 @@ SHAPES = (
     ("capitalised", r"[^\pL]*\p{Lu}[^\p{Lu}]*"),
     ("mixed", r".*\p{Lu}.*"),
 )
-"""Shapes of words with the expressions that they match in full; the first one that matches counts. Shape 0 is padding,
-the first one here is 1, and words that match none (lower case, scripts without case) have the last number."""
+"""Word shapes, each with a regular expression for the whole word; the first match counts. Shape 0 is padding, the first
+one here is 1, and words that match none (lower case, scripts without case) have the last number."""
 SHAPE_COUNT = len(SHAPES) + 2
 
 _SPACES = (*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
-"""The code points at which `split` cuts and that belong to no word."""
+"""The code points at which `split` splits and that belong to no word."""
 
 
 def split_with_offsets(text: Any, words: str) -> tuple[Any, Any, Any, Any]:
-    """Returns the words of texts as they are written, and where they stand.
+    """Returns the words of texts as they are written, with their offsets.
 
-    Nothing is normalised before: the offsets count code points of the text that was sent.
+    The text is not normalised first: the offsets count code points of the input.
 
     Args:
         text: `<string>[B]`; bytes that are not UTF-8 are read as U+FFFD.
         words: `unicode` or `whitespace`, as in `TokenizerConfig`.
 
     Returns:
-        The text as valid UTF-8, `<string>[B]`; words, ragged `<string>[B, None]`; where each begins and ends (the end
-        is not in it), ragged `<int32>[B, None]` each.
+        The text as valid UTF-8, `<string>[B]`; words, ragged `<string>[B, None]`; start and end (exclusive) of each,
+        ragged `<int32>[B, None]` each.
     """
     valid = normalize(text, TokenizerConfig())
     units = split(valid, TokenizerConfig.model_validate({"words": words}))
     codes = tf.strings.unicode_decode(valid, "UTF-8")
     spaces = tf.reduce_any(codes.flat_values[:, None] == tf.constant(_SPACES)[None, :], axis=1)
     place = tf.ragged.range(tf.cast(codes.row_lengths(), tf.int32)).flat_values
-    # Words end to end are the text without its spaces: the n-th visible character of the text is that of the words.
+    # The concatenated words are the text without its spaces: the n-th visible character is the same in both.
     place = tf.boolean_mask(place, ~spaces)
     lengths = tf.strings.length(units.flat_values, "UTF8_CHAR")
     ends = tf.cumsum(lengths)
@@ -62,12 +62,12 @@ def shapes_of(words: Any) -> Any:
 
 
 class WordEncoder(tf.Module):  # type: ignore[misc]
-    """Words to numbers.
+    """Words to ids, character ids and shapes.
 
     Args:
-        words: has an id for each known word; its normalisation and lower-casing apply to a word alone.
-        characters: has an id for each known character.
-        longest: characters of a word; of a longer one the first and the last half of them are kept.
+        words: the word vocabulary; its normalisation and lower-casing apply to each word separately.
+        characters: the character vocabulary.
+        longest: maximum number of characters; of a longer word the first and the last half of them are kept.
     """
 
     def __init__(self, words: Tokenizer, characters: Tokenizer, longest: int) -> None:
@@ -87,6 +87,6 @@ class WordEncoder(tf.Module):  # type: ignore[misc]
         places = tf.where(behind, places + lengths - self.longest, places)
         real = places < lengths
         index = tf.cast(ids.row_starts(), tf.int32)[:, None] + places
-        # One more value at the end, so that there is one to look at when no word has a character.
+        # One extra value at the end, so that gathering works when no word has a character.
         values = tf.concat([ids.flat_values, [0]], axis=0)
         return tf.where(real, tf.gather(values, tf.where(real, index, 0)), 0)

@@ -1,6 +1,6 @@
 """Calendar features of a time, as graph operations: the same in Beam and in the SavedModel.
 
-A position on a circle is two numbers, its sine and cosine, so that 23:00 lies beside 00:00.
+Cyclical encoding: each feature is a sine and a cosine, so that 23:00 lies beside 00:00.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def calendar_features(seconds: Any, names: Sequence[str]) -> Any:
 
 
 def is_time(times: Any) -> Any:
-    """Returns what `seconds_of` can read, `<string>[...] -> <bool>[...]`."""
+    """Returns whether `seconds_of` can parse each text, `<string>[...] -> <bool>[...]`."""
     two = r"[0-9]{2}"
     clock = f"([T ]{two}(:{two}(:{two}([.][0-9]*)?)?)?)?"
     return tf.strings.regex_full_match(times, f"[0-9]{{4}}(-{two}(-{two}{clock})?)?")
 
 
 def seconds_of(times: Any) -> Any:
-    """Returns seconds since 1970 of ISO 8601 texts without a zone, `<string>[...] -> <int64>[...]`.
+    """Returns seconds since 1970 of ISO 8601 texts without a time zone, `<string>[...] -> <int64>[...]`.
 
-    What a text leaves out is taken from the beginning: `1949-01` is its first second.
+    Omitted parts take their first value: `1949-01` is its first second.
     """
     length = tf.minimum(tf.strings.length(times), len(_TEMPLATE))
     rest = tf.strings.substr(tf.fill(tf.shape(times), _TEMPLATE), length, len(_TEMPLATE) - length)

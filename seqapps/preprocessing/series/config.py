@@ -1,4 +1,4 @@
-"""The `data` section of a series: which columns are what, and what a window holds."""
+"""The `data` section of a time series: the roles of the columns and the layout of a window."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class SeriesData(DataConfig):
         return values
 
     def columns(self, source: SourceConfig) -> Columns:
-        """Returns which column is what."""
+        """Returns the roles of the columns."""
         return Columns(
             time=self.time,
             targets=self.targets,
@@ -132,7 +132,7 @@ class SeriesData(DataConfig):
         )
 
     def plan(self, source: SourceConfig) -> Plan:
-        """Returns what a window holds."""
+        """Returns the layout of a window."""
         return Plan(
             columns=self.columns(source),
             history=self.history,
@@ -145,14 +145,14 @@ class SeriesData(DataConfig):
         )
 
     def cut(self, split: str) -> Cut:
-        """Returns where a file is divided that the configuration puts into `split`; empty when it puts it nowhere."""
+        """Returns how a file is divided by time, if the configuration assigns it to `split` (empty for no split)."""
         return Cut(self.split.validation, 0.0 if split else self.split.test, self.fold)
 
     def check(self, source: SourceConfig) -> None:
         """Raises for fields that do not go together.
 
         Raises:
-            ConfigError: says which, and why.
+            ConfigError: names the fields and the reason.
         """
         self._check_source(source)
         if self.split.by != "time":

@@ -1,5 +1,5 @@
-"""Raw windows to what a model takes: standardised, filled, with calendar and indices of categories. One graph for Beam
-and for the SavedModel, so that what is served is what was learned from."""
+"""Raw windows to model inputs: standardised, filled, with calendar features and category indices. One graph for Beam
+and for the SavedModel, so that training and serving features are the same."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from seqapps.preprocessing.series.plan import Plan, category
 
 
 class WindowFeatures(tf.Module):  # type: ignore[misc]
-    """Makes the features of windows.
+    """Computes the features of windows.
 
     Args:
-        plan: what a window holds.
+        plan: the layout of a window.
         resources: `scaling` and the labels of every category.
     """
 
@@ -33,14 +33,14 @@ class WindowFeatures(tf.Module):  # type: ignore[misc]
         """Returns the features of windows.
 
         Args:
-            raw: `history <float64>[B, L, R]`, the last L steps in original units, not a number where missing; and,
-                where the plan has them, `labels <string>[B, L, C]`, `seconds <int64>[B, L + P]`, `known
+            raw: `history <float64>[B, L, R]`, the last L steps in original units, NaN where missing; and, where
+                the plan has them, `labels <string>[B, L, C]`, `seconds <int64>[B, L + P]`, `known
                 <float64>[B, P, K]`, `known_labels <string>[B, P, C]`, `static <float64>[B, S]`, `static_labels
                 <string>[B, C]`.
 
         Returns:
             `history <float32>[B, H, F]`, `seasonal <float32>[B, P, V]` and, where the plan has them, `known
-            <float32>[B, P, K]`, `static <float32>[B, S]` and the indices, 0 for what the training part does not have,
+            <float32>[B, P, K]`, `static <float32>[B, S]` and the indices, 0 for categories unseen in training,
             `codes [B, H, C]`, `known_codes [B, P, C]`, `static_codes [B, C]`, all `<int64>`.
         """
         plan, columns = self._plan, self._plan.columns
@@ -71,7 +71,7 @@ class WindowFeatures(tf.Module):  # type: ignore[misc]
         return features
 
     def _future(self, raw: Mapping[str, Any], history: Any, waves: Any) -> dict[str, Any]:
-        """Known numbers of the future, the last seen one where one is missing, and the calendar."""
+        """Known future covariates, missing ones filled forward, and the calendar features."""
         plan, columns = self._plan, self._plan.columns
         parts = []
         if columns.known_numbers:
@@ -84,7 +84,7 @@ class WindowFeatures(tf.Module):  # type: ignore[misc]
         return {"known": _joined(parts)} if parts else {}
 
     def _standard(self, values: Any, names: tuple[str, ...]) -> Any:
-        """`<float64>[..., variables]` in original units to standard ones; infinities become missing."""
+        """Standardises `<float64>[..., variables]` in original units; infinities become missing."""
         scaling = self._scaling.of(names)
         missing = tf.constant(float("nan"), tf.float64)
         if scaling.logged:
@@ -96,7 +96,7 @@ class WindowFeatures(tf.Module):  # type: ignore[misc]
         return (values - means) / deviations
 
     def _seasonal(self, standard: Any, last: Any) -> Any:
-        """The value of the same season before; the last seen one where that is missing."""
+        """The value one season earlier; the last observed one if that is missing."""
         plan = self._plan
         found = tf.gather(standard, (plan.lookback + plan.season_steps).tolist(), axis=1)
         return tf.cast(tf.where(tf.math.is_finite(found), found, last), tf.float32)
@@ -106,10 +106,10 @@ class WindowFeatures(tf.Module):  # type: ignore[misc]
 
 
 def forward_filled(values: Any) -> tuple[Any, Any]:
-    """Returns windows whose missing values are the last seen one before them, 0 before the first, and what was seen.
+    """Returns windows with missing values filled forward (0 before the first), and the mask of observed values.
 
     Args:
-        values: `<float64>[B, T, variables]`, T known, not a number where missing.
+        values: `<float64>[B, T, variables]`, T static, NaN where missing.
     """
     steps = values.shape[1]
     observed = tf.math.is_finite(values)
@@ -126,7 +126,7 @@ def forward_filled(values: Any) -> tuple[Any, Any]:
 
 
 def original_units(values: Any, scaling: Scaling) -> Any:
-    """`<float>[..., variables, Q]` in standard units to original ones, `<float64>`: `Scaling.undo` as a graph."""
+    """Converts standardised `<float>[..., variables, Q]` to original units, `<float64>`: `Scaling.undo` as a graph."""
     means, deviations = (tf.constant(numbers, tf.float64)[:, None] for numbers in (scaling.means, scaling.deviations))
     plain = tf.cast(values, tf.float64) * deviations + means
     if scaling.logged:
@@ -140,7 +140,7 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def _table(labels: Labels) -> Any:
-    """Returns category to 1 + its index; 0 for others."""
+    """Returns the look-up table of categories: 1 + index; 0 for others."""
     keys = tf.constant([name.encode() for name in labels.names])
     values = tf.range(1, labels.size + 1, dtype=tf.int64)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), tf.constant(0, tf.int64))

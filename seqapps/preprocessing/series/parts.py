@@ -1,7 +1,7 @@
-"""Series to training, validation and test part, cut by time, and what is counted of a part.
+"""Series to training, validation and test part, split by time, and the statistics of a part.
 
-Validation and test keep the steps before them as context, so that their first forecast has a whole history; targets
-never stand in two parts.
+Validation and test keep the steps before them as context, so that their first forecast has a full history; no target
+occurs in two parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Part:
 
     Args:
         series: its steps.
-        context: how many of the first ones belong to the part before.
+        context: number of leading steps that belong to the preceding part.
         frequency: name of the step.
     """
 
@@ -48,7 +48,7 @@ class Part:
 
     @classmethod
     def load(cls, data: bytes) -> Part:
-        """Returns what `dump` gave."""
+        """Inverse of `dump`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return parted(dict(arrays))[0]
 
@@ -59,9 +59,9 @@ class Cut:
 
     Args:
         validation, test: shares of the steps.
-        fold: (k, K): of K equal pieces of the test steps the k-th is the test; all before it is for training and
-            validation, what comes after it is left out. Taken for k = 1 .. K this is the rolling origin of Tashman
-            2000, "Out-of-sample tests of forecasting accuracy", sec. 3, with a new training at each.
+        fold: (k, K): the k-th of K equal pieces of the test steps is the test part; all steps before it are for
+            training and validation, those after it are left out. For k = 1 .. K this is the rolling origin of Tashman
+            2000, "Out-of-sample tests of forecasting accuracy", sec. 3, with retraining at each origin.
     """
 
     validation: float
@@ -76,7 +76,7 @@ class Cut:
         return 0, round(steps * (start - self.validation)), round(steps * start), round(steps * end)
 
     def parts(self, series: Series, plan: Plan, frequency: str) -> dict[str, Part]:
-        """Returns split name to the part of a series, with or without a window in it."""
+        """Returns the parts of a series by split name, with or without a window in them."""
         borders, found = self.borders(len(series)), {}
         for place, (name, share) in enumerate((("train", 1.0), ("validation", self.validation), ("test", self.test))):
             context = min(borders[place], plan.lookback) if place else 0
@@ -86,10 +86,10 @@ class Cut:
         return found
 
     def check_fold(self, series: Series, plan: Plan, where: str) -> None:
-        """Raises where the test part holds a window, and the fold of it holds none.
+        """Raises if the test part holds a window but the fold of it holds none.
 
         Raises:
-            DataError: says how many steps a fold has, how many it needs, and how many folds there can be.
+            DataError: names the steps of a fold, the steps needed, and the largest number of folds.
         """
         whole = Cut(self.validation, self.test)
         if self.fold[1] == 1 or not _testable(whole, series, plan) or _testable(self, series, plan):
@@ -103,15 +103,15 @@ class Cut:
 
 
 def check_inserted(parsed: Parsed, limit: float, where: str) -> None:
-    """Raises where too large a share of the steps of a series has no line: the step is another one's.
+    """Raises if too large a share of the steps of a series has no line: the step does not fit the series.
 
     Args:
-        parsed: what a file holds.
+        parsed: the parsed file.
         limit: the largest share.
         where: the file's name, for messages.
 
     Raises:
-        DataError: names the series, the steps, and what to do.
+        DataError: names the series, the steps and the remedy.
     """
     for series in parsed.series:
         if series.gaps > limit * len(series):
@@ -135,7 +135,7 @@ def _testable(cut: Cut, series: Series, plan: Plan) -> bool:
 
 
 def _every_fold(whole: Cut, count: int, series: Series, plan: Plan) -> bool:
-    """Returns whether all folds of so many hold a window."""
+    """Returns whether every one of `count` folds holds a window."""
     cuts = (Cut(whole.validation, whole.test, (number, count)) for number in range(1, count + 1))
     return all(_testable(cut, series, plan) for cut in cuts)
 
@@ -146,7 +146,7 @@ def with_windows(parts: Mapping[str, Part], plan: Plan) -> dict[str, Part]:
 
 
 def too_short(parts: Mapping[str, Part], plan: Plan) -> list[str]:
-    """Returns a line for every part of a series that holds no window: how many steps it has, and how many one needs."""
+    """Returns a message for every part without a window: the number of steps it has, and the number needed."""
     return [
         f"series {part.series.name!r}: the {name} part has {len(part.series) - part.context} steps, a window needs "
         f"{max(plan.history - part.context, 0) + plan.horizon}"
@@ -170,7 +170,7 @@ def _slice(series: Series, low: int, high: int) -> Series:
 
 
 def joined(parts: Sequence[Part]) -> Arrays:
-    """Returns parts as a few arrays, end to end."""
+    """Returns parts concatenated into a few arrays."""
     each = [part.series for part in parts]
     return {
         "numbers": np.concatenate([series.numbers for series in each]),
@@ -188,7 +188,7 @@ def joined(parts: Sequence[Part]) -> Arrays:
 
 
 def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
-    """Returns what `joined` was given."""
+    """Inverse of `joined`."""
     parts = []
     for row, (low, high) in enumerate(zip(arrays["splits"][:-1], arrays["splits"][1:], strict=True)):
         series = Series(
@@ -206,13 +206,13 @@ def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
     return parts
 
 
-# ---- what is counted
+# ---- statistics
 
 
 def window_keys(part: Part, plan: Plan, stride: int) -> list[bytes]:
-    """Returns the times and the targets of windows as bytes; windows that are equal in both are one.
+    """Returns the times and targets of windows as bytes, the keys by which duplicate windows are recognised.
 
-    Those whose targets are all equal or missing are left out: zeros stand in many series at the same time.
+    Windows whose targets are all equal or missing are left out: many series are zero at the same time.
     """
     places = [place for place, name in enumerate(plan.columns.numbers) if name in plan.columns.targets]
     values, times, keys = part.series.numbers[:, places], part.series.times, []
@@ -226,7 +226,7 @@ def window_keys(part: Part, plan: Plan, stride: int) -> list[bytes]:
 
 
 def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
-    """Returns the sums of `moments`, `naive_errors` and `spreads` over the steps of the parts, context left out."""
+    """Returns the sums of `moments`, `naive_errors` and `spreads` over the steps of the parts, without context."""
     columns, totals = plan.columns, Arrays()
     own = [part.series.numbers[part.context :] for part in parts]
     names = (*columns.numbers, *columns.static_numbers)
@@ -247,7 +247,7 @@ def sums_of(parts: Sequence[Part], plan: Plan) -> Arrays:
 
 
 def counts_of(parts: Sequence[Part], plan: Plan) -> dict[str, tuple[list[bytes], NDArray[np.int64]]]:
-    """Returns how often each category, each frequency, and each kind of irregular step occurs, context left out."""
+    """Returns the counts of each category, each frequency and each kind of irregular step, without context."""
     columns = plan.columns
     found: dict[str, tuple[list[bytes], NDArray[np.int64]]] = {}
     for place, name in enumerate(columns.labels):
@@ -265,11 +265,11 @@ def counts_of(parts: Sequence[Part], plan: Plan) -> dict[str, tuple[list[bytes],
 
 
 def irregular(plan: Plan, resources: Mapping[str, Any]) -> tuple[tuple[str, str | float], ...]:
-    """Returns the step of the training part, and how many of its steps were irregular, for people.
+    """Returns the step of the training part and the number of irregular steps, for display.
 
     Args:
-        plan: what a window holds.
-        resources: `frequency` and `steps`, the labels of what `counts_of` gave, and `scaling`.
+        plan: the layout of a window.
+        resources: `frequency` and `steps`, the labels learned from `counts_of`, and `scaling`.
     """
     kinds = {"inserted": "steps without a line", "regular": "steps with a line", "sorted": "lines out of order"}
     scaling, found = resources["scaling"], resources["steps"]

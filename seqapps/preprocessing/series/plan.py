@@ -1,4 +1,4 @@
-"""What a window of a series holds.
+"""The layout of a window of a series.
 
 history   o - H .. o - 1        known, target   o .. o + P - 1        o: the first step that is forecast
 """
@@ -17,15 +17,15 @@ from seqapps.preprocessing.series.reading import Columns
 
 @dataclass(frozen=True)
 class Plan:
-    """What a window holds.
+    """The layout of a window.
 
     Args:
         columns: of the file.
         history, horizon: steps before and after (H, P).
         stride: steps from one window to the next.
         season: steps of a season; 0 without one.
-        missing: what a missing value of a history becomes (`forward`), or whether its window is left out (`reject`).
-        indicators: whether the history says which of its values were there.
+        missing: fill a missing value of a history forward (`forward`), or leave its window out (`reject`).
+        indicators: whether the history includes missing-value indicators.
         calendar: features of the time of each step; see `calendars.py`.
     """
 
@@ -45,18 +45,18 @@ class Plan:
 
     @property
     def lookback(self) -> int:
-        """Steps that a forecast looks at: the history, and a season where that is longer."""
+        """Steps that a forecast needs: the history, or a season if that is longer."""
         return max(self.history, self.season)
 
     @property
     def features(self) -> int:
-        """F, numbers of one step of a history: measured, calendar, indicators."""
+        """F, the number of features of a history step: measured, calendar, indicators."""
         numbers = len(self.columns.numbers)
         return numbers + 2 * len(self.calendar) + (numbers if self.indicators else 0)
 
     @property
     def known(self) -> int:
-        """K, numbers of one future step: known ones, calendar."""
+        """K, the number of features of a future step: known covariates, calendar."""
         return len(self.columns.known_numbers) + 2 * len(self.calendar)
 
     @property
@@ -66,12 +66,12 @@ class Plan:
         return step - season * (step // season + 1)
 
     def facts(self) -> dict[str, Any]:
-        """Returns all of it as JSON values."""
+        """Returns the plan as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Plan:
-        """Returns the plan of `facts`; those of older models say `logged` beside the columns."""
+        """Returns the plan of `facts`; those of older models have `logged` beside the columns."""
         rest: dict[str, Any] = _with_tuples(facts)
         columns: dict[str, Any] = _with_tuples(rest.pop("columns"))
         logged: tuple[str, ...] = rest.pop("logged", ())
@@ -83,5 +83,5 @@ def _with_tuples(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def category(column: str) -> str:
-    """Returns the name of the labels of a column."""
+    """Returns the name of the `Labels` resource of a column."""
     return f"category-{column}"

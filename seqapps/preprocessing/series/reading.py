@@ -1,10 +1,10 @@
 """The text of a CSV or TSV file to series on a regular grid of times, and the lines that are refused.
 
-The policy, once for training and for answers: a line holds as many cells as the header, and no cell goes over its end;
+The policy, the same for training and prediction: a line has as many cells as the header, and no cell spans two lines;
 lines out of order are sorted and counted; of two lines with one time the first stands; a line whose time is not on the
-grid of its series is refused, and one whose static columns say something else than those before, or that has no
-logarithm where one is asked for; a step without a line is inserted, all its values missing; a missing value is not a
-number from here on. All series have one step, and each its own grid: hours may begin at :00 in one, at :30 in another.
+grid of its series is refused, as is one whose static columns differ from those before, or whose value has no logarithm
+where one is required; a step without a line is inserted, all its values missing; missing values are NaN from here on.
+All series have the same step, and each its own grid: hours may begin at :00 in one, at :30 in another.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from seqapps.preprocessing.series.timeline import (
 )
 
 _MOST_STEPS_A_LINE = 1_000
-"""A grid with more steps for a line is a wrong time or a wrong frequency, and would fill the memory."""
+"""More grid steps per line than this indicate a wrong time or frequency, and would exhaust the memory."""
 _SAME_STEP = 0.11
 """Share by which two steps may differ: months have 28 to 31 days."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file are what; see `config.SeriesData`."""
+    """The roles of the columns of a file; see `config.SeriesData`."""
 
     time: tuple[str, ...]
     targets: tuple[str, ...]
@@ -59,32 +59,32 @@ class Columns:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Columns of numbers that change over time: targets, covariates, known ones."""
+        """Numeric columns that vary over time: targets, covariates, known ones."""
         return tuple(name for name in (*self.targets, *self.covariates, *self.known) if name not in self.categorical)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Columns of categories that change over time: covariates, known ones."""
+        """Categorical columns that vary over time: covariates, known ones."""
         return tuple(name for name in (*self.covariates, *self.known) if name in self.categorical)
 
     @property
     def known_numbers(self) -> tuple[int, ...]:
-        """Places in `numbers` of the columns whose future is known."""
+        """Indices in `numbers` of the columns whose future is known."""
         return tuple(place for place, name in enumerate(self.numbers) if name in self.known)
 
     @property
     def known_labels(self) -> tuple[int, ...]:
-        """Places in `labels` of the columns whose future is known."""
+        """Indices in `labels` of the columns whose future is known."""
         return tuple(place for place, name in enumerate(self.labels) if name in self.known)
 
     @property
     def static_numbers(self) -> tuple[str, ...]:
-        """Columns of numbers that are one for a whole series."""
+        """Numeric columns that are constant over a series."""
         return tuple(name for name in self.static if name not in self.categorical)
 
     @property
     def static_labels(self) -> tuple[str, ...]:
-        """Columns of categories that are one for a whole series."""
+        """Categorical columns that are constant over a series."""
         return tuple(name for name in self.static if name in self.categorical)
 
 
@@ -102,13 +102,13 @@ class Series:
     """One series, a value for every step of its grid.
 
     Args:
-        name: what the `series` column says; without one the name of the file, empty for a single file.
+        name: value of the `series` column; without one the name of the file, empty for a single file.
         times: of the steps, `<int64>[steps]`.
-        numbers: `<float64>[steps, columns.numbers]`, not a number where missing.
+        numbers: `<float64>[steps, columns.numbers]`, NaN where missing.
         labels: `<bytes>[steps, columns.labels]`, empty where missing.
         static_numbers, static_labels: `[columns]`, the first of the series' lines that is not missing.
-        gaps: steps that no line had.
-        unordered: lines that stood after a later one.
+        gaps: number of steps without a line.
+        unordered: number of lines that followed a later one.
         begins: its first time, as the file writes it.
     """
 
@@ -128,13 +128,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a file holds.
+    """A parsed file.
 
     Args:
         series: sorted by name.
         faults: refused lines, in order.
-        lines: how many lines of data stood in it.
-        frequency: name of the step; empty where there are no two times and none was given.
+        lines: number of data lines.
+        frequency: name of the step; empty if there are no two times and none was given.
         form: how its times are written.
     """
 
@@ -150,13 +150,13 @@ def read_series(text: bytes, columns: Columns, where: str, name: str = "") -> Pa
 
     Args:
         text: the whole file.
-        columns: which are what.
+        columns: their roles.
         where: the file's name, for messages.
-        name: of the series, where no column says it.
+        name: of the series, if no column names it.
 
     Raises:
-        DataError: the header lacks a column or has one twice, the times reach too far, or two series have not the same
-            step and none was given.
+        DataError: the header lacks a column or has one twice, the times span too many steps, or two series have
+            different steps and none was given.
     """
     lines = _Lines(text, columns, where)
     groups = lines.groups(name)
@@ -183,7 +183,7 @@ def read_series(text: bytes, columns: Columns, where: str, name: str = "") -> Pa
 
 
 class _Lines:
-    """The lines of a file as columns of text, and which of them are still good."""
+    """The lines of a file as columns of text, and which of them are still valid."""
 
     def __init__(self, text: bytes, columns: Columns, where: str) -> None:
         self.columns, self.where = columns, where
@@ -214,9 +214,9 @@ class _Lines:
         self._labels = {name: self._column_of_labels(name) for name in (*columns.labels, *columns.static_labels)}
 
     def _rows(self, text: bytes) -> Iterator[tuple[int, list[str]]]:
-        """Yields the number and the cells of every line that is not empty; no cell goes over the end of its line.
+        """Yields the number and the cells of every line that is not empty; no cell spans two lines.
 
-        A line that cannot be read is refused, and yielded without cells.
+        A line that cannot be parsed is refused, and yielded without cells.
         """
         csv.field_size_limit(max(csv.field_size_limit(), 1 << 20))
         options: dict[str, Any] = {"strict": True}
@@ -236,7 +236,7 @@ class _Lines:
                 yield number, []
 
     def _found(self, header: Sequence[str]) -> dict[str, int]:
-        """Returns the place of every column that is read."""
+        """Returns the index of every column that is read."""
         columns = self.columns
         if not header:
             raise DataError(f"{self.where}: a header line and one line for each step are needed. Received: no line.")
@@ -250,7 +250,7 @@ class _Lines:
         return {name: place for place, name in enumerate(header)}
 
     def _check_first(self, line: int, row: Sequence[str]) -> None:
-        """Raises where the first line is the header, though the names of the columns were given."""
+        """Raises if the first line is a header although the column names were given."""
         numbers = (*self.columns.time, *self.columns.numbers, *self.columns.static_numbers)
         cells = {name: row[self._places[name]].strip() for name in numbers if self._places[name] < len(row)}
         if any(cell.casefold() == name.casefold() for name, cell in cells.items()):
@@ -265,7 +265,7 @@ class _Lines:
         return [" ".join(row[place].strip() for place in places) for _, row in self._cells]
 
     def _column_of_numbers(self, name: str) -> NDArray[np.float64]:
-        """Returns a column of numbers, not a number where missing; refuses the lines that hold something else."""
+        """Returns a numeric column, NaN where missing; refuses the lines that hold something else."""
         fill = self.columns.fill.get(name, np.nan)
         missing = dict.fromkeys(self.columns.missing, fill)
         texts = self.column(name)
@@ -276,13 +276,13 @@ class _Lines:
         return found
 
     def _column_of_labels(self, name: str) -> NDArray[np.bytes_]:
-        """Returns a column of categories as UTF-8, empty where missing."""
+        """Returns a categorical column as UTF-8, empty where missing."""
         missing = set(self.columns.missing)
         texts = [b"" if text in missing else text.encode() for text in self.column(name)]
         return np.array(texts, np.bytes_)
 
     def refuse(self, rows: NDArray[Any], reason: str) -> None:
-        """Takes rows out, by index or mask."""
+        """Refuses rows, by index or mask."""
         chosen = np.flatnonzero(rows) if rows.dtype == bool else rows
         for row in chosen[self.good[chosen]].tolist():
             line, cells = self._cells[row]
@@ -294,7 +294,7 @@ class _Lines:
         return tuple(sorted(self._faults, key=lambda fault: fault.line))
 
     def groups(self, name: str) -> dict[str, NDArray[np.int64]]:
-        """Returns name of a series to its rows that are good, in the file's order."""
+        """Returns the valid rows of each series by its name, in the file's order."""
         names = self.column(self.columns.series) if self.columns.series else [name] * len(self.good)
         found: dict[str, list[int]] = {}
         for row in np.flatnonzero(self.good).tolist():
@@ -330,7 +330,7 @@ class _Lines:
         )
 
     def refuse_other_static(self, rows: NDArray[np.int64]) -> None:
-        """Takes out of the rows of one series those whose static columns say something else than the first."""
+        """Refuses the rows of one series whose static columns differ from the first."""
         for key in self.columns.static if len(rows) else ():
             values = (self._numbers[key] if key in self._numbers else self._labels[key])[rows]
             self.refuse(rows[_seen(values) & (values != _first(values))], "static-changes")
@@ -352,7 +352,7 @@ def _shown(cells: Sequence[str]) -> str:
 
 
 def _number(text: str) -> float:
-    """Returns infinity for what is no number: no column may hold one."""
+    """Parses a number; infinity if it is not one, since no column may hold infinity."""
     try:
         value = float(text)
     except ValueError:
@@ -376,8 +376,8 @@ def _frequency(
 
 
 def _check_steps(found: dict[str, Frequency | None], common: Frequency, where: str) -> None:
-    """Raises where a series has another step than the file: it would lose its lines, or be filled with steps that
-    nobody measured. Days stand for months, and months for their last days, where a series has few of them."""
+    """Raises if a series has another step than the file: it would lose its lines, or be filled with steps that were
+    not measured. A series with few steps may show days for months, and months for their last days."""
     for name, step in found.items():
         if step is not None and abs(step.seconds - common.seconds) > _SAME_STEP * common.seconds:
             raise DataError(

@@ -1,4 +1,4 @@
-"""The last steps of a file to the inputs of the served graph."""
+"""The last steps of a file as inputs of the served graph."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from seqapps.preprocessing.series.reading import Parsed, Series
 from seqapps.preprocessing.series.timeline import Frequency, Grid, iso
 
 _SHOWN = 5
-"""Refused lines that are named."""
+"""Maximum number of refused lines that are named."""
 
 
 def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], list[int]]:
-    """Returns what the served graph takes to forecast what follows a series, and the times from the last step of the
-    history to the last that is forecast.
+    """Returns the inputs of the served graph for the forecast of a series, and the times from the last step of the
+    history to the end of the forecast.
 
-    The history ends at the last step that has a target; later lines give the known columns.
+    The history ends at the last step that has a target; later lines supply the known columns.
 
     Args:
         series: at least one step with a target.
-        plan: what a window holds.
+        plan: the layout of a window.
         frequency: name of the step.
 
     Raises:
@@ -79,10 +79,10 @@ def recent(series: Series, plan: Plan, frequency: str) -> tuple[dict[str, Any], 
 
 
 def read_content(path: str) -> bytes:
-    """Returns what stands in a file, read as for a training: `.gz` is unpacked. `-` is standard input.
+    """Returns the content of a file, read as for training: `.gz` is unpacked. `-` is standard input.
 
     Raises:
-        DataError: the file cannot be read, or is no UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     try:
         with nullcontext(sys.stdin.buffer) if path == "-" else open_raw(path) as file:
@@ -94,11 +94,11 @@ def read_content(path: str) -> bytes:
 
 
 def content_of(row: str | bytes) -> tuple[bytes, str]:
-    """Returns a text and an empty path, or what stands in the file that it names and the path.
+    """Returns a text and an empty path, or the content of the file that it names and the path.
 
     Raises:
         UsageError: a text of one line that names no file.
-        DataError: the file cannot be read, or is no UTF-8.
+        DataError: the file cannot be read, or is not UTF-8.
     """
     raw = as_bytes(row)
     if b"\n" in raw:
@@ -111,11 +111,11 @@ def content_of(row: str | bytes) -> tuple[bytes, str]:
 
 
 def chosen(parsed: Parsed, name: str, where: str) -> Series:
-    """Returns the series of a file that is to be forecast: the one of that name, or the only one.
+    """Returns the series of a file to forecast: the one of that name, or the only one.
 
     Raises:
         DataError: there is none; says why its lines were refused.
-        UsageError: an unknown name, or none where there are several; lists them.
+        UsageError: an unknown name, or no name although there are several; lists them.
     """
     found = {series.name: series for series in parsed.series}
     if not found:
@@ -136,7 +136,7 @@ def chosen(parsed: Parsed, name: str, where: str) -> Series:
 
 
 def refused(parsed: Parsed, where: str) -> str:
-    """Returns a line that names what was refused of a file; empty where nothing was."""
+    """Returns a message that names the refused lines of a file; empty if there are none."""
     told = [f"line {fault.line} {fault.reason}" for fault in parsed.faults[:_SHOWN]]
     if len(parsed.faults) > _SHOWN:
         told.append(f"and {len(parsed.faults) - _SHOWN} more")

@@ -1,5 +1,5 @@
-"""Times of a series and the step between them. Times are seconds since 1970 of a clock without a zone, `<int64>`: those
-with an offset are told by the clock of one zone. Plain numpy."""
+"""Times of a series and the step between them. Times are naive seconds since 1970, `<int64>`: times with an offset are
+converted to the local time of one zone. Plain numpy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from seqapps.errors import ConfigError
 
 NO_TIME = np.iinfo(np.int64).min
-"""What a text that is no time becomes."""
+"""Value of a text that is not a time."""
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DAY = 86_400
@@ -26,7 +26,7 @@ _MONTH = 2_629_746
 """Mean length of a month of the Gregorian calendar in seconds."""
 _EPOCH = datetime(1970, 1, 1)
 _PLAIN = re.compile(r"(?!0000)[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?)?)?")
-"""What numpy reads as `_time` does, many at once."""
+"""Texts that numpy parses as `_time` does, vectorised."""
 _MONTHS = re.compile(r"[0-9]{4}(-[0-9]{1,2})?")
 _CLOCK = re.compile(r"(?:([T ])([0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?))?")
 _ZONE = re.compile(r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$")
@@ -34,22 +34,22 @@ _DATES = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8})([T ][0-9].*)?")
 
 
 def parse_times(texts: Sequence[str], form: str = "", zone: str = "") -> NDArray[np.int64]:
-    """Returns seconds since 1970 for each text, NO_TIME where it is none. How one is read depends on no other.
+    """Returns seconds since 1970 for each text, NO_TIME if it is not a time. Each text is parsed independently.
 
     Args:
         texts: a year, `1949-01`, `2010-01-01`, `20100101`, and the last two with a time such as `2010-01-01 05:00` (ISO
-            8601). Other numbers, such as seconds since 1970, are no times.
+            8601). Other numbers, such as seconds since 1970, are not times.
         form: of `datetime.strptime`; empty for ISO 8601.
-        zone: whose clock tells the times that have an offset or `Z`; empty for UTC.
+        zone: time zone to which times with an offset or `Z` are converted; empty for UTC.
     """
     if not form and all(map(_PLAIN.fullmatch, texts)):
-        with suppress(ValueError):  # one of them is no date, such as 2010-13-01
+        with suppress(ValueError):  # one of them is not a date, such as 2010-13-01
             return np.array(texts, dtype="datetime64[s]").astype(np.int64)
     return np.fromiter((_time(text.strip(), form, zone) for text in texts), np.int64, len(texts))
 
 
 def iso(seconds: int) -> str:
-    """Returns a time as text that is as short as it can be: a date, or a date with hours and minutes."""
+    """Returns a time in the shortest ISO 8601 form: a date, or a date with hours and minutes."""
     text = str(np.datetime64(int(seconds), "s"))
     if text.endswith("T00:00:00"):
         return text.removesuffix("T00:00:00")
@@ -58,12 +58,12 @@ def iso(seconds: int) -> str:
 
 @dataclass(frozen=True)
 class TimeForm:
-    """How a file writes its times, so that answers are written alike.
+    """The time format of a file, so that forecasts use the same format.
 
     Args:
-        form: of `datetime.strftime`; empty for ISO 8601 as short as it can be.
-        prefix: that is not written: what `data.time_prefix` put before.
-        zone: whose clock tells times that were read with an offset; empty where they have none.
+        form: of `datetime.strftime`; empty for ISO 8601 in its shortest form.
+        prefix: the `data.time_prefix`, which is not written.
+        zone: time zone of times that were read with an offset; empty if they have none.
     """
 
     form: str = ""
@@ -71,18 +71,18 @@ class TimeForm:
     zone: str = ""
 
     def text(self, seconds: int) -> str:
-        """Returns a time as the file would write it; in ISO 8601 where that would not say all of it."""
+        """Returns a time in the file's format, or in ISO 8601 if that format would lose information."""
         if self.form:
             told = (_EPOCH + timedelta(seconds=int(seconds))).strftime(self.form)
             if _time(told, self.form) == seconds and told.startswith(self.prefix):
                 return told.removeprefix(self.prefix)
         if not self.zone:
             return iso(seconds)
-        minutes = seconds % 60 == 0  # an offset stands behind a time of the day, never behind a date
+        minutes = seconds % 60 == 0  # an offset follows a time of day, never a date
         return str(np.datetime64(int(seconds), "s"))[: -3 if minutes else None] + self._offset(seconds)
 
     def _offset(self, seconds: int) -> str:
-        """Returns `Z`, or such as `+02:00`."""
+        """Returns `Z`, or an offset such as `+02:00`."""
         if self.zone == "UTC":
             return "Z"
         moment = (_EPOCH + timedelta(seconds=int(seconds))).replace(tzinfo=ZoneInfo(self.zone))
@@ -91,13 +91,13 @@ class TimeForm:
 
 
 def form_of(text: str, form: str, prefix: str, zone: str = "") -> TimeForm:
-    """Returns the form of a time that was read.
+    """Returns the format of a time that was parsed.
 
     Args:
         text: the time, without the prefix.
-        form: of `datetime.strptime` by which it was read; empty for ISO 8601.
-        prefix: that was put before it.
-        zone: whose clock tells the times that have an offset; empty for UTC.
+        form: of `datetime.strptime` with which it was parsed; empty for ISO 8601.
+        prefix: text that was prepended to it.
+        zone: time zone to which times with an offset are converted; empty for UTC.
     """
     if form:
         return TimeForm(zone=zone or "UTC") if "%z" in form else TimeForm(form, prefix)
@@ -137,10 +137,10 @@ def _zone(name: str) -> tzinfo:
 
 
 def check_zone(name: str) -> None:
-    """Raises where a zone is not known.
+    """Raises for an unknown time zone.
 
     Raises:
-        ConfigError: names the nearest.
+        ConfigError: names the nearest match.
     """
     if name not in available_timezones():
         near = ", ".join(get_close_matches(name, sorted(available_timezones()), n=3, cutoff=0.3))
@@ -155,7 +155,7 @@ class Frequency:
     """The step of a series.
 
     Args:
-        count: how many seconds, or calendar months.
+        count: number of seconds, or of calendar months.
         unit: `s`, `M`, or `ME` for the last days of months.
     """
 
@@ -175,15 +175,15 @@ class Frequency:
 
     @property
     def seconds(self) -> int:
-        """Its length; of months the mean one."""
+        """Its length; of months the mean length."""
         return self.count if self.unit == "s" else self.count * _MONTH
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
-        """Returns the step that a text names.
+        """Parses a step.
 
         Raises:
-            ConfigError: it names none.
+            ConfigError: the text is not a step.
         """
         found = re.fullmatch(r"(\d+)(s|min|h|d|w|ME|M)", text)
         if not found or not int(found[1]):
@@ -196,7 +196,7 @@ class Frequency:
         return cls(int(found[1]) * _SECONDS[found[2]])
 
     def settled(self, times: NDArray[np.int64]) -> Frequency:
-        """Returns the step; `ME` instead of `M` where at least as many times end their month as keep their day."""
+        """Returns the step; `ME` instead of `M` if at least as many times end their month as keep their day."""
         if self.unit != "M" or not len(times):
             return self
         ends = replace(self, unit="ME")
@@ -230,7 +230,7 @@ class Grid:
         return cls(frequency, _mode(months % frequency.count), day, _mode(seconds))
 
     def index(self, times: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Returns the number of the step of each time, and whether the time is exactly that step's."""
+        """Returns the step number of each time, and whether the time lies exactly on that step."""
         if self.frequency.unit == "s":
             number = (times - self.phase) // self.frequency.count
         else:
@@ -268,7 +268,7 @@ def infer(steps: NDArray[np.int64], times: NDArray[np.int64]) -> Frequency | Non
         times: all times.
 
     Returns:
-        None when there are no two different times.
+        The step; None if there are no two different times.
     """
     if not len(steps):
         return None

@@ -18,11 +18,11 @@ from seqapps.preprocessing.series.parts import Arrays, Part
 from seqapps.preprocessing.series.plan import Plan
 
 _CELLS = 1 << 22
-"""Numbers of the histories that are made at once: 32 MiB."""
+"""Numbers in the histories that are built at once: 32 MiB."""
 
 
 def schema_of(plan: Plan) -> Schema:
-    """Returns the features of one window. The first, the target, is what is counted."""
+    """Returns the features of one window. The first, the target, determines the length."""
     columns, steps, targets = plan.columns, plan.horizon, len(plan.columns.targets)
     found = [
         ("target", "float32", (steps, targets), "what is forecast, in standard units; 0 where it is missing"),
@@ -44,7 +44,7 @@ def schema_of(plan: Plan) -> Schema:
 
 
 def encode_windows(parts: Sequence[Part], plan: Plan, resources: Mapping[str, Any]) -> dict[str, Ragged]:
-    """Returns every feature of `schema_of` for the windows of all parts, in order of time inside a part.
+    """Returns every feature of `schema_of` for the windows of all parts, in order of time within a part.
 
     Raises:
         DataError: a part has another step than the training part.
@@ -74,7 +74,7 @@ def _blocks(part: Part, plan: Plan, make: WindowFeatures, resources: Mapping[str
     """Yields the features of some windows of a part."""
     origins, columns = part.origins(plan), plan.columns
     series, missing = part.series, plan.lookback - plan.history
-    # A season that is longer than the history may begin before the series does: as if missing.
+    # A season longer than the history may begin before the series; those values count as missing.
     front = np.full((missing, series.numbers.shape[1]), np.nan)
     numbers = np.concatenate([front, series.numbers])
     labels = np.concatenate([np.full((missing, series.labels.shape[1]), b"", series.labels.dtype), series.labels])
@@ -112,7 +112,7 @@ def _blocks(part: Part, plan: Plan, make: WindowFeatures, resources: Mapping[str
 
 
 def _windows(values: NDArray[Any], length: int) -> NDArray[Any]:
-    """Returns every run of rows as a view, `[T, ...] -> [T - length + 1, length, ...]`."""
+    """Returns all sliding windows as a view, `[T, ...] -> [T - length + 1, length, ...]`."""
     view = sliding_window_view(values, length, axis=0)
     return np.moveaxis(view, -1, 1)
 
