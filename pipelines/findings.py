@@ -1,6 +1,6 @@
-"""What `prepare` found, told at its end, so that a mistake is seen before a model is trained on it.
+"""The data findings that `prepare` reports at its end, so that mistakes are seen before a model is trained.
 
-The passes note it element by element; here it is added up, kept in the manifest (`found`) and put into words.
+The passes record them per element; here they are summed, stored in the manifest (`found`) and put into words.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from seqapps.preprocessing.analysis import Counts
 from seqapps.preprocessing.splits import SPLITS
 
 _SAMPLED = 100
-"""Texts of a block that are put together again."""
+"""Texts of a block that are decoded again from their tokens."""
 _LOOKED_AT = 1_000
-"""Bytes of such a text: a document is long."""
+"""Bytes of such a text: a document can be long."""
 _SHOWN_CLASSES, _SHOWN_TEXT = 20, 120
 
 
 CLASSES = {"label": ("class", "classes"), "tags": ("tag", "tags")}
-"""Vocabularies that a split can lack a part of, to what one and several of its units are called; an application has one
-of them."""
+"""Vocabularies of which a split can lack a part, to the singular and plural name of their entries; an application has
+one of them."""
 
 
 class Notes:
-    """What the first pass notes of an element.
+    """Findings of the first pass about one element.
 
     Args:
-        application: whose rows they are.
-        build: where its files lie.
+        application: the application of the configuration.
+        build: the build folder.
         stem: the element's name.
     """
 
@@ -52,12 +52,12 @@ class Notes:
         self._labels: dict[str, set[str]] = {}
 
     def count(self, split: str, counts: Counts | None) -> None:
-        """Takes the labels or tags of rows of a split, where the application has them."""
+        """Adds the labels or tags of rows of a split, if the application has them."""
         if counts is not None:
             self._labels.setdefault(split, set()).update(label.decode() for label in counts[0])
 
     def add(self, split: str, block: RawBlock) -> None:
-        """Takes rows of a split."""
+        """Adds rows of a split."""
         if not self._first:
             self._first = [(name, _shown(text)) for name, text in self._application.first_row(block)]
         self._put_together(block)
@@ -68,7 +68,7 @@ class Notes:
             self._keys.setdefault(split, []).extend(int.from_bytes(digest, "big") for digest in digests)
 
     def record(self) -> dict[str, Any]:
-        """Writes what is large, and returns the rest for the element's record."""
+        """Writes the large parts to files and returns the rest for the element's record."""
         if self._keys:
             arrays: dict[str, NDArray[Any]] = {}
             for split, keys in self._keys.items():
@@ -93,8 +93,8 @@ class Notes:
 
 
 def keys_count(application: Application) -> bool:
-    """Returns whether equal rows can stand in two splits: not where each row goes by the hash of its own key, and not
-    where all are cut by time. Documents go by the names of their files."""
+    """Returns whether equal rows can be in two splits: not where rows are split by the hash of their own key, and not
+    where they are split by time. Documents are split by the names of their files."""
     config = application.config
     if type(application).divide is not Application.divide:
         return bool(config.source.train)
@@ -102,13 +102,13 @@ def keys_count(application: Application) -> bool:
 
 
 def gather(application: Application, build: Build, elements: Sequence[Element]) -> dict[str, Any]:
-    """Returns what both passes noted of all elements.
+    """Returns the findings of both passes over all elements.
 
     Returns:
-        `first`, (column, beginning of its text) of the first row; `texts`, column to how many `rows` were put together
-        again and how many `changed`, with an `example`, and to how many of all have an `unknown` unit; `missing`,
-        split to the classes that it or the training split lacks; `known`, split to how many of its rows stand in the
-        training split, too.
+        `first`, (column, beginning of its text) of the first row; `texts`, column to how many `rows` were decoded
+        again and how many `changed`, with an `example`, and to how many of all have an `unknown` token; `missing`,
+        split to the classes that it or the training split lacks; `known`, split to how many of its rows are also in
+        the training split.
     """
     counted = [read_record(build.counted(element.stem))["found"] for element in elements]
     encoded = [read_record(build.encoded(element.stem))["unknown"] for element in elements]
@@ -136,7 +136,7 @@ def gather(application: Application, build: Build, elements: Sequence[Element]) 
 
 
 def told(manifest: Manifest, config: RunConfig) -> list[str]:
-    """Returns what people should see of a prepared folder, a line each."""
+    """Returns the findings about a prepared folder for people, one line each."""
     lines, application = [], application_of(config)
     if first := manifest.found.get("first"):
         lines.append("first row: " + "; ".join(f"{name} = {text!r}" for name, text in first))
@@ -163,7 +163,7 @@ def told(manifest: Manifest, config: RunConfig) -> list[str]:
 
 
 def doubts(counts: Mapping[str, int]) -> list[str]:
-    """Returns why some classes may be one: a number in two spellings (1 and 1.0), or names that differ in case."""
+    """Returns why some classes may be the same: a number in two spellings (1 and 1.0), or names that differ in case."""
     groups: dict[Any, list[str]] = defaultdict(list)
     for name in counts:
         groups[_number(name)].append(name)
@@ -195,7 +195,7 @@ def _classes(counts: Mapping[str, int]) -> str:
 
 
 def _missing_told(manifest: Manifest) -> list[str]:
-    """Returns which classes of training a split has no row of, and the other way round."""
+    """Returns which classes of the training split another split lacks, and vice versa."""
     lines = []
     vocabulary = next((name for name in CLASSES if name in manifest.vocabularies), "")
     for split, names in manifest.found.get("missing", {}).items():

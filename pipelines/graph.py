@@ -1,4 +1,4 @@
-"""The Beam graph of `prepare`. Coarse elements, no tagged outputs, no `finish_bundle`, one end: any runner can take it.
+"""The Beam graph of `prepare`. Coarse elements, no tagged outputs, no `finish_bundle`, one sink: runs on any runner.
 
 elements -> Validate and count -> Merge counts -> Learn vocabularies
                                                         |  (side input)
@@ -40,14 +40,14 @@ beam: Any = apache_beam  # its calls are not typed
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker is told: text and numbers alone.
+    """The job description sent to every worker: only text and numbers.
 
     Args:
         config: the configuration as JSON.
         build: the build folder; every worker must see it under this path.
         elements: how many elements there are.
         launcher: process id of the launcher.
-        home: the machine and process space in which that id means something.
+        home: the machine and process namespace of that id.
         workers: processes on the launcher's machine.
     """
 
@@ -78,9 +78,9 @@ class Job:
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Leaves the words of an error for the user where the launcher finds them and raises them.
+        """Writes the message of an error to a file, from which the launcher raises it.
 
-        Through a runner they would come as a traceback, and some runners try a hopeless bundle again.
+        A runner would report it as a traceback, and some runners retry a bundle that cannot succeed.
         """
         try:
             yield
@@ -89,7 +89,7 @@ class Job:
 
     @property
     def failed(self) -> bool:
-        """Whether a worker gave up: nobody needs to work on."""
+        """Whether a worker gave up: the others can stop."""
         return self.folder.failure.exists()
 
 
@@ -97,9 +97,9 @@ def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None
     """Runs the graph to its end.
 
     Raises:
-        UsageError: Beam does not take the arguments.
+        UsageError: Beam rejects the arguments.
         RunError: the runner failed, for example because a worker was killed.
-        KeyboardInterrupt: Ctrl-C or SIGTERM came; a runner would make a failure of it.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; a runner would report it as a failure.
     """
     given = " ".join(arguments)
     try:
@@ -111,7 +111,7 @@ def run(job: Job, elements: Sequence[Element], arguments: Sequence[str]) -> None
             build_graph(pipeline, job, elements)
     except (OSError, MemoryError, SeqappsError):
         raise
-    except Exception as error:  # what a runner raises has no type of its own
+    except Exception as error:  # runners raise no specific type
         first = " ".join(str(error).split())[:_LONGEST_CAUSE].rstrip(".")
         raise RunError(
             f"the Beam runner failed: {type(error).__name__}: {first}. Received: {given}. A worker may have been "
@@ -171,7 +171,7 @@ class MergeCounts(beam.CombineFn):  # type: ignore[misc]
         return tally.add(Tally(counts, record["read"], Counter(record["rejected"]), 1, kept, sums))
 
     def merge_accumulators(self, tallies: Iterable[Tally]) -> Tally:
-        """Adds parts; the sum does not depend on their order."""
+        """Merges accumulators; the sum does not depend on their order."""
         merged = Tally()
         for tally in tallies:
             merged.add(tally)
@@ -214,22 +214,22 @@ class EncodeAndWrite(beam.DoFn):  # type: ignore[misc]
 
 
 class MergeRuns(beam.CombineFn):  # type: ignore[misc]
-    """Records of the second pass to a few sorted runs: what is in memory is a list of names."""
+    """Records of the second pass to a few sorted runs; only a list of names is in memory."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def create_accumulator(self) -> list[list[str]]:
-        """Returns no runs. The list at index L holds runs that are FAN_IN^L first ones."""
+        """Returns no runs. The list at index L holds runs merged from FAN_IN^L initial ones."""
         return []
 
     def add_input(self, levels: list[list[str]], path: str) -> list[list[str]]:
-        """Takes the runs of one element."""
+        """Adds the runs of one element."""
         names = [str(Path(path).with_name(name)) for name in read_record(Path(path))["runs"]]
         return self._settled(_joined(levels, [names]))
 
     def merge_accumulators(self, parts: Iterable[list[list[str]]]) -> list[list[str]]:
-        """Puts runs together."""
+        """Merges accumulators."""
         merged = self.create_accumulator()
         for part in parts:
             merged = self._settled(_joined(merged, part))
@@ -240,7 +240,7 @@ class MergeRuns(beam.CombineFn):  # type: ignore[misc]
         return [name for level in levels for name in level]
 
     def _settled(self, levels: list[list[str]]) -> list[list[str]]:
-        """Merges FAN_IN runs of one level into one of the next, as long as there are so many."""
+        """Merges FAN_IN runs of one level into one of the next, while there are that many."""
         for index in range(len(levels)):
             while len(levels[index]) >= ngrams.FAN_IN:
                 taken, levels[index] = levels[index][: ngrams.FAN_IN], levels[index][ngrams.FAN_IN :]
@@ -256,14 +256,14 @@ def _joined(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
 
 
 def _merged(runs: list[str], job: Job) -> str:
-    """Merges runs into a new one. The old ones stay: a runner may try a bundle twice."""
+    """Merges runs into a new one. The old ones stay: a runner may retry a bundle."""
     path = job.folder.work / f"merged.{uuid.uuid4().hex}.run"
     ngrams.write_run(path, ngrams.merge([Path(run) for run in runs], _packing(job).words))
     return str(path)
 
 
 def write_ngram_table(runs: list[str], job: Job) -> int:
-    """Merges what is left of the runs, and the n-grams over the borders of blocks, into the table."""
+    """Merges the remaining runs, and the n-grams across block borders, into the table."""
     if job.failed or not job.order:
         return 0
     packing = _packing(job)
@@ -286,14 +286,14 @@ def _packing(job: Job) -> ngrams.Packing:
 
 
 def process_space() -> str:
-    """Returns a name of the machine and, on Linux, of the space in which process ids are unique."""
+    """Returns a name of the machine and, on Linux, of the namespace in which process ids are unique."""
     return f"{socket.gethostname()} {pid_space()}"
 
 
 def _settle_worker(job: Job) -> None:
-    """Settles a process that a local runner started: no GPU, its share of the cores, and it ends with the launcher.
+    """Configures a process that a local runner started: no GPU, its share of the cores, and it ends with the launcher.
 
-    The launcher's own process is left as it is, because training may follow in it. Workers on other machines too.
+    The launcher's own process is left as it is, because training may follow in it, and so are remote workers.
     """
     if os.getpid() == job.launcher or job.home != process_space():
         return
@@ -303,5 +303,5 @@ def _settle_worker(job: Job) -> None:
         threads = max(1, (os.cpu_count() or 1) // job.workers)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # an earlier DoFn of this worker has done it, and TensorFlow runs
+    except RuntimeError:  # an earlier DoFn of this worker did it, and TensorFlow is initialised
         pass

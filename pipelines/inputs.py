@@ -1,4 +1,4 @@
-"""What makes the bytes of a prepared folder: configuration, raw files, code. Plain Python: asking is fast."""
+"""The inputs that determine a prepared folder: configuration, raw files, code. Plain Python, so that it is fast."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from seqapps.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("tensorflow", "tensorflow-text", "sentencepiece")
-"""Their versions can change ids."""
+"""Packages whose versions can change ids."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """Everything that makes the bytes of a prepared folder.
+    """Everything that determines the bytes of a prepared folder.
 
     Args:
         sources: the raw files, in reading order.
-        files: the same with the files beside them: all that is read.
+        files: the same with their companion files: all that is read.
         hashes: sha256 of each of `files`.
-        settings: the part of the configuration that counts.
+        settings: the relevant part of the configuration.
         components: name to digest.
         read: path, stamp and sha256 of all that is read, `data`'s further files included.
     """
@@ -42,10 +42,10 @@ class Input:
     read: tuple[tuple[str, str, str], ...] = ()
 
     def check_unchanged(self) -> None:
-        """Looks at the files again, when all of them have been read.
+        """Checks the files again after all of them have been read.
 
         Raises:
-            DataError: one has another content than when its hash was taken.
+            DataError: a file's content has changed since it was hashed.
         """
         for path, stamp, sha256 in self.read:
             if not os.path.exists(path) or (stamp_of(path) != stamp and sha256_of(path) != sha256):
@@ -91,7 +91,7 @@ def read_input(config: RunConfig, workspace: Workspace, rows: int = 0) -> Input:
 
 
 def _columns_of_paths(config: RunConfig, sources: Sequence[Source]) -> list[list[Any]]:
-    """Returns what `source.from_path` takes from every file's path: more of it may count than the file's name."""
+    """Returns the columns that `source.from_path` takes from every file's path, beyond its name."""
     if not config.source.from_path:
         return []
     found = [columns_of_path(config.source, source.name, source.path) for source in sources]
@@ -112,7 +112,7 @@ def _further_files(config: RunConfig) -> list[Source]:
 
 
 def _code(application: str) -> str:
-    """Returns the sha256 over the code that makes the bytes, and the versions of the packages that make ids."""
+    """Returns the sha256 over the code that writes the data, and the versions of the packages that affect ids."""
     seqapps = PROJECT / "seqapps"
     files = [
         *sorted((PROJECT / "pipelines").rglob("*.py")),

@@ -1,4 +1,4 @@
-"""Counts and sums of the training split to what is learned from them, and the check that few rows were refused."""
+"""Vocabularies and scalings from the counts and sums of the training split, and the check of rejected rows."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _REMEDIES = {
     "labels-are-no-texts": '; the labels of a text are texts: ["1", "2"], and not [1, 2]',
     "labels-are-no-list": "; with one label a text leave `data.multi_label` out, or give `data.label_separator`",
 }
-"""Reason to what may help."""
+"""Reject reason to a remedy."""
 
 
 @dataclass
 class Tally:
-    """What the first pass found: an accumulator, so it is changed in place.
+    """Totals of the first pass: an accumulator, changed in place.
 
     Args:
-        counts: vocabulary name to unit to how often it occurs in the training split.
-        read: rows, kept or not.
+        counts: vocabulary name to token to its frequency in the training split.
+        read: rows read, kept or not.
         rejected: reason to refused rows.
-        elements: elements that are in it.
+        elements: elements included.
         kept: rows of the training split.
         sums: name of an element's record and its sums, which are added up in the order of the names.
     """
@@ -62,7 +62,7 @@ class Tally:
         return self
 
     def total_sums(self) -> dict[str, NDArray[np.float64]]:
-        """Returns the sums of all elements. Addition of floats depends on the order: it is that of the files."""
+        """Returns the sums of all elements. Float addition depends on the order: that of the files."""
         totals: dict[str, NDArray[np.float64]] = {}
         for _, sums in sorted(self.sums, key=lambda item: item[0]):
             for name, values in sums.items():
@@ -75,7 +75,7 @@ def learn(tally: Tally, application: Application, build: Build, elements: int) -
 
     Raises:
         RunError: the runner lost elements on the way.
-        DataError: too many rows were refused, or none is left to learn from.
+        DataError: too many rows were refused, or none is left.
     """
     if tally.elements != elements:
         raise RunError(
@@ -96,7 +96,7 @@ def learn(tally: Tally, application: Application, build: Build, elements: int) -
 
 
 def check_rejects(tally: Tally, allowed: float, build: Build) -> None:
-    """Raises when the share of refused rows is above `allowed`; names the reason that led."""
+    """Raises when the share of refused rows is above `allowed`; names the most frequent reason."""
     rejected = tally.rejected.total()
     if rejected <= allowed * tally.read:
         return
@@ -120,7 +120,7 @@ def load_resources(build: Build) -> dict[str, Any]:
 
 def _save(name: str, resource: Resource, build: Build, tally: Tally) -> dict[str, Any]:
     folder = build.vocabularies / name
-    with new_folder(folder) as building:  # another attempt of a runner learns the same
+    with new_folder(folder) as building:  # a retry by the runner learns the same
         resource.save(building)
     return {
         "folder": f"vocabularies/{name}",

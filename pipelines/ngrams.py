@@ -1,7 +1,7 @@
 """N-gram counts at any scale: sorted runs on disk, merged in blocks. Memory does not grow with the text.
 
-An n-gram is packed into as few 64-bit words as its units need, the first unit highest, so that sorting the words sorts
-the n-grams. A run is a file of `<uint64>[rows, words + 1]`, sorted, every n-gram once, the count last.
+An n-gram is packed into as few 64-bit words as its tokens need, the first token highest, so that sorting the words
+sorts the n-grams. A run is a file of `<uint64>[rows, words + 1]`, sorted, every n-gram once, the count last.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ Rows = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Packing:
-    """How `order` units of a vocabulary of `size` stand in 64-bit words."""
+    """How `order` tokens of a vocabulary of `size` are packed into 64-bit words."""
 
     order: int
     size: int
 
     @property
     def bits(self) -> int:
-        """Bits of a unit."""
+        """Bits of a token."""
         return max(1, (self.size - 1).bit_length())
 
     @property
     def places(self) -> list[tuple[int, int]]:
-        """Word and shift of every unit of the n-gram."""
+        """Word and shift of every token of the n-gram."""
         per_word = 64 // self.bits
         return [(place // per_word, self.bits * (per_word - 1 - place % per_word)) for place in range(self.order)]
 
@@ -55,14 +55,14 @@ class Packing:
         return self.places[-1][0] + 1
 
     def pack(self, columns: Sequence[NDArray[Any]]) -> list[Rows]:
-        """Returns the words of n-grams that are given unit by unit."""
+        """Returns the packed words of n-grams given as one column per token."""
         words = [np.zeros(len(columns[0]), np.uint64) for _ in range(self.words)]
         for column, (word, shift) in zip(columns, self.places, strict=True):
             words[word] |= column.astype(np.uint64) << np.uint64(shift)
         return words
 
     def unpack(self, rows: Rows) -> NDArray[np.int32]:
-        """Returns the units of packed rows and their counts, `<int32>[rows, order + 1]`."""
+        """Returns the tokens of packed rows and their counts, `<int32>[rows, order + 1]`."""
         mask = np.uint64((1 << self.bits) - 1)
         table = np.empty((len(rows), self.order + 1), np.int32)
         for place, (word, shift) in enumerate(self.places):
@@ -74,10 +74,10 @@ class Packing:
 
 
 def count(ids: Ragged, begins: NDArray[np.bool_], packing: Packing) -> Rows:
-    """Returns the n-grams that end at each unit of each row, sorted, each once with its count.
+    """Returns the n-grams that end at each token of each row, sorted, each once with its count.
 
-    Before the beginning of an example stand BEGIN units. A row that goes on from an earlier one (`begins` False) gives
-    only the n-grams that lie wholly in it; `seam` gives the others.
+    The beginning of an example is padded with BEGIN tokens. A row that continues an earlier one (`begins` False)
+    contributes only the n-grams that lie wholly in it; `seam` returns the others.
     """
     return reduced([*packing.pack(_columns(ids, begins, packing.order))])
 
@@ -100,7 +100,7 @@ def _columns(ids: Ragged, begins: NDArray[np.bool_], order: int) -> list[NDArray
 
 
 def border(ids: Ragged, begins: NDArray[np.bool_], order: int) -> dict[str, Any]:
-    """Returns what `seams` needs of a block, which is not empty; see there. Only documents are ever cut."""
+    """Returns what `seams` needs of a non-empty block. Only documents span several blocks."""
     context = order - 1
     last = ids.row(len(ids) - 1)
     return {
@@ -112,17 +112,17 @@ def border(ids: Ragged, begins: NDArray[np.bool_], order: int) -> dict[str, Any]
 
 
 def seam(context: Sequence[int], head: Sequence[int], packing: Packing) -> Rows:
-    """Returns the n-grams that end in `head` and begin in `context`, the order - 1 units before it."""
+    """Returns the n-grams that end in `head` and begin in `context`, the order - 1 tokens before it."""
     line = np.asarray([*context, *head], np.int64)
     return reduced(packing.pack([line[place : place + len(head)] for place in range(packing.order)]))
 
 
 def seams(blocks: Iterable[Mapping[str, Any]], packing: Packing) -> Rows:
-    """Returns the n-grams that reach over the border of two blocks of one document, sorted, each once.
+    """Returns the n-grams that span the border of two blocks of one document, sorted, each once.
 
     Args:
         blocks: for every block of the training split, in order: whether its first row `continues` an example, the
-            `head` of that row, the `tail` of its last row, and whether that row is such a one (`tail_continues`).
+            `head` of that row, the `tail` of its last row, and whether that row continues one, too (`tail_continues`).
         packing: of the n-grams.
     """
     length = packing.order - 1
@@ -138,7 +138,7 @@ def seams(blocks: Iterable[Mapping[str, Any]], packing: Packing) -> Rows:
 
 
 def reduced(words: list[Rows], counts: Rows | None = None) -> Rows:
-    """Returns sorted rows in which every n-gram stands once, with the sum of its counts."""
+    """Returns sorted rows in which every n-gram occurs once, with the sum of its counts."""
     if not len(words[0]):
         return np.zeros((0, len(words) + 1), np.uint64)
     if len(words) == 1 and counts is None:
@@ -166,8 +166,8 @@ def write_run(path: Path, rows: Iterable[Rows]) -> None:
 def merge(paths: Sequence[Path], words: int, block_rows: int = BLOCK_ROWS) -> Iterator[Rows]:
     """Yields the rows of all runs, sorted, every n-gram once with the sum of its counts.
 
-    In each step the least of the runs' last rows in memory is the border: everything up to it can be put out, because
-    no run holds anything smaller beyond its rows in memory.
+    In each step the smallest of the runs' last rows in memory is the border: everything up to it can be yielded,
+    because no run holds anything smaller beyond its rows in memory.
     """
     runs = [_Run(path, words + 1, block_rows) for path in paths]
     while runs := [run for run in runs if run.fill()]:
@@ -195,7 +195,7 @@ class _Run:
         return len(self.rows) > 0
 
     def take(self, border: tuple[int, ...]) -> Rows:
-        """Returns and forgets the rows up to and with the border."""
+        """Returns and drops the rows up to and including the border."""
         low, high = 0, len(self.rows)
         for word, value in enumerate(border):
             column = self.rows[low:high, word]
@@ -213,7 +213,7 @@ def write_table(
     """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`.
 
     Returns the `file`, `rows`, `bytes` and `sha256` of each, and `units`: the sum of its counts, which over all parts
-    is the number of units that were counted, because exactly one n-gram ends at each.
+    is the number of tokens counted, because exactly one n-gram ends at each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts: list[dict[str, Any]] = []

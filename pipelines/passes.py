@@ -1,7 +1,7 @@
-"""What the two passes do with one element. Plain functions of files: Beam only calls them.
+"""The two passes over one element. Plain functions of files: Beam only calls them.
 
-A pass writes its files whole, then the record that names them. An element whose record stands is not worked on again,
-which is how a job that was killed goes on.
+A pass writes its files atomically, then the record that names them. An element whose record exists is skipped, which is
+how a killed job resumes.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _TEXT_OF_A_REJECT = 200
 
 
 class Rows:
-    """Rows of one split, from several reads, until they are enough for one block."""
+    """A buffer of rows of one split, from several reads, until they fill a block."""
 
     def __init__(self) -> None:
         self.blocks: list[RawBlock] = []
         self.bytes = 0
 
     def add(self, block: RawBlock) -> None:
-        """Takes rows."""
+        """Adds rows."""
         if len(block):
             self.blocks.append(block)
             self.bytes += sum(len(value) for column in block.columns.values() for value in column)
 
     def take(self) -> RawBlock:
-        """Returns the rows as one block and forgets them."""
+        """Returns the rows as one block and clears the buffer."""
         blocks, self.blocks, self.bytes = self.blocks, [], 0
         sources = {block.source for block in blocks}
         return RawBlock(
@@ -59,7 +59,7 @@ class Rows:
 
 
 class CountPass:
-    """The first pass: reads, refuses, splits, tokenises and counts."""
+    """The first pass: reads, validates, splits, tokenises and counts."""
 
     def __init__(self, application: Application, build: Build) -> None:
         self._application = application
@@ -67,7 +67,7 @@ class CountPass:
         self._reader = RowReader.of(application.config, application.columns)
 
     def run(self, element: Element) -> Path:
-        """Returns the record of an element, after making it where it does not stand yet."""
+        """Returns the record of an element, making it first if it does not exist."""
         record = self._build.counted(element.stem)
         if not record.exists():
             write_record(record, _Counting(self._application, self._build, self._reader, element).record())
@@ -90,7 +90,7 @@ class _Counting:
         self._notes = Notes(application, build, element.stem)
 
     def record(self) -> dict[str, Any]:
-        """Does the pass and returns what the record holds."""
+        """Runs the pass and returns the content of the record."""
         lines = [self._read_piece(index, piece) for index, piece in enumerate(self._element.pieces)]
         for split in SPLITS:
             self._flush(split)
@@ -176,8 +176,8 @@ class EncodePass:
 
     Args:
         application: makes the features.
-        build: where the files lie.
-        resources: the tokenizers that the first pass's counts gave.
+        build: the build folder.
+        resources: the tokenizers built from the first pass's counts.
         packing: of the n-grams that are counted; None for none.
     """
 
@@ -190,7 +190,7 @@ class EncodePass:
         self._packing = packing
 
     def run(self, element: Element) -> Path:
-        """Returns the record of an element, after making it where it does not stand yet."""
+        """Returns the record of an element, making it first if it does not exist."""
         record = self._build.encoded(element.stem)
         if not record.exists():
             write_record(record, self._encode(element))
@@ -229,7 +229,7 @@ class EncodePass:
 
 
 def schema_of(application: Application) -> Schema:
-    """Returns the application's schema, and the raw columns that travel with every example (`data.keep`)."""
+    """Returns the application's schema, and the raw columns stored with every example (`data.keep`)."""
     kept = tuple(
         Feature(name=f"{RAW}{column}", dtype="string", shape=(), meaning=f"the column `{column}` of the raw row")
         for column in application.config.data.keep
@@ -247,7 +247,7 @@ def _one_a_row(values: list[bytes]) -> Ragged:
 
 
 def save_counts(path: Path, counts: Mapping[bytes, int]) -> None:
-    """Writes units and counts."""
+    """Writes tokens and counts."""
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
     units = np.frombuffer(b"".join(counts), np.uint8)
     numbers = np.fromiter(counts.values(), np.int64, len(counts))

@@ -1,4 +1,4 @@
-"""What one call of a DoFn works on: pieces of raw files."""
+"""The unit of work of one DoFn call: pieces of raw files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 WHOLE = sys.maxsize
-"""The end of a piece that is read to the end of its file."""
+"""Marks the end of a piece that is read to the end of its file."""
 
 Cut = Literal["line", "gap", ""]
 """Where a file may be cut: at the end of any line, at an empty line, nowhere."""
@@ -15,12 +15,12 @@ Cut = Literal["line", "gap", ""]
 
 @dataclass(frozen=True)
 class Beside:
-    """A file whose line n belongs to line n of another one.
+    """A file whose line n is aligned with line n of another one.
 
     Args:
-        column: the column that its lines are.
-        name: what the manifest calls it.
-        path: where it lies.
+        column: the column that its lines fill.
+        name: its name in the manifest.
+        path: its path.
         start, end: the bytes of its lines that belong to a piece.
     """
 
@@ -38,12 +38,12 @@ class Piece:
     Args:
         source: index of the file in the list of sources.
         name, path: of the file.
-        start, end: the byte range; `end` is WHOLE where the file is read to its end.
+        start, end: the byte range; `end` is WHOLE if the file is read to its end.
         begins, ends: whether it holds the file's beginning and end.
-        split: the split of all its rows; empty when every row is placed by its own key.
-        limit: at most so many rows are read (a dry run); 0 for all.
-        cut: what the borders move on to: the next `line`, or the next `gap` between rows (an empty line).
-        beside: the files whose lines belong to those of this one.
+        split: the split of all its rows; empty when every row is split by its own key.
+        limit: the most rows to read (a dry run); 0 for all.
+        cut: where the borders are moved to: the next `line`, or the next `gap` between rows (an empty line).
+        beside: the files whose lines are aligned with those of this one.
     """
 
     source: int
@@ -61,12 +61,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Element:
-    """What one call of a DoFn works on; `index` names its files."""
+    """The unit of work of one DoFn call; `index` names its files."""
 
     index: int
     pieces: tuple[Piece, ...]
 
     @property
     def stem(self) -> str:
-        """Beginning of the names of its files."""
+        """Prefix of the names of its files."""
         return f"{self.index:05d}"

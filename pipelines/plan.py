@@ -43,11 +43,11 @@ def make_plan(config: RunConfig, sources: Sequence[Source], rows: int = 0) -> li
     Args:
         config: the whole configuration.
         sources: the raw files, in reading order.
-        rows: at most so many rows in all (a dry run); 0 for all.
+        rows: the most rows in all (a dry run); 0 for all.
 
     Raises:
-        ConfigError: the rows cannot be divided in the way that the configuration asks for.
-        DataError: neither can these files, or they lack a column.
+        ConfigError: the rows cannot be split in the way that the configuration asks for.
+        DataError: these files cannot be split that way, or they lack a column.
     """
     _check(config, sources)
     pieces = list(pieces_of(config, sources))
@@ -123,7 +123,7 @@ def pieces_of(config: RunConfig, sources: Sequence[Source]) -> Iterable[Piece]:
 
 
 def _aligned(pieces: list[Piece]) -> list[Piece]:
-    """Moves the borders of a file's pieces to beginnings of lines, and finds the same lines in the files beside it."""
+    """Moves the borders of a file's pieces to line beginnings, and finds the same lines in the aligned files."""
     if len(pieces) < 2:
         return pieces
     first = pieces[0]
@@ -144,10 +144,10 @@ Range = tuple[int, int, str]
 
 
 def _ranges(config: RunConfig, sources: Sequence[Source]) -> list[list[Range]]:
-    """Returns for every file its byte ranges and where they go; the empty split for rows that go by their own keys."""
+    """Returns the byte ranges of every file and their splits; an empty split for rows split by their own keys."""
     split, source = config.data.split, config.source
     if source.train:
-        split = split.model_copy(update={"test": 0.0})  # training files give up validation rows alone
+        split = split.model_copy(update={"test": 0.0})  # only validation rows are taken from training files
     divided = [file for file in sources if not source.train or (file.split == "train" and not source.validation)]
     if split.by == "position":
         found = _by_position(config, split, divided)
@@ -176,7 +176,7 @@ def _by_file(config: RunConfig, split: SplitConfig, sources: Sequence[Source]) -
 
 
 def _by_position(config: RunConfig, split: SplitConfig, sources: Sequence[Source]) -> list[list[Range]]:
-    """Cuts the byte line of all files at the two borders, each moved to the next line's beginning."""
+    """Cuts the concatenated bytes of all files at the two borders, each moved to the next line's beginning."""
     if not is_cuttable(config.source):
         received = f"format = {config.source.format!r}, rows = {config.source.rows!r}"
         raise ConfigError(
@@ -190,7 +190,7 @@ def _by_position(config: RunConfig, split: SplitConfig, sources: Sequence[Source
     for source, size in zip(sources, sizes, strict=True):
         cuts = [0, *(_line_start(source, min(max(border - base, 0), size), size) for border in borders), WHOLE]
         ranges = [(cuts[part], cuts[part + 1], SPLITS[part]) for part in range(3)]
-        # The file's end is written WHOLE, so that the last range of a file is known to end it.
+        # The file's end is written WHOLE, so that the last range of a file is known to be the last.
         ranges = [(low, WHOLE if high >= size else high, name) for low, high, name in ranges if low < min(high, size)]
         places.append(ranges)
         base += size
@@ -222,7 +222,7 @@ def _line_start(source: Source, offset: int, size: int) -> int:
 
 
 def _limited(pieces: Sequence[Piece], rows: int) -> Iterable[Piece]:
-    """Shares the rows of a dry run out over the splits, then over the pieces of each."""
+    """Distributes the rows of a dry run over the splits, then over the pieces of each."""
     present = [name for name in ("", *SPLITS) if any(piece.split == name for piece in pieces)]
     for name in present:
         mine = [piece for piece in pieces if piece.split == name]

@@ -1,6 +1,6 @@
 """`prepare`: raw rows to a prepared folder. `python -m pipelines.prepare CONFIG [--set ..] -- BEAM OPTIONS`.
 
-Only what is called imports Beam and TensorFlow: asking for a fingerprint is fast.
+Beam and TensorFlow are imported lazily, so that computing a fingerprint is fast.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ def prepare(
     rows: int = 0,
     console: Console | None = None,
 ) -> Path:
-    """Returns the prepared folder of a configuration, after making it where it does not stand yet.
+    """Returns the prepared folder of a configuration, making it first if it does not exist.
 
     Args:
         config: the whole configuration.
-        workspace: where the folder and the caches lie.
+        workspace: holds the folder and the caches.
         beam_arguments: passed to Beam as they are.
-        rows: takes only so many rows in all (a dry run); 0 for all.
-        console: where progress goes.
+        rows: the most rows in all (a dry run); 0 for all.
+        console: shows progress.
 
     Raises:
-        DataError: input that is missing, empty, or has too many bad rows.
+        DataError: the input is missing, empty, or has too many bad rows.
         RunError: another process is making the same folder, or a runner lost data.
     """
     console = console or Console(stderr=True)
@@ -72,7 +72,7 @@ def prepare(
                 build.sweep()
                 _run(config, build, elements, beam_arguments, console)
                 _publish(config, build, elements, given, target)
-        if not rows:  # a dry run leaves the half-done work of a full one alone
+        if not rows:  # a dry run keeps the partial work of a full one
             build.sweep_siblings()
         _tell(target, config, console, header_doubts(config, given.sources))
     elif build.root.exists():
@@ -81,7 +81,7 @@ def prepare(
 
 
 def _is_whole(target: Path, console: Console | None = None) -> bool:
-    """Returns whether a prepared folder stands there with all that its manifest lists; says what is wrong with it."""
+    """Returns whether a prepared folder exists with all that its manifest lists; prints what is wrong with it."""
     wrong = damage(target)
     if wrong and console is not None:
         console.print(f"prepare: {wrong}; the folder is made anew", highlight=False, soft_wrap=True, markup=False)
@@ -123,12 +123,12 @@ def _publish(config: RunConfig, build: Build, elements: list[Element], given: In
     try:
         given.check_unchanged()
     except DataError:
-        shutil.rmtree(build.root)  # what was read of the file may be of either content
+        shutil.rmtree(build.root)  # the data may mix old and new content of the file
         raise
     try:
         manifest = describe(application_of(config), build, elements, given)
     except RunError:
-        shutil.rmtree(build.root)  # going on from what a runner lost would lose it again
+        shutil.rmtree(build.root)  # resuming from an incomplete state would lose the same again
         raise
     publish(build, manifest, target)
 
@@ -158,11 +158,11 @@ def _workers(options: Sequence[str]) -> int:
 
 @contextmanager
 def _quiet(build: Build) -> Iterator[None]:
-    """Keeps Beam's own lines off the screen, and lets processes that it starts import this project.
+    """Silences Beam's own log lines, and lets processes that it starts import this project.
 
-    Beam logs every error with its traceback before it raises it; what is raised is told once, by the launcher.
-    Processes that a local runner starts take their environment from here. What Beam puts into temporary folders lies in
-    the build folder: a kill leaves it where the next run sweeps.
+    Beam logs every error with its traceback before it raises it; the launcher reports it once. Processes that a local
+    runner starts inherit this environment. Beam's temporary files are in the build folder: what a kill leaves there is
+    removed by the next run.
     """
     plugins = [workers.__name__]
     write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL", "beam_plugins": plugins})
@@ -174,7 +174,7 @@ def _quiet(build: Build) -> Iterator[None]:
     before, hook = {name: os.environ.get(name) for name in changed}, threading.excepthook
     os.environ |= changed
     logging.disable(logging.ERROR)
-    threading.excepthook = lambda _: None  # of a runner's own threads, when a worker of theirs is gone
+    threading.excepthook = lambda _: None  # for a runner's threads whose worker is gone
     try:
         with temporaries_in(build.temporary):
             yield
@@ -207,7 +207,7 @@ def _tell(target: Path, config: RunConfig, console: Console, doubts: Sequence[st
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the job for a configuration file; what stands after `--` goes to Beam."""
+    """Runs the job for a configuration file; arguments after `--` go to Beam."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     cut = given.index("--") if "--" in given else len(given)
     parser = argparse.ArgumentParser("python -m pipelines.prepare", description="Raw rows to a prepared folder.")

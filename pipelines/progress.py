@@ -1,6 +1,6 @@
-"""What the user sees while the job runs: stage, rows read and rejected, rows per second.
+"""Progress of the job: stage, rows read and rejected, rows per second.
 
-Workers leave records in the build folder anyway; a thread of the launcher reads them. So it works with any runner.
+A thread of the launcher reads the records that workers write to the build folder, so it works with any runner.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SECONDS_OF_A_PLAIN_LINE = 10.0
 
 
 class Monitor(threading.Thread):
-    """Reads the build folder from time to time and says how far the job is.
+    """Polls the build folder and shows how far the job is.
 
     Args:
         build: the build folder.
-        elements: how many elements the job has.
-        console: where the line goes; one that is no terminal gets a plain line every ten seconds.
+        elements: number of elements of the job.
+        console: shows the line; if it is not a terminal, a plain line every ten seconds.
     """
 
     def __init__(self, build: Build, elements: int, console: Console) -> None:
@@ -51,7 +51,7 @@ class Monitor(threading.Thread):
             self._console.print(self.line())
 
     def stop(self) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         self._over.set()
         self.join()
 

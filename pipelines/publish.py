@@ -1,4 +1,4 @@
-"""The end of the job: rejects with their lines, the manifest, and the one rename that makes the folder visible."""
+"""The end of the job: rejects with line numbers, the manifest, and the atomic rename that publishes the folder."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _REMEDY = "Use another runner, for example --runner=FnApiRunner."
 
 
 def describe(application: Application, build: Build, elements: Sequence[Element], given: Input) -> Manifest:
-    """Returns the manifest of what the passes wrote.
+    """Returns the manifest of the output of the passes.
 
     Raises:
-        RunError: the runner reported success, and something that the configuration asks for is missing.
+        RunError: the runner reported success, but an output that the configuration asks for is missing.
         DataError: no row is left in a split that training needs.
     """
     records = [read_record(build.encoded(element.stem)) for element in elements]
@@ -87,7 +87,7 @@ def describe(application: Application, build: Build, elements: Sequence[Element]
 
 
 def _check_files(build: Build, records: Sequence[Mapping[str, Any]]) -> None:
-    """Raises for a shard or a vocabulary that a record names and that is not there as it was written."""
+    """Raises for a shard or a vocabulary that a record names and that is missing or changed."""
     shards = [shard for record in records for shard in record["shards"].values()]
     wrong = [shard["file"] for shard in shards if not _is_as_written(build.data / shard["file"], shard)]
     learned = read_record(build.learned)
@@ -101,7 +101,7 @@ def _check_files(build: Build, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _check_rejects(build: Build, rejected: Mapping[str, int]) -> None:
-    """Raises when not every refused row stands among the rejects."""
+    """Raises when a refused row is missing from the rejects."""
     with open(build.rejects, "rb") as file:
         listed = sum(1 for _ in file)
     if listed != sum(rejected.values()):
@@ -117,10 +117,10 @@ def _check_tables(
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
     splits: Mapping[str, Split],
 ) -> None:
-    """Raises when the n-gram table that the application asks for is not there, or not whole.
+    """Raises when the n-gram table that the application asks for is missing or incomplete.
 
-    Exactly one n-gram ends at each unit of the training split, whatever the order: so a run that was lost on the way to
-    the table is missed in the sum of the counts.
+    Exactly one n-gram ends at each token of the training split, whatever the order, so a run that was lost on the way
+    to the table shows in the sum of the counts.
     """
     _refuse(
         f"{name}/{part['file']}"
@@ -154,7 +154,7 @@ def _refuse(wrong: Iterable[str]) -> None:
 
 
 def _is_as_written(path: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a file is there with the bytes that its writer recorded."""
+    """Whether a file exists with the bytes that its writer recorded."""
     is_of_its_size = path.is_file() and path.stat().st_size == record["bytes"]
     return is_of_its_size and sha256_of(path) == str(record["sha256"])
 
@@ -177,7 +177,7 @@ def _splits(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Split], dic
 
 
 def write_rejects(build: Build, elements: Sequence[Element]) -> int:
-    """Writes the refused rows of all elements that are counted, with lines of the whole files; returns their number."""
+    """Writes the refused rows of all counted elements, with line numbers in the whole files; returns their number."""
     number = 0
     with new_file(build.rejects) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for element, bases in _line_bases(build, elements):
@@ -192,7 +192,7 @@ def write_rejects(build: Build, elements: Sequence[Element]) -> int:
 
 
 def _line_bases(build: Build, elements: Sequence[Element]) -> Iterator[tuple[Element, list[int]]]:
-    """Yields every element with the lines that stand in the file before each of its pieces."""
+    """Yields every element with the number of lines in the file before each of its pieces."""
     before: Counter[int] = Counter()
     for element in elements:
         record = read_record(build.counted(element.stem))
@@ -206,15 +206,15 @@ def _line_bases(build: Build, elements: Sequence[Element]) -> Iterator[tuple[Ele
 
 
 def publish(build: Build, manifest: Manifest, target: Path) -> None:
-    """Writes the manifest, last, and gives the folder its name."""
+    """Writes the manifest, last, and renames the folder to its final name."""
     _drop_strangers(build, manifest)
     write_manifest(build.data, manifest)
-    publish_folder(build.data, target, replace=True)  # what has the name has no manifest: nobody can read it
+    publish_folder(build.data, target, replace=True)  # a folder of this name has no valid manifest, so it is unusable
     shutil.rmtree(build.root, ignore_errors=True)
 
 
 def _drop_strangers(build: Build, manifest: Manifest) -> None:
-    """Removes what a killed run left under temporary names, so that equal input gives equal folders."""
+    """Removes the temporary files of killed runs, so that equal inputs make equal folders."""
     listed = {shard.file for split in manifest.splits.values() for shard in split.shards}
     listed |= {table.file for tables in manifest.tables.values() for table in tables}
     kept = {build.data / file for file in listed} | {build.rejects}

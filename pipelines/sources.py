@@ -1,4 +1,4 @@
-"""Which raw files a configuration means: paths, folders, globs, built-in texts, downloads; and their hashes."""
+"""The raw files of a configuration: paths, folders, globs, built-in texts, downloads; and their hashes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Source:
     """A raw file.
 
     Args:
-        name: what the manifest, the rejects and the split by file call it: its path below the pattern that named it.
-        path: where it lies.
-        split: the split that the configuration gives it; empty when the job divides.
-        beside: the files whose lines belong to its lines.
+        name: its name in the manifest, the rejects and the split by file: its path below the pattern that matched it.
+        path: its path on disk.
+        split: the split that the configuration assigns; empty when the job splits its rows.
+        beside: the files whose lines are aligned with its lines.
     """
 
     name: str
@@ -68,12 +68,12 @@ def resolve(config: SourceConfig, cache: Path, *, same: bool = False) -> list[So
 
     Args:
         config: the section.
-        cache: where downloads lie.
+        cache: folder of downloads.
         same: whether a file may be in several splits (`data.split.same`).
 
     Raises:
-        DataError: a pattern matches nothing, a file is in two splits, a download fails or has another sha256, or a file
-            beside is missing.
+        DataError: a pattern matches nothing, a file is in two splits, a download fails or has another sha256, or an
+            aligned file is missing.
         ConfigError: an unknown built-in text.
     """
     if config.builtin:
@@ -96,14 +96,14 @@ def resolve(config: SourceConfig, cache: Path, *, same: bool = False) -> list[So
 
 
 def _check_is_text(path: str) -> None:
-    """Raises for a packed file, and for one in another encoding: all of its lines would be refused one by one."""
+    """Raises for a compressed file or another encoding: all of its lines would be refused one by one."""
     if not path.endswith(".gz"):
         with open(path, "rb") as file:
             check_encoding(file.read(8), readable(os.fsencode(Path(path).name)))
 
 
 def all_files(sources: Iterable[Source]) -> list[Source]:
-    """Returns the files with those beside them, in reading order: all that is read."""
+    """Returns the files with their aligned files, in reading order: all that is read."""
     return [
         file
         for source in sources
@@ -116,8 +116,8 @@ def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, byt
 
     Args:
         config: the `source` section.
-        name: of the file, as the manifest calls it.
-        path: where it lies.
+        name: of the file, as in the manifest.
+        path: its path on disk.
 
     Raises:
         DataError: the path has no such part.
@@ -136,8 +136,8 @@ def columns_of_path(config: SourceConfig, name: str, path: str) -> dict[str, byt
 
 
 def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
-    """Raises for files that would give a column a value that nobody means: those beside the folders that name its
-    values would have the name of the folder of all, and where the files name them, one of another kind its own.
+    """Raises for files that would give a column from the path an unintended value: a file next to the folders that name
+    its values would get the name of the parent folder, and where file names are the values, an unrelated file its own.
 
     Raises:
         DataError: names some of them.
@@ -162,11 +162,11 @@ def check_folders(config: SourceConfig, sources: Sequence[Source]) -> None:
 
 
 _ABOUT = frozenset(("authors", "changelog", "copying", "licence", "license", "notice", "readme"))
-"""Names of files that tell of the others."""
+"""Names of files that describe the others."""
 
 
 def _check_stems(config: SourceConfig, sources: Sequence[Source]) -> None:
-    """Raises for a file that no pattern names, and that tells of the others or has another suffix than most of them."""
+    """Raises for a file that no pattern names and that describes the others or has another suffix than most."""
     parts = [PurePosixPath(source.name).name.removesuffix(".gz").partition(".") for source in sources]
     usual, count = next(iter(Counter(suffix for *_, suffix in parts).most_common(1)), ("", 0))
     stray = [
@@ -189,7 +189,7 @@ def _patterns(config: SourceConfig) -> list[str]:
 
 
 def _named(config: SourceConfig, found: list[_Found]) -> list[Source]:
-    """Short names where they are unique; two patterns that give the same one keep the path as it was given."""
+    """Short names where they are unique; if two patterns yield the same one, the path is kept as given."""
     seen = Counter(file.short for file in found)
     names = [readable(os.fsencode(file.short if seen[file.short] == 1 else file.path)) for file in found]
     return [
@@ -199,10 +199,10 @@ def _named(config: SourceConfig, found: list[_Found]) -> list[Source]:
 
 
 def _beside(config: SourceConfig, name: str, path: str) -> tuple[Beside, ...]:
-    """Returns the files beside a file.
+    """Returns the files aligned with a file.
 
     Raises:
-        DataError: one is not there, or is the file itself.
+        DataError: one is missing, or is the file itself.
     """
     found = []
     for column, wanted in _wanted(config, path).items():
@@ -226,7 +226,7 @@ def _beside(config: SourceConfig, name: str, path: str) -> tuple[Beside, ...]:
 
 
 def _wanted(config: SourceConfig, path: str) -> dict[str, str]:
-    """Returns column to the path of the file beside `path`, there or not."""
+    """Returns column to the path of the file aligned with `path`, whether or not it exists."""
     stem = Path(path).name.partition(".")[0]
     return {
         column: os.path.normpath(Path(path).parent / name.replace("*", stem)) for column, name in config.beside.items()
@@ -234,10 +234,10 @@ def _wanted(config: SourceConfig, path: str) -> dict[str, str]:
 
 
 def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
-    """Returns the files without those that lie beside another one, where a folder or a pattern found them all.
+    """Returns the files without those that are aligned with another one, where a folder or a pattern matched both.
 
     Raises:
-        DataError: two files would have the same file beside them.
+        DataError: two files would share the same aligned file.
     """
     owners: dict[str, list[_Found]] = defaultdict(list)
     for file in found:
@@ -262,7 +262,7 @@ def _main_files(config: SourceConfig, found: list[_Found]) -> list[_Found]:
 
 
 def _check_splits(found: Iterable[_Found]) -> None:
-    """Raises for a file that two splits have: a model would be measured on rows that it was trained on."""
+    """Raises for a file in two splits: a model would be evaluated on rows that it was trained on."""
     owners: dict[str, _Found] = {}
     for file in found:
         owner = owners.setdefault(os.path.realpath(file.path), file)
@@ -323,15 +323,15 @@ def _nothing_there(where: str, pattern: str) -> str:
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
-    """Downloads a file once and returns where it lies. Its name appears only when its content is the expected one.
+    """Downloads a file once and returns where it lies. It gets its name only after its content is verified.
 
     Args:
-        url: `${NAME}` in it is replaced, and never written down or said.
+        url: `${NAME}` in it is replaced, and its value is never written or printed.
         sha256: of the content.
         folder: of the cache.
 
     Raises:
-        DataError: it cannot be had, or its sha256 is another one (both are named).
+        DataError: the download failed, or its sha256 differs (both are named).
     """
     expanded, url = address(url, "`source.url`"), recorded(url)
     if urllib.parse.urlparse(expanded).scheme not in ("http", "https", "file"):
@@ -362,13 +362,13 @@ def fetch(url: str, sha256: str, folder: Path) -> Path:
 
 
 def _without_user(url: str) -> str:
-    """Returns an address without user and password, which urllib does not take there."""
+    """Returns an address without user and password, which urllib does not support there."""
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Returns what opens an address, with its user and password as basic authentication where it has them."""
+    """Returns the opener of an address, with its user and password as basic authentication if it has them."""
     parts = urllib.parse.urlsplit(url)
     if parts.username is None:
         return urllib.request.build_opener()

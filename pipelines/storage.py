@@ -1,10 +1,10 @@
-"""The folder in which a job works, and how its files appear: whole or not at all.
+"""The build folder of a job, and atomic writes of its files.
 
 prepared/.build-<name>-<fingerprint>/
     lock                    held by the process that runs the job
-    work/                   what the passes leave for each other; a job that was killed goes on from here
-    data/                   what becomes the prepared folder, by one rename
-    tmp/                    the runner's own files
+    work/                   intermediate files of the passes; a killed job resumes from here
+    data/                   becomes the prepared folder, by one rename
+    tmp/                    the runner's temporary files
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Build:
 
     @property
     def work(self) -> Path:
-        """What the passes leave for each other."""
+        """Intermediate files of the passes."""
         return self.root / "work"
 
     @property
     def data(self) -> Path:
-        """What becomes the prepared folder."""
+        """The folder that becomes the prepared folder."""
         return self.root / "data"
 
     @property
@@ -51,7 +51,7 @@ class Build:
         return self.data / "vocabularies"
 
     def counted(self, stem: str) -> Path:
-        """Record of an element after the first pass; it is written when everything it names is."""
+        """Record of an element after the first pass; written after everything that it names."""
         return self.work / f"{stem}.counted.json"
 
     def encoded(self, stem: str) -> Path:
@@ -59,12 +59,12 @@ class Build:
         return self.work / f"{stem}.encoded.json"
 
     def progress(self, stem: str) -> Path:
-        """Rows of an element so far, for people."""
+        """Rows of an element so far, for the progress line."""
         return self.work / f"{stem}.progress"
 
     @property
     def temporary(self) -> Path:
-        """Where the runner's temporary files lie."""
+        """The runner's temporary files."""
         return self.root / "tmp"
 
     @property
@@ -79,17 +79,17 @@ class Build:
 
     @property
     def rejects(self) -> Path:
-        """Refused rows, with the lines of the whole files."""
+        """Refused rows, with line numbers in the whole files."""
         return self.data / "rejects" / "rejects.jsonl"
 
     @property
     def worker_options(self) -> Path:
-        """What processes that a local runner starts read: how much they say, and what they import first."""
+        """Options for processes that a local runner starts: log level, and modules to import first."""
         return self.work / "worker-options.json"
 
     @property
     def failure(self) -> Path:
-        """Why a worker gave up, in words for the user."""
+        """Why a worker gave up, as a message for the user."""
         return self.work / "failure.json"
 
     def make(self) -> None:
@@ -98,12 +98,12 @@ class Build:
         self.data.mkdir(exist_ok=True)
 
     def sweep(self) -> None:
-        """Removes what a killed run left half-written."""
+        """Removes the partial files of killed runs."""
         shutil.rmtree(self.temporary, ignore_errors=True)
         sweep(self.root, below=True)
 
     def sweep_siblings(self) -> None:
-        """Removes the build folders of the same name that other inputs left and no process works on."""
+        """Removes build folders of the same name and other inputs that no process works on."""
         stem = re.escape(self.root.name[:-DIGITS])
         for folder in self.root.parent.iterdir():
             if folder != self.root and re.fullmatch(rf"{stem}[0-9a-f]{{{DIGITS}}}", folder.name):
@@ -112,7 +112,7 @@ class Build:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the build folder; the lock goes with the process, however it ends.
+        """Locks the build folder; the lock is released when the process ends, however it ends.
 
         Raises:
             RunError: another process holds it.
@@ -134,7 +134,7 @@ class Build:
 
 
 def read_record(path: Path) -> Any:
-    """Returns a record that a pass wrote, or None where it has not.
+    """Returns a record that a pass wrote, or None if there is none.
 
     Raises:
         DataError: the record is damaged.
@@ -149,7 +149,7 @@ write_record = write_json
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Writes named arrays, whole or not at all."""
+    """Writes named arrays, atomically."""
     with new_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 

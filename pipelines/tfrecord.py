@@ -1,4 +1,4 @@
-"""Rows of features to TFRecord files of `tf.train.Example`, packed with numpy: no protobuf object for every row.
+"""Examples to TFRecord files of `tf.train.Example`, packed with numpy: no protobuf object for every example.
 
 The wire format: Example { features: 1 { feature: 1 { key: 1, value: 2 { bytes_list: 1 | float_list: 2 | int64_list: 3
 { value: 1 } } } } }.
@@ -28,7 +28,7 @@ _LIST_TAGS = {"string": 0x0A, "float32": 0x12, "int64": 0x1A}
 
 
 class ShardWriter:
-    """Writes one shard: a temporary name, then one rename on `close`."""
+    """Writes one shard under a temporary name, renamed on `close`."""
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
@@ -40,7 +40,7 @@ class ShardWriter:
         self._file = self._pending.temporary.open("wb")
 
     def write(self, features: Mapping[str, Ragged]) -> None:
-        """Appends the rows of a block. The first feature of the schema is the one whose length counts as tokens."""
+        """Appends the examples of a block. The length of the first feature of the schema is the number of tokens."""
         check_block(self.schema, features)
         data = records(examples(self.schema, features))
         self._file.write(data)
@@ -54,7 +54,7 @@ class ShardWriter:
         self.bytes += len(data)
 
     def close(self) -> dict[str, Any]:
-        """Gives the file its name and returns its description."""
+        """Renames the file to its final name and returns its description."""
         self._file.close()
         self._pending.publish()
         return {
@@ -67,9 +67,9 @@ class ShardWriter:
 
 
 def check_block(schema: Schema, features: Mapping[str, Ragged]) -> None:
-    """Raises where the rows of a block are not what the schema says.
+    """Raises when the examples of a block do not match the schema.
 
-    One array holds all rows, so type and inner shape of one row are those of all; only lengths differ.
+    One array holds all examples, so they share type and inner shape; only lengths differ.
 
     Raises:
         DataError: a feature is missing, unknown, of another type or of another shape.
@@ -92,7 +92,7 @@ def check_block(schema: Schema, features: Mapping[str, Ragged]) -> None:
 
 
 def examples(schema: Schema, features: Mapping[str, Ragged]) -> list[bytes]:
-    """Returns every row as a serialised `tf.train.Example`, features in the order of the schema."""
+    """Returns every example as a serialised `tf.train.Example`, features in the order of the schema."""
     columns = [_feature_messages(feature, features[feature.name]) for feature in schema.features]
     bodies = columns[0] if len(columns) == 1 else [b"".join(row) for row in zip(*columns, strict=True)]
     heads = _Heads(b"\x0a")
@@ -100,7 +100,7 @@ def examples(schema: Schema, features: Mapping[str, Ragged]) -> list[bytes]:
 
 
 def records(rows: list[bytes]) -> bytes:
-    """Returns serialised rows framed as TFRecords: length, its checksum, data, its checksum."""
+    """Returns serialised examples framed as TFRecords: length, its checksum, data, its checksum."""
     crc, frames, parts = google_crc32c.value, dict[int, bytes](), list[bytes]()
     pack = struct.Struct("<I").pack
     for row in rows:
@@ -118,7 +118,7 @@ def _masked(check: int) -> int:
 
 
 class _Heads(dict[int, bytes]):
-    """Length of a payload to its tag and length; rows share few lengths."""
+    """Cache of payload length to encoded tag and length; examples share few lengths."""
 
     def __init__(self, tag: bytes) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class _Heads(dict[int, bytes]):
 
 
 def _feature_messages(feature: Feature, ragged: Ragged) -> list[bytes]:
-    """Returns, for every row, one entry of the map `features.feature`."""
+    """Returns, for every example, one entry of the map `features.feature`."""
     if feature.dtype == "string":
         payloads = [b"".join(_string_value(value) for value in ragged.row(row).ravel()) for row in range(len(ragged))]
     else:
@@ -147,7 +147,7 @@ def _feature_messages(feature: Feature, ragged: Ragged) -> list[bytes]:
 
 
 def _entry_head(feature: Feature, size: int) -> bytes:
-    """Returns everything of a map entry that stands before a payload of `size` bytes."""
+    """Returns everything of a map entry before a payload of `size` bytes."""
     packed = b"" if feature.dtype == "string" else b"\x0a" + _varint(size)
     values = bytes([_LIST_TAGS[feature.dtype]]) + _varint(len(packed) + size) + packed
     name = feature.name.encode()
@@ -157,7 +157,7 @@ def _entry_head(feature: Feature, size: int) -> bytes:
 
 
 def _int64_bytes(ragged: Ragged) -> tuple[bytes, list[int]]:
-    """Returns all values as varints, end to end, and where each row begins."""
+    """Returns all values as varints, concatenated, and where each example begins."""
     values = np.ascontiguousarray(ragged.values, np.int64).reshape(len(ragged.values), -1)
     per_value = values.shape[1]
     flat = values.ravel().view(np.uint64)

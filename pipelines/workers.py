@@ -1,7 +1,7 @@
-"""Processes that a local runner starts end with the launcher. Every one imports this file before it takes work.
+"""Ends the processes that a local runner started with the launcher. Each imports this file before it takes work.
 
-It is named to them as a plugin of Beam's (see `prepare`): one that is still importing when the launcher is killed would
-wait for its runner for ever. Beam itself waits a minute for its log before it imports a plugin.
+They import it as a Beam plugin (see `prepare`): a process that is still importing when the launcher is killed would
+wait for its runner for ever. Beam waits a minute for its log service before it imports a plugin.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ LAUNCHER = "SEQAPPS_LAUNCHER"
 """Environment variable: process id of the launcher."""
 
 _COMMAND = "apache_beam.runners.worker"
-"""Stands in the command line of every such process."""
+"""Part of the command line of every such process."""
 _LATE = 30
 """Tenths of a second."""
 
 
 @functools.cache
 def end_with(launcher: int) -> None:
-    """Ends this process when its launcher is gone: a killed job must not write beside the one that goes on."""
+    """Ends this process when its launcher is gone: a killed job must not write alongside the resumed one."""
     threading.Thread(target=_watch, args=(launcher, os.getppid()), daemon=True).start()
 
 
 def end_all() -> None:
-    """Kills those that this process started: a runner would wait until each has done its element.
+    """Kills the workers that this process started: a runner would wait until each has finished its element.
 
-    What they write appears whole or not at all. For a moment longer those are killed, too, that the runner's threads
-    were about to start.
+    Their writes are atomic. Workers that the runner's threads start in the next moments are killed, too.
     """
     _end_all()
     threading.Thread(target=_end_late_ones, daemon=True).start()

@@ -1,4 +1,4 @@
-"""seqapps: raw text or a series to a recurrent model that is tuned, tracked, promoted and served.
+"""seqapps: from raw text or a series to a recurrent model that is tuned, tracked, promoted and served.
 
     import seqapps
 
@@ -7,7 +7,7 @@
     model.predict(["the value of the"])
     layer = seqapps.layers.LSTM(256, return_sequences=True)
 
-Importing this package is light; what a name needs is imported when it is used. Names that are not in `__all__` may
+Importing this package is cheap; names are imported lazily. Names that are not in `__all__` may
 change with any version.
 """
 

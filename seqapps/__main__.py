@@ -1,6 +1,6 @@
-"""`seqapps VERB`: finds the verb, parses its options, runs it, and says what went wrong in one voice.
+"""`seqapps VERB`: finds the command, parses its options, runs it, and reports errors in one format.
 
-Nothing heavy is imported before the verb runs: `seqapps --help` and `seqapps VERB --help` answer at once.
+Nothing heavy is imported before the command runs: `seqapps --help` and `seqapps VERB --help` answer at once.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ VERBS = (
     "diagnose",
     "doctor",
 )
-"""The files of `seqapps/cli/`, in the order of the journey."""
+"""The files of `seqapps/cli/`, in the order of the pipeline."""
 
 GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
-"""The verbs that go on where they were interrupted."""
+"""The commands that resume where they were interrupted."""
 
 BEAM_VERBS = ("prepare", "run")
-"""The verbs that hand what stands after `--` to Beam."""
+"""The commands that pass arguments after `--` to Beam."""
 
 _TEXT_VERBS = ("predict",)
 """A text may look like a setting."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong call as the house does, and names the nearest option. Texts may stand among the options."""
+    """Reports a wrong call as a `UsageError`, and names the nearest option. Texts may be mixed with the options."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Does what it always does, but takes what has no option from anywhere: MODEL --workspace FOLDER TEXT."""
+        """Parses as usual, but accepts positional arguments anywhere: MODEL --workspace FOLDER TEXT."""
         return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -71,7 +71,7 @@ def load(verb: str) -> ModuleType:
     """Returns `seqapps/cli/<verb>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
 
     Raises:
-        UsageError: there is no such verb; names the nearest.
+        UsageError: there is no such command; names the nearest.
     """
     if verb not in VERBS:
         raise UsageError(unknown_name(f"seqapps: verb `{verb}`", verb, VERBS))
@@ -95,7 +95,7 @@ def overview() -> str:
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
-    """Returns the parser of a verb, with the options that every verb has."""
+    """Returns the parser of a command, with the options that every command has."""
     command = load(verb)
     beam = " [-- Beam options]" if verb in BEAM_VERBS else ""
     parser = _Parser(prog=f"seqapps {verb}", description=command.HELP, allow_abbrev=False, epilog=_epilog(verb))
@@ -119,10 +119,10 @@ def _epilog(verb: str) -> str:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Returns the parsed call; `verb` and `beam_arguments` stand in it beside the verb's own options.
+    """Returns the parsed call; it has `verb` and `beam_arguments` besides the command's own options.
 
     Raises:
-        UsageError: no such verb or option, or Beam options for a verb that runs no Beam job.
+        UsageError: no such command or option, or Beam options for a command that runs no Beam job.
     """
     verb, *rest = arguments
     if verb.startswith("-"):
@@ -133,7 +133,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         rest, beam_arguments = rest[:index], rest[index + 1 :]
         if verb in _TEXT_VERBS:
             parsed = parse([verb, *rest])
-            parsed.texts = [*parsed.texts, *beam_arguments]  # a text may begin as an option does
+            parsed.texts = [*parsed.texts, *beam_arguments]  # a text may begin like an option
             return parsed
         if verb in VERBS and verb not in BEAM_VERBS:
             raise UsageError(
@@ -175,9 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = parse(words)
         return _run(parsed)
-    except Exception as error:  # every error ends here, and users read one message
+    except Exception as error:  # the last handler: users see one message
         if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
-            # Its reader, such as `head`, has seen enough; Python must not complain when it flushes at exit.
+            # The reader, such as `head`, closed the pipe; Python must not complain when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         if debug:
@@ -196,17 +196,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_closed(stream: IO[str]) -> bool:
-    """Returns whether nobody reads a stream any more. A pipe to a process of ours breaks with the same error."""
+    """Returns whether a stream has no reader. A broken pipe to a child process raises the same error."""
     try:
         poll = select.poll()
-        poll.register(stream.fileno(), 0)  # errors are told unasked
+        poll.register(stream.fileno(), 0)  # errors are always reported
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     except (OSError, ValueError):  # not a file, or closed
         return False
 
 
 def _scrubbed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Prints a traceback as Python does, without what was put into addresses."""
+    """Prints a traceback as Python does, without secrets in addresses."""
     sys.stderr.write(scrub("".join(traceback.format_exception(kind, error, trace))))
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What `run` made.
+    """The result of `run`.
 
     Args:
-        config: the configuration that was trained: the winner's, where there was a search.
+        config: the configuration that was trained: the winner's, if there was a search.
         folder: of the run: checkpoint, log, trained model, evaluation.
-        evaluation: figures of the model, of every baseline, and of the champion.
+        evaluation: metrics of the model, of every baseline, and of the champion.
         decision: of the gate: whether the model became the champion, and by which conditions.
         exported: the SavedModel.
         report: the HTML page.
@@ -59,19 +59,19 @@ def run(  # noqa: PLR0913 - what every command takes
     beam_arguments: Sequence[str] = (),
     quiet: bool = False,
 ) -> Run:
-    """Does all stages of a configuration, as `seqapps run` does; what is done already is not done again.
+    """Runs all stages of a configuration, as `seqapps run` does; finished stages are skipped.
 
     Args:
         config: a TOML file.
-        overrides: dotted fields to values that go before those of the file: `{"training.epochs": 3}`.
-        workspace: the folder in which all state lies.
+        overrides: dotted fields to values that override those of the file: `{"training.epochs": 3}`.
+        workspace: the folder of all state.
         tracking_uri: an MLflow server instead of the workspace.
         beam_arguments: options of Beam, such as `["--direct_num_workers=2"]`.
-        quiet: whether nothing is shown; else progress and notes go to stderr.
+        quiet: whether to show nothing; else progress and notes go to stderr.
 
     Raises:
-        ConfigError: the configuration cannot mean anything; says where, received, allowed and nearest.
-        SeqappsError: a stage could not finish; says why, and what helps.
+        ConfigError: the configuration is invalid; says where, received, allowed and nearest.
+        SeqappsError: a stage could not finish; says why, and the remedy.
     """
     from rich.console import Console
 
@@ -109,7 +109,7 @@ def run(  # noqa: PLR0913 - what every command takes
 
 
 def load(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: str = "") -> Served:
-    """Returns a model that answers: `load("python_docs@champion").predict(["the value of the"])`.
+    """Loads a served model: `load("python_docs@champion").predict(["the value of the"])`.
 
     Args:
         model: `name@champion` or another alias, `name@3`, the id of a run, or an exported folder.
@@ -118,7 +118,7 @@ def load(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: st
 
     Raises:
         UsageError: there is no such model; names the known ones.
-        DataError: the folder is damaged; says what brings it back.
+        DataError: the folder is damaged; says how to restore it.
     """
     from seqapps import serving
 
@@ -128,8 +128,8 @@ def load(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: st
 def locate(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: str = "") -> Path:
     """Returns the exported folder that `load` loads.
 
-    A run folder stands for the SavedModel inside it. Versions never change, so a version that lies in the workspace's
-    exports is taken from there without asking the registry; that saves the import of MLflow.
+    A run folder stands for the SavedModel inside it. Versions never change, so a version in the workspace's exports is
+    taken from there without asking the registry; that saves the import of MLflow.
 
     Raises:
         UsageError: see `load`.

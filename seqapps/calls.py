@@ -1,7 +1,7 @@
-"""What a call of a served model may ask for: its settings, with the one table of their defaults and bounds.
+"""The settings of calls of a served model, with the one table of their defaults and bounds.
 
-The graphs check the bounds and fill in the defaults, `model.json` tells both, and MLflow's pyfunc and `seqapps predict`
-take the defaults from here.
+The graphs check the bounds and fill in the defaults, `model.json` records both, and MLflow's pyfunc and
+`seqapps predict` take the defaults from here.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST_BYTES = 1 << 14
-"""Most bytes of a text. Like the other bounds: unless a graph says otherwise, see decision 27 for what was measured."""
+"""Most bytes of a text. Like the other bounds, unless a graph says otherwise; measured in decision 27."""
 MOST_CELLS = 1 << 20
-"""Most of rows times bytes of the longest text."""
+"""Largest product of rows and bytes of the longest text."""
 MOST_WRITTEN = 1 << 20
-"""Most of rows times what each of them asks to be written."""
+"""Largest product of rows and requested output length."""
 MOST_SQUARE = 1 << 22
-"""Most of rows times the square of the bytes, where an answer has a number for each pair of units."""
+"""Largest product of rows and squared bytes, for outputs with a number for each pair of tokens."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A number that a full signature takes for each row.
+    """A number that a full signature takes for each example.
 
     Args:
-        default: what is taken where a call does not say; a float where the setting is one.
-        least, most: the bounds, both of them allowed.
+        default: used if a call omits it; a float if the setting is one.
+        least, most: the bounds, inclusive.
     """
 
     default: int | float
@@ -40,11 +40,11 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """The bounds in words."""
+        """The bounds as text."""
         return f"must be at least {self.least:.10g} and at most {self.most:.10g}"
 
     def facts(self) -> dict[str, Any]:
-        """Returns it as JSON values."""
+        """Returns the setting as JSON values."""
         return asdict(self)
 
 
@@ -60,13 +60,13 @@ WRITING: Settings = {
     "top_k": _TOP_K,
     "seed": _SEED,
 }
-"""Of a text that goes on."""
+"""Settings of text completion."""
 
 DRAWING: Settings = {**WRITING, "max_length": Setting(1000, 1, 1 << 12), "count": Setting(1, 1, 256)}
-"""Of texts for a condition."""
+"""Settings of conditional text generation."""
 
 SUGGESTING: Settings = {"k": _K}
-"""Of units that may come next, and of words for a blank."""
+"""Settings of next-token prediction, and of words for a blank."""
 
 _TRANSLATED: Settings = {
     "max_length": Setting(0, 0, 1 << 10),
@@ -80,7 +80,7 @@ TRANSLATING: Settings = {
     **_TRANSLATED,
     "length_penalty": Setting(0.6, 0.0, 10.0),
 }
-"""Of a translation that is searched for; a `max_length` of 0 is as long as the training data needs."""
+"""Settings of translation by search; with a `max_length` of 0 as long as the training data needs."""
 
 SAMPLING: Settings = {
     **_TRANSLATED,
@@ -88,7 +88,7 @@ SAMPLING: Settings = {
     "top_k": _TOP_K,
     "seed": _SEED,
 }
-"""Of a translation that is drawn. `seqapps predict` draws where its `--temperature` is above 0."""
+"""Settings of translation by sampling. `seqapps predict` samples if its `--temperature` is above 0."""
 
 
 def limits(most_bytes: int, most_cells: int, most_written: int) -> dict[str, int]:

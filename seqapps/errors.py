@@ -1,4 +1,4 @@
-"""Errors in one voice: where, received, allowed or nearest, remedy. Ground floor: plain Python."""
+"""Errors in one format: where, received, allowed or nearest, remedy. Plain Python."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 REFUSED = 3
-"""Exit code of a model that the gate refused: nothing failed, and a script must be able to tell it from a failure."""
+"""Exit code when the gate refused the model: not a failure, and scripts must be able to distinguish them."""
 
 
 class SeqappsError(Exception):
-    """A run that failed for a reason the user can act on. Printed without a traceback; exit code 1."""
+    """A failed run whose reason the user can act on. Printed without a traceback; exit code 1."""
 
     exit_code = 1
 
@@ -24,23 +24,23 @@ class UsageError(SeqappsError):
 
 
 class ConfigError(UsageError):
-    """A configuration that cannot be read or cannot mean anything."""
+    """A configuration that cannot be read or is invalid."""
 
 
 class DataError(SeqappsError):
-    """Input data, or data that changes hands between two rooms, breaks its contract."""
+    """Input data, or data passed between two modules, breaks its contract."""
 
 
 class RunError(SeqappsError):
-    """A stage that started and could not finish."""
+    """A stage started and could not finish."""
 
 
 _LONGEST, _MOST = 80, 40
-"""Characters of a name, and names, that a message shows; longer ones are near to nothing."""
+"""Most characters of a name, and most names, in a message; longer ones have no nearest name."""
 
 
 _LONGEST_TEXT = 100
-"""Characters of a quoted text."""
+"""Most characters of a quoted text."""
 
 
 def nearest(received: str, allowed: Iterable[str]) -> str | None:
@@ -70,7 +70,7 @@ def _cut(name: str) -> str:
 
 
 def wrong_value(where: str, received: Any, expected: str, example: str = "") -> str:
-    """Returns the message for a value that its place does not allow."""
+    """Returns the message for a value that is not allowed."""
     tail = f" Example: {example}." if example else ""
     return f"{where} {expected}. Received: {received!r}.{tail}"
 

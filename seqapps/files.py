@@ -1,9 +1,9 @@
-"""Files and folders that appear whole or not at all, and what of them a killed process left. Plain Python.
+"""Atomic writes of files and folders, and cleaning up after killed processes. Plain Python.
 
-A file is written under a temporary name, synced, and given its name by one rename; then its folder is synced, so that
-the name lasts through a power cut. A temporary name is unique: process ids are not, two containers share them. Its
-writer holds a lock on it that the system lets go when the process dies, which is how `sweep` tells what is left over
-from what is being written.
+A file is written under a temporary name, synced, and renamed; then its folder is synced, so that the name survives a
+power cut. Temporary names are unique; process ids are not, because containers share them. The writer holds a lock on
+the temporary file that the system releases when the process dies, which is how `sweep` tells left-over files from
+those being written.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from seqapps.errors import DataError, RunError
 _OURS = re.compile(r"\..+\.([0-9a-f]{8})-[0-9a-f]{16}\.(tmp|lock)")
 _WORK = re.compile(r"\..+\.running")
 _OTHERS = re.compile(r"\..+\.\d+\.(tmp|building|old)|\..+\.[0-9a-f]{32}\.tmp|\.download-\w+")
-"""What earlier versions left."""
+"""Temporary names of earlier versions."""
 _LEFT_OVER = (_OURS, _WORK, _OTHERS)
 _A_DAY = 86_400.0
 _NAME_BYTES = 200
-"""Of a name in that of its temporary file: a name may have 255."""
+"""Bytes of a name kept in that of its temporary file: a name may have 255."""
 
 
 class Pending:
     """A file that is being written under a temporary name.
 
     Args:
-        path: the name that it will have; its folder is made when missing.
+        path: its final name; its folder is made when missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +54,7 @@ class Pending:
         self.temporary, self._lock = _locked_beside(path, "tmp")
 
     def publish(self) -> None:
-        """Gives the file its name. What had the name before is replaced."""
+        """Renames the file to its final name. An existing file is replaced."""
         try:
             _sync(self.temporary)
             os.replace(self.temporary, self.path)
@@ -65,14 +65,14 @@ class Pending:
         os.close(self._lock)
 
     def discard(self) -> None:
-        """Removes what was written."""
+        """Removes the temporary file."""
         self.temporary.unlink(missing_ok=True)
         os.close(self._lock)
 
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary name to write to; the file gets its own at the end, and is dropped by an error."""
+    """Yields a temporary name to write to; the file is renamed at the end, and removed on an error."""
     pending = Pending(Path(path))
     try:
         yield pending.temporary
@@ -83,24 +83,24 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file, whole or not at all."""
+    """Writes a file, atomically."""
     with new_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text in UTF-8, whole or not at all; line ends stay as they are."""
+    """Writes a text in UTF-8, atomically; line ends stay as they are."""
     write_bytes(path, text.encode())
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copies a file, whole or not at all."""
+    """Copies a file, atomically."""
     with new_file(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON, atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     # A name that is not UTF-8 becomes an escape that JSON reads back as the same name.
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
@@ -112,7 +112,7 @@ def read_json(path: str | os.PathLike[str], remedy: str, kind: type | UnionType 
     Args:
         path: of the file.
         remedy: what brings the file back, for the message.
-        kind: what stands in it.
+        kind: the expected type of its content.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -144,7 +144,7 @@ def read_arrays(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    # NumPy gives a bare array, which is no context manager, for an `.npy` file under this name.
+    # For an `.npy` file under this name, NumPy returns a bare array, which is not a context manager.
     except (ValueError, KeyError, EOFError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{path} is damaged and cannot be read as arrays ({what}). Remedy: {remedy}.") from None
@@ -152,7 +152,7 @@ def read_arrays(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def scratch(beside: Path) -> Iterator[Path]:
-    """Gives a name beside a path for a folder, which is removed at the end, or by `sweep` after a kill."""
+    """Yields a name beside a path for a folder that is removed at the end, or by `sweep` after a kill."""
     beside.parent.mkdir(parents=True, exist_ok=True)
     mark, lock = _locked_beside(beside, "lock")
     folder = mark.with_suffix(".tmp")
@@ -166,12 +166,12 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Gives a name beside `target` under which a folder is to be made; it gets its own at the end.
+    """Yields a name beside `target` under which to make a folder; it is renamed to `target` at the end.
 
     Args:
-        target: the name that it will have.
-        replace: whether it takes the place of a folder of that name; else that one stays, which another process made
-            of the same: the first writer wins.
+        target: its final name.
+        replace: whether it replaces a folder of that name; else an existing one stays, which another process made from
+            the same inputs: the first writer wins.
     """
     with scratch(target) as building:
         yield building
@@ -179,7 +179,7 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def publish_folder(built: Path, target: Path, *, replace: bool = False) -> None:
-    """Syncs a folder and gives it its name; see `new_folder`. What gives way to it is removed."""
+    """Syncs a folder and renames it; see `new_folder`. The folder that is not kept is removed."""
     for folder, _, names in os.walk(built):
         for name in names:
             _sync(Path(folder, name))
@@ -203,14 +203,14 @@ def _renamed(built: Path, target: Path) -> bool:
 
 
 def _set_aside(target: Path) -> None:
-    """Removes a folder in one step for its readers: a rename cannot replace one that has files."""
+    """Removes a folder atomically for its readers: a rename cannot replace one that has files."""
     with scratch(target) as old, contextlib.suppress(FileNotFoundError):  # another process was faster
         os.rename(target, old)
 
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Gives an empty folder among the system's temporary ones, removed at the end, or by `sweep` after a kill."""
+    """Yields an empty folder in the system's temporary folder, removed at the end, or by `sweep` after a kill."""
     with scratch(Path(tempfile.gettempdir()) / "seqapps") as folder:
         folder.mkdir()
         yield folder
@@ -218,7 +218,7 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporaries_in(folder: Path) -> Iterator[None]:
-    """Has libraries make their temporary files in a folder that is swept, in this process and those it starts."""
+    """Makes libraries put temporary files into a folder that is swept, in this process and its children."""
     before = os.environ.get("TMPDIR")
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"], tempfile.tempdir = str(folder.resolve()), None  # None: the variable is read again
@@ -230,18 +230,18 @@ def temporaries_in(folder: Path) -> Iterator[None]:
         os.environ |= {"TMPDIR": before} if before is not None else {}
 
 
-# ---- what is left over
+# ---- left-over files
 
 
 def sweep(*folders: Path, below: bool = False) -> None:
     """Removes temporary files and folders whose writer is gone.
 
-    A writer of this machine is known by its lock. Not every file system tells locks from one machine to another: what
-    another one wrote is left over when it has been still for a day.
+    A writer on this machine is known by its lock. Not every file system shares locks between machines: files of another
+    machine count as left over when they have not changed for a day.
 
     Args:
-        folders: where to look; those that do not exist are passed over.
-        below: whether to look in the folders inside them as well.
+        folders: where to look; missing ones are skipped.
+        below: whether to look in their subfolders as well.
     """
     for folder in folders:
         for place, inner, names in os.walk(folder):
@@ -252,7 +252,7 @@ def sweep(*folders: Path, below: bool = False) -> None:
 
 
 def sweep_beside(path: Path) -> None:
-    """Removes what writers of this very file left beside it that are gone; its folder may be anybody's."""
+    """Removes left-over temporaries of this file only; its folder may belong to others."""
     begins = f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}."
     for name in os.listdir(path.parent):
         if name.startswith(begins) and _OURS.fullmatch(name):
@@ -260,7 +260,7 @@ def sweep_beside(path: Path) -> None:
 
 
 def _remove_left_over(path: Path) -> None:
-    """Removes a temporary file or folder, unless somebody may be writing it."""
+    """Removes a temporary file or folder, unless it may still be written."""
     ours = _OURS.fullmatch(path.name)
     mark = path.with_suffix(".lock") if ours and path.is_dir() else path
     with contextlib.suppress(OSError), _lock_of(mark) as lock:
@@ -280,7 +280,7 @@ def _remove_left_over(path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock_of(path: Path) -> Iterator[bool | None]:
-    """Takes the lock of a file for a while; see `_flock`. A folder without its file has no writer any more."""
+    """Holds the lock of a file; see `_flock`. A folder without its lock file has no writer any more."""
     if not path.is_file():
         yield True
         return
@@ -299,12 +299,12 @@ def _locked_beside(path: Path, kind: str) -> tuple[Path, int]:
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         if _flock(handle) is not False and _is(handle, temporary):
             return temporary, handle
-        os.close(handle)  # a sweep took it in the moment between
+        os.close(handle)  # a sweep removed it in between
 
 
 @functools.cache
 def _machine() -> str:
-    """Returns eight digits that tell this start of this machine from others; the containers on it share them."""
+    """Returns eight digits that identify this boot of this machine; its containers share them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
@@ -312,20 +312,20 @@ def _machine() -> str:
     return hashlib.sha256(boot.encode()).hexdigest()[:8]
 
 
-# ---- who works on what
+# ---- locks on work
 
 
 @contextlib.contextmanager
 def held(folder: Path, name: str, what: str) -> Iterator[None]:
-    """Holds a piece of work; the system lets it go when the process dies, however that happens.
+    """Holds a lock on a piece of work; the system releases it when the process dies, however that happens.
 
     Args:
-        folder: where the file lies that is locked.
-        name: tells the work from others.
+        folder: the folder of the lock file.
+        name: identifies the work.
         what: the work, for the message.
 
     Raises:
-        RunError: another process holds it; tells which, where, and since when.
+        RunError: another process holds it; says which, where, and since when.
     """
     path = folder / f".{name}.running"
     folder.mkdir(parents=True, exist_ok=True)
@@ -340,7 +340,7 @@ def held(folder: Path, name: str, what: str) -> Iterator[None]:
             )
         if _is(handle, path):
             break
-        os.close(handle)  # its last holder removed it in the moment between
+        os.close(handle)  # its last holder removed it in between
     try:
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         os.ftruncate(handle, 0)
@@ -352,7 +352,7 @@ def held(folder: Path, name: str, what: str) -> Iterator[None]:
 
 
 def _flock(handle: int) -> bool | None:
-    """Locks a file without waiting. Returns whether it was free; None where the file system knows no locks."""
+    """Locks a file without waiting. Returns whether it was free; None if the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -363,7 +363,7 @@ def _flock(handle: int) -> bool | None:
 
 
 def _is(handle: int, path: Path) -> bool:
-    """Whether a path still names the file of a handle."""
+    """Whether a path still refers to the file of a handle."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which Docker, Kubernetes and Slurm send some seconds before they kill. Plain Python."""
+"""Handling of Ctrl-C and SIGTERM, which Docker, Kubernetes and Slurm send seconds before a kill. Plain Python."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from types import FrameType
 from typing import NoReturn
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a process that SIGTERM ended."""
+"""Exit code after SIGTERM."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM. Whatever keeps its work at Ctrl-C keeps it now."""
+    """SIGTERM, handled like Ctrl-C: work is saved in the same way."""
 
 
 def heed_sigterm() -> None:
-    """Has SIGTERM raise `Terminated`, where this is the main thread: no other one may say so."""
+    """Makes SIGTERM raise `Terminated`, in the main thread: only it may set signal handlers."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Has Ctrl-C and SIGTERM wait until the end of the block, which raises what came; a second one does not wait.
+    """Defers Ctrl-C and SIGTERM to the end of the block, which raises what came; a second one is not deferred.
 
-    What is given tells whether one waits, so that the block can come to its end where its work is whole.
+    Yields a function that returns whether one is pending, so that the block can end where its state is consistent.
     """
     waiting: list[KeyboardInterrupt] = []
 
@@ -44,10 +44,10 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def recognised(first: Callable[[], None]) -> Iterator[None]:
-    """Has Ctrl-C and SIGTERM leave the block as what they are, whatever a library inside makes of an exception.
+    """Makes Ctrl-C and SIGTERM leave the block as themselves, even if a library inside converts exceptions.
 
     Args:
-        first: what is done as soon as one came, before anything in the block hears of it.
+        first: called as soon as one arrives, before it reaches the block.
     """
     came: list[KeyboardInterrupt] = []
 
@@ -68,7 +68,7 @@ def recognised(first: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _taken_by(take: Callable[[KeyboardInterrupt], None]) -> Iterator[None]:
-    """Hands Ctrl-C and SIGTERM over in the block, where they would be raised in this thread."""
+    """Passes Ctrl-C and SIGTERM to a function in the block, instead of raising them in this thread."""
 
     def handler(number: int, frame: FrameType | None) -> None:
         take(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())

@@ -1,7 +1,7 @@
-"""`${NAME}` in a configuration: it is replaced where the value is used, and stays as it is in everything written down.
+"""`${NAME}` in a configuration: replaced where the value is used, and kept unexpanded in everything written to disk.
 
-An address (`source.url`, `tracking.uri`) may hold a password or a token. What is kept of it, and what is said of it,
-has neither: `recorded` gives the form for records, `scrub` goes over every message. Ground floor: plain Python.
+An address (`source.url`, `tracking.uri`) may hold a password or a token. Records and messages contain neither:
+`recorded` returns the form for records, `scrub` is applied to every message. Plain Python.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from seqapps.errors import ConfigError
 _NAME = re.compile(r"\$\{(\w+)\}")
 _USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^/?#\s]*)@")
 _SHORTEST = 3
-"""Shorter values would be found in words that have nothing to do with them."""
+"""Shorter values are not hidden: they would match unrelated words."""
 
 _hidden: dict[str, str] = {}
-"""Value to what stands for it in messages: what was put into addresses in this process."""
+"""Secret value to its replacement in messages: values put into addresses in this process."""
 
 
 def names_in(text: str) -> list[str]:
-    """Returns the names of the environment variables that a text asks for.
+    """Returns the names of the environment variables that a text refers to.
 
     >>> names_in("${HOME}/${DATA}")
     ['HOME', 'DATA']
@@ -42,7 +42,7 @@ def expand(text: str, where: str = "the configuration") -> str:
 
 
 def address(text: str, where: str = "the configuration") -> str:
-    """Returns an address to be used: expanded, and what was put in is hidden in every message from now on.
+    """Returns an address for use: expanded, and the expanded values are hidden in all messages from now on.
 
     Raises:
         ConfigError: a variable is not set.
@@ -57,7 +57,7 @@ def address(text: str, where: str = "the configuration") -> str:
 
 
 def recorded(text: str) -> str:
-    """Returns an address as it may be written down: without user and password, unless variables stand for them.
+    """Returns an address for records: without user and password, unless they are variables.
 
     >>> recorded("http://me:secret@host:5000/x"), recorded("http://${ME}:${PASSWORD}@host")
     ('http://host:5000/x', 'http://${ME}:${PASSWORD}@host')
@@ -71,7 +71,7 @@ def recorded(text: str) -> str:
 
 
 def scrub(text: str) -> str:
-    """Returns a message without what was put into addresses, and without user and password in any address."""
+    """Returns a message without the values put into addresses, and without user and password in any address."""
     for value in sorted(_hidden, key=len, reverse=True):
         text = text.replace(value, _hidden[value])
     return recorded(text)

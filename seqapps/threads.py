@@ -1,4 +1,4 @@
-"""How many threads linear algebra takes."""
+"""The number of threads of linear algebra."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Has BLAS take one thread. It would divide every short dot product of an iteration among all cores, which costs
-    four (seasonal ARIMA) to ten times (LIBLINEAR) the time, and many times that where other programs work, too."""
+    """Limits BLAS to one thread. It would split every short dot product of an iteration over all cores, which costs
+    four (seasonal ARIMA) to ten times (LIBLINEAR) the time, and many times that when other programs run, too."""
     import scipy.linalg  # noqa: F401 - only what is loaded can be limited
     from threadpoolctl import threadpool_limits
 

@@ -1,4 +1,4 @@
-"""Where everything of a user's work lies: one folder. Plain Python."""
+"""The workspace: one folder with all of a user's state. Plain Python."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Workspace:
         return self.root / "mlartifacts"
 
     def prepared(self, name: str, fingerprint: str) -> Path:
-        """A prepared data set, named by what made it."""
+        """A prepared data set, named by the fingerprint of its inputs."""
         return self.root / "prepared" / f"{name}-{fingerprint[:12]}"
 
     def run(self, name: str, fingerprint: str) -> Path:
@@ -51,7 +51,7 @@ class Workspace:
         return self.root / "tuning" / f"{name}-{fingerprint[:12]}"
 
     def sweep(self, name: str = "") -> None:
-        """Removes what killed processes left half-written, of what all share and of a configuration, where named."""
+        """Removes partial files of killed processes, of shared folders and of a configuration, if named."""
         sweep(self.root, self.root / "prepared", Path(tempfile.gettempdir()))
         sweep(self.cache, self.exports, self.artifacts, below=True)
         if name:
@@ -59,12 +59,12 @@ class Workspace:
             sweep(self.root / "stages" / name)
 
     def stage(self, name: str, stage: str) -> Path:
-        """The record of what a stage last did for a configuration: its inputs' fingerprints and its outputs."""
+        """The last record of a stage for a configuration: fingerprints of its inputs, and its outputs."""
         return self.root / "stages" / name / f"{stage}.json"
 
 
 def store_of(run_folder: Path, recorded: str) -> str:
-    """Returns the store that a run folder names: a workspace that was moved or copied has its own beside the runs."""
+    """Returns the store of a run folder: a workspace that was moved or copied has its own beside the runs."""
     own = Workspace(run_folder.resolve().parent.parent)
     embedded = recorded.startswith("sqlite:///") and recorded.endswith(f"/{_STORE}")
     return own.tracking_uri if embedded and (own.root / _STORE).exists() else recorded

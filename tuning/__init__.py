@@ -1,1 +1,1 @@
-"""The search for a better `model` and `training` section. The only place that imports KerasTuner."""
+"""The search for a better `model` and `training` section. The only package that imports KerasTuner."""

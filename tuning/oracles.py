@@ -1,10 +1,10 @@
 """KerasTuner's algorithms with a state that survives a kill: one file, written atomically.
 
-The first trial has the defaults of the space, which are the values of the configuration: a search of whole trainings
-does not pick what is worse on validation than what the user began with, whose seed it has, too.
+The first trial has the defaults of the space, which are the values of the configuration, and its seed: a search of full
+trainings does not pick a configuration that is worse on validation than the one it started from.
 
-KerasTuner writes `oracle.json` and one `trial.json` a trial, in place: a kill leaves truncated files, or files that
-contradict each other. Here a save is one snapshot of both, under a temporary name and then one rename.
+KerasTuner writes `oracle.json` and one `trial.json` per trial, in place: a kill leaves truncated or inconsistent files.
+Here a save is one snapshot of both, written atomically.
 """
 
 from __future__ import annotations
@@ -67,19 +67,19 @@ class _Bayesian(_OneFile, BayesianOptimizationOracle):  # type: ignore[misc]
     """A Gaussian process over the finished trials."""
 
     def populate_space(self, trial_id: str) -> Any:
-        """Draws from a generator of the trial's own: its state is not saved, and a resumed search must go on alike."""
+        """Draws from a generator per trial: its state is not saved, and a resumed search must draw the same."""
         self._random_state = np.random.RandomState((self.seed + int(trial_id)) % (1 << 32))
         return super().populate_space(trial_id)
 
 
 class _Hyperband(_OneFile, HyperbandOracle):  # type: ignore[misc]
-    """Many configurations for few epochs, the best third of them for three times as many, and so on."""
+    """Hyperband: many configurations for few epochs, the best third for three times as many, and so on."""
 
 
 def make_oracle(config: RunConfig, declare: Declare, objective: str, direction: str, folder: Path) -> Any:
     """Returns the oracle of `tuning.algorithm`, with the state of `folder` when there is one.
 
-    The number of trials is bounded by who asks for them, so that a search can be given more.
+    The caller bounds the number of trials, so that a search can be extended.
     """
     tuning, space = config.tuning, HyperParameters()
     declare(space, config)

@@ -1,4 +1,4 @@
-"""What a search shows while it runs: which trial, how far it is, the best so far, the time left."""
+"""The progress display of a search: the trial, its progress, the best so far, the time left."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tuning.trials import TrialRecord
 
 
 class SearchDisplay:
-    """One line that a terminal keeps up to date, or a few where it is narrow; a listener of every trial's training.
+    """One live line on a terminal, or a few if it is narrow; a listener of every trial's training.
 
     Args:
-        console: where it is shown.
-        objective: what trials are ranked by.
+        console: shows it.
+        objective: the metric that ranks trials.
     """
 
     def __init__(self, console: Console, objective: str) -> None:
         self._console, self._objective = console, objective
-        # Broken into lines where the terminal is narrow: what is cut would be the figures.
+        # Wrapped on a narrow terminal: truncation would cut the figures.
         columns = (
             TextColumn("{task.description}", table_column=Column(no_wrap=False)),
             BarColumn(12),
@@ -44,7 +44,7 @@ class SearchDisplay:
         self._progress.stop()
 
     def begin(self, trial: str, place: str, best: TrialRecord | None, seconds_left: float | None) -> None:
-        """Tells that a trial begins."""
+        """Shows that a trial starts."""
         parts = [f"tune: trial {place}"]
         if best is not None:
             parts.append(f"best so far {best.shown} (trial {best.trial})")
@@ -61,7 +61,7 @@ class SearchDisplay:
         self._progress.update(self._task, total=plan.epochs * plan.steps, completed=plan.epoch * plan.steps + plan.step)
 
     def on_step(self, log: Any) -> None:
-        """Moves the bar."""
+        """Advances the bar."""
         done = (log.epoch - 1) * log.steps + log.step
         now = f"epoch {log.epoch}/{self._epochs}, training loss {figure(log.loss)}"
         self._progress.update(self._task, completed=done, now=now)
@@ -72,7 +72,7 @@ class SearchDisplay:
         self._progress.update(self._task, completed=log.epoch * log.steps, now=now)
 
     def on_end(self, history: Any) -> None:
-        """Nothing: the trial's line follows."""
+        """Does nothing: the trial's line follows."""
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""A search for people: a table of its trials, and a picture of what they reached."""
+"""The results of a search: a table of its trials, and a plot of their objectives."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def ranked(trials: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
 
 
 def trials_table(trials: Sequence[TrialRecord], objective: str, direction: str, width: int = _WIDTH) -> Table:
-    """Returns all trials, the best first, with what was tried and why a trial failed.
+    """Returns all trials, the best first, with their values and why a trial failed.
 
-    What varied has a column for each field where that fits into `width` characters, and one column of `field value`
-    that is broken into lines where it does not; what was the same in all trials stands under the table.
+    Fields that varied have a column each if that fits into `width` characters, else one wrapped column of
+    `field value`; fields that were the same in all trials are listed under the table.
     """
     names = _fields(trials)
     varied = [name for name in names if len({_cell(trial.overrides.get(name)) for trial in trials}) > 1]
@@ -119,7 +119,7 @@ def _against(axes: Axes, name: str, done: Sequence[TrialRecord], direction: str)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
     else:
-        # Lists by length, then by size, so that depth and width can be read off the axis.
+        # Lists by length, then by size, so that the axis shows depth and width.
         places = sorted({_cell(value): value for value in values}.items(), key=lambda item: (len(item[0]), item[0]))
         labels = [label for label, _ in places]
         axes.scatter([labels.index(_cell(value)) for value in values], figures, color=colours)
@@ -129,7 +129,7 @@ def _against(axes: Axes, name: str, done: Sequence[TrialRecord], direction: str)
 
 
 def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """A trial that diverged would flatten all others on a linear axis."""
+    """Sets the scale: a diverged trial would flatten all others on a linear axis."""
     if values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
 

@@ -1,17 +1,17 @@
-"""Searches over a space of configurations; every trial is a run of its own, and a killed search goes on.
+"""Searches over a space of configurations; every trial is its own run, and a killed search resumes.
 
-    oracle/oracle.json      what the algorithm knows: one snapshot, written atomically
-    records/<trial>.json    what became of each finished trial
-    work/<trial>/           the training of a trial; removed when no later round can go on from it
+    oracle/oracle.json      state of the algorithm: one snapshot, written atomically
+    records/<trial>.json    the result of each finished trial
+    work/<trial>/           the training of a trial; removed when no later round can resume from it
     run.json                the search's MLflow run
     best.toml               the winner: a configuration like any other
-    trials.png              what was reached
+    trials.png              plot of the objectives
 
-A finished trial is never run again; the trial that was running is run from its beginning. Hyperband's later rounds go
-on from the checkpoint of the earlier one: weights, optimizer and position, with the same seed.
+A finished trial is never run again; an interrupted trial is restarted. Hyperband's later rounds resume from the
+checkpoint of the earlier one: weights, optimizer and position, with the same seed.
 
-The first trial has the seed of the configuration, every other one a seed of its own, which is the winner's, too: a
-winner of whole trainings has its figure again when it is trained.
+The first trial has the seed of the configuration, every other one its own, which the winner keeps: the winner of a
+search of full trainings reproduces its figure when it is trained again.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class SearchResult:
         best: the winner's whole configuration, with `tuning.algorithm` = "none".
         config_path: its file, which `--config` takes.
         winner: the record of the best trial.
-        trials: the records of all trials, in the order of time.
-        objective, direction: what they were ranked by.
+        trials: the records of all trials, in chronological order.
+        objective, direction: the metric that ranks them.
         picture: the PNG.
         run_id: the search's MLflow run.
     """
@@ -74,7 +74,7 @@ class SearchResult:
     run_id: str
 
     def table(self) -> Table:
-        """Returns all trials for people, the best first."""
+        """Returns a table of all trials, the best first."""
         return trials_table(self.trials, self.objective, self.direction)
 
 
@@ -89,19 +89,19 @@ def search(  # noqa: PLR0913 - the data, two places, the tracker and the console
 ) -> SearchResult:
     """Tries configurations until the budget is spent, and writes the best one as a configuration file.
 
-    Called again after a kill it goes on; called again after the end it returns what was found.
+    Called again after a kill it resumes; called again after the end it returns the result.
 
     Args:
-        config: where the space lies; its `tuning` section says how it is searched.
-        prepared: the prepared folder; validation decides, the test split is not read.
-        workspace_folder: the search's state; one folder a search.
-        tracker: every trial becomes a run nested in the search's.
+        config: the centre of the space; its `tuning` section defines the search.
+        prepared: the prepared folder; the validation split decides, the test split is not read.
+        workspace_folder: the search's state; one folder per search.
+        tracker: every trial becomes a child of the search's run.
         parent_run: the search's run, which the caller closes; None makes one and closes it.
-        console: takes progress, failures and the table.
+        console: shows progress, failures and the table.
 
     Raises:
         UsageError: the configuration asks for no search, or names no space.
-        RunError: no trial gave a figure; says why each failed.
+        RunError: all trials failed; says why each did.
     """
     if config.tuning.algorithm == "none":
         raise UsageError(
@@ -124,7 +124,7 @@ def search(  # noqa: PLR0913 - the data, two places, the tracker and the console
 
 
 class _Search:
-    """The loop over trials, and what it knows."""
+    """The loop over trials, and its state."""
 
     def __init__(  # noqa: PLR0913
         self, config: RunConfig, prepared: Path, folder: Path, *, tracker: Tracker, run_id: str, console: Console
@@ -140,7 +140,7 @@ class _Search:
         self.oracle = make_oracle(config, self.declare, self.objective, self.direction, folder)
         self.began = time.monotonic()
         finished = {trial.trial_id for trial in self.oracle.trials.values() if trial.status != "RUNNING"}
-        # A kill between a record and the snapshot after it leaves the record of a trial that runs again.
+        # A kill between a record and the next snapshot leaves the record of a trial that runs again.
         self.records = [record for record in read_records(folder / "records") if record.trial in finished]
         self.spent = sum(record.seconds for record in self.records)
 
@@ -165,7 +165,7 @@ class _Search:
                 self._tell(record)
 
     def result(self) -> SearchResult:
-        """Writes the winner and the picture, and logs them to the search's run."""
+        """Writes the winner and the plot, and logs them to the search's run."""
         best = self._best()
         if best is None:
             raise RunError(
@@ -181,14 +181,14 @@ class _Search:
         )
         self._log(result)
         shutil.rmtree(self.folder / "work", ignore_errors=True)
-        self.console.print(result.table(), soft_wrap=False)  # a soft wrap would leave its caption one long line
+        self.console.print(result.table(), soft_wrap=False)  # a soft wrap would leave the caption on one long line
         self.console.print(f"tune: the winner is {path}", soft_wrap=True, highlight=False)
         return result
 
     # ---- one trial
 
     def _try(self, trial: Any, display: SearchDisplay) -> TrialRecord:
-        """Runs a trial in a run of its own; a failure is a result."""
+        """Runs a trial as its own MLflow run; a failure is a result."""
         began, overrides = time.monotonic(), {}
         values = trial.hyperparameters.values
         tags = {"seqapps.trial": trial.trial_id}
@@ -230,7 +230,7 @@ class _Search:
         return self.config.seed if trial_id == first else seed_of(self.config.seed, "trial", trial_id)
 
     def _end(self, trial: Any, record: TrialRecord) -> None:
-        """Keeps what became of a trial: the record first, the snapshot that makes it count next, MLflow last."""
+        """Stores the result of a trial: first the record, then the snapshot that makes it count, MLflow last."""
         record.write(self.folder / "records")
         if record.objective is None:
             trial.status, trial.message = "FAILED", record.reason
@@ -244,7 +244,7 @@ class _Search:
         self._close(record)
 
     def _close(self, record: TrialRecord) -> None:
-        """Tells the trial's run how it ended."""
+        """Closes the trial's run with its result."""
         if record.objective is None:
             self.tracker.set_tags(record.run_id, {"seqapps.failure": record.reason})
             self.tracker.finish(record.run_id, "FAILED")
@@ -262,11 +262,11 @@ class _Search:
         return bool(self.oracle._retry_queue) or not tuning.trials or len(self.oracle.trials) < tuning.trials
 
     def _elapsed(self) -> float:
-        """Seconds of the whole search, those before a kill included."""
+        """Seconds of the whole search, including those before a kill."""
         return self.spent + time.monotonic() - self.began
 
     def _seconds_left(self) -> float | None:
-        """Returns the time until the end as far as it can be known: the trial that begins now included."""
+        """Returns the estimated time until the end, including the trial that starts now."""
         tuning, done = self.config.tuning, len(self.records)
         left = []
         if tuning.trials and done:
@@ -276,7 +276,7 @@ class _Search:
             left.append(max(0.0, 60.0 * tuning.minutes - self._elapsed()))
         return min(left) if left else None
 
-    # ---- what is told
+    # ---- messages and logs
 
     def _best(self) -> TrialRecord | None:
         first = ranked(self.records, self.direction)[:1]
@@ -318,7 +318,7 @@ class _Search:
 
 
 def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None) -> tuple[str, bool]:
-    """Returns the search's run, and whether it is ours to close. It stands beside the state, so both go on together."""
+    """Returns the search's run, and whether we close it. Its id is stored beside the state, so both resume together."""
     if given is not None:
         return given, False
     run = tracker.begin(folder / "run.json", folder.name, kind="search", tags={"seqapps.folder": str(folder.resolve())})
@@ -328,7 +328,7 @@ def _parent(config: RunConfig, folder: Path, tracker: Tracker, given: str | None
 
 @contextmanager
 def _closed_when_interrupted(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Closes a trial's run as KILLED by Ctrl-C; the trial runs again with the next call."""
+    """Closes a trial's run as KILLED on Ctrl-C; the trial runs again with the next call."""
     try:
         yield
     except BaseException:
@@ -339,7 +339,7 @@ def _closed_when_interrupted(tracker: Tracker, run_id: str) -> Iterator[None]:
 def _header(path: Path, best: TrialRecord, config: RunConfig, objective: str) -> str:
     tuning = config.tuning
     part = f" on {tuning.max_rows_fraction:.0%} of the batches" if tuning.max_rows_fraction < 1.0 else ""
-    # With fewer epochs, or a part of the batches, the whole training that follows has another figure.
+    # With fewer epochs, or a part of the batches, the full training that follows has another figure.
     whole = not part and tuning.epochs in (0, config.training.epochs) and tuning.algorithm != "hyperband"
     again = " Trained again, it has the same figure." if whole else ""
     return (

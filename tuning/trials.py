@@ -1,4 +1,4 @@
-"""One trial: hyperparameters to a configuration, a model, a short training and its best figure."""
+"""One trial: from hyperparameters to a configuration, a model, a short training and its best objective."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What became of a trial.
+    """The result of a trial.
 
     Args:
-        trial: its id; ids grow with time.
+        trial: its id; ids increase with time.
         status: `completed` or `failed`.
         overrides: dotted field to value.
-        objective: the best validation figure; None when it failed.
-        epochs: epochs done, those of the earlier round that it went on from included.
-        seconds: time that it took.
-        parameters: trainable numbers of the model; 0 when it failed.
+        objective: the best validation objective; None when it failed.
+        epochs: finished epochs, including those of the earlier round that it resumed from.
+        seconds: time taken.
+        parameters: number of trainable parameters; 0 when it failed.
         reason: why it failed.
         run_id: its MLflow run.
         seed: of its training.
@@ -53,7 +53,7 @@ class TrialRecord:
 
     @property
     def shown(self) -> str:
-        """The objective for people."""
+        """The objective as text."""
         return "failed" if self.objective is None else figure(self.objective, 1)
 
     def write(self, folder: Path) -> None:
@@ -85,10 +85,10 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) 
 
 
 def of_trial(config: RunConfig, overrides: Mapping[str, Any], seed: int, where: str) -> RunConfig:
-    """Returns the configuration of a trial: it repeats the trial's training, on the same split of the rows.
+    """Returns the configuration of a trial: it reproduces the trial's training, on the same split of the rows.
 
     Args:
-        config: that the search began with; without a seed of its own, its split goes by `seed`.
+        config: of the search; if its split has no seed, the split uses `seed`.
         overrides: dotted field to value.
         seed: of the trial's training.
         where: names it in an error.
@@ -105,17 +105,17 @@ def of_trial(config: RunConfig, overrides: Mapping[str, Any], seed: int, where: 
 def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its length, its listeners
     config: RunConfig, prepared: Path, manifest: Manifest, folder: Path, *, epochs: int, listeners: Sequence[Listener]
 ) -> History:
-    """Builds and trains the model of a configuration. What `folder` holds of an earlier round is gone on from.
+    """Builds and trains the model of a configuration, resuming from an earlier round in `folder`.
 
     Args:
         config: with the trial's overrides and seed.
         prepared, manifest: the data.
         folder: for the checkpoint.
-        epochs: epochs in all.
-        listeners: told of every step and epoch.
+        epochs: total number of epochs.
+        listeners: receive every step and epoch.
 
     Raises:
-        RunError: padding changes what the model gives, or the best figure is not a number.
+        RunError: padding changes the model's outputs, or the best objective is not a number.
     """
     import keras
 
@@ -123,7 +123,7 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
     from seqapps.training.padding_audit import audit
     from seqapps.training.trained_model import load_resources
 
-    keras.backend.clear_session()  # collects garbage, too
+    keras.backend.clear_session()  # also collects garbage
     training.configure(config)
     application = application_of(config)
     with training.scope(config):
@@ -150,7 +150,7 @@ def run_trial(  # noqa: PLR0913 - a configuration, its data, its place, its leng
 def begin_folder(folder: Path, earlier: Path | None) -> None:
     """Empties a trial's folder, then copies the earlier round's checkpoint into it.
 
-    A trial that was killed starts from its beginning, so that its result does not depend on the kill.
+    A killed trial restarts from its beginning, so that its result does not depend on the kill.
     """
     shutil.rmtree(folder, ignore_errors=True)
     if earlier is not None and earlier.exists():
@@ -164,10 +164,10 @@ def explain(error: Exception) -> str:
 
 
 class PartBatches:
-    """The first share of an epoch's batches. Where the order changes with the epoch, so does the part.
+    """The first share of an epoch's batches. If the order changes with the epoch, so does the part.
 
     Args:
-        batches: the whole.
+        batches: all batches.
         fraction: share of the batches, above 0; at least one batch is kept.
     """
 

@@ -1,5 +1,5 @@
-"""Text that needs no download: what every CPython carries, and generated tasks. One file each, the folder is the
-registry: `python-docs` is `python_docs.py`, whose `files(cache)` gives (name, path) pairs."""
+"""Texts that need no download: parts of CPython, and generated tasks. One file each, the folder is the registry:
+`python-docs` is `python_docs.py`, whose `files(cache)` returns (name, path) pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def builtin_files(name: str, cache: Path) -> list[tuple[str, Path]]:
 
     Args:
         name: see `names`.
-        cache: folder of the workspace in which texts that have to be written are written once.
+        cache: folder of the workspace in which generated texts are written once.
 
     Raises:
         ConfigError: there is no such text; lists the names and the nearest.
@@ -36,11 +36,11 @@ def builtin_files(name: str, cache: Path) -> list[tuple[str, Path]]:
 
 
 def written_once(folder: Path, make: Callable[[], Mapping[str, str]]) -> Path:
-    """Returns a folder of texts, after writing it where it does not stand yet.
+    """Returns a folder of texts, writing it first if it does not exist.
 
     Args:
-        folder: where it lies; its name holds all that its content depends on, such as the version of Python.
-        make: gives file name (with folders) to text.
+        folder: its path; its name includes everything its content depends on, such as the version of Python.
+        make: returns a mapping of file name (with folders) to text.
     """
     if folder.is_dir():
         return folder

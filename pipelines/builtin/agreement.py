@@ -1,10 +1,10 @@
-"""Sentences whose verb agrees with a subject some words before it: generated, always the same ones.
+"""Generated sentences whose verb agrees with a subject some words earlier; deterministic.
 
     the keys by the lamp of the guards are here
 
-The nouns between the subject and its verb have a number of their own, so that the nearest one misleads half the time:
-what tells the number of the verb is the first noun alone. Each phrase between the two makes the sentence longer. There
-are few words, so that the number of the verb is much of what can be learned at all.
+The nouns between the subject and its verb (attractors) have a number of their own, so that the nearest one misleads
+half the time: only the first noun determines the number of the verb. Each phrase in between makes the sentence longer.
+The vocabulary is small, so that the number of the verb is a large part of what can be learned.
 
 Source of the task: Linzen et al. 2016, "Assessing the Ability of LSTMs to Learn Syntax-Sensitive Dependencies".
 """
@@ -20,7 +20,7 @@ from pipelines.builtin import written_once
 ROWS = 2_000
 MOST_PHRASES = 4
 _VERSION = 1
-"""Part of the folder's name: a change of what is generated needs another one."""
+"""Part of the folder's name: change it whenever the generated text changes."""
 
 NOUNS = ("key", "lamp", "guard", "door")
 VERBS = (("is", "are"), ("was", "were"))
@@ -30,7 +30,7 @@ _ENDS = ("here", "there")
 
 
 def files(cache: Path) -> list[tuple[str, Path]]:
-    """Returns one file, a sentence a line."""
+    """Returns one file with one sentence per line."""
     folder = written_once(cache / "builtin" / f"agreement-{_VERSION}", _texts)
     return [("agreement/sentences.txt", folder / "sentences.txt")]
 
@@ -40,7 +40,7 @@ def _texts() -> Mapping[str, str]:
 
 
 def sentences(count: int) -> Iterator[str]:
-    """Yields sentences of 1 to `MOST_PHRASES` phrases between subject and verb, all numbers of them as often."""
+    """Yields sentences of 1 to `MOST_PHRASES` phrases between subject and verb, each number equally often."""
     chance = random.Random(1)
     for place in range(count):
         plural, words = chance.randrange(2), []

@@ -1,4 +1,4 @@
-"""Dates in words and in many styles, with the same date as ISO 8601 writes it: generated, always the same ones."""
+"""Generated pairs of a date, in words or one of many formats, and the same date in ISO 8601; deterministic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.builtin import written_once
 ROWS = 12_000
 _FIRST, _LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
 _VERSION = 1
-"""Part of the folder's name: a change of what is generated needs another one."""
+"""Part of the folder's name: change it whenever the generated text changes."""
 
 _MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -42,7 +42,7 @@ def _texts() -> Mapping[str, str]:
 
 
 def pairs(count: int) -> list[tuple[str, str]]:
-    """Returns so many pairs, such as (`the third of May, nineteen ninety-nine`, `1999-05-03`)."""
+    """Returns `count` pairs, such as (`the third of May, nineteen ninety-nine`, `1999-05-03`)."""
     generator = random.Random(1)
     found = []
     for _ in range(count):
@@ -69,7 +69,7 @@ def ordinal_in_words(number: int) -> str:
 
 
 def year_in_words(year: int) -> str:
-    """Returns a year as it is said: `nineteen hundred`, `nineteen oh four`, `two thousand and five`."""
+    """Returns a year as it is spoken: `nineteen hundred`, `nineteen oh four`, `two thousand and five`."""
     century, rest = divmod(year, 100)
     if century == 20 and rest < 10:
         return "two thousand" + (f" and {in_words(rest)}" if rest else "")
@@ -106,4 +106,4 @@ _STYLES: tuple[Callable[[datetime.date], str], ...] = (
     lambda day: f"{_month(day)} the {ordinal_in_words(day.day)} {year_in_words(day.year)}",
     lambda day: f"{_weekday(day)} the {ordinal_in_words(day.day)} of {_month(day)} {year_in_words(day.year)}",
 )
-"""Every style tells the date: days before months with dots, months before days with slashes."""
+"""No format is ambiguous: days before months with dots, months before days with slashes."""

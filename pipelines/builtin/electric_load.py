@@ -1,8 +1,8 @@
-"""Generated: three years of the daily electric load of a town that does not exist, and the temperature of every day.
+"""Generated: three years of the daily electric load of a fictitious town, with the daily temperature.
 
-    load = level x season of the week x (heating below 15 degrees, cooling above 22) + what is left of yesterday's noise
+    load = level x season of the week x (heating below 15 degrees, cooling above 22) + autocorrelated noise
 
-Cold and heat both raise the load, most on days of work, so that no linear function of the columns gives it.
+Cold and heat both raise the load, most on working days, so that it is not a linear function of the columns.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ def _texts() -> Mapping[str, str]:
 
 
 def _noise(chance: random.Random) -> float:
-    """Returns a number with mean 0 and deviation 1: the sum of twelve even ones, so that it is the same everywhere."""
+    """Returns a number with mean 0 and deviation 1: a sum of twelve uniform ones, identical on every platform."""
     return sum(chance.random() for _ in range(12)) - 6.0

@@ -1,4 +1,4 @@
-"""Whole numbers as five digits and in English words: generated, always the same ones."""
+"""Generated pairs of a whole number as five digits and in English words; deterministic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipelines.builtin.dates import in_words
 ROWS = 12_000
 _END = 100_000
 _VERSION = 1
-"""Part of the folder's name: a change of what is generated needs another one."""
+"""Part of the folder's name: change it whenever the generated text changes."""
 
 
 def files(cache: Path) -> list[tuple[str, Path]]:
@@ -28,7 +28,7 @@ def _texts() -> Mapping[str, str]:
 
 
 def number_in_words(number: int) -> str:
-    """Returns a number from 0 to 99,999 as British English says it.
+    """Returns a number from 0 to 99,999 in British English words.
 
     >>> number_in_words(42_017)
     'forty-two thousand and seventeen'

@@ -1,4 +1,4 @@
-"""The language reference that every CPython carries: each topic of `pydoc_data.topics` is a file."""
+"""The language reference shipped with CPython: each topic of `pydoc_data.topics` is a file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Names that the standard library gives to things, each with the kind of thing: read from its source with `ast`.
+"""Names defined in the standard library, each with its kind: read from the source with `ast`.
 
-Real data with exact labels. A row is a name with one of seven kinds; a name stands once for each kind that has it.
+Real data with exact labels. A row is a name with one of seven kinds; a name occurs once for each of its kinds.
 `module` (a part of a module's dotted name), `class`, `exception` (a class that is named so, or whose base is),
 `function` (not in a class), `method`, `parameter` (without self and cls) and `constant` (an upper-case name that a
 module or a class assigns).
@@ -22,7 +22,7 @@ _NOT_NAMED = {"self", "cls", "_", "__"}
 
 
 def files(cache: Path) -> list[tuple[str, Path]]:
-    """Returns (name, path) of the one file: a header `label`, `text`, then a name a line."""
+    """Returns (name, path) of the one file: a header `label`, `text`, then one name per line."""
     folder = written_once(cache / "builtin" / f"python-names-{platform.python_version()}", _table)
     return [("python-names/names.tsv", folder / "names.tsv")]
 

@@ -1,4 +1,4 @@
-"""The source of the standard library, where it is installed; tests and files of other encodings are left out."""
+"""The source of the installed standard library, without tests and files that are not UTF-8."""
 
 from __future__ import annotations
 

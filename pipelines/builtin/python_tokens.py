@@ -1,8 +1,8 @@
-"""Statements of the standard library, and what each of their words is there for: JSON lines with `text` and `spans`.
+"""Statements of the standard library with the role of each of their tokens: JSON lines with `text` and `spans`.
 
 A row is one logical line of a module, such as `def dumps(obj, *, indent=None):`, written in one line; equal ones are
 one row. Lines with f-strings are left out: what is inside them is code to some versions of Python and text to others.
-The spans are exact: where Python's own parser sees names, numbers, texts and keywords, and what it takes them for.
+The spans are exact: they come from Python's own parser and tokenizer.
 
     function    the name that `def` defines           class      the name that `class` defines
     parameter   of a function or a lambda             call       a name or an attribute that is called
@@ -58,7 +58,7 @@ def _modules() -> Mapping[str, str]:
 
 
 def rows_of(source: str) -> list[dict[str, object]]:
-    """Returns the logical lines of a module, each once, with the spans of their words.
+    """Returns the logical lines of a module, each once, with the spans of their tokens.
 
     Args:
         source: Python that this Python can parse.
@@ -85,7 +85,7 @@ def _logical_lines(source: str) -> Iterator[list[tokenize.TokenInfo]]:
 
 
 def _row(tokens: list[tokenize.TokenInfo], roles: Mapping[Place, str]) -> tuple[str, list[list[object]]]:
-    """Returns the text of a logical line, as it is written but in one line, and its spans."""
+    """Returns the text of a logical line, joined into one line, and its spans."""
     text, spans, before = "", list[list[object]](), None
     for token in tokens:
         if before is not None:
@@ -115,7 +115,7 @@ def _role(token: tokenize.TokenInfo, roles: Mapping[Place, str]) -> str:
 
 
 def _roles(source: str) -> dict[Place, str]:
-    """Returns where a name stands to what it is there for, for the names that are no plain variables."""
+    """Returns position to role, for the names that are not plain variables."""
     names: dict[Place, str] = {}
     texts = source.splitlines()
 
@@ -148,7 +148,7 @@ def _roles(source: str) -> dict[Place, str]:
 
 
 def _defined(source: str) -> dict[Place, str]:
-    """Returns the names after `def` and `class`, and those of import statements, which the parser gives no place."""
+    """Returns the roles of names after `def` and `class` and in imports, whose positions the parser does not report."""
     names: dict[Place, str] = {}
     for line in _logical_lines(source):
         words = [token.string for token in line]

@@ -1,4 +1,4 @@
-"""Names of Unicode characters and their general categories (`LATIN SMALL LETTER A` is `Ll`), as CPython carries them.
+"""Names of Unicode characters and their general categories (`LATIN SMALL LETTER A` is `Ll`), from CPython.
 
 Names that only spell a code point or a syllable (Han, Hangul, Tangut, Khitan, Nushu) are left out.
 """

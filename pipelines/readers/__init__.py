@@ -1,7 +1,6 @@
-"""One piece of a raw file to blocks of valid rows, and the rows that are refused, with reason and line.
+"""Reads one piece of a raw file into blocks of valid rows, and refused rows with reason and line.
 
-Memory is bounded by the block, not by the file: a line without an end, a large `.gz` or a large document are read in
-parts.
+Memory is bounded by the block, not by the file: an endless line, a large `.gz` or a large document is read in parts.
 """
 
 from __future__ import annotations
@@ -41,20 +40,20 @@ _KEYS: Mapping[str, Callable[[Request, Piece, BinaryIO], Iterator[set[str]]]] = 
     "jsonl": rows.keys_of_jsonl,
     "conllu": groups.keys_of_conllu,
 }
-"""The names that each row of a format without header knows."""
+"""Yields the field names of each row of a format without a header."""
 _HEADERS: Mapping[str, Callable[[str], list[str]]] = {
     "tsv": rows.first_cells,
     "csv": tables.first_cells,
     "conll": groups.first_cells,
 }
-"""The cells of the first line of a file."""
+"""Returns the cells of the first line of a file."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """A part of a piece: rows that were kept, rows that were not, and the lines that it holds.
+    """A part of a piece: kept rows, refused rows, and the number of its lines.
 
-    `counted` is how many rows stood in it: what the share of rejected rows is taken of.
+    `counted` is the number of its rows, the denominator of the share of rejected rows.
     """
 
     block: RawBlock
@@ -65,12 +64,12 @@ class Read:
 
 @dataclass(frozen=True)
 class RowReader:
-    """What the configuration says about reading.
+    """Reads rows as the configuration says.
 
     Args:
-        request: what the rows have to give.
-        columns: names of all columns of a block, in order: those of the rows, those of the path, and those that an
-            application may go without and the source does not have.
+        request: the columns that the rows must have.
+        columns: names of all columns of a block, in order: those of the rows, those of the path, and optional
+            ones that the source does not have.
         keep_empty: whether an empty line is a row.
     """
 
@@ -84,13 +83,13 @@ class RowReader:
 
         Args:
             config: the whole configuration.
-            columns: what the application needs. A name that ends in `?` may be missing or empty in a row, which then
-                has `b""`; the block's column goes by the name without it. Those of `data.keep` come along: they must
-                be there, and may be empty.
+            columns: those that the application needs. One whose name ends in `?` may be missing or empty in a row,
+                which then has `b""`; the block's column is named without the `?`. Those of `data.keep` are added:
+                they must exist, and may be empty.
 
         Raises:
-            DataError: the source cannot give one of the columns; names the nearest.
-            ConfigError: an option of the source is about a column that nobody asks for.
+            DataError: the source lacks one of the columns; names the nearest.
+            ConfigError: an option of the source refers to a column that is not requested.
         """
         source = config.source
         asked = {name.removesuffix("?"): Column(name, name, name.endswith("?")) for name in columns}
@@ -113,10 +112,10 @@ class RowReader:
         return cls(request, tuple(asked), bool(getattr(config.data, "keep_empty_lines", False)))
 
     def check_headers(self, sources: Sequence[Source]) -> list[str]:
-        """Raises for a file whose first line is the names that `source.columns` gives: it would be read as a row.
+        """Raises for a file whose first line repeats the names of `source.columns`: a header would be read as a row.
 
         Returns:
-            A line for each file whose first line has some of them in their places, for people.
+            A message for each file whose first line has some of them in the same positions.
 
         Raises:
             DataError: names the file and the line.
@@ -144,7 +143,7 @@ class RowReader:
         return doubts
 
     def check_names(self, sources: Sequence[Source]) -> None:
-        """Raises for a column that no row of a split has: its name is wrong. Files are read up to a row that has it.
+        """Raises for a column that no row of a split has: its name is wrong. Reads files up to a row that has it.
 
         Raises:
             DataError: names the nearest among the columns of the first row.
@@ -186,7 +185,7 @@ class RowReader:
         """Yields the parts of a piece, in file order.
 
         Raises:
-            DataError: the file cannot be read, its header lacks a column, or a file beside it has other lines.
+            DataError: the file cannot be read, its header lacks a column, or an aligned file has other lines.
         """
         try:
             with open_raw(piece.path) as file:
@@ -220,7 +219,7 @@ class RowReader:
             yield Read(block, stretch.rejects, stretch.lines, max(stretch.lines, len(stretch.rejects)))
 
     def _checked(self, piece: Piece, part: Part) -> Read:
-        """Takes the rows out that cannot be kept."""
+        """Filters out the rows that cannot be kept."""
         reasons = self._reasons(part.columns)
         rejects = [Reject(why, part.numbers[row], part.shown[row][:SHOWN_BYTES]) for row, why in reasons.items()]
         numbers, columns = part.numbers, part.columns
@@ -235,7 +234,7 @@ class RowReader:
         )
 
     def _reasons(self, columns: Sequence[Sequence[bytes]]) -> dict[int, str]:
-        """Returns why rows cannot be kept, by index. Whole columns are asked first: most have nothing wrong."""
+        """Returns why rows cannot be kept, by index. Whole columns are checked first: most are valid."""
         reasons: dict[int, str] = {}
         longest = self.request.longest
         for values in columns:
@@ -260,7 +259,7 @@ class RowReader:
 
 
 def _main_column(source: SourceConfig, asked: Sequence[str]) -> str | None:
-    """Returns the column that the own lines of an aligned file are: the first that comes from nowhere else."""
+    """Returns the column that the lines of an aligned main file fill: the first without another origin."""
     if source.format != "aligned":
         return None
     free = [name for name in asked if name not in source.beside and name not in source.from_path]
@@ -273,7 +272,7 @@ def _main_column(source: SourceConfig, asked: Sequence[str]) -> str | None:
 
 
 def _given(source: SourceConfig, main: str | None) -> tuple[str, ...] | None:
-    """Returns what a source calls its columns; None where only its files tell."""
+    """Returns the names of a source's columns; None if only its files say."""
     if source.rows != "line":
         return ("text",)
     if source.format == "aligned":
@@ -294,8 +293,8 @@ def _missing(source: SourceConfig, name: str, key: str, given: Sequence[str]) ->
 
 
 def _check_idle(source: SourceConfig, asked: Sequence[str]) -> None:
-    """Raises for a column that an option names and nobody asks for: most often it is misspelt."""
-    by_application = source.rows == "file"  # what stands in the file is read by the application
+    """Raises for a column that an option names but that is not requested: most often it is misspelt."""
+    by_application = source.rows == "file"  # the application parses the file's content
     for option in ("from_path", "beside", *(() if by_application else ("fields",))):
         for name in getattr(source, option):
             if name not in asked:

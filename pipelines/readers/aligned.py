@@ -1,4 +1,4 @@
-"""Files whose lines belong together: line n of one, line n of each file beside it."""
+"""Aligned files: line n of one belongs to line n of each file beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqapps.errors import DataError
 
 
 def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
-    """Yields one row for each line; the file's own line is the column that no file beside it gives.
+    """Yields one row for each line; the file's own line is the column that no aligned file fills.
 
     Raises:
         DataError: the files have different numbers of lines.
@@ -26,7 +26,7 @@ def aligned(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     with ExitStack() as stack:
         others = [stack.enter_context(open_raw(beside.path)) for beside in piece.beside]
         for beside, other in zip(piece.beside, others, strict=True):
-            check_encoding(other.read(4), beside.name)  # lines are read from where they begin
+            check_encoding(other.read(4), beside.name)  # reading starts inside the file
         pieces = [piece, *(_piece_of(beside, piece) for beside in piece.beside)]
         sides = [_lines(f, part, request.longest) for f, part in zip([file, *others], pieces, strict=True)]
         rows = zip_longest(*sides)

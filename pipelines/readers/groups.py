@@ -1,4 +1,4 @@
-"""Rows of several lines with an empty line between them: `rows = "paragraph"`, `conll` and `conllu`."""
+"""Rows of several lines, separated by an empty line: `rows = "paragraph"`, `conll` and `conllu`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 """The columns of CoNLL-U (https://universaldependencies.org/format.html)."""
 CONLLU_NAMES = {"tokens": "form", "tags": "upos"}
-"""What CoNLL-U calls the columns of applications, unless `source.fields` says otherwise."""
+"""Application column to CoNLL-U column, unless `source.fields` says otherwise."""
 
 _DOCUMENT_MARK = "-DOCSTART-"
 _NOT_A_WORD = re.compile(r"[0-9]+(-[0-9]+|\.[0-9]+)")
@@ -29,7 +29,7 @@ class Group(NamedTuple):
     Args:
         line: the first one, 1-based in the piece.
         lines: without their ends.
-        whole: False when it was over-long, and only its beginning is here.
+        whole: False when it was over-long and only its beginning is kept.
     """
 
     line: int
@@ -46,7 +46,7 @@ class _Refused(Exception):
 
 
 Parse = Callable[[Sequence[str]], tuple[bytes, ...] | None]
-"""The lines of a group to the values of its row; None when it is none."""
+"""The lines of a group to the values of its row; None when it is not a row."""
 
 
 def paragraphs(request: Request, piece: Piece, file: BinaryIO) -> Parts:
@@ -55,7 +55,7 @@ def paragraphs(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def conll(request: Request, piece: Piece, file: BinaryIO) -> Parts:
-    """Yields sentences with a token a line. Every column is a JSON list, as long as the sentence.
+    """Yields sentences with one token per line. Every column is a JSON list, as long as the sentence.
 
     Without `source.columns` the first cell of a line is `tokens` and the last is `tags`.
     """
@@ -103,7 +103,7 @@ def _cells(line: str) -> list[str]:
 def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
     """Yields sentences of Universal Dependencies: ten columns as JSON lists, and `# key = value` comments as text.
 
-    Multiword ranges (`1-2`) and empty nodes (`8.1`) are no words, and left out.
+    Multiword ranges (`1-2`) and empty nodes (`8.1`) are not words and are left out.
     """
 
     def parse(lines: Sequence[str]) -> tuple[bytes, ...] | None:
@@ -130,8 +130,8 @@ def conllu(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def keys_of_conllu(request: Request, piece: Piece, file: BinaryIO) -> Iterator[set[str]]:
-    """Yields the names that each sentence knows: those of the ten columns that say something, and the keys of its
-    comments. A cell that says nothing is `_`."""
+    """Yields the field names of each sentence: those of the ten columns that are not empty (`_`), and the keys of its
+    comments."""
     for found in _groups(request, piece, file):
         if isinstance(found, Group):
             lines = [line.decode("utf-8", "replace") for line in found.lines]

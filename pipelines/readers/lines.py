@@ -13,20 +13,20 @@ from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw
 
 CHUNK_BYTES = 1 << 20
 SHOWN_BYTES = 800
-"""Of a refused row: enough for the 200 characters that are kept."""
+"""Kept of a refused row: enough for the 200 characters that are shown."""
 
 Chunk = tuple[list[bytes], bool]
-"""Lines without their line feeds, and whether the last of them has one."""
+"""Lines without their line feeds, and whether the last one had one."""
 
 
 def line_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[Chunk]:
     """Yields the lines of the piece, about a chunk at a time.
 
     These are the lines that begin in its byte range. Where pieces are cut at gaps, they are the lines from the first
-    gap in the range (from the first line of all at the file's beginning) to the first gap behind it: every row with
-    the gap before it, so that pieces lose no row and share none.
+    gap in the range (from the first line at the file's beginning) to the first gap behind it: every row with the
+    gap before it, so that no row is lost or read twice.
 
-    A line of more than `longest` bytes comes cut, but is still longer than that.
+    A line of more than `longest` bytes is cut, but stays longer than that.
     """
     if piece.cut != "gap":
         yield from _lines_that_begin(file, piece.start, piece.end, longest)
@@ -50,12 +50,12 @@ def line_chunks(file: BinaryIO, piece: Piece, longest: int) -> Iterator[Chunk]:
 
 
 def is_gap(line: bytes) -> bool:
-    """Returns whether a line stands between two rows: white space alone. One that may have been cut does not."""
+    """Returns whether a line separates two rows: only white space, and not one that may have been cut."""
     return len(line) <= SHOWN_BYTES and not line.strip()
 
 
 def lines_before(piece: Piece) -> int:
-    """Returns how many lines of the file stand before the first one of the piece."""
+    """Returns the number of lines of the file before the first one of the piece."""
     if not piece.start:
         return 0
     with open_raw(piece.path) as file:
@@ -70,27 +70,27 @@ def lines_before(piece: Piece) -> int:
 
 
 def count_lines(path: str) -> int:
-    """Returns how many lines a file has; what follows the last line feed is one if it is anything."""
+    """Returns how many lines a file has; text after the last line feed counts as one."""
     with open_raw(path) as file:
         return sum(len(lines) for lines, _ in _lines_that_begin(file, 0, WHOLE, 0))
 
 
 def lines_at(path: str, offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns for rising offsets above 0 where the next line begins, and how many lines stand before it."""
+    """Returns for ascending offsets above 0 where the next line begins, and the number of lines before it."""
     found: list[tuple[int, int]] = []
     last = (0, 0)
     for starts, before, end in _starts(path):
         places = np.searchsorted(starts, np.asarray(offsets[len(found) :], np.int64))
         places = places[places < len(starts)]
         found += zip(starts[places].tolist(), (before + places).tolist(), strict=True)
-        # At the end of a file without a last line feed stands one line more than lines begin behind a line feed.
+        # A file without a final line feed has one more line before its end than line feeds.
         open_line = not len(starts) or int(starts[-1]) < end
         last = (end, before + len(starts) - (not open_line))
     return found + [last] * (len(offsets) - len(found))
 
 
 def offsets_of(path: str, numbers: Sequence[int]) -> list[int]:
-    """Returns where the lines begin before which so many stand; rising, above 0. The end for those that are not."""
+    """Returns the offsets of lines by 0-based number (ascending, above 0); the file's end for missing ones."""
     found: list[int] = []
     size = 0
     for starts, before, end in _starts(path):
@@ -101,7 +101,7 @@ def offsets_of(path: str, numbers: Sequence[int]) -> list[int]:
 
 
 def _starts(path: str) -> Iterator[tuple[NDArray[np.int64], int, int]]:
-    """Yields, a chunk at a time, where lines begin behind a line feed, how many stand before these, and its end."""
+    """Yields for each chunk: line starts after line feeds, number of lines before them, end of the chunk."""
     position, before = 0, 1
     with open_raw(path) as file:
         while block := file.read(CHUNK_BYTES):
@@ -140,7 +140,7 @@ def _lines_that_begin(file: BinaryIO, start: int, end: int, longest: int) -> Ite
 
 
 def _skip_mark(file: BinaryIO) -> int:
-    """Returns where the first line begins: behind a byte order mark, if there is one."""
+    """Returns where the first line begins: after a byte order mark, if there is one."""
     file.seek(0)
     if file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK:
         return len(BYTE_ORDER_MARK)
@@ -149,7 +149,7 @@ def _skip_mark(file: BinaryIO) -> int:
 
 
 def _skip_to_line(file: BinaryIO, start: int, end: int) -> int:
-    """Returns where the first line from `start` on begins; the line that goes on from before belongs before it."""
+    """Returns where the first line from `start` on begins; a line that started earlier is skipped."""
     position = file.seek(start - 1)
     while position < end:
         block = file.readline(CHUNK_BYTES)
@@ -160,7 +160,7 @@ def _skip_to_line(file: BinaryIO, start: int, end: int) -> int:
 
 
 def no_texts(rows: Sequence[bytes]) -> dict[int, str]:
-    """Returns why rows are no text, by index: not UTF-8, or with NUL. One look at all tells when there are none."""
+    """Returns why rows are not text, by index: not UTF-8, or with NUL. All are checked at once first, for speed."""
     joined = b"\n".join(rows)
     try:
         joined.decode("utf-8")

@@ -1,4 +1,4 @@
-"""What a format is asked for, and what it gives: rows, which the reader checks in one place."""
+"""The interface of the formats: a request for columns, and parts of rows, which the reader validates."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seqapps.errors import DataError, unknown_name
 
 @dataclass(frozen=True)
 class Column:
-    """A column that is asked for.
+    """A requested column.
 
     Args:
-        name: in the block.
-        key: what the source calls it.
-        optional: `b""` where a row lacks it.
+        name: its name in the block.
+        key: its name in the source.
+        optional: `b""` if a row lacks it.
         may_be_empty: whether a row with an empty value is kept.
     """
 
@@ -30,12 +30,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Request:
-    """What a format has to give.
+    """The columns that a format must read.
 
     Args:
         source: the `source` section.
-        columns: those that stand in the rows.
-        longest: bytes of the longest row that is kept.
+        columns: those that are in the rows.
+        longest: most bytes of a row that is kept.
     """
 
     source: SourceConfig
@@ -43,10 +43,10 @@ class Request:
     longest: int
 
     def places(self, file: str, names: list[str]) -> list[int | None]:
-        """Returns where each column stands among the names that a file gives; None for an optional one that is not.
+        """Returns the index of each column among the names of a file; None for a missing optional one.
 
         Raises:
-            DataError: one is not there (with the nearest), or stands there twice.
+            DataError: one is missing (names the nearest), or occurs twice.
         """
         for column in self.columns:
             if column.key not in names and not column.optional:
@@ -65,14 +65,14 @@ class Reject(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Rows of a piece in file order, as columns: a Python object for every row would cost most of the time.
+    """Rows of a piece in file order, as columns: one Python object per row would dominate the run time.
 
     Args:
         numbers: first line of each row in the piece, 1-based.
-        columns: the values of each column of the request; nothing when there are no rows.
-        shown: the beginning of each row, for people.
-        rejects: rows that the format refuses; the line is the one that is wrong.
-        lines: how many lines were read for them.
+        columns: the values of each column of the request; empty when there are no rows.
+        shown: the beginning of each row, for messages.
+        rejects: rows that the format refuses, with the number of the wrong line.
+        lines: number of lines read.
     """
 
     numbers: Sequence[int]
@@ -82,7 +82,7 @@ class Part(NamedTuple):
     lines: int
 
     def first(self, rows: int) -> Part:
-        """Returns the first rows, refused ones among them."""
+        """Returns the first rows, refused ones included."""
         seen = sorted([*self.numbers, *(reject.line for reject in self.rejects)])
         if len(seen) <= rows:
             return self
@@ -96,7 +96,7 @@ Parts = Iterator[Part]
 
 
 class Drafts:
-    """Rows that are found one by one, until they are a part."""
+    """A buffer of rows that are found one by one, until they make a part."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
@@ -108,22 +108,22 @@ class Drafts:
         return len(self._numbers) + len(self._rejects)
 
     def keep(self, line: int, values: tuple[bytes, ...], shown: bytes) -> None:
-        """Takes a row: one value for each column of the request."""
+        """Adds a row: one value for each column of the request."""
         self._numbers.append(line)
         self._rows.append(values)
         self._shown.append(shown[:SHOWN_BYTES])
 
     def refuse(self, reason: str, line: int, text: bytes) -> None:
-        """Takes a row that the format cannot read."""
+        """Adds a row that the format cannot read."""
         self._rejects.append(Reject(reason, line, text[:SHOWN_BYTES]))
 
     def part(self, lines: int) -> Part:
-        """Returns the rows with the number of lines that were read for them."""
+        """Returns the rows with the number of lines read."""
         return Part(self._numbers, list(zip(*self._rows, strict=True)), self._shown, self._rejects, lines)
 
 
 def chosen(cells: list[bytes], places: list[int | None]) -> tuple[bytes, ...]:
-    """Returns the cells of a row that are asked for."""
+    """Returns the requested cells of a row."""
     return tuple(b"" if place is None else cells[place] for place in places)
 
 

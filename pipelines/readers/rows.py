@@ -1,4 +1,4 @@
-"""One row a line: `text`, `labelled`, `jsonl` and `tsv`."""
+"""One row per line: `text`, `labelled`, `jsonl` and `tsv`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seqapps.dataset.text_files import BYTE_ORDER_MARK, open_raw, readable
 from seqapps.errors import DataError
 
 Parse = Callable[[bytes], tuple[bytes, ...]]
-"""A line to the values of its row; raises ValueError with the reason when it has none."""
+"""A line to the values of its row; raises ValueError with the reason when it is invalid."""
 
 
 class _Twice(Exception):
-    """A name that stands twice in one object: which value was meant is not known."""
+    """A duplicate name in one object: the intended value is not known."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
-"""JSON as RFC 8259 has it: without NaN and Infinity, and every name once."""
+"""JSON as in RFC 8259: without NaN and Infinity, and every name once."""
 
 
 def text(request: Request, piece: Piece, file: BinaryIO) -> Parts:
@@ -46,7 +46,7 @@ def text(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def labelled(request: Request, piece: Piece, file: BinaryIO) -> Parts:
-    """Yields `label text` lines: the label goes up to the first white space."""
+    """Yields `label text` lines: the label ends at the first white space."""
     places = request.places(piece.name, ["label", "text"])
 
     def parse(line: bytes) -> tuple[bytes, ...]:
@@ -59,7 +59,7 @@ def labelled(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def jsonl(request: Request, piece: Piece, file: BinaryIO) -> Parts:
-    """Yields the fields of one JSON object a line; what is no text comes as compact JSON."""
+    """Yields the fields of one JSON object per line; values that are not text become compact JSON."""
 
     def parse(line: bytes) -> tuple[bytes, ...]:
         try:
@@ -106,7 +106,7 @@ def compact(value: Any) -> str:
 
 
 def tsv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
-    """Yields the cells of lines that are cut at tabs. There are no quotes."""
+    """Yields the cells of lines split at tabs. Quotes have no meaning."""
     names = list(request.source.columns) or first_line(piece).split("\t")
     places, width = request.places(piece.name, names), len(names)
 
@@ -130,7 +130,7 @@ def first_line(piece: Piece) -> str:
     """Returns the header line of the piece's file.
 
     Raises:
-        DataError: the file is empty, or its first line is no header.
+        DataError: the file is empty, or its first line is not a header.
     """
     with open_raw(piece.path) as file:
         line = file.readline(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
@@ -160,7 +160,7 @@ def _parsed(request: Request, piece: Piece, file: BinaryIO, parse: Parse, skippe
 
 
 def _reason(line: bytes, no_text: str, longest: int) -> str:
-    """Returns why a line is no row, or nothing."""
+    """Returns why a line is not a row; empty if it is."""
     if len(line) > longest:
         return "over-long"
     return no_text or ("" if line.strip() else "empty")

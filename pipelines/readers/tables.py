@@ -1,4 +1,4 @@
-"""CSV with quotes: a row may span lines. A quote that is not closed costs its own line and none behind it."""
+"""CSV with quotes: a row may span lines. An unclosed quote invalidates only its own line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqapps.errors import DataError
 
 _LEAST_LIMIT = 1 << 17
 _GLUED_LINES = 8
-"""So many lines inside a quoted record, nearly all of them rows by themselves, are rows between two stray quotes."""
+"""From this many lines in a quoted record, nearly all valid rows, they count as rows between two stray quotes."""
 _GLUED_SHARE = 0.9
 
 
@@ -63,7 +63,7 @@ def csv(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 def first_cells(path: str) -> list[str]:
-    """Returns the cells of a file's first line; none of an empty file, and of a line that is no record."""
+    """Returns the cells of a file's first line; none for an empty file or an invalid record."""
     with open_raw(path) as file:
         line = file.readline(CHUNK_BYTES).removeprefix(BYTE_ORDER_MARK)
     try:
@@ -77,13 +77,13 @@ class _Unclosed(Exception):
 
 
 class _Lines:
-    """Lines for a CSV reader, with those of the record that it reads: when that is none, they are read again.
+    """Lines for a CSV reader, with those of its current record: when that is invalid, they are read again.
 
-    A record ends with its line where a reader asks for no further one.
+    A record ends with a line after which the reader requests no further one.
 
     Args:
         lines: with their ends.
-        longest: a record that is longer asks for no further line.
+        longest: bytes after which a record gets no further line.
     """
 
     def __init__(self, lines: Iterator[str], longest: int) -> None:
@@ -110,8 +110,8 @@ class _Lines:
         raise StopIteration
 
     def take_back(self) -> None:
-        """Leaves the record its first line. The others are read again: each is a record by itself, and only the last,
-        where a quote may begin, can go on. So no line is read more often than three times."""
+        """Keeps only the first line of the record. The others are read again, each as its own record; only the last,
+        where a quote may begin, can continue. So no line is read more than three times."""
         rest = self.record[1:]
         self.record = self.record[:1]
         self._again.extendleft(reversed(rest))
@@ -125,8 +125,8 @@ class _Lines:
 
 
 def _is_glued(record: Sequence[str], width: int) -> bool:
-    """Returns whether a record of several lines is several rows: its quote is closed in the middle of a cell, or the
-    lines inside it are rows by themselves (of several cells: any line is one cell)."""
+    """Returns whether a record of several lines is really several rows: its quote is closed in the middle of a cell, or
+    the lines inside it are rows by themselves (of several cells: any line is one cell)."""
     try:
         for _ in standard.reader(record, strict=True):
             pass
@@ -146,7 +146,7 @@ def _reason_of(error: Exception) -> str:
 
 
 def _reason(cells: list[bytes], width: int, longest: int) -> str:
-    """Returns why a row cannot be kept, or nothing."""
+    """Returns why a row cannot be kept; empty if it can."""
     if sum(map(len, cells)) > longest:
         return "over-long"
     if len(cells) == width:
@@ -155,7 +155,7 @@ def _reason(cells: list[bytes], width: int, longest: int) -> str:
 
 
 def _decoded(piece: Piece, file: BinaryIO, longest: int) -> Iterator[str]:
-    """Yields lines with their ends. A line of more than `longest` bytes comes cut: its row is over-long."""
+    """Yields lines with their ends. A line of more than `longest` bytes is cut: its row is over-long."""
     for lines, closed in line_chunks(file, piece, longest):
         for line in lines[:-1]:
             yield line.decode("utf-8", "surrogateescape") + "\n"

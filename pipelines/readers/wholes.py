@@ -1,4 +1,4 @@
-"""A whole file as one row (`rows = "file"`) or as one running text with its line ends (`rows = "document"`)."""
+"""A whole file as one row (`rows = "file"`) or as one continuous text with its line ends (`rows = "document"`)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def files(request: Request, piece: Piece, file: BinaryIO) -> Parts:
 
 
 class Stretch(NamedTuple):
-    """A part of a running text.
+    """A part of a continuous text.
 
     Args:
-        text: what was kept of it; None when the whole file is empty.
+        text: its kept lines; None when the whole file is empty.
         first: its first line in the piece, 1-based.
-        lines: how many it holds.
-        begins, ends: whether the text begins and ends with it.
+        lines: number of its lines.
+        begins, ends: whether it is the first and the last part.
         rejects: lines that were left out, with their ends.
     """
 
@@ -43,7 +43,7 @@ class Stretch(NamedTuple):
 
 
 def stretches(longest: int, piece: Piece, file: BinaryIO) -> Iterator[Stretch]:
-    """Yields a running text in parts of up to BLOCK_BYTES."""
+    """Yields a continuous text in parts of up to BLOCK_BYTES."""
     begins, first, line, size = piece.begins, 0, 0, 0
     texts: list[bytes] = []
     rejects: list[Reject] = []
@@ -61,7 +61,7 @@ def stretches(longest: int, piece: Piece, file: BinaryIO) -> Iterator[Stretch]:
             texts, rejects = [], []
     ends, text = piece.ends or bool(piece.limit), b"".join(texts)
     if begins and ends and not text.strip():
-        # A line that was left out is counted once: it is why nothing is left.
+        # A refused line is counted once: it is why nothing is left.
         yield Stretch(None, first + 1, line - first, begins, ends, rejects or [Reject("empty", 1, b"")])
     else:
         yield Stretch(text, first + 1, line - first, begins, ends, rejects)
@@ -78,7 +78,7 @@ def _limited(chunks: Iterator[tuple[list[bytes], bool]], limit: int) -> Iterator
 
 
 def _reasons(lines: list[bytes], longest: int) -> dict[int, str]:
-    """Returns the lines that are left out, by index. An empty line is a line of the text."""
+    """Returns the lines that are left out, by index. An empty line is part of the text."""
     reasons = {index: "over-long" for index, line in enumerate(lines) if len(line) > longest}
     for index, why in no_texts(lines).items():
         reasons.setdefault(index, why)

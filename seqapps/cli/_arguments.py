@@ -1,4 +1,4 @@
-"""Arguments that several verbs take. Nothing heavy: `--help` imports this."""
+"""Arguments that several commands take. Nothing heavy: `--help` imports this."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from seqapps.errors import UsageError
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Lets a verb take CONFIG or `--config FILE`, which is how the tuner's winner is usually handed over."""
+    """Lets a command take CONFIG or `--config FILE`, which is how the tuner's winner is usually passed."""
     parser.add_argument("file", nargs="?", metavar="CONFIG", help="TOML file of the run, such as configs/.../x.toml")
     parser.add_argument("--config", dest="config_file", metavar="FILE", help="the same as CONFIG")
     parser.add_argument(
@@ -17,11 +17,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_settings(arguments: argparse.Namespace, asked: str) -> None:
-    """Raises for settings of a configuration where a model or a run is named.
+    """Raises for configuration overrides where a model or a run is named.
 
     Args:
         arguments: the parsed call.
-        asked: its model or run.
+        asked: the model or run.
 
     Raises:
         UsageError: `--set` would do nothing.

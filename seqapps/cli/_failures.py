@@ -1,4 +1,4 @@
-"""What the outer door says of an error that no room below has put into words: where, what, remedy. Nothing heavy."""
+"""Messages for errors that no lower layer has explained: where, what, remedy. Nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqapps.errors import RunError, SeqappsError
 from seqapps.secrets import scrub
 
 TRACE = "last-error.txt"
-"""In the workspace: the traceback of the last error that nobody had foreseen."""
+"""In the workspace: the traceback of the last unexpected error."""
 
 _AGAIN = "What is done is kept: the same command goes on."
 _UNREACHABLE = ("max retries exceeded", "connection refused", "failed to establish", "timed out", "connection aborted")
@@ -23,12 +23,12 @@ _LONGEST = 500
 
 
 def explain(error: BaseException, verb: str, workspace: Path, uri: str = "") -> SeqappsError:
-    """Returns one message for an error: what the house raised itself, or what it means by its kind.
+    """Returns one message for an error: that of a `SeqappsError`, or one by its type.
 
     Args:
-        error: what came up to the door.
+        error: the error to explain.
         verb: the command.
-        workspace: where its state lies.
+        workspace: its workspace.
         uri: the MLflow store that the command line named; empty for the workspace's own.
     """
     if isinstance(error, SeqappsError):
@@ -42,7 +42,7 @@ def explain(error: BaseException, verb: str, workspace: Path, uri: str = "") -> 
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Returns the error and what it came from, the first cause last."""
+    """Returns the error and its chain of causes, the root cause last."""
     found = [error]
     while (cause := found[-1].__cause__ or found[-1].__context__) is not None and cause not in found:
         found.append(cause)
@@ -50,7 +50,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _of_kind(error: BaseException) -> str:
-    """Returns the message for an error of the system, of memory, of text or of a package; empty for another one."""
+    """Returns the message for an error of the system, of memory, of text or of a package; empty for others."""
     match error:
         case shutil.Error():
             said = f"copying failed: {_short(error)}. Remedy: see that the source is there and that the disk has room."
@@ -75,7 +75,7 @@ def _of_kind(error: BaseException) -> str:
 
 
 def of_system(error: OSError) -> str:
-    """Returns the message for what the operating system refused, with a remedy."""
+    """Returns the message for an error of the operating system, with a remedy."""
     path = _path_of(error)
     what = error.strerror or _short(error)
     template = _SYSTEM.get(error.errno or 0, _ANY)
@@ -120,7 +120,7 @@ def _of_text(error: UnicodeError) -> str:
 
 
 def _of_store(error: BaseException, store: str) -> str:
-    """Returns the message for a failure of MLflow's store; empty for another one."""
+    """Returns the message for a failure of MLflow's store; empty for others."""
     module, text = type(error).__module__, str(error)
     if not module.startswith(("sqlite3", "sqlalchemy", "mlflow", "alembic", "requests", "urllib3")):
         return ""
@@ -150,7 +150,7 @@ _STORE = {
 
 
 def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
-    """Returns the message for an error that nobody had foreseen; its traceback goes to a file."""
+    """Returns the message for an unexpected error; its traceback goes to a file."""
     place = ""
     with suppress(OSError, ValueError):
         target = workspace / TRACE
@@ -164,7 +164,7 @@ def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
 
 
 def _line_of(error: BaseException) -> str:
-    """Returns the innermost line of our own code that the error passed."""
+    """Returns the innermost line of our own code in the traceback."""
     root = Path(seqapps.__file__).parent.parent
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(root) and ".venv" not in frame.filename]

@@ -1,4 +1,4 @@
-"""Where results go: standard output, as wide as the terminal, or wide enough for our tables where there is none."""
+"""The console for results: standard output, as wide as the terminal, or wide enough for our tables without one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def page() -> Console:
 
 
 def places(rows: Mapping[str, object]) -> str:
-    """Returns names and places as lines that can be copied: nothing is wrapped or cut."""
+    """Returns names and paths as lines that can be copied: nothing is wrapped or cut."""
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {place}" for name, place in rows.items())

@@ -1,8 +1,8 @@
-"""`seqapps backtest CONFIG --folds K`: the same training at K later and later origins, each measured on what follows.
+"""`seqapps backtest CONFIG --folds K`: rolling-origin evaluation of a forecast with K origins.
 
-One test part says how a model does in one time. Here the test part is cut into K equal pieces; for each the model is
-trained anew on all that lies before it, and measured on it: the rolling origin of Tashman 2000, "Out-of-sample tests of
-forecasting accuracy". Nothing is promoted. What is done already is not done again.
+One test part shows how a model does in one period. Here the test part is cut into K equal pieces; for each the model is
+retrained on all that precedes it, and evaluated on it: the rolling origin of Tashman 2000, "Out-of-sample tests of
+forecasting accuracy". Nothing is promoted. Finished stages are skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HELP = "train and evaluate at later and later origins of a series"
 
 FIELD = "fold"
-"""The field of `data` that says which piece of the test part is measured."""
+"""The field of `data` that says which piece of the test part is evaluated."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Goes from fold to fold, writes `backtests/<name>.json`, and prints the table to stdout."""
+    """Runs all folds, writes `backtests/<name>.json`, and prints the table to stdout."""
     from seqapps.cli._page import page, places
     from seqapps.errors import UsageError
     from seqapps.files import write_json
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def table(evaluations: list[Evaluation]) -> Table:
-    """Returns the objective of every system at every fold, and its mean; the best of each line is marked."""
+    """Returns the objective of every system at every fold, and its mean; the best of each row is marked."""
     from rich.table import Table
     from rich.text import Text
 
@@ -74,7 +74,7 @@ def table(evaluations: list[Evaluation]) -> Table:
     first = evaluations[0]
     objective = first.objective
     found = [{name: metrics for name, metrics in systems(item) if objective in metrics} for item in evaluations]
-    # A baseline may be left out of some folds, whose series are too short or too long for it.
+    # A baseline may be missing from folds whose series are too short or too long for it.
     names = [name for name in found[0] if all(name in line for line in found)]
     lines = [{name: line[name][objective] for name in names} for line in found]
     mean = {name: sum(line[name] for line in lines) / len(lines) for name in names}
@@ -97,7 +97,7 @@ def table(evaluations: list[Evaluation]) -> Table:
 
 
 def _fold(arguments: argparse.Namespace, console: Console, whole: Journey, number: int) -> Journey:
-    """Returns the journey of one fold."""
+    """Returns the pipeline of one fold."""
     from seqapps.workflow.pipeline import journey_of
 
     name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
@@ -109,7 +109,7 @@ def _prepared(journey: Journey) -> Path:
     """Returns the prepared folder of a fold.
 
     Raises:
-        DataError: nothing in it can be measured.
+        DataError: nothing in it can be evaluated.
     """
     from seqapps.dataset.manifest import read_manifest
     from seqapps.errors import DataError
@@ -125,7 +125,7 @@ def _prepared(journey: Journey) -> Path:
 
 
 def _evaluated(journey: Journey, prepared: Path) -> tuple[Evaluation, Path]:
-    """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is taken as it is."""
+    """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is used as it is."""
     from seqapps.evaluation.evaluate import read_evaluation
     from seqapps.workflow import evaluate, train
 

@@ -1,4 +1,4 @@
-"""`seqapps config CONFIG`: the whole configuration, every default filled in, as TOML that can be loaded again."""
+"""`seqapps config CONFIG`: the whole configuration, every default filled in, as loadable TOML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`seqapps diagnose RUN_OR_CONFIG`: what gradients do on their way back through the layers, and what to change."""
+"""`seqapps diagnose RUN_OR_CONFIG`: how gradients propagate back through the layers, and what to change."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 HELP = "vanishing and exploding gradients, gates, clipping: figures and remedies"
 
 FOLDER = "diagnosis"
-"""In the run folder, or in the workspace for a model that no step has moved."""
+"""In the run folder, or in the workspace for an untrained model."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is diagnosed.
+    """The model to diagnose.
 
     Args:
         application: of its configuration.
         manifest, prepared: its data.
-        folder: of the run; None for a model as it is built.
+        folder: of the run; None for an untrained model.
         target: where the diagnosis is written.
-        said: what it is, for people.
+        said: its description for messages.
     """
 
     application: Application
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Examines, writes `diagnosis/` with its pictures, logs it, and prints tables and verdicts to stdout."""
+    """Diagnoses, writes `diagnosis/` with its plots, logs it, and prints tables and verdicts to stdout."""
     from seqapps.cli._page import page, places
     from seqapps.errors import UsageError
     from seqapps.workspace import Workspace
@@ -95,9 +95,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) -> Subject:
-    """Returns the model that a user means.
+    """Returns the model that an argument names.
 
-    A configuration means its finished training, else the model as it is built from it; its data must be prepared.
+    A configuration means its finished training, else an untrained model built from it; its data must be prepared.
 
     Raises:
         UsageError: no such run, its data is not prepared, or the trained model was damaged.
@@ -128,7 +128,7 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     prepared = prepare.need(journey)
     journey = tune.winner(journey, prepared)
     name = journey.config.name
-    # Other code may have trained it: a diagnosis looks at the weights, and does not train again.
+    # An earlier version of the code may have trained it: a diagnosis only needs the weights.
     records = Records(journey.workspace, name, any_code=True)
     stage_inputs = train.inputs(journey, prepared)
     record = None if arguments.initial else records.find(stage_inputs)
@@ -181,7 +181,7 @@ def _subject(folder: Path, prepared: Path) -> Subject:
 
 
 def examine(subject: Subject, at: tuple[int, int] | None) -> Diagnosis:
-    """Returns the diagnosis of a subject, in float32 whatever it was trained in.
+    """Returns the diagnosis of a subject, in float32 whatever the training precision.
 
     Raises:
         UsageError: there is no such batch.
@@ -211,7 +211,7 @@ def examine(subject: Subject, at: tuple[int, int] | None) -> Diagnosis:
 
 
 def _past(folder: Path | None) -> Past | None:
-    """Returns history and optimizer of a run; the optimizer is that of the last step, the weights those of the best."""
+    """Returns history and optimizer of a run; the optimizer is of the last step, the weights of the best epoch."""
     if folder is None:
         return None
     from contextlib import suppress
@@ -222,13 +222,13 @@ def _past(folder: Path | None) -> Past | None:
     from seqapps.training import checkpoints
 
     remembered: Sequence[Any] = ()
-    with suppress(DataError):  # a run folder may have been cleared of it
+    with suppress(DataError):  # it may have been deleted from the run folder
         remembered = checkpoints.read(folder / checkpoints.FILE_NAME).group("optimizer")
     return Past(read_run(folder).history, remembered)
 
 
 def write(found: Diagnosis, folder: Path) -> dict[str, object]:
-    """Writes record and pictures; returns what to file."""
+    """Writes record and plots; returns what to log."""
     from seqapps.diagnosis.pictures import draw
     from seqapps.diagnosis.results import write_diagnosis
 
@@ -248,7 +248,7 @@ def log(found: Diagnosis, subject: Subject, workspace: Workspace, uri: str) -> s
     if subject.folder is None or "run_id" not in stored:
         return ""
     run_id = str(stored["run_id"])
-    with suppress(UsageError):  # another store than the one that it was trained with
+    with suppress(UsageError):  # not the store of its training
         store = uri or store_of(subject.folder, str(stored.get("uri", "")))
         tracker = Tracker.open(subject.application.config, workspace, store)
         tracker.run(run_id)
@@ -267,7 +267,7 @@ def tables(found: Diagnosis) -> list[Table]:
 
 
 def verdict_lines(found: Diagnosis) -> list[str]:
-    """Returns the verdicts, each with its remedies, and what could not be examined."""
+    """Returns the verdicts, each with its remedies, and what could not be diagnosed."""
     lines = [""]
     for verdict in found.verdicts:
         mark = "ok  " if verdict.good else "!   "

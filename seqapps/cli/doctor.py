@@ -1,4 +1,4 @@
-"""`seqapps doctor`: whether this machine has what the journey needs: the stack, a device, disk, the store."""
+"""`seqapps doctor`: whether this machine has what a run needs: packages, a device, disk space, the store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STACK = {
 """Distribution to the module that is imported."""
 
 FREE_GIGABYTES = 2.0
-"""A demo needs less; below this, checkpoints and shards soon fail."""
+"""A demo needs less; below this, writing checkpoints and shards soon fails."""
 
 _IMPORT_SECONDS = 120
 _SHOWN_SECONDS = 0.05
@@ -53,12 +53,12 @@ for name in sys.argv[1:]:
         continue
     print(json.dumps([name, time.perf_counter() - began]), flush=True)
 """
-"""Imports all modules in one process, as a run does: most of the time goes into what they share."""
+"""Imports all modules in one process, as a run does: most of the time goes into shared dependencies."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: whether it is as needed, and what was seen."""
+    """One check: whether it passed, and what was found."""
 
     name: str
     good: bool
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Prints what was found to stdout. Exits with 1 when something that is needed is missing."""
+    """Prints the findings to stdout. Exits with 1 when something required is missing."""
     from rich.table import Table
 
     from seqapps.cli._page import page
@@ -174,7 +174,7 @@ def _store(root: Path, uri: str) -> Finding:
         from seqapps.registry.tracking import Tracker
 
         tracker = Tracker(uri or workspace.tracking_uri, workspace.artifacts)
-    except Exception as error:  # Whatever is wrong with the store is what we are here to tell.
+    except Exception as error:  # any failure of the store is a finding
         return Finding("store", False, scrub(f"{uri or workspace.tracking_uri}: {error}"))
     return Finding("store", True, tracker.uri)
 

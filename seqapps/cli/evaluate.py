@@ -61,7 +61,7 @@ def show(record: Record) -> None:
 
 
 def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
-    """Raises for a field that is not known, before anything is scored."""
+    """Raises for an unknown field, before anything is scored."""
     if all(field == "length" or field in journey.config.data.keep for field in fields):
         return
     from seqapps.workflow.stack import import_tensorflow
@@ -78,7 +78,7 @@ def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
 
 
 def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fields: list[str]) -> None:
-    """Measures slices, prints them to stdout and logs them."""
+    """Evaluates slices, prints them to stdout and logs them."""
     from seqapps.applications import application_of
     from seqapps.cli._page import page
     from seqapps.dataset.manifest import read_manifest

@@ -1,4 +1,4 @@
-"""`seqapps export CONFIG`: the checked SavedModel to the place where a server reads it, in one rename."""
+"""`seqapps export CONFIG`: publishes the verified SavedModel where a server reads it, in one rename."""
 
 from __future__ import annotations
 

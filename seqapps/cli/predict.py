@@ -1,4 +1,4 @@
-"""`seqapps predict MODEL TEXT...`: what an exported model answers. What can be asked depends on its application."""
+"""`seqapps predict MODEL TEXT...`: predictions of an exported model. The options depend on its application."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HELP = "ask an exported model: continue, classify, tag, translate, fill or forec
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Takes MODEL, texts from the command line, a file or the keyboard, and the options of every application.
 
-    Which application's they are is known when MODEL is found; those of another one are refused then.
+    The application is known when MODEL is found; options of other applications are then refused.
     """
     from seqapps import applications
 
@@ -51,21 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             groups[names] = parser.add_argument_group(f"options of {', '.join(names)}")
         action = readers[option][0][1]
         action.help = _help_of(readers[option])
-        action.default = argparse.SUPPRESS  # absent until it is given: the application knows its default
+        action.default = argparse.SUPPRESS  # absent unless given: the application has the default
         groups[names]._add_action(action)
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Loads the model and answers; answers go to stdout or `--output`, everything else to stderr.
+    """Loads the model and predicts; predictions go to stdout or `--output`, everything else to stderr.
 
-    Returns 1 where a line of a file could not be answered, after all others were.
+    Returns 1 if a line of a file had no prediction, after all others were processed.
     """
     from seqapps import applications
 
     check(arguments)
     folder = locate(
         arguments.model, workspace=arguments.workspace, tracking_uri=arguments.tracking_uri
-    )  # a wrong name or option is told before TensorFlow's seconds are spent
+    )  # a wrong name or option is reported before the slow import of TensorFlow
     given = {
         action.dest: getattr(arguments, action.dest)
         for name in applications.names()
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             found = _answers(model, [rows[place - first] for place in places], options, asked, arguments.input)
             answers = dict(zip(places, found, strict=True))
             for place in range(first, first + len(rows)):
-                # A line of the file has a line as its answer; nothing was asked by an empty one.
+                # Every line of the file has an output line, also an empty one.
                 out.write(_line(model, answers.get(place), options, arguments) + "\n")
             errors = {place: answer for place, answer in answers.items() if isinstance(answer, SeqappsError)}
             for place, error in errors.items():
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Raises for a call that cannot be answered, before anything is loaded.
+    """Raises for an invalid call, before anything is loaded.
 
     Raises:
         UsageError: no text, two sources of text, or a file that cannot be read or written.
@@ -132,9 +132,9 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
-    """Asks for texts until an empty line or the end of the input."""
+    """Prompts for texts until an empty line or the end of the input."""
     console.print("A text and Enter; an empty line or Ctrl-D ends.", style="dim")
-    for turn in count():  # a seed goes on, so that the same text can be tried again
+    for turn in count():  # the seed advances, so that a repeated text gives another sample
         try:
             text = console.input("[bold]> [/bold]")
         except EOFError:
@@ -143,13 +143,13 @@ def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
             break
         try:
             print(model.application.reply(model.call, text, options, turn))
-        except SeqappsError as error:  # a mistake in one text is told, and the next one is asked for
+        except SeqappsError as error:  # an invalid text is reported, and the next one is read
             print(error, file=sys.stderr)
     return 0
 
 
 def _help_of(readers: list[tuple[str, argparse.Action]]) -> str:
-    """Returns what an option does, with its default; for each application where they say different things of it."""
+    """Returns the help of an option, with its default; by application if they differ."""
     told: dict[str, list[str]] = {}
     for name, action in readers:
         told.setdefault(str(action.help) % {"default": action.default}, []).append(name)
@@ -167,7 +167,7 @@ def _options_of(name: str) -> list[argparse.Action]:
 
 
 def _record_of(folder: Path) -> dict[str, Any]:
-    """Returns `model.json` of an exported folder; nothing where only `serving.load` can say what is wrong."""
+    """Returns `model.json` of an exported folder; empty if only `serving.load` can say what is wrong."""
     try:
         found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -176,9 +176,9 @@ def _record_of(folder: Path) -> dict[str, Any]:
 
 
 def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:
-    """Returns an answer as text: for people, or one line when texts come from a file or JSON is asked for.
+    """Returns a prediction as text: for people, or one line when texts come from a file or JSON is requested.
 
-    None, and an error, are those of a line of a file.
+    None and errors only occur for lines of a file.
     """
     if answer is None:
         return "null" if arguments.json else ""
@@ -192,7 +192,7 @@ def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: ar
 
 
 def _rows(arguments: argparse.Namespace, model: Served, at_once: int) -> Iterator[tuple[int, list[Any]]]:
-    """Yields how many rows came before, and a block of them."""
+    """Yields the number of rows before a block, and the block."""
     rows: Iterable[Any] = model.application.read_rows(arguments.input) if arguments.input else arguments.texts
     stream, first = iter(rows), 0
     while block := list(islice(stream, at_once)):
@@ -205,17 +205,17 @@ def _is_empty_line(model: Served, arguments: argparse.Namespace, row: Any) -> bo
 
 
 def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first: int, path: str) -> list[Any]:
-    """Returns the answers to a block of rows. That of a line of a file which has none is its error.
+    """Returns the predictions for a block of rows; for a line of a file that has none, its error.
 
     Args:
-        model: what is asked.
-        rows: of the block; none are not asked.
+        model: the served model.
+        rows: of the block; None is skipped.
         options: of the application.
-        first: how many rows were asked before.
+        first: number of rows before the block.
         path: of the file; empty where rows come from the command line.
 
     Raises:
-        SeqappsError: a text of the command line cannot be answered, or none can be with these options.
+        SeqappsError: a text of the command line is invalid, or the options are.
     """
     if not rows:
         return []
@@ -231,7 +231,7 @@ def _answers(model: Served, rows: list[Any], options: argparse.Namespace, first:
     for number, row in enumerate(rows, first):
         try:
             answers += answer(model.call, [row], options, number)
-        except SeqappsError as error:  # the others have their answers
+        except SeqappsError as error:  # the others have their predictions
             answers.append(error)
     return answers
 
@@ -244,7 +244,7 @@ def _reads_lines(model: Served) -> bool:
 
 @contextmanager
 def _output(path: str) -> Iterator[TextIO]:
-    """Gives standard output, or a file that has its name only when it is complete."""
+    """Yields standard output, or a file that gets its name only when it is complete."""
     if not path:
         yield sys.stdout
         return

@@ -16,7 +16,7 @@ HELP = "raw files to a prepared data set (an Apache Beam job)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes CONFIG; Beam's own options stand after `--`."""
+    """Takes CONFIG; Beam's own options follow after `--`."""
     add_config(parser)
 
 

@@ -1,4 +1,4 @@
-"""`seqapps promote CONFIG`: the model becomes a version; the gate decides whether it becomes the champion."""
+"""`seqapps promote CONFIG`: registers the model as a version; the gate decides whether it becomes the champion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`: a script can see it."""
+    """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`, for scripts."""
     from seqapps.workflow import evaluate, prepare, train, tune
     from seqapps.workflow.pipeline import journey_of
 

@@ -1,4 +1,4 @@
-"""`seqapps report RUN_OR_CONFIG`: one run on one page, on the terminal and as an HTML file that stands by itself."""
+"""`seqapps report RUN_OR_CONFIG`: one run on one page, on the terminal and as a self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Writes the HTML page, and prints the terminal's page to stdout; it ends with where everything lies."""
+    """Writes the HTML page, and prints the terminal's page to stdout; it ends with the paths of everything."""
     from seqapps.cli._page import page
     from seqapps.report import FILE_NAME, write_report
     from seqapps.workspace import Workspace
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:
-    """Returns what is printed, in order; parts of stages that are not done yet are left out."""
+    """Returns the printed parts, in order; those of unfinished stages are left out."""
     from seqapps.evaluation.tables import tables
 
     shown: list[Any] = [_configuration(run.config), _data(run.manifest)]
@@ -72,7 +72,7 @@ def parts(run: Run, workspace: Workspace, page: Path) -> list[Any]:
 
 
 def _configuration(config: RunConfig) -> Table:
-    """Returns what differs from the defaults: the rest is `seqapps config`."""
+    """Returns the fields that differ from the defaults; `seqapps config` shows all."""
     from seqapps.registry.tracking import flatten
 
     table = _table(f"{config.name}: {config.application}", "setting", "value")
@@ -154,7 +154,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def sparkline(values: list[float]) -> str:
-    """Returns numbers as a line of bars, the largest the highest; `x` where one is not finite.
+    """Returns numbers as a line of bars; `x` for one that is not finite.
 
     >>> sparkline([3.0, float("nan"), 2.0, 1.0])
     '█x▄▁'

@@ -1,4 +1,4 @@
-"""`seqapps rollback MODEL`: the champion before becomes the champion again; recorded in the ledger."""
+"""`seqapps rollback MODEL`: restores the previous champion; recorded in the ledger."""
 
 from __future__ import annotations
 

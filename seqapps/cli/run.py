@@ -1,4 +1,4 @@
-"""`seqapps run CONFIG`: the whole journey. What is done already is not done again."""
+"""`seqapps run CONFIG`: the whole pipeline. Finished stages are skipped."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ DRY_RUN = (
     "tuning.trials=2",
     "tuning.epochs=1",
 )
-"""What a dry run makes small; what the user sets goes before it."""
+"""Fields that a dry run reduces; settings of the user override them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Takes CONFIG and `--dry-run`; Beam's own options stand after `--`."""
+    """Takes CONFIG and `--dry-run`; Beam's own options follow after `--`."""
     add_config(parser)
     parser.add_argument("--dry-run", action="store_true", help=f"{DRY_ROWS} rows and one epoch, in <workspace>/dry-run")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
-    """Does the journey and prints its end to stdout.
+    """Runs the pipeline and prints its results to stdout.
 
-    Where the gate refused the model it exits with `REFUSED`, after everything was done. A dry run never does: its
+    If the gate refused the model it exits with `REFUSED`, after everything else was done. A dry run never does: its
     figures mean nothing.
     """
     from dataclasses import replace
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def show(finished: Finished) -> None:
-    """Prints where a run ended to stdout: the evaluation, the decision, some answers, and where everything lies."""
+    """Prints the results of a run to stdout: evaluation, decision, some predictions, and the paths of everything."""
     from seqapps.cli import evaluate, promote
     from seqapps.cli._page import places
     from seqapps.workflow import train

@@ -1,4 +1,4 @@
-"""`seqapps train CONFIG`: the model, with progress, checkpoints and one MLflow run, also when it was killed between."""
+"""`seqapps train CONFIG`: trains with progress, checkpoints and one MLflow run, even if it was killed and resumed."""
 
 from __future__ import annotations
 

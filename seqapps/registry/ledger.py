@@ -1,8 +1,8 @@
-"""The ledger of a registered model: every decision on its champion, passed or refused, in the order of time.
+"""The ledger of a registered model: every decision on its champion, passed or refused, in chronological order.
 
-An entry is written twice: as a tag of the model version, one tag an entry, which no other process can overwrite; then
-into `ledger.jsonl`, an artifact of the model's own run of kind `ledger`. Reading takes the union of both, and writing
-renews the artifact from the union, so that two writers, or a process killed between the two, lose no entry.
+An entry is written twice: as a tag of the model version, one tag per entry, which no other process can overwrite; then
+to `ledger.jsonl`, an artifact of the model's own run of kind `ledger`. Reading takes the union of both, and writing
+rebuilds the artifact from the union, so that concurrent writers, or a process killed in between, lose no entry.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class Entry:
     Args:
         when: UTC, ISO 8601 with microseconds.
         who: user and machine.
-        action: `promote` (the gate passed), `refuse` (it did not), `force` (it did not, and the champion moved all the
-            same) or `rollback`.
+        action: `promote` (the gate passed), `refuse` (it did not), `force` (it did not, but the champion moved) or
+            `rollback`.
         model: name in the registry.
         version: the version that was decided on.
-        before: version of the champion before; empty for none.
-        after: version of the champion after; empty for none.
+        before: the previous champion version; empty for none.
+        after: the new champion version; empty for none.
         run_id: the run that made `version`.
-        reason: why, in words.
-        evidence: the figures that it was decided on.
-        id: makes two entries of one moment different. A process that was killed before the champion moved, and runs
-            again, writes its entry again under the same one.
+        reason: why, as text.
+        evidence: the figures behind the decision.
+        id: distinguishes entries of the same moment. A process that was killed before the champion moved rewrites its
+            entry under the same id when it runs again.
     """
 
     when: str
@@ -74,13 +74,13 @@ class Entry:
         reason: str,
         evidence: Mapping[str, Any],
     ) -> Entry:
-        """Returns an entry of this moment and this user."""
+        """Returns an entry with the current time and user."""
         when = datetime.now(UTC).isoformat(timespec="microseconds")
         who = f"{user()}@{platform.node()}"
         return cls(when, who, action, model, version, before, after, run_id, reason, evidence, uuid.uuid4().hex[:8])
 
     def to_json(self) -> str:
-        """Returns the entry as one line of JSON; the champion's versions stand under `from` and `to`."""
+        """Returns the entry as one line of JSON; the champion versions are `from` and `to`."""
         record = asdict(self)
         record["from"], record["to"] = record.pop("before"), record.pop("after")
         return json.dumps(record, ensure_ascii=False)
@@ -103,8 +103,8 @@ def ledger(tracker: Tracker, model: str) -> list[Entry]:
 
 
 def repeated(tracker: Tracker, entry: Entry) -> Entry:
-    """Returns an entry under the id of the last one where that says the same: whoever wrote that one was killed before
-    it was carried out, and it is to be written over."""
+    """Returns an entry with the id of the last one if that is the same decision: its process was killed before it was
+    carried out, so the entry is overwritten."""
     before = ledger(tracker, entry.model)[-1:]
     return replace(entry, id=before[0].id) if before and _decision(before[0]) == _decision(entry) else entry
 
@@ -129,7 +129,7 @@ def _read(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
 
 
 def _write(tracker: Tracker, model: str) -> None:
-    """Renews the artifact from what stands in it and in the tags; the lock is held."""
+    """Rebuilds the artifact from its own entries and the tags; the lock is held."""
     run_id = _run(tracker, model) or _start(tracker, model)
     entries, _ = _read(tracker, model)
     tracker.log_text(run_id, "".join(item.to_json() + "\n" for item in entries), FILE_NAME)
@@ -140,12 +140,12 @@ def _decision(entry: Entry) -> tuple[str, ...]:
 
 
 def promotion_of(entries: Sequence[Entry], run_id: str, champion: str) -> Entry | None:
-    """Returns the entry by which a run became champion; None where it never did, or the alias was moved by hand since.
+    """Returns the entry by which a run became champion; None if it never did, or the alias was moved manually since.
 
     Args:
         entries: all decisions on the model, the oldest first.
         run_id: the run.
-        champion: the version that bears the alias now; empty for none.
+        champion: the version that has the alias now; empty for none.
     """
     moves = [entry for entry in entries if entry.action != "refuse"]
     own = [place for place, entry in enumerate(moves) if entry.run_id == run_id and entry.action in _PROMOTIONS]
@@ -168,10 +168,10 @@ def champions(entries: Sequence[Entry]) -> list[str]:
     stack: list[str] = []
     for entry in entries:
         if entry.action in _PROMOTIONS:
-            # A promotion that was killed before the alias moved stands twice.
+            # A promotion that was killed before the alias moved occurs twice.
             stack += [entry.after] if stack[-1:] != [entry.after] else []
         elif entry.action == "rollback":
-            # Everything above the version that came back is undone.
+            # Everything after the restored version is undone.
             while stack and stack[-1] != entry.after:
                 stack.pop()
             stack = stack or [entry.after]
@@ -179,7 +179,7 @@ def champions(entries: Sequence[Entry]) -> list[str]:
 
 
 def _from_artifact(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
-    """Returns the entries of the artifact that can be read, and whether those are all: it may have been cut."""
+    """Returns the entries of the artifact that can be read, and whether those are all: it may be truncated."""
     run_id = _run(tracker, model)
     if not run_id:
         return [], True
@@ -199,7 +199,7 @@ def _run(tracker: Tracker, model: str) -> str | None:
 
 def _start(tracker: Tracker, model: str) -> str:
     tags = {"seqapps.model": model}
-    begun = tracker.find(kind="ledger", tags=tags)  # by a process that was killed before it named its run
+    begun = tracker.find(kind="ledger", tags=tags)  # by a process that was killed before it tagged its run
     run_id = begun[0].info.run_id if begun else tracker.start(f"ledger of {model}", kind="ledger", tags=tags).run_id
     tracker.finish(run_id)
     tracker.client.set_registered_model_tag(model, RUN_TAG, run_id)

@@ -1,8 +1,8 @@
 """The registered model as an MLflow pyfunc: a thin wrapper around the SavedModel, which does all the work.
 
-This file travels inside the registered model, so it stands alone: it must not import seqapps. Columns of the input bear
-the names of a signature's inputs, one row an example. A setting of the signature is a parameter for all rows, or a
-column with a value for each; its default stands in the SavedModel's `model.json`.
+This file is packaged in the registered model, so it must not import seqapps. Columns of the input are named like the
+inputs of a signature, one row per example. A setting of the signature is a parameter for all rows, or a column with a
+value for each; its default is in the SavedModel's `model.json`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 _ROWS = 64
-"""Rows of one call of the SavedModel."""
+"""Rows per call of the SavedModel."""
 _INT32 = 1 << 31
 _SHOWN = 60
 """Most characters of a wrong value that a message repeats."""
@@ -28,7 +28,7 @@ class ServedModel(PythonModel):
     """Calls a signature of the SavedModel; the parameter `signature` says which (`serving_default`)."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Loads the SavedModel, and the package that registers the operations of its tokenizer where it needs one."""
+        """Loads the SavedModel, and the package with the operations of its tokenizer if it needs one."""
         import tensorflow as tf
 
         folder = Path(context.artifacts["saved_model"])
@@ -41,14 +41,14 @@ class ServedModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Returns the outputs of every row, by name; `error` says why a row has no answer.
+        """Returns the outputs of every row, by name; `error` says why a row has no prediction.
 
         Args:
-            context: where the artifacts lie.
-            model_input: a data frame with the signature's columns; also (MLflow acts on the annotation, which therefore
-                does not say so) a dictionary of lists, a list of dictionaries, or the values of the only column. A row
-                with a value that is missing or of another kind (None as a text) says so in `error`.
-            params: the signature's settings, and `signature`. Row i of a call that is given one `seed` draws with
+            context: has the paths of the artifacts.
+            model_input: a data frame with the signature's columns; also (not annotated, because MLflow acts on the
+                annotation) a dictionary of lists, a list of dictionaries, or the values of the only column. A row with
+                a value that is missing or of another type (None as a text) says so in `error`.
+            params: the signature's settings, and `signature`. With one `seed` for a call, row i samples with
                 `seed` + i.
 
         Raises:
@@ -90,7 +90,7 @@ class ServedModel(PythonModel):
 
 
 def _columns(model_input: Any, needed: list[str]) -> dict[str, list[Any]] | None:
-    """Returns the columns of an input by name; None where it has no row.
+    """Returns the columns of an input by name; None if it has no row.
 
     Raises:
         ValueError: one is missing, or its values have no name and several columns are needed.
@@ -127,8 +127,8 @@ def _cells(values: Any) -> list[Any]:
 
 
 def _cells_of(name: str, spec: Mapping[str, Any], values: list[Any], errors: dict[int, str]) -> Any:
-    """Returns a column as an array: what stands for nothing in the place of a cell that is of another kind, which
-    `errors` gets by row; shorter lists are filled up where their size is free."""
+    """Returns a column as an array. A cell of another type becomes an empty value, and is reported in `errors` by row;
+    shorter lists are padded if their size is variable."""
     text, shape = spec["dtype"] == "string", spec["shape"][1:]
     kind = object if text else np.dtype(spec["dtype"])
     cells = list[Any]()
@@ -151,7 +151,7 @@ def _cells_of(name: str, spec: Mapping[str, Any], values: list[Any], errors: dic
 
 
 def _array(value: Any, kind: Any) -> Any:
-    """Returns a cell as an array; None where it is no rectangle of texts, or of numbers."""
+    """Returns a cell as an array; None if it is not a rectangle of texts, or of numbers."""
     try:
         array = np.array(value, kind)
     except (TypeError, ValueError):
@@ -161,21 +161,21 @@ def _array(value: Any, kind: Any) -> Any:
     # A missing value would otherwise be read as the text "None" or "nan".
     if not all(isinstance(item, (str, bytes)) for item in array.flat):
         return None
-    # Half of a surrogate pair is no UTF-8: the graph reads it as it reads other wrong bytes.
+    # A lone surrogate is not valid UTF-8: the graph handles it like other invalid bytes.
     for place, item in enumerate(array.flat):
         array.flat[place] = item if isinstance(item, bytes) else item.encode("utf-8", "surrogatepass")
     return array
 
 
 def _setting(given: Any, usual: Any) -> Any:
-    """Returns a row's setting, the usual one where it is missing; beside a gap whole numbers have become floats."""
+    """Returns a row's setting, or the default if missing; in a column with gaps, integers have become floats."""
     if pd.isna(given):
         return usual
     return int(given) if isinstance(usual, int) and isinstance(given, float) and given.is_integer() else given
 
 
 def _of_rows(name: str, given: Any, default: Any, rows: int) -> list[Any]:
-    """Returns a setting once for each row; seeds go on from row to row, within 32 bits."""
+    """Returns a setting for each row; seeds increase from row to row, within 32 bits."""
     value = default if given is None else given
     if name != "seed" or not -_INT32 <= value < _INT32:
         return [value] * rows
@@ -188,7 +188,7 @@ def _plain(array: Any) -> Any:
 
 
 def _nothing(value: Any) -> Any:
-    """Returns an answer of the same form that says nothing."""
+    """Returns an empty prediction of the same form."""
     return [_nothing(item) for item in value] if isinstance(value, list) else type(value)()
 
 

@@ -1,9 +1,9 @@
 """The gate between a trained model and service: a model becomes champion on evidence, and every decision is recorded.
 
-The alias has no compare-and-set, so a move is guarded: under a lease the champion is read again, the entry goes to the
-ledger, then the alias moves. A process killed between the last two leaves an entry for a move that did not happen; the
-same command again makes it, and the entry is written over. A rollback marks the version until it is done, because the
-same command again would go one version further.
+The alias has no compare-and-set, so a move is guarded: under a lease the champion is read again, the entry is written
+to the ledger, then the alias moves. A process killed between the last two leaves an entry for a move that did not
+happen; repeating the command makes the move and overwrites the entry. A rollback marks the version until it is done,
+because repeating the command would otherwise go back one version further.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ __all__ = [
 _FEWEST_SEQUENCES = 2
 _VERSION_TAGS = "seqapps."
 _ROLLING = "seqapps.rolling_back"
-"""Tag of the version that a rollback makes champion, until that is done: the id of its entry in the ledger."""
+"""Tag of the version that a pending rollback makes champion: the id of its entry in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Check:
 
     Args:
         against: what the model is compared with.
-        ours, theirs: the objective of the model and of the other; None when there is no figure.
+        ours, theirs: the objective of the model and of the other; None when not available.
         passed: whether the condition holds.
         detail: the figures of the comparison, or why there are none.
     """
@@ -84,16 +84,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, and on what.
+    """A decision on the champion, with its conditions.
 
     Args:
-        action: `promote`, `refuse`, `force` or `rollback`; `keep` when the version is the champion already.
+        action: `promote`, `refuse`, `force` or `rollback`; `keep` when the version is already the champion.
         model: name in the registry.
         version: the version that was decided on.
-        before, after: version of the champion before and after; empty for none.
-        objective: the metric that decides.
+        before, after: previous and new champion version; empty for none.
+        objective: the deciding metric.
         checks: the conditions, in order; empty for a rollback.
-        reason: why, in words.
+        reason: why, as text.
     """
 
     action: str
@@ -112,7 +112,7 @@ class Decision:
 
     @property
     def moved(self) -> bool:
-        """Whether the champion is another version than before."""
+        """Whether the champion changed."""
         return self.before != self.after
 
 
@@ -129,22 +129,22 @@ def promote(  # noqa: PLR0913 - a run with its three folders
 ) -> Decision:
     """Registers a run's model as challenger, and makes it champion when the gate passes.
 
-    Called again for the same run, it registers nothing new; a version that is the champion already stays it, nothing is
-    written, and what is returned is what was decided then.
+    Called again for the same run, it registers nothing new; if the version is already the champion, it stays so,
+    nothing is written, and the earlier decision is returned.
 
     Args:
         tracker: the store.
         config: the run's configuration.
         run_id, run_folder: the run, and its folder with the trained model.
         saved_model: the exported model.
-        evaluation_folder: what `seqapps.evaluation.evaluate.evaluate` wrote.
-        force: the reason to move the champion in spite of a refusal; empty does not.
-        console: takes a line for people.
+        evaluation_folder: written by `seqapps.evaluation.evaluate.evaluate`.
+        force: the reason to move the champion despite a refusal; empty to accept a refusal.
+        console: shows messages.
 
     Raises:
         UsageError: the configuration names no model.
         DataError: there is no evaluation.
-        RunError: the champion changed while this was decided.
+        RunError: the champion changed in the meantime.
     """
     from seqapps.evaluation.evaluate import read_evaluation, read_statistics
 
@@ -182,9 +182,9 @@ def promote(  # noqa: PLR0913 - a run with its three folders
 def gate(
     config: RunConfig, evaluation: Evaluation, statistics: Mapping[str, NDArray[np.float64]], before: str
 ) -> tuple[Check, ...]:
-    """Returns the conditions that a model has to meet: surely better than every baseline, and than the champion.
+    """Returns the conditions of the gate: better than every baseline and than the champion, with confidence.
 
-    Where there is neither, nothing speaks for the model: one condition that does not hold.
+    If there is neither, there is no evidence for the model: one condition that fails.
 
     Args:
         config: names the baselines, the confidences and the resamples.
@@ -213,13 +213,13 @@ def gate(
 
 @dataclass(frozen=True)
 class Opponent:
-    """What a model is compared with.
+    """A system that the model is compared with.
 
     Args:
-        name: for people.
+        name: for messages.
         key: of its sums in `statistics`.
         figure: its objective.
-        confidence: that the comparison must reach.
+        confidence: required of the comparison.
     """
 
     name: str
@@ -276,18 +276,18 @@ def _compared(
 
 
 def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console: Console) -> Decision:
-    """Gives the alias `champion` back to the version that bore it before, and records it.
+    """Restores the previous champion, and records it.
 
-    Which version that is comes from the ledger: a second rollback goes one further back. Versions that were deleted
-    are passed over. One that a killed process began is finished and goes no further, whether or not its alias moved.
+    The ledger says which version that is: a second rollback goes back one further. Deleted versions are skipped. A
+    rollback that a killed process began is finished and goes no further, whether or not its alias moved.
 
     Args:
         tracker: the store.
         model: name in the registry.
         reason: why; kept in the ledger.
-        to: the version that is to be the champion, one of those before; where it is already, nothing is done. Empty
-            for the one before.
-        console: takes a line for people.
+        to: the version to restore, one of the earlier champions; if it is the champion already, nothing is done. Empty
+            for the previous one.
+        console: shows messages.
 
     Raises:
         UsageError: no such model, no champion, or no such version before it.
@@ -323,7 +323,7 @@ def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console
 
 
 def _unfinished(tracker: Tracker, current: ModelVersionRef) -> Entry | None:
-    """Returns the entry of a rollback to the champion whose process was killed after it had moved the alias."""
+    """Returns the entry of a rollback to the champion whose process was killed after the alias moved."""
     tags = tracker.client.get_model_version(current.model, current.version).tags
     moves = [entry for entry in ledger(tracker, current.model) if entry.action != "refuse"]
     if not moves or moves[-1].action != "rollback" or moves[-1].after != current.version:
@@ -332,7 +332,7 @@ def _unfinished(tracker: Tracker, current: ModelVersionRef) -> Entry | None:
 
 
 def decision_table(decision: Decision) -> Table | Text:
-    """Returns a decision with every condition and its figures, for people; without a condition, two lines."""
+    """Returns a decision with every condition and its figures, as a table; without a condition, two lines."""
     words = {
         "promote": f"version {decision.version} is the champion now",
         "refuse": f"version {decision.version} was refused; the champion stays {decision.before or 'unset'}",
@@ -407,15 +407,15 @@ def _carry_out(tracker: Tracker, decision: Decision, run_id: str, evidence: Mapp
 
 
 def _version_before(tracker: Tracker, model: str, current: str, to: str = "") -> ModelVersionRef | None:
-    """Returns the last champion before the present one that is still there, or the one that is asked for."""
+    """Returns the last earlier champion that still exists, or the requested one."""
     present = {ref.version: ref for ref in versions(tracker, model)}
     entries = ledger(tracker, model)
     moves = [entry for entry in entries if entry.action != "refuse"]
     begun = moves[-1] if moves and moves[-1].action == "rollback" else None
     if not to and begun is not None and begun.before == current and begun.after in present:
-        return present[begun.after]  # it was written down and not carried out
+        return present[begun.after]  # recorded but not carried out
     passed = champions(entries)
-    # A champion that the ledger does not know was set by hand: back to the last one that it does know.
+    # A champion that is not in the ledger was set manually: back to the last one that is.
     last = len(passed) - passed[::-1].index(current) - 1 if current in passed else len(passed)
     earlier = [number for number in passed[:last] if number in present and number != current and to in ("", number)]
     return present[earlier[-1]] if earlier else None
@@ -431,7 +431,7 @@ def _reason(checks: tuple[Check, ...], before: str, force: str) -> str:
 
 
 def _decided(entry: Entry) -> Decision:
-    """Returns the decision that an entry of the ledger tells of."""
+    """Returns the decision that an entry of the ledger records."""
     return Decision(
         action=entry.action,
         model=entry.model,

@@ -1,4 +1,4 @@
-"""Where a run comes from: user, machine, process, git commit; whether its process lives; locks among processes."""
+"""Provenance of a run: user, machine, process, git commit; whether its process is alive; locks among processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PROCESS = (
 )
 
 _OUTERMOST = "pid:[4026531836]"
-"""The space of process ids that Linux begins with: outside of all containers."""
+"""The initial process-id namespace of Linux: outside all containers."""
 
 
 @contextlib.contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Waits for the lock and holds it; the system lets it go when the process dies."""
+    """Waits for the lock and holds it; the system releases it when the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -32,7 +32,7 @@ def lock_file(path: Path) -> Iterator[None]:
 
 
 def user() -> str:
-    """Returns the name of who runs this process."""
+    """Returns the name of the user of this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container whose user id has no name
@@ -40,14 +40,14 @@ def user() -> str:
 
 
 def process_tags() -> dict[str, str]:
-    """Returns what tells this process from every other one, on this machine or another, before or after a restart."""
+    """Returns tags that identify this process uniquely, across machines and restarts."""
     started = f"{psutil.Process().create_time():.0f}"
     values = (platform.node(), _machine(), _boot(), pid_space(), str(os.getpid()), started)
     return dict(zip(_PROCESS, values, strict=True))
 
 
 def pid_space() -> str:
-    """Returns a name of the space in which this process's id is unique, on Linux: a container has one of its own."""
+    """Returns the name of this process's id namespace, on Linux: a container has its own."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -55,7 +55,7 @@ def pid_space() -> str:
 
 
 def _machine() -> str:
-    """Returns what tells this machine from others through restarts; empty in a container, which need not know."""
+    """Returns the id of this machine, stable across restarts; empty in a container, which may not know it."""
     try:
         return Path("/etc/machine-id").read_text(encoding="ascii").strip() if pid_space() == _OUTERMOST else ""
     except OSError:
@@ -63,7 +63,7 @@ def _machine() -> str:
 
 
 def _boot() -> str:
-    """Returns the id of this start of the machine; after a restart, process ids mean other processes."""
+    """Returns the boot id of the machine; after a restart, process ids refer to other processes."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -71,9 +71,9 @@ def _boot() -> str:
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that a run recorded is known to be dead; another machine's or container's is not known.
+    """Whether the process that a run recorded is known to be dead; that of another machine or container is unknown.
 
-    Containers share names of hosts, on one machine and on several.
+    Containers can share host names, on one machine and on several.
     """
     host, machine, boot, space, pid, started = (tags.get(key, "") for key in _PROCESS)
     if host != platform.node() or not pid:
@@ -85,14 +85,14 @@ def is_gone(tags: Mapping[str, str]) -> bool:
     try:
         process = psutil.Process(int(pid))
         if abs(process.create_time() - float(started)) > 2.0:
-            return True  # the id was given to another process
+            return True  # the id was reused by another process
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
 
 def git_tags() -> dict[str, str]:
-    """Returns the commit of the working folder and whether it has changes; nothing outside a repository."""
+    """Returns the commit of the working folder and whether it has changes; empty outside a repository."""
 
     def ask(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)

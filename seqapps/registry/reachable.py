@@ -1,4 +1,4 @@
-"""Whether a store of MLflow can be reached: asked once, before any lock is taken and before MLflow tries on."""
+"""Whether an MLflow store can be reached: checked once, before any lock is taken and before MLflow's retries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seqapps.errors import RunError, UsageError
 from seqapps.secrets import recorded
 
 SECONDS = 15.0
-"""A store that has not answered by then is down."""
+"""Seconds after which a store without an answer counts as down."""
 
 SQLITE = "sqlite:///"
 _HEADER = b"SQLite format 3\x00"
@@ -28,7 +28,7 @@ _PACKAGES = {
     "pyodbc": "pyodbc",
 }
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""A server that answered once may be away for a minute; MLflow's own patience is above a quarter of an hour."""
+"""A server that answered once may be down for a minute; MLflow's own retries take over a quarter of an hour."""
 
 
 def reach(address: str) -> None:
@@ -38,8 +38,8 @@ def reach(address: str) -> None:
         address: `sqlite:///FILE`, `http(s)://...`, or another database.
 
     Raises:
-        RunError: it does not answer, is locked, or is no database.
-        UsageError: no scheme that MLflow knows.
+        RunError: it does not answer, is locked, or is not a database.
+        UsageError: the scheme is unknown to MLflow.
     """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
@@ -67,14 +67,14 @@ def _ask_server(address: str) -> None:
     request = urllib.request.Request(f"{address.rstrip('/')}/health")
     try:
         parts = urlsplit(address)
-        if parts.username is not None:  # urllib takes no user in an address
+        if parts.username is not None:  # urllib does not support a user in an address
             host = parts.hostname or ""
             netloc = f"{host}:{parts.port}" if parts.port else host
             request = urllib.request.Request(parts._replace(netloc=netloc, path=f"{parts.path}/health").geturl())
         with urllib.request.urlopen(request, timeout=SECONDS):
             return
     except urllib.error.HTTPError:
-        return  # it answers; whether it lets us in is MLflow's business
+        return  # it answers; MLflow handles authorisation
     except (OSError, ValueError) as error:
         raise _down("the tracking server", address, getattr(error, "reason", error)) from None
 
@@ -104,7 +104,7 @@ def _ask_port(address: str, host: str, port: int) -> None:
 
 
 def _ask_file(path: Path) -> None:
-    """Reads the header and the list of tables; a file that is not there yet is made later."""
+    """Reads the header and the list of tables; a missing file is made later."""
     if not path.exists() or (path.is_file() and not path.stat().st_size):
         return
     whole = path.is_file()

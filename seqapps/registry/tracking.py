@@ -1,7 +1,7 @@
-"""The one door to MLflow: an explicit client and explicit run ids, never "the active run", no autolog.
+"""The only access to MLflow: an explicit client and explicit run ids, never "the active run", no autolog.
 
 The embedded store is an SQLite file of the workspace. It is created once, under a file lock, before any use: two
-processes that meet an empty file would both try to make its tables, and one would die.
+processes that open an empty file would both try to make its tables, and one would fail.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 KIND = "seqapps.kind"
 _WORD = "seqapps.word"
 LEASE = ".seqapps-lease"
-"""Ends the name of the registered model that stands for the right to move another one's champion."""
+"""Suffix of the registered model that represents a lease: the right to move another model's champion."""
 LEASE_SECONDS = 60.0
-"""A move takes a second or two."""
+"""A move takes one or two seconds."""
 SAVED_MODEL = "saved_model"
 _PARAM_LENGTH, _TAG_LENGTH, _KEY_LENGTH, _BATCH, _DIGEST = 6000, 8000, 250, 100, 36
 _DEFAULT_EXPERIMENT = "seqapps"
@@ -61,15 +61,15 @@ class RunRef:
 class Tracker:
     """Runs, parameters, metrics and artifacts, written by run id.
 
-    `uri` afterwards is the form for records and messages: variables unexpanded, without user and password.
+    The attribute `uri` is the form for records and messages: variables unexpanded, without user and password.
 
     Args:
         uri: `sqlite:///...` (or another database), or `http(s)://...` of a server; `${NAME}` is replaced.
-        artifacts: folder of the runs' files; a server decides by itself.
-        experiment: name of the experiment, which is created when it is missing.
+        artifacts: folder of the runs' files; ignored by a server.
+        experiment: name of the experiment, created when missing.
 
     Raises:
-        UsageError: a store that MLflow has retired or whose driver is missing, or a deleted experiment.
+        UsageError: the store type is retired by MLflow or its driver missing, or the experiment is deleted.
         RunError: the store does not answer.
     """
 
@@ -90,12 +90,12 @@ class Tracker:
 
     @classmethod
     def open(cls, config: RunConfig, workspace: Workspace, uri: str = "") -> Tracker:
-        """Returns the tracker of a run's configuration, and closes runs whose process is gone.
+        """Returns the tracker of a configuration, and closes runs whose process is gone.
 
         Args:
             config: names the server (`tracking.uri`) and the experiment (`tracking.experiment`, else `name`).
             workspace: holds the embedded store when no server is named.
-            uri: goes before the configuration's.
+            uri: overrides the configuration's.
         """
         name = config.tracking.experiment or config.name or _DEFAULT_EXPERIMENT
         tracker = cls(uri or config.tracking.uri or workspace.tracking_uri, workspace.artifacts, experiment=name)
@@ -109,7 +109,7 @@ class Tracker:
 
     @property
     def is_server(self) -> bool:
-        """Whether the store is a server, which decides where files lie."""
+        """Whether the store is a server, which decides where files are stored."""
         return self._address.startswith("http")
 
     # ---- runs
@@ -120,9 +120,9 @@ class Tracker:
         """Returns a new run, marked with this process, the user, the git commit and the version of seqapps.
 
         Args:
-            run_name: name for people.
+            run_name: display name.
             kind: what the run is (`train`, `search`, `trial`, `ledger`), kept as a tag.
-            parent: run id that it is nested in.
+            parent: id of the parent run.
             tags: further tags.
         """
         everything = {KIND: kind, "mlflow.user": user(), "seqapps.version": __version__, **git_tags(), **process_tags()}
@@ -133,17 +133,17 @@ class Tracker:
         return RunRef(run.info.run_id, self.experiment_id)
 
     def begin(self, file: Path, run_name: str, *, kind: str, tags: Mapping[str, str] | None = None) -> RunRef:
-        """Returns the run that a file names, as running again; else a new one, which the file names from then on.
+        """Returns the run that a file names, marked as running; else a new one, whose id is written to the file.
 
-        A kill at any moment leaves one run: the file holds a word of its own before the run is made with it.
+        A kill at any moment leaves one run: a unique key is written to the file before the run is made with it.
 
         Args:
-            file: JSON, beside what the run makes.
-            run_name, kind, tags: see `start`. By the tags the run is found again when the file is damaged.
+            file: JSON, beside the outputs of the run.
+            run_name, kind, tags: see `start`. If the file is damaged, the run is found by its tags.
         """
         stored, marks = self._named(file), tags or {}
         known = stored.get("run_id", "")
-        if not known and file.exists():  # it was written before the run was made, or is damaged
+        if not known and file.exists():  # written before the run was made, or damaged
             found = self.find(kind=kind, tags={_WORD: stored["word"]} if "word" in stored else marks)
             known = found[0].info.run_id if found else ""
         if known and self._has(known):
@@ -165,7 +165,7 @@ class Tracker:
         return stored
 
     def _has(self, run_id: str) -> bool:
-        """Whether a run is in this store, which may be called otherwise than when it was made there."""
+        """Whether a run is in this store, whose address may have changed since."""
         try:
             return bool(self.run(run_id).info.lifecycle_stage == "active")
         except UsageError:
@@ -183,7 +183,7 @@ class Tracker:
         return RunRef(run_id, run.info.experiment_id)
 
     def run(self, run_id: str) -> Run:
-        """Returns what MLflow knows of a run.
+        """Returns the MLflow record of a run.
 
         Raises:
             UsageError: the store has no such run.
@@ -196,7 +196,7 @@ class Tracker:
             raise UsageError(f"run `{run_id}` is not in {self.uri}: {error}") from None
 
     def find(self, *, kind: str, tags: Mapping[str, str] | None = None) -> list[Run]:
-        """Returns the experiment's runs of a kind that carry all `tags`, the newest first."""
+        """Returns the experiment's runs of a kind that have all `tags`, the newest first."""
         terms = [f"tags.`{key}` = '{value}'" for key, value in {KIND: kind, **(tags or {})}.items()]
         return self._search(" and ".join(terms))
 
@@ -215,12 +215,12 @@ class Tracker:
         """Closes a run."""
         self.client.set_terminated(run_id, status)
 
-    # ---- what is logged
+    # ---- logging
 
     def log_config(self, run_id: str, config: RunConfig) -> None:
-        """Logs the whole configuration: dotted parameters, and the file `config.toml` that `--config` takes.
+        """Logs the whole configuration: dotted parameters, and the file `config.toml` for `--config`.
 
-        MLflow's parameters never change: those that a resumed run has already are left as they are.
+        MLflow's parameters are immutable: those that a resumed run already has are left as they are.
         """
         from mlflow.entities import Param
 
@@ -250,7 +250,7 @@ class Tracker:
         self.set_tags(run_id, {"seqapps.data": manifest.fingerprint})
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Logs numbers of one step in one call; what is not a number is left out."""
+        """Logs the metrics of one step in one call, without NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -260,7 +260,7 @@ class Tracker:
             self.client.log_batch(run_id, metrics=batch[start : start + _BATCH])
 
     def log_metrics_once(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Logs those numbers of a step that the run has not: a process that was killed may have logged them."""
+        """Logs those metrics of a step that the run lacks: a killed process may have logged some."""
         known = self.run(run_id).data.metrics
         news = {
             key: value
@@ -270,12 +270,12 @@ class Tracker:
         self.log_metrics(run_id, news, step)
 
     def log_last_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        """Logs those numbers that differ from the last that the run has."""
+        """Logs those metrics that differ from the run's last values."""
         known = self.run(run_id).data.metrics
         self.log_metrics(run_id, {key: value for key, value in metrics.items() if known.get(key) != value})
 
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
-        """Copies a file, or what is in a folder, to the run's artifacts (into `folder` there)."""
+        """Copies a file, or the content of a folder, to the run's artifacts (into `folder` there)."""
         self._put(self.run(run_id).info.artifact_uri, path, folder)
 
     def log_text(self, run_id: str, text: str, file: str) -> None:
@@ -298,24 +298,24 @@ class Tracker:
         return [item.path for item in self._files(self.run(run_id).info.artifact_uri).list_artifacts(folder or None)]
 
     def download(self, run_id: str, path: str, folder: Path) -> Path:
-        """Copies an artifact into `folder`, and returns where it lies."""
+        """Copies an artifact into `folder`, and returns its path."""
         return Path(self._files(self.run(run_id).info.artifact_uri).download_artifacts(path, str(folder)))
 
     def here(self, uri: str) -> str:
-        """Returns where files of the embedded store lie now. It knows absolute places, and a workspace can be moved or
-        copied; what a copy writes must not go into the original."""
+        """Returns the present location of files of the embedded store. It records absolute paths, but a workspace can
+        be moved or copied; writes of a copy must not go into the original."""
         if self._artifacts is None or not self._is_embedded():
             return uri
         _, inside, rest = uri.rpartition(f"/{self._artifacts.name}/")
         return f"{self._artifacts.resolve().as_uri()}/{rest}" if inside else uri
 
     def _is_embedded(self) -> bool:
-        """Whether the store lies beside its artifacts, in one workspace."""
+        """Whether the store and its artifacts are in one workspace."""
         database = Path(self._address.removeprefix(SQLITE))
         return self._artifacts is not None and database.resolve().parent == self._artifacts.resolve().parent
 
     def _put(self, uri: str, path: Path, folder: str) -> None:
-        """Copies a file, or what is in a folder, to a place of artifacts."""
+        """Copies a file, or the content of a folder, to an artifact location."""
         if self._is_embedded() and (address := urlparse(self.here(uri))).scheme == "file":
             target = Path(unquote(address.path), folder)
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -334,13 +334,13 @@ class Tracker:
     def log_model(  # noqa: PLR0913 - what makes a pyfunc
         self, run: RunRef, name: str, *, code: Path, saved_model: Path, requirements: Sequence[str], signature: Any
     ) -> str:
-        """Logs a pyfunc made from code around a SavedModel, and returns the source that the registry knows it by.
+        """Logs a pyfunc made from code around a SavedModel, and returns its source in the registry.
 
         Nothing is pickled and no requirement is inferred (that would cost 20 seconds).
 
         Args:
             run: the run that made it.
-            name: name for people.
+            name: display name.
             code: a Python file that ends in `mlflow.models.set_model`.
             saved_model: folder, copied as the artifact `saved_model`.
             requirements: pinned requirements.
@@ -352,7 +352,7 @@ class Tracker:
 
         logged = self._logged_model(run, name)
         with temporary_folder() as folder, temporaries_in(folder / "tmp"), warnings.catch_warnings():
-            # It asks for an input example, which would load and run the model here.
+            # MLflow requests an input example, which would load and run the model here.
             warnings.simplefilter("ignore", UserWarning)
             pyfunc.save_model(
                 f"{folder}/model",
@@ -367,12 +367,12 @@ class Tracker:
         outputs = self.run(run.run_id).outputs
         if logged.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else [])}:
             self.client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        # A server takes no other source than its own id for a logged model. Without a server, the registry would look
-        # that id up in the process' default store, so there it is the place itself.
+        # A server accepts only the id of a logged model as its source. Without a server, the registry would look that
+        # id up in the process' default store, so there it is the path itself.
         return f"models:/{logged.model_id}" if self.is_server else self.here(logged.artifact_location)
 
     def ensure_registered(self, model: str) -> None:
-        """Makes the registered model when it is missing; another machine may be doing the same."""
+        """Creates the registered model when it is missing; another machine may be doing the same."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -389,18 +389,18 @@ class Tracker:
         return found[0] if found else self.client.create_logged_model(run.experiment_id, name, source_run_id=run.run_id)
 
     def fetch(self, source: str, folder: Path) -> Path:
-        """Downloads the files of a model version into `folder`, and returns where they lie."""
+        """Downloads the files of a model version into `folder`, and returns their path."""
         from mlflow.artifacts import download_artifacts
 
         place = self.here(self._location(source))
         return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=self._address))
 
     def lists(self, source: str, folder: str) -> list[str]:
-        """Returns the paths of what a folder among a model version's files holds; nothing where there is none."""
+        """Returns the paths in a folder of a model version's files; empty if there is none."""
         return [item.path for item in self._files(self._location(source)).list_artifacts(folder)]
 
     def _location(self, source: str) -> str:
-        """Returns where the files of a model version lie, which may be named by the id of a logged model."""
+        """Returns the location of a model version's files, whose source may be the id of a logged model."""
         if not source.startswith("models:/m-"):
             return source
         location: str = self.client.get_logged_model(source.removeprefix("models:/")).artifact_location
@@ -413,28 +413,28 @@ class Tracker:
         items = [RunTag(key[:_KEY_LENGTH], value[:_TAG_LENGTH]) for key, value in tags.items()]
         self.client.log_batch(run_id, tags=items)
 
-    # ---- ground
+    # ---- locks and searches
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Keeps other processes of this machine out of a piece of work on this store."""
+        """Excludes other processes of this machine from a piece of work on this store."""
         with lock_file(self._lock_path(name)):
             yield
 
     @contextlib.contextmanager
     def lease(self, model: str) -> Iterator[Callable[[], None]]:
-        """Keeps all other processes, those of other machines too, from moving a model's champion.
+        """Excludes all other processes, also on other machines, from moving a model's champion.
 
-        Beside a server a lock of this machine is not enough. What the server does once only is to register a name: who
-        registers the lease's name holds it, and a waiter that has seen the same lease stand for a minute takes the
-        place of its holder. No two clocks are compared.
+        With a server a lock of this machine is not enough. Registering a name is atomic on the server: the process
+        that registers the lease's name holds it, and a waiter that has seen the same lease unchanged for a minute takes
+        it over. No two clocks are compared.
 
         Yields:
-            A function that raises `RunError` when the lease was lost meanwhile. Call it right before what must not
-            happen twice.
+            A function that raises `RunError` when the lease was lost meanwhile. Call it right before an action that
+            must not happen twice.
 
         Raises:
-            RunError: another process holds the lease, and goes on renewing it.
+            RunError: another process holds the lease, and keeps renewing it.
         """
         with self.lock("registry"):
             if self._address.startswith(SQLITE):
@@ -477,7 +477,7 @@ class Tracker:
             time.sleep(0.3)
 
     def _break(self, name: str, token: str) -> None:
-        """Takes away the lease of a holder that is gone. Of several that try, one rename succeeds."""
+        """Breaks the lease of a holder that is gone. Of several processes that try, one rename succeeds."""
         from mlflow.exceptions import MlflowException
 
         old = f"{name}.{token}"
@@ -487,11 +487,11 @@ class Tracker:
                 self.client.delete_registered_model(old)
 
     def _sweep_leases(self, name: str) -> None:
-        """Removes leases that were taken away from a holder by a process that was killed before it removed them."""
+        """Removes broken leases, left by a process that was killed before it removed them."""
         from mlflow.exceptions import MlflowException
 
         for left in self.client.search_registered_models(f"name LIKE '{name}.%'"):
-            if left.name.startswith(f"{name}."):  # `_` in a name stands for any letter
+            if left.name.startswith(f"{name}."):  # `_` in a name is a wildcard
                 with contextlib.suppress(MlflowException):
                     self.client.delete_registered_model(left.name)
 
@@ -535,11 +535,11 @@ class Tracker:
 
 
 class TrackingListener:
-    """Tells MLflow about a training: metrics of every epoch in one call, the sample as a text.
+    """Logs a training to MLflow: metrics of every epoch in one call, the sample as a text.
 
     Args:
-        tracker: the door.
-        run_id: the run that is told.
+        tracker: the store.
+        run_id: the run to log to.
     """
 
     def __init__(self, tracker: Tracker, run_id: str) -> None:
@@ -548,22 +548,22 @@ class TrackingListener:
         self._log = tracker.log_metrics_once
 
     def on_start(self, plan: Any) -> None:
-        """Nothing to tell: the configuration is logged by who starts the run."""
+        """Does nothing: the caller logs the configuration."""
 
     def on_step(self, log: Any) -> None:
-        """Nothing to tell: one call to the store a step would cost more than the step."""
+        """Does nothing: one call to the store per step would cost more than the step."""
 
     def on_epoch(self, log: Any) -> None:
         """Logs every number of the epoch, and its sample."""
         values = flatten(vars(log))
         numbers = {key: value for key, value in values.items() if type(value) in (int, float) and key != "epoch"}
         self._log(self._run_id, numbers, step=log.epoch)
-        self._log = self._tracker.log_metrics  # only the first epoch of a process can have been told before
+        self._log = self._tracker.log_metrics  # only the first epoch of a process can have been logged before
         if getattr(log, "sample", ""):
             self._tracker.log_text(self._run_id, log.sample + "\n", f"samples/epoch-{log.epoch:03d}.txt")
 
     def on_end(self, history: Any) -> None:
-        """Nothing to tell: figures and pictures are logged by who drives the run."""
+        """Does nothing: the caller logs figures and plots."""
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -579,14 +579,14 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _client(uri: str) -> MlflowClient:
-    # Read when MLflow is imported, so they must stand before the import. Addresses on stdout would spoil results.
+    # Read when MLflow is imported, so they must be set before. Addresses on stdout would mix with results.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     import logging
 
     from mlflow import MlflowClient
 
-    # They log what they then raise, with its traceback; that is for `--debug`, which lets warnings through.
+    # They log errors with tracebacks before raising them; that is for `--debug`, which lets warnings through.
     level = logging.WARNING if logging.getLogger().level <= logging.WARNING else logging.CRITICAL
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(level)

@@ -1,4 +1,4 @@
-"""Registered models: versions with aliases, made from a SavedModel, and found again by name, version or run."""
+"""Registered models: versions with aliases, made from a SavedModel, and looked up by name, version or run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUN_FOLDER = "seqapps.run_folder"
 TRAINED_ARTIFACT = "trained"
 RECORD = "model.json"
 _SAVED = "artifacts/*/saved_model.pb"
-"""A SavedModel inside a pyfunc's folder."""
+"""Path of a SavedModel inside a pyfunc's folder."""
 _CODE = Path(__file__).with_name("mlflow_pyfunc.py")
 _REQUIREMENTS = ("mlflow", "tensorflow", "tensorflow-text", "pandas")
 
@@ -40,8 +40,8 @@ class ModelVersionRef:
         model: name of the registered model.
         version: its number.
         run_id: the run that made it.
-        run_folder: the run's folder on the machine that made it; it need not be there.
-        source: where its files lie.
+        run_folder: the run's folder on the machine that made it; it may not exist.
+        source: location of its files.
     """
 
     model: str
@@ -52,18 +52,18 @@ class ModelVersionRef:
 
     @property
     def trained(self) -> Path | None:
-        """The trained model, when it lies on this machine; else see `trained_folder`."""
+        """The trained model, if it is on this machine; else see `trained_folder`."""
         folder = self.run_folder / "model"
         return folder if (folder / TRAINED).exists() else None
 
 
 def champion(tracker: Tracker, model: str) -> ModelVersionRef | None:
-    """Returns the version that bears the alias `champion`, or None."""
+    """Returns the version with the alias `champion`, or None."""
     return by_alias(tracker, model, CHAMPION)
 
 
 def by_alias(tracker: Tracker, model: str, alias: str) -> ModelVersionRef | None:
-    """Returns the version that bears an alias, or None."""
+    """Returns the version with an alias, or None."""
     number = aliases(tracker, model).get(alias)
     return None if number is None else _ref(tracker.client.get_model_version(model, number))
 
@@ -75,7 +75,7 @@ def aliases(tracker: Tracker, model: str) -> dict[str, str]:
 
 
 def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
-    """Returns what the registry knows of a model, or None."""
+    """Returns the registered model, or None."""
     if not _can_be_asked(model):
         return None
     found = tracker.client.search_registered_models(f"name = '{model}'")
@@ -83,7 +83,7 @@ def registered(tracker: Tracker, model: str) -> RegisteredModel | None:
 
 
 def registered_names(tracker: Tracker) -> list[str]:
-    """Returns the names of all models, without the leases on them."""
+    """Returns the names of all models, without leases."""
     names = [item.name for item in tracker.client.search_registered_models()]
     return [name for name in names if LEASE not in name]
 
@@ -99,11 +99,11 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
 ) -> ModelVersionRef:
     """Returns the version that a run's model has in the registry, registering it when it has none.
 
-    The files of a version that has them no longer as they were are logged again, in their place. The trained model goes
-    to the run's artifacts as well, so that another machine can compare against it.
+    Missing or changed files of a version are logged again, to the same place. The trained model is also copied to the
+    run's artifacts, so that another machine can compare against it.
 
     Raises:
-        RunError: `saved_model` is no SavedModel.
+        RunError: `saved_model` is not a SavedModel.
     """
     with tracker.lock("registry"):
         known = [item for item in versions(tracker, model) if item.run_id == run_id]
@@ -130,13 +130,13 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
 
 
 def files_of(tracker: Tracker, ref: ModelVersionRef) -> Path | None:
-    """Returns the folder of a version's files, which need not be there; None where only a server knows it."""
+    """Returns the folder of a version's files, which may not exist; None if only a server knows it."""
     source = urlparse(tracker.here(ref.source))
     return Path(unquote(source.path)) if source.scheme == "file" else None
 
 
 def has_files(tracker: Tracker, ref: ModelVersionRef) -> bool:
-    """Returns whether a version's SavedModel is there."""
+    """Returns whether a version's SavedModel exists."""
     folder = files_of(tracker, ref)
     if folder is not None:
         return bool(list(folder.glob(_SAVED)))
@@ -144,7 +144,7 @@ def has_files(tracker: Tracker, ref: ModelVersionRef) -> bool:
 
 
 def _is_whole(tracker: Tracker, ref: ModelVersionRef, saved_model: Path) -> bool:
-    """Returns whether a version's files are those that would be logged now; beside a server, whether they are there."""
+    """Returns whether a version's files are those that would be logged now; with a server, whether they exist."""
     folder = files_of(tracker, ref)
     if folder is None:
         return has_files(tracker, ref)
@@ -158,7 +158,7 @@ def _is_whole(tracker: Tracker, ref: ModelVersionRef, saved_model: Path) -> bool
 def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
     """Returns the trained model of a version: the run's folder, else its artifacts, which are fetched once.
 
-    The folder is that of this workspace where it has one: it may have been moved or copied since.
+    The folder of this workspace is preferred: the workspace may have been moved or copied since.
 
     Raises:
         RunError: neither the folder nor the artifact exists.
@@ -181,10 +181,10 @@ def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace)
 
 
 def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Path:
-    """Returns the SavedModel that a user means: a folder, `name@champion`, `name@3` or a run id.
+    """Returns the SavedModel of a reference: a folder, `name@champion`, `name@3` or a run id.
 
     Raises:
-        UsageError: nothing of that name; lists what there is, and the nearest.
+        UsageError: unknown reference; lists the known ones, and the nearest.
     """
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
@@ -212,7 +212,7 @@ def _named(tracker: Tracker, name: str, which: str) -> ModelVersionRef:
 
 
 def _can_be_asked(text: str) -> bool:
-    """Whether a text can stand between quotes in a search of MLflow's; no name and no id is another one."""
+    """Whether a text can be quoted in an MLflow search; no valid name or id is excluded."""
     return bool(text) and text.isprintable() and not set(text) & set("'\"\\`")
 
 
@@ -237,13 +237,13 @@ def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -
         with scratch(target) as folder:
             folder.mkdir()
             fetched = tracker.fetch(ref.source, folder)
-            _inside(fetched, ref)  # else what is not whole would be kept
+            _inside(fetched, ref)  # else an incomplete download would be kept
             publish_folder(fetched, target)
     return _inside(target, ref)
 
 
 def _inside(model: Path, ref: ModelVersionRef) -> Path:
-    """Returns the SavedModel inside a pyfunc's folder, where it keeps the name that it was registered from."""
+    """Returns the SavedModel inside a pyfunc's folder, where it keeps the name of its original folder."""
     found = sorted(model.glob(_SAVED))
     if not found:
         raise RunError(
@@ -255,11 +255,11 @@ def _inside(model: Path, ref: ModelVersionRef) -> Path:
 
 
 def _signature(saved_model: Path) -> Any:
-    """Returns MLflow's schema of a SavedModel: the settings of its full signatures are parameters, with the defaults
-    that the graph, `seqapps predict` and `model.json` have.
+    """Returns MLflow's schema of a SavedModel: the settings of its full signatures are parameters, with the defaults of
+    the graph, `seqapps predict` and `model.json`.
 
-    It says nothing of the columns: which ones are needed depends on the parameter `signature`, and where columns are
-    named, MLflow refuses a list of texts and a dictionary of lists. The model tells what is missing.
+    It declares no columns: the required ones depend on the parameter `signature`, and with named columns MLflow
+    refuses a list of texts and a dictionary of lists. The model reports missing ones.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ParamSchema, ParamSpec
@@ -273,10 +273,10 @@ def _signature(saved_model: Path) -> Any:
 
 
 def _interfaces(saved_model: Path) -> dict[str, dict[str, Any]]:
-    """Returns signature name to what `model.json` tells of it.
+    """Returns signature name to its interface in `model.json`.
 
     Raises:
-        RunError: `saved_model` is no exported model.
+        RunError: `saved_model` is not an exported model.
     """
     if not (saved_model / "saved_model.pb").exists():
         raise RunError(f"{saved_model} holds no saved_model.pb: it is no SavedModel. Run `seqapps export`.")

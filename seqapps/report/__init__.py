@@ -1,12 +1,12 @@
-"""A run as one HTML page that stands by itself: no network, no scripts, images in the page.
+"""A run as one self-contained HTML page: no network, no scripts, embedded images.
 
-html.py        elements, tables, the page; what is not HTML already is escaped
-style.py       how it looks
+html.py        elements, tables, the page; plain text is escaped
+style.py       the style sheet
 charts.py      charts as SVG
-sources.py     what a run left
+sources.py     the outputs of a run
 sections.py    the parts of the page
-results.py     those of an evaluation
-gradients.py   that of a diagnosis
+results.py     parts of an evaluation
+gradients.py   part of a diagnosis
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Charts of the page, as SVG text: sharp at every size, and letters are drawn as paths, so that no font is needed."""
+"""Charts of the page, as SVG: sharp at every size, with letters drawn as paths, so that no font is needed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def losses(history: History, title: str) -> str:
 
 
 def objective(history: History) -> str:
-    """The validation figure over the epochs; the best is marked."""
+    """The validation objective over the epochs; the best is marked."""
 
     def mark(axes: Axes) -> None:
         axes.plot([history.best_epoch], [history.best], "o", mfc="none", ms=9, color=ORANGE)
@@ -60,7 +60,7 @@ def objective(history: History) -> str:
 
 
 def norms(history: History) -> str:
-    """Gradient norms before clipping over the epochs, and the threshold where it moves."""
+    """Gradient norms before clipping over the epochs, and the threshold if it is adaptive."""
     series = {
         "largest": [log.gradient_norm_max for log in history.epochs],
         "mean": [log.gradient_norm for log in history.epochs],
@@ -78,7 +78,7 @@ def norms(history: History) -> str:
 
 
 def by_layer(history: History, title: str, series: Sequence[Mapping[str, float]]) -> str:
-    """One line a layer over the epochs, on a logarithmic axis where they lie far apart; empty without any layer.
+    """One line per layer over the epochs, on a logarithmic axis if their scales differ much; empty without any layer.
 
     Args:
         history: of the training.
@@ -162,7 +162,7 @@ def slices(table: SliceTable) -> str:
 
 
 def lengths(histograms: Mapping[str, Mapping[str, int]]) -> str:
-    """Share of the rows of each split by length."""
+    """Share of the examples of each split by length."""
     bounds = sorted({int(bound) for counts in histograms.values() for bound in counts})
     with _styled():
         drawing, axes = _axes(2.7, width=_WIDER)
@@ -189,7 +189,7 @@ def _over_epochs(history: History, title: str, series: Mapping[str, Sequence[flo
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", alpha=0.3)
-        if several:  # between the title and the lines, where it lies on neither
+        if several:  # between the title and the lines, overlapping neither
             axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=3)
         if more is not None:
             more(axes)
@@ -198,7 +198,7 @@ def _over_epochs(history: History, title: str, series: Mapping[str, Sequence[flo
 
 @contextmanager
 def _styled(texts: Iterable[str] = ()) -> Iterator[Callable[[str], str]]:
-    """Draws in the style of the page; yields what makes a text of the user's ready (see `lettering`)."""
+    """Draws in the style of the page; yields a function that prepares user text (see `lettering`)."""
     with matplotlib.rc_context(_STYLE), lettering(texts) as written:
         yield written
 

@@ -1,4 +1,4 @@
-"""The part of the page that a diagnosis gives: verdicts, pictures, figures."""
+"""The part of the page on a gradient diagnosis: verdicts, plots, figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CAPTIONS = {
 
 
 def gradients(run: Run) -> Html:
-    """Returns the part; empty when the run was not diagnosed (`seqapps diagnose`)."""
+    """Returns the part; empty if the run was not diagnosed (`seqapps diagnose`)."""
     found = run.diagnosis
     if found is None:
         return Html("")

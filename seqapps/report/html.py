@@ -1,6 +1,6 @@
-"""Pieces of an HTML page. What is not `Html` is text, and is escaped: anyone may have written what stands in data.
+"""Pieces of an HTML page. Everything that is not `Html` is escaped: data is untrusted.
 
-The page loads nothing and runs nothing: a policy in its head forbids both, should a text ever slip through.
+The page loads and runs nothing: a content security policy in its head forbids both, should an escape be missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -30,7 +30,7 @@ class Section:
     Args:
         anchor: its id.
         title: its heading, and its line in the table of contents.
-        body: what stands in it.
+        body: its content.
     """
 
     anchor: str
@@ -39,7 +39,7 @@ class Section:
 
 
 def text(value: object) -> Html:
-    """Returns a value as HTML; what is `Html` already stays."""
+    """Returns a value as HTML; `Html` is returned unchanged."""
     if isinstance(value, Html):
         return value
     shown = str(value)
@@ -49,14 +49,14 @@ def text(value: object) -> Html:
 
 
 def element(name: str, *children: object, **attributes: str) -> Html:
-    """Returns an element; attributes are written as Python can (`class_`, `data_label`), and left out when empty."""
+    """Returns an element; attributes are written as Python names (`class_`, `data_label`), and left out when empty."""
     names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
     given = "".join(f' {names[key]}="{html.escape(value)}"' for key, value in attributes.items() if value)
     return Html(f"<{name}{given}>{''.join(map(text, children))}</{name}>")
 
 
 def joined(parts: Iterable[Html]) -> Html:
-    """Returns parts one after the other."""
+    """Returns the concatenated parts."""
     return Html("\n".join(parts))
 
 
@@ -68,14 +68,14 @@ def table(
     best: int = -1,
     stacked: bool = False,
 ) -> Html:
-    """Returns a table that scrolls by itself where it is too wide.
+    """Returns a table that scrolls by itself if it is too wide.
 
     Args:
         columns: headings.
         rows: cells.
-        numbers: columns that stand at the right.
+        numbers: right-aligned columns.
         best: the row that is marked.
-        stacked: on a narrow page every cell stands under its heading, for rows of long texts.
+        stacked: on a narrow page every cell is under its heading, for rows of long texts.
     """
     right = set(numbers)
     kinds = ["number" if column in right else "" for column in columns]
@@ -92,22 +92,22 @@ def table(
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Html:
-    """Returns names and values, two columns."""
+    """Returns a two-column table of names and values."""
     pairs = [joined([element("dt", name), element("dd", value)]) for name, value in rows]
     return element("dl", *pairs)
 
 
 def details(summary: str, *body: Html) -> Html:
-    """Returns what is unfolded by a click, without a script."""
+    """Returns a collapsible element, without a script."""
     return element("details", element("summary", summary), *body)
 
 
 def picture(source: Path | str, alternative: str) -> Html:
-    """Returns an image that stands in the page itself.
+    """Returns an embedded image.
 
     Args:
         source: a PNG file, or SVG text. As an image, an SVG runs no script and loads nothing.
-        alternative: what it shows, for who cannot see it.
+        alternative: its alternative text.
     """
     if isinstance(source, Path):
         kind, data = "image/png", source.read_bytes()
@@ -118,7 +118,7 @@ def picture(source: Path | str, alternative: str) -> Html:
 
 
 def figure(image: Html, caption: str) -> Html:
-    """Returns an image with a line under it."""
+    """Returns an image with a caption."""
     return element("figure", image, element("figcaption", caption))
 
 

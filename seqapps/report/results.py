@@ -1,4 +1,4 @@
-"""The parts of the page on what was measured: comparison, slices, breakdowns, examples."""
+"""The parts of the page on the evaluation: comparison, slices, breakdowns, examples."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def comparison(run: Run) -> Html:
 
 
 def _best(evaluation: Evaluation, systems: Sequence[tuple[str, Mapping[str, float]]]) -> int:
-    """Returns the place of the system with the best objective; -1 when no one has it."""
+    """Returns the index of the system with the best objective; -1 when none has one."""
     sign = 1.0 if evaluation.direction == "min" else -1.0
     costs = {place: sign * metrics.get(evaluation.objective, math.nan) for place, (_, metrics) in enumerate(systems)}
     known = {place: cost for place, cost in costs.items() if not math.isnan(cost)}
@@ -90,7 +90,7 @@ def pictures(run: Run) -> Html:
 
 
 def _differences(run: Run) -> Html:
-    """Returns the model less the best baseline and less the champion, with intervals of paired resamples."""
+    """Returns the differences to the best baseline and the champion, with paired bootstrap intervals."""
     others = [(run.best_baseline, f"baseline.{run.best_baseline}"), ("champion", "champion")]
     found = [(name, compared) for name, key in others if name and (compared := run.against(key)) is not None]
     if not found:
@@ -153,7 +153,7 @@ def _cell(value: Any) -> str:
 
 
 def examples(run: Run, shown: Sequence[Shown], note: str) -> Html:
-    """Returns examples with the objective on each alone; on a narrow page each stands under the other."""
+    """Returns examples with the objective of each; stacked on a narrow page."""
     if not shown or run.evaluation is None:
         return Html("")
     names = list(dict.fromkeys(name for item in shown for name in item.columns))
@@ -178,5 +178,5 @@ def _key(name: str) -> str:
 
 
 def span(ends: tuple[float, float] | None) -> str:
-    """Returns an interval as it follows a figure."""
+    """Returns an interval, formatted to follow a figure."""
     return "" if ends is None else f", {metric_value(ends[0])} to {metric_value(ends[1])}"

@@ -1,4 +1,4 @@
-"""The parts of the page, in the order in which the data met them."""
+"""The parts of the page, in the order of the pipeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DIGITS = 12
 
 
 def heading(run: Run) -> Html:
-    """Returns title, one sentence, and the figures that matter most."""
+    """Returns title, one sentence, and the main figures."""
     evaluation, history, config = run.evaluation, run.history, run.config
     size = ", ".join(f"{run.manifest.splits[name].rows:,} {name}" for name in run.splits)
     sentence = f"{config.application.replace('_', ' ')}, {config.model.architecture.replace('_', ' ')}: {size} rows."
@@ -46,7 +46,7 @@ def heading(run: Run) -> Html:
 
 
 def sections(run: Run) -> list[Section]:
-    """Returns the parts of the page; those of stages that are not done are left out."""
+    """Returns the parts of the page; those of unfinished stages are left out."""
     found = [
         Section("data", "Data", _data(run)),
         Section("training", "Training", _training(run)),
@@ -234,7 +234,7 @@ def _configuration(run: Run) -> Html:
 
 
 def _code(source: str) -> Html:
-    # Longer than a text of the data may be: it is ours.
+    # Not shortened like a text of the data: it is ours.
     lines = [text(line) for line in source.splitlines()]
     return element("pre", Html("\n".join(lines)))
 

@@ -1,4 +1,4 @@
-"""What a page is made from: everything that a run left, read once."""
+"""The data of a page: all outputs of a run, read once."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ class Reject:
 
 @dataclass(frozen=True)
 class Run:
-    """A trained run, with what stands of its later stages.
+    """A trained run, with the outputs of its later stages.
 
     Args:
         folder: the run folder.
         config: its configuration.
         manifest: of the data it was trained on.
         code_version: of seqapps, when it was trained.
-        history: the training.
+        history: of the training.
         audit: the padding audit; empty for none.
-        diagnosis: of its gradients; None when there is none. Its pictures lie in `diagnosis/`.
-        prepared: the prepared folder; None when it is gone.
-        evaluation, statistics, details, slices: of `evaluation/`, when it is done.
+        diagnosis: of its gradients; None when there is none. Its plots are in `diagnosis/`.
+        prepared: the prepared folder; None when it was deleted.
+        evaluation, statistics, details, slices: of `evaluation/`, if finished.
         ledger: the model's decisions, the oldest first.
         tags: of the MLflow run.
         run_id, uri: the MLflow run and its store.
@@ -101,7 +101,7 @@ class Run:
         return best_baseline(self.evaluation) if self.evaluation is not None else ""
 
     def against(self, other: str) -> Comparison | None:
-        """Returns the model against another system of `statistics`; None when they cannot be compared."""
+        """Returns the comparison with another system of `statistics`; None when they cannot be compared."""
         if self.evaluation is None or other not in self.statistics or len(self.statistics["model"]) < 2:
             return None
         return paired_bootstrap(
@@ -143,11 +143,11 @@ class Run:
 
 
 def read_run(folder: Path, **further: Any) -> Run:
-    """Returns what a run folder holds.
+    """Returns the content of a run folder.
 
     Args:
         folder: the run folder.
-        further: `prepared`, `ledger`, `tags`, which do not stand there.
+        further: `prepared`, `ledger`, `tags`, which are stored elsewhere.
     """
     stored = read_trained(folder / "model")
     named = _read(folder / "run.json")
@@ -178,7 +178,7 @@ def read_run(folder: Path, **further: Any) -> Run:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns a record; empty where there is none."""
+    """Returns a record; empty if there is none."""
     if not path.exists():
         return {}
     found: dict[str, Any] = read_json(path, "remove it and run `seqapps train` again")

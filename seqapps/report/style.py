@@ -1,4 +1,4 @@
-"""How the page looks: one column of text, readable on a telephone, on a screen and on paper."""
+"""The style of the page: one column of text, readable on a phone, on a screen and on paper."""
 
 STYLE = """
 :root { --ink: #1c2430; --soft: #5b6675; --line: #d9dee5; --fill: #f5f7f9; --accent: #1f5fa8; --good: #1a7f4b;

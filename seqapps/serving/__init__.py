@@ -1,12 +1,12 @@
-"""A trained model as a SavedModel that answers raw text wherever TensorFlow is, and the answers it gives.
+"""A trained model as a SavedModel that takes raw text and needs only TensorFlow, and its predictions.
 
 saved_model.pb, variables/     the graph with its named signatures, and the weights
-assets/<vocabulary>.<file>     the vocabularies, for people and other programs
-assets/facts.json              what belongs to the model and not to a row: its conditions, the columns of its series
-model.json                     what it is: application, configuration, signatures with the defaults and bounds of their
-                               settings, where it comes from
-golden.json                    example calls with the outputs that the trained model gave
-check.py                       answers the golden calls with TensorFlow alone
+assets/<vocabulary>.<file>     the vocabularies, in readable form
+assets/facts.json              facts of the model, not of an example: its conditions, the columns of its series
+model.json                     application, configuration, signatures with the defaults and bounds of their settings,
+                               provenance
+golden.json                    example calls with the outputs of the trained model
+check.py                       runs the golden calls with TensorFlow alone
 """
 
 from seqapps.applications.answers import BATCH

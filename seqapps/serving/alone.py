@@ -1,4 +1,4 @@
-"""An interpreter in which only TensorFlow is, and that answers the golden calls of an exported folder."""
+"""A separate interpreter with only TensorFlow, which runs the golden calls of an exported folder."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SECONDS = 900
 
 
 class Alone:
-    """A process that runs `check.py` without our packages, without a GPU, and reads none of the user's Python settings.
+    """A process that runs `check.py` without our packages, without a GPU and without the user's Python settings.
 
-    It imports TensorFlow, which takes seconds, while its asker still traces what it is going to be asked for.
+    It imports TensorFlow, which takes seconds, while its caller still traces the graphs.
     """
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Alone:
         self._open.close()
 
     def answers(self, folder: Path) -> dict[str, Any]:
-        """Returns what `check.py` writes of a folder. It can be asked once.
+        """Returns the output of `check.py` for a folder. Call it once.
 
         Raises:
-            RunError: the process cannot load the model or answer.
+            RunError: the process cannot load or run the model.
         """
         target = self._folder / "answers.json"
         _, said = self._process.communicate(f"{folder.resolve()}\n{target}\n", timeout=_SECONDS)

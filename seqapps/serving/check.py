@@ -1,10 +1,10 @@
-"""Loads a SavedModel where only TensorFlow is, and answers its golden calls. Runs alone: it knows nothing of seqapps.
+"""Loads a SavedModel with only TensorFlow, and runs its golden calls. Independent of seqapps.
 
     python -I check.py FOLDER ANSWERS
-    python -I check.py                   both are read from the standard input, a line each, once TensorFlow is imported
+    python -I check.py                   both are read from standard input, one per line, after the import of TensorFlow
 
 ANSWERS becomes a JSON file: `answers` (signature name to the outputs of each call), `needs_tensorflow_text`, and the
-seconds that loading took. It imports tensorflow_text only when the graph does not load without it.
+loading time in seconds. It imports tensorflow_text only if the graph does not load without it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def alone() -> None:
 
 
 def main(words: list[str]) -> None:
-    """Answers the calls of a folder's `golden.json` and writes the file; two words, or as many lines of the input."""
-    gc.disable()  # nearly all that this short process makes stays
+    """Runs the calls of a folder's `golden.json` and writes the file; takes two arguments, or two lines of input."""
+    gc.disable()  # nearly no object of this short process becomes garbage
     began = time.perf_counter()
     import tensorflow as tf
 
@@ -51,7 +51,7 @@ def main(words: list[str]) -> None:
 
 
 def load(tf: Any, folder: Path) -> tuple[Any, bool]:
-    """Returns the model, and whether it took tensorflow_text to load it."""
+    """Returns the model, and whether loading needed tensorflow_text."""
     try:
         return tf.saved_model.load(str(folder)), False
     except (RuntimeError, tf.errors.NotFoundError) as error:
@@ -70,7 +70,7 @@ def answer(tf: Any, signature: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def inputs_of(signature: Any) -> dict[str, Any]:
-    """Returns the inputs of a signature, name to TensorSpec; a traced one keeps them by place, a loaded one by name."""
+    """Returns the inputs of a signature, name to TensorSpec; a traced one has them by index, a loaded one by name."""
     places, names = signature.structured_input_signature
     return {**{spec.name: spec for spec in places}, **names}
 

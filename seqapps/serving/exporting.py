@@ -1,4 +1,4 @@
-"""A trained model to a SavedModel that is proven to answer what the trained model answers."""
+"""Exports a trained model as a SavedModel, verified to have the same outputs."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 GOLDEN = "golden.json"
 CHECK = "check.py"
 TOLERANCE = 1e-4
-"""Largest difference between what the trained and the exported model answer: absolute below 1, relative above."""
+"""Largest difference between outputs of the trained and the exported model: absolute below 1, relative above."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What `export` made and saw.
+    """The result of `export`.
 
     Args:
         folder: the SavedModel.
         signatures: names of its signatures.
-        calls: golden calls that a fresh process answered.
-        largest_difference: between its numbers and the trained model's; its texts were equal.
+        calls: golden calls that a fresh process ran.
+        largest_difference: between its numbers and those of the trained model; texts were equal.
         needs_tensorflow_text: whether tensorflow_text must be imported before the model is loaded.
         bytes: size of the folder.
-        load_seconds: what loading took in the fresh process, after its imports.
+        load_seconds: loading time in the fresh process, after its imports.
     """
 
     folder: Path
@@ -57,15 +57,15 @@ class ExportReport:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a fresh process without seqapps answered to the golden calls of a folder.
+    """Results of the golden calls of a folder in a fresh process without seqapps.
 
     Args:
-        calls: how many there are.
+        calls: number of calls.
         largest_difference: largest difference of a number (see `TOLERANCE`); infinite when a text, an id or a shape
             differs.
         where: the output that differs most, `signature[call].output`.
         needs_tensorflow_text: whether the graph loads only with tensorflow_text.
-        load_seconds: what loading took, after the imports.
+        load_seconds: loading time, after the imports.
     """
 
     calls: int
@@ -76,19 +76,19 @@ class Verification:
 
 
 def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = "", console: Console) -> ExportReport:
-    """Writes a trained model as a SavedModel, and proves that it answers alone what the trained model answers.
+    """Writes a trained model as a SavedModel, and verifies in a separate process that its outputs are the same.
 
-    Everything is built beside `target` and gets its name in one rename; a refusal or a kill leaves `target` as it was.
+    Everything is built beside `target` and renamed at the end; an error or a kill leaves `target` as it was.
 
     Args:
-        trained_folder: what `save_trained` wrote.
-        prepared: the prepared data; golden calls are made of its rows.
+        trained_folder: written by `save_trained`.
+        prepared: the prepared data; golden calls are made from its examples.
         target: the folder to write; replaced when it exists.
-        name: of the model in the registry; empty takes the one that it was trained under.
+        name: of the model in the registry; empty for the one in its configuration.
         console: for messages.
 
     Raises:
-        RunError: the graph has an operation that runs on a GPU only, or a fresh process answers otherwise.
+        RunError: the graph has a GPU-only operation, or the outputs differ in a fresh process.
     """
     with new_folder(target, replace=True) as building:
         with Alone() as process:
@@ -118,7 +118,7 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
 def _build(
     trained_folder: Path, prepared: Path, building: Path, process: Alone, console: Console
 ) -> tuple[dict[str, Any], Verification]:
-    """Writes the SavedModel, its golden calls and their check; returns its record, and what the process answered."""
+    """Writes the SavedModel, its golden calls and their check; returns its record, and the verification."""
     console.print(f"export: tracing {trained_folder}")
     with tf.device("CPU:0"):
         trained, module, signatures = _graphs(trained_folder)
@@ -131,14 +131,14 @@ def _build(
 
 
 def verify(folder: Path, alone: Alone | None = None) -> Verification:
-    """Returns how a fresh CPU process that cannot import seqapps answers the golden calls of an exported folder.
+    """Runs the golden calls of an exported folder in a fresh CPU process that cannot import seqapps.
 
     Args:
         folder: the exported folder.
-        alone: the process, if it was started before.
+        alone: the process, if already started.
 
     Raises:
-        RunError: the process cannot load the model or answer.
+        RunError: the process cannot load or run the model.
     """
     golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
     with alone or Alone() as process:
@@ -182,7 +182,7 @@ def _graphs(trained_folder: Path) -> tuple[Trained, Any, dict[str, Any]]:
 def _save(
     trained: Trained, module: Any, signatures: Mapping[str, Any], trained_folder: Path, folder: Path
 ) -> dict[str, Any]:
-    """Writes the SavedModel and returns its `model.json`, but for what the check will say."""
+    """Writes the SavedModel and returns its `model.json`, without the results of the check."""
     with temporary_folder() as names:
         module.assets = _assets(trained_folder, trained, module.facts(), names)
         tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -190,7 +190,7 @@ def _save(
     return {
         "application": trained.application.name,
         "name": trained.application.config.model_name,
-        # Neither where the data came from nor where runs are kept is a server's business.
+        # A server needs neither the source of the data nor the address of the runs.
         "config": trained.application.config.model_dump(mode="json", exclude={"source", "tracking"}),
         "vocabularies": {
             name: {**_settings(resource), **resource.facts, "size": resource.size}
@@ -205,14 +205,14 @@ def _save(
 
 
 def _settings(resource: Any) -> dict[str, Any]:
-    """Returns how a tokenizer makes units; labels and scalings have nothing of the kind."""
+    """Returns the settings of a tokenizer; labels and scalings have none."""
     settings: dict[str, Any] = resource.config.model_dump(mode="json") if hasattr(resource, "config") else {}
     return settings
 
 
 def _assets(trained_folder: Path, trained: Trained, facts: Mapping[str, Any], names: Path) -> list[Any]:
     """Returns the facts of the model and the files of all vocabularies as assets. An asset keeps only its file's name,
-    so the vocabulary's name becomes part of it."""
+    so the vocabulary's name is added to it."""
     write_json(names / FACTS, facts)
     assets = [tf.saved_model.Asset(str(names / FACTS))]
     for name in trained.resources:
@@ -223,7 +223,7 @@ def _assets(trained_folder: Path, trained: Trained, facts: Mapping[str, Any], na
 
 
 def _golden(trained: Trained, signatures: Mapping[str, Any], prepared: Path) -> dict[str, list[dict[str, Any]]]:
-    """Returns the golden calls with the answers of the trained model in this process."""
+    """Returns the golden calls with the outputs of the trained model in this process."""
     calls = trained.application.golden_inputs(prepared, trained.manifest, trained.resources)
     with _unoptimized():
         return {
@@ -234,7 +234,7 @@ def _golden(trained: Trained, signatures: Mapping[str, Any], prepared: Path) -> 
 
 @contextmanager
 def _unoptimized() -> Iterator[None]:
-    """Runs graphs as they were traced: of a graph that is called once or twice, rewriting it is half the time."""
+    """Disables graph optimisation, which takes half the time of a graph that is called once or twice."""
     before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:

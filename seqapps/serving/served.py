@@ -1,4 +1,4 @@
-"""An exported model, loaded, and the answers it gives. It takes TensorFlow, and none of our graphs' code."""
+"""A loaded exported model and its predictions. It needs TensorFlow, but none of our model code."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ FILE_NAME = "model.json"
 FACTS = "facts.json"
 
 _ASSERTION = re.compile(r"assertion failed: \[(.* Received:)\] \[+([^\]]*)\]")
-"""How TensorFlow tells of an assertion of a served graph: its words, then the value."""
+"""Format of a failed assertion of a served graph in TensorFlow: its message, then the value."""
 
 
 class Served:
     """A model that was loaded from a SavedModel.
 
     Args:
-        model: what `tf.saved_model.load` gave.
+        model: the result of `tf.saved_model.load`.
         record: its `model.json`.
-        facts: what belongs to the model and not to a row.
+        facts: facts of the model, not of an example.
     """
 
     def __init__(self, model: Any, record: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -40,15 +40,15 @@ class Served:
         self._model = model
 
     def predict(self, rows: Sequence[Any], **options: Any) -> list[Any]:
-        """Returns an answer for each row: the application's frozen dataclass.
+        """Returns a prediction for each row: the application's frozen dataclass.
 
         Args:
-            rows: texts, as `str` or as UTF-8; the content of a CSV file, or its path, for a series.
-            options: as `seqapps predict` takes them, with underscores: `max_length=20`, `complete=True`. Equal calls
-                give equal answers, and rows that are appended change nothing before them.
+            rows: texts, as `str` or UTF-8 bytes; the content of a CSV file, or its path, for a series.
+            options: those of `seqapps predict`, with underscores: `max_length=20`, `complete=True`. Equal calls
+                return equal results, and appended rows do not change those before them.
 
         Raises:
-            UsageError: an option that the application does not have, or one out of range; rows that are no texts.
+            UsageError: an option that the application does not have, or one out of range; rows that are not texts.
         """
         wrong = [rows] if isinstance(rows, (str, bytes)) else [r for r in rows if not isinstance(r, (str, bytes))]
         if wrong:
@@ -81,10 +81,10 @@ class Served:
 
 
 def load(folder: Path) -> Served:
-    """Returns the model of an exported folder, ready to answer.
+    """Loads the model of an exported folder.
 
     Raises:
-        DataError: the folder holds no exported model; a trained model says that it must be exported first.
+        DataError: the folder holds no exported model; for a trained model, says that it must be exported first.
     """
     record = read_record(folder)
     if record["needs_tensorflow_text"]:
@@ -95,7 +95,7 @@ def load(folder: Path) -> Served:
         model = tf.saved_model.load(str(folder))
     except (MemoryError, PermissionError, tf.errors.ResourceExhaustedError):
         raise
-    except Exception as error:  # a file that is missing, was cut or changed: each has its own
+    except Exception as error:  # missing, truncated or changed files raise various types
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{folder} is damaged and does not load ({what}). Remedy: {_again(folder)}.") from error
     return Served(model, record, known)

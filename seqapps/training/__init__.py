@@ -1,1 +1,1 @@
-"""The training of a model: loop, checkpoints, log, display, and the folder that it leaves."""
+"""The training of a model: loop, checkpoints, log, display, and the folder of the trained model."""

@@ -1,7 +1,7 @@
-"""A training's whole state as one file, written atomically; the one before is kept.
+"""The complete state of a training as one file, written atomically; the previous one is kept.
 
-`checkpoint.npz` holds arrays by name and one JSON text. A file that was cut off or altered is found out by the
-checksums of the archive, and the previous one is taken.
+`checkpoint.npz` holds arrays by name and one JSON text. The checksums of the archive
+detect a truncated or altered file; then the previous one is used.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _META = "meta"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Arrays by name (`model/0`, `optimizer/3`), and what JSON can hold.
+    """Arrays by name (`model/0`, `optimizer/3`), and JSON metadata.
 
     Args:
-        identity: fingerprint of what made it; another training does not go on from it.
+        identity: fingerprint of its training; other trainings do not resume from it.
         arrays: name to array.
         meta: position, history and everything else that is not an array.
     """
@@ -48,14 +48,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: the newest checkpoint that can be gone on from, and what was refused, for people."""
+    """The newest checkpoint that can be resumed from, and a note on refused ones for people."""
 
     checkpoint: Checkpoint | None
     note: str
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes `checkpoint.npz`, and keeps the file that was there as `checkpoint-previous.npz`.
+    """Writes `checkpoint.npz`, and keeps the previous file as `checkpoint-previous.npz`.
 
     A kill at any moment leaves at least one whole file.
     """
@@ -70,7 +70,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def find(folder: Path, identity: str) -> Found:
-    """Returns the newest readable checkpoint of a training; a note says what could not be used, and why."""
+    """Returns the newest readable checkpoint of a training; a note says which could not be used, and why."""
     notes = []
     for name in (FILE_NAME, PREVIOUS):
         path = folder / name

@@ -1,4 +1,4 @@
-"""Pictures of a training, as PNG files."""
+"""Plots of a training, as PNG files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqapps.files import new_file
 from seqapps.training.log import History
 
 _WIDE_RANGE = 10.0
-"""A norm above it would press the share of clipped steps, at most 1, to the axis."""
+"""A norm above it would flatten the share of clipped steps, at most 1, against the axis."""
 
 
 def learning_curves(history: History, path: Path) -> None:
@@ -48,7 +48,7 @@ def learning_curves(history: History, path: Path) -> None:
 
 
 def loss_title(history: History) -> str:
-    """Returns what the loss is counted in: nats where it is a cross entropy."""
+    """Returns the label of the loss with its unit: nats if it is a cross entropy."""
     return "loss (nats per unit)" if history.objective == "perplexity" else "loss (mean per unit)"
 
 
@@ -57,5 +57,5 @@ def _label(axes: Axes, title: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    # Between the title and the lines, where it lies on neither.
+    # Between the title and the lines, overlapping neither.
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, ncols=3, frameon=False)

@@ -1,4 +1,4 @@
-"""How a training looks to people: a bar while it runs, a row for every epoch, and what the model writes."""
+"""The console display of a training: a progress bar, a row for every epoch, and sample text of the model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _HEADER = "epoch     loss  validation  {:>{}}      rate      |g|   clip   units/
 
 
 class TrainingDisplay:
-    """A listener that shows a training on a console; plain lines where it is not a terminal.
+    """A listener that shows a training on a console; plain lines if it is not a terminal.
 
     Args:
-        console: where people look, usually standard error.
-        samples: whether the text after each epoch is shown.
+        console: usually standard error.
+        samples: whether to show the sample after each epoch.
     """
 
     def __init__(self, console: Console, *, samples: bool = True) -> None:
@@ -35,7 +35,7 @@ class TrainingDisplay:
         self._line_at = 0.0
 
     def on_start(self, plan: TrainingPlan) -> None:
-        """Says what begins, or where it goes on, and shows the epochs that are done."""
+        """Prints what starts, or where it resumes, and the finished epochs."""
         self._epochs, self._width = plan.epochs, max(_FIGURE, len(plan.objective))
         if plan.note:
             self._console.print(f"[yellow]{escape(plan.note)}")
@@ -57,7 +57,7 @@ class TrainingDisplay:
             self._open()
 
     def on_step(self, log: StepLog) -> None:
-        """Moves the bar; without a terminal writes a line now and then."""
+        """Advances the bar; without a terminal prints a line now and then."""
         perplexity = "" if log.perplexity is None else f"perplexity {log.perplexity:.4g}  "
         text = (
             f"loss {figure(log.loss)}  {perplexity}{log.tokens_per_second:,.0f} units/s  "
@@ -71,7 +71,7 @@ class TrainingDisplay:
             self._line(f"  epoch {log.epoch}/{self._epochs}  step {log.step}/{log.steps}  {text}")
 
     def on_epoch(self, log: EpochLog) -> None:
-        """Writes the epoch's row and what the model wrote."""
+        """Prints the epoch's row and sample."""
         self._row(log)
         if log.non_finite_steps:
             self._console.print(f"[yellow]{log.non_finite_steps} steps were skipped: a gradient was not finite.")
@@ -79,7 +79,7 @@ class TrainingDisplay:
             self._console.print(f"[dim]{escape(log.sample.rstrip())}[/dim]\n", highlight=False)
 
     def on_end(self, history: History) -> None:
-        """Says what was reached."""
+        """Prints the result."""
         self.close()
         reason = " (no improvement since)" if history.stopped == "early" else ""
         self._console.print(
@@ -88,7 +88,7 @@ class TrainingDisplay:
         )
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Releases the terminal."""
         if self._progress is not None:
             self._progress.stop()
             atexit.unregister(self._progress.stop)
@@ -122,7 +122,7 @@ class TrainingDisplay:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time for people.
+    """Returns a readable duration.
 
     >>> duration(7.26), duration(75), duration(4000)
     ('7.3 s', '1:15', '1:06:40')

@@ -1,4 +1,4 @@
-"""What a training tells: the plan, steps, epochs and the end. Plain Python, so that every listener can import it."""
+"""The events of a training: plan, steps, epochs and end. Plain Python, so that every listener can import it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class EpochLog:
     Args:
         epoch: counted from 1.
         steps: steps of the epoch.
-        loss: mean over the positions that training saw, with dropout and while the weights moved.
+        loss: mean over the training positions, with dropout and while the weights changed.
         validation_loss: of the whole validation split.
-        perplexity, validation_perplexity: exp of the losses; None where the loss is no cross entropy.
-        objective: the figure that the best weights are kept by, on the validation split.
+        perplexity, validation_perplexity: exp of the losses; None if the loss is not a cross entropy.
+        objective: the metric that selects the best weights, on the validation split.
         best: whether it is the best so far.
-        learning_rate: of the epoch's last step.
+        learning_rate: at the epoch's last step.
         gradient_norm, gradient_norm_max: mean and largest norm before clipping.
         clip_share: share of the steps that were clipped.
         non_finite_steps: steps that were skipped because a gradient was not finite.
-        tokens_per_second: of training, without validation and without the first step's tracing.
+        tokens_per_second: of training, without validation and graph tracing in the first step.
         seconds: of the whole epoch.
-        sample: what the model wrote after it.
-        clip_threshold: norm above which its last step was clipped, where that moves (`clip` "auto"); else None.
-        non_finite_first: its first step that was skipped, counted from 1; 0 when none was.
+        sample: text that the model generated after it.
+        clip_threshold: norm above which its last step was clipped, if adaptive (`clip` "auto"); else None.
+        non_finite_first: its first skipped step, counted from 1; 0 when none was.
         gradient_norms: layer to the mean norm of its gradients before clipping.
         spectral_radii: recurrent layer to the spectral radius of its recurrent matrix (the largest of its gates), at
             the epoch's end.
@@ -60,16 +60,16 @@ class EpochLog:
 
 @dataclass(frozen=True)
 class StepLog:
-    """Where training is, a few times a second at most.
+    """The progress of training, a few times a second at most.
 
     Args:
         epoch: counted from 1.
         step: steps done in this epoch, of `steps`.
         loss, gradient_norm: over the steps since the last log.
-        perplexity: exp(loss); None where the loss is no cross entropy.
+        perplexity: exp(loss); None if the loss is not a cross entropy.
         learning_rate: of the last step.
         tokens_per_second: in this epoch.
-        seconds_left: of the whole training, if no epoch stops it early.
+        seconds_left: of the whole training, without early stopping.
     """
 
     epoch: int
@@ -85,18 +85,18 @@ class StepLog:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training is about to do.
+    """The plan of a training.
 
     Args:
-        epochs, steps, tokens: epochs; steps and tokens of one.
-        parameters: trainable numbers of the model.
-        objective, direction: the figure that the best weights are kept by.
-        epoch, step: where it begins: epochs done, and steps done of the next one.
-        past: epochs that an earlier process has done.
-        note: what was found in the folder, for people; empty for a fresh start.
+        epochs, steps, tokens: number of epochs; steps and tokens per epoch.
+        parameters: number of trainable parameters of the model.
+        objective, direction: the metric that selects the best weights.
+        epoch, step: where it starts: finished epochs, and finished steps of the next one.
+        past: epochs of earlier processes.
+        note: on the checkpoint that was found, for people; empty for a fresh start.
         padding: share of an epoch's positions that are padding.
-        recurrence: how each recurrent layer goes through time on this machine; empty when there is none.
-        devices: which devices share every batch; empty without a distribution.
+        recurrence: implementation of each recurrent layer on this machine; empty when there is none.
+        devices: devices that share every batch; empty without a distribution.
     """
 
     epochs: int
@@ -119,11 +119,11 @@ class History:
     """A finished training.
 
     Args:
-        objective, direction: name of the figure, and which way it improves.
+        objective, direction: name of the metric, and in which direction it improves.
         best: its best value on the validation split, reached after `best_epoch`, whose weights are in the model.
         stopped: why it ended: `epochs` (all done) or `early` (no improvement).
-        parameters: trainable numbers of the model.
-        epochs: one log an epoch.
+        parameters: number of trainable parameters of the model.
+        epochs: one log per epoch.
         padding: share of an epoch's positions that were padding.
     """
 
@@ -147,7 +147,7 @@ class History:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> History:
-        """Returns what `as_dict` gave."""
+        """Reads the result of `as_dict`."""
         return cls(**{**values, "epochs": tuple(EpochLog(**epoch) for epoch in values["epochs"])})
 
     def write(self, path: Path) -> None:
@@ -156,9 +156,9 @@ class History:
 
 
 class Listener(Protocol):
-    """Whoever wants to know how a training goes. It changes nothing in the training.
+    """Receives the events of a training, without changing it.
 
-    After a kill, the epoch that was under way is told again: a listener may hear of an epoch twice.
+    After a kill, the interrupted epoch is reported again: a listener may receive an epoch twice.
     """
 
     def on_start(self, plan: TrainingPlan) -> None:
@@ -180,8 +180,8 @@ class Listener(Protocol):
 
 @runtime_checkable
 class Closable(Protocol):
-    """A listener that holds something open (a display, a file): closed when training ends, also by an error."""
+    """A listener with an open resource (a display, a file): closed when training ends, also on an error."""
 
     def close(self) -> None:
-        """Lets go. Called once, last."""
+        """Releases the resource. Called once, last."""
         ...

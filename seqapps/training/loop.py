@@ -1,6 +1,6 @@
-"""Trains a model: model, batches and configuration in; the best weights in the model and a history out.
+"""The training loop: takes a model, batches and a configuration; sets the best weights and returns a history.
 
-Pure: it knows neither the tracker nor the screen, which listen. Killed at any moment and called again, it goes on from
+It is independent of tracker and display, which are listeners. Killed at any moment and called again, it resumes from
 the last checkpoint; with `training.deterministic` it ends with the same weights, bit for bit, as if never killed.
 """
 
@@ -47,7 +47,7 @@ Judge = Callable[[keras.Model], float]
 
 _SECONDS_BETWEEN_LOGS = 0.5
 _MOST_SKIPPED = 20
-# Fields that a killed run may change and still go on: they do not decide what the next step computes.
+# Fields that may change when a killed run is resumed: they do not affect what the next step computes.
 _FREE = {"epochs", "checkpoint_minutes", "checkpoint_steps", "sample_length", "early_stopping"}
 
 
@@ -59,7 +59,7 @@ def configure(config: RunConfig) -> None:
 
 
 def scope(config: RunConfig) -> AbstractContextManager[Any]:
-    """Where the model is built, after `configure`: with `training.distribution`, every device gets a copy of it."""
+    """Returns the scope to build the model in, after `configure`: `training.distribution` replicates it per device."""
     return replicas_of(config.training.distribution).scope()
 
 
@@ -79,26 +79,26 @@ def train(  # noqa: PLR0913
 ) -> History:
     """Trains until the epochs are done or nothing improves; the best weights by validation are in `model` at return.
 
-    Ctrl-C and SIGTERM wait until the step is done, and leave a checkpoint.
+    On Ctrl-C and SIGTERM the current step is finished and a checkpoint saved.
 
-    Writes `checkpoint.npz`, `history.json` and `samples/epoch-NNN.txt`. Called again after a kill, it goes on; called
-    again after the end, it puts the best weights into the model and returns at once.
+    Writes `checkpoint.npz`, `history.json` and `samples/epoch-NNN.txt`. Called again after a kill, it resumes;
+    called again after the end, it loads the best weights into the model and returns at once.
 
     Args:
         model: inputs as in x, and carried states; built after `configure`, in `scope`.
         train, validation: batches of the two splits.
         config: `training` and `seed` are used.
-        folder: for the checkpoint and what is written; made when missing.
-        listeners: told of every log. Those that have `close()` are closed at the end, also by an error.
-        sample: epoch, counted from 1, to a text that the model writes after it.
-        epochs: instead of `training.epochs`.
-        identity: fingerprint of data, configuration and code. A checkpoint of another identity is left aside.
-        objective: what is minimised, and the figure that the best weights are kept by.
-        judge: gives that figure of a model, where it does not follow from the mean loss.
+        folder: for the checkpoint and other outputs; made when missing.
+        listeners: receive every log. Those that have `close()` are closed at the end, also on an error.
+        sample: epoch, counted from 1, to a text that the model generates after it.
+        epochs: overrides `training.epochs`.
+        identity: fingerprint of data, configuration and code. A checkpoint of another identity is ignored.
+        objective: the loss, and the metric that selects the best weights.
+        judge: computes that metric for a model, if it does not follow from the mean loss.
 
     Raises:
-        RunError: gradients were not finite many times in a row, or no epoch gave a finite objective.
-        UsageError: `training.distribution` cannot take the model.
+        RunError: gradients were not finite many times in a row, or no epoch had a finite objective.
+        UsageError: `training.distribution` does not support the model.
     """
     task = _Task(model, train, validation, config, folder, epochs or config.training.epochs, identity, objective, judge)
     try:
@@ -111,7 +111,7 @@ def train(  # noqa: PLR0913
 
 @dataclass(frozen=True)
 class _Task:
-    """What is to be trained, as `train` was asked."""
+    """The arguments of `train`."""
 
     model: keras.Model
     train: Batches
@@ -124,16 +124,16 @@ class _Task:
     judge: Judge | None
 
     def fingerprint(self) -> str:
-        """Returns the fingerprint of everything that decides what a step computes."""
+        """Returns the fingerprint of everything that affects what a step computes."""
         settings = self.config.training
-        # Rounding, and what dropout draws, depend on how many devices there are.
+        # Rounding and dropout masks depend on the number of devices.
         devices = replicas_of(settings.distribution).count if settings.deterministic else 1
         return digest_of(
             {
                 "identity": self.identity,
                 "objective": self.objective.name,
                 "training": settings.model_dump(mode="json", exclude=_FREE),
-                # A cosine reaches zero at the last epoch; under the other schedules more epochs only go on.
+                # A cosine reaches zero at the last epoch; under the other schedules more epochs only continue.
                 "epochs": self.epochs if settings.schedule.name == "cosine" else 0,
                 "seed": self.config.seed,
                 **({"devices": devices} if devices > 1 else {}),
@@ -144,7 +144,7 @@ class _Task:
 
 
 class _Run:
-    """The state of one training, all of which a checkpoint holds, and the loop that moves it."""
+    """The state of one training, all of it in the checkpoint, and the loop that advances it."""
 
     def __init__(self, task: _Task) -> None:
         model, train, validation, objective = task.model, task.train, task.validation, task.objective
@@ -198,10 +198,10 @@ class _Run:
         return 0 < self.settings.early_stopping <= self.waited
 
     def _take_steps(self, listeners: Sequence[Listener]) -> None:
-        """Takes the steps of the epoch that are still to be taken. Reads the sums now and then: reading waits."""
+        """Runs the remaining steps of the epoch. Reads the sums only now and then: reading blocks."""
         self.clock.start()
         told, before = -math.inf, self.mover.sums()
-        with deferred() as interrupted:  # between two steps the state is whole
+        with deferred() as interrupted:  # between two steps the state is consistent
             for x, y, weights in self.batches.dataset(self.epoch, self.step):
                 states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
                 self.states = self.mover(x, y, weights, states, self._rate(self.step))
@@ -219,9 +219,9 @@ class _Run:
         self._look()
 
     def _look(self) -> Sums:
-        """Reads the sums, takes the time, and stops a training that has gone astray."""
+        """Reads the sums, updates the clock, and stops a training that diverged."""
         sums = self.mover.sums()
-        # The units of the rows, of which a classifier's loss counts one a row.
+        # The tokens of the examples; a classifier's loss counts one per example.
         self.clock.read(self.step, self.step * self.batches.tokens / self.batches.steps)
         if sums.skipped_in_a_row >= _MOST_SKIPPED:
             settings = self.settings
@@ -235,12 +235,12 @@ class _Run:
         return sums
 
     def _close_epoch(self, sample: Sample | None) -> EpochLog:
-        """Validates, keeps the best weights, has a sample written, and stands at the next epoch's beginning."""
+        """Validates, keeps the best weights, generates a sample, and moves to the beginning of the next epoch."""
         averaging = self.optimizer if isinstance(self.optimizer, AveragedDescent) else None
         with averaging.averaged() if averaging else nullcontext():
             loss = self.judge.mean_loss(self.validation)
             value = self._value(loss)
-            # Where all rows are right after the first epoch, the loss alone tells how sure a model is.
+            # If all examples are right after the first epoch, only the loss shows the confidence of a model.
             tied = value == self.best and loss < self.best_loss
             improved = tied or self.objective.better(value, self.best)
             if improved:
@@ -280,7 +280,7 @@ class _Run:
 
     def _save(self) -> None:
         groups = {
-            "model": self.model.variables,  # with the state of every dropout's random numbers
+            "model": self.model.variables,  # with the state of every dropout seed generator
             "optimizer": self.optimizer.variables,
             "sums": self.mover.variables,
             "state": [self.states[name] for name in self.zeros],
@@ -321,7 +321,7 @@ class _Run:
         self.clock = _Clock(meta["seconds"])
         self.logs = [EpochLog(**log) for log in meta["logs"]]
 
-    # ---- what is told
+    # ---- the logs
 
     def _plan(self, note: str) -> TrainingPlan:
         return TrainingPlan(
@@ -380,7 +380,7 @@ class _Run:
         )
 
     def _perplexity(self, loss: float) -> float | None:
-        """Returns exp(loss) where that is what the objective is called."""
+        """Returns exp(loss) if the objective is a perplexity."""
         return perplexity(loss) if self.objective.name == "perplexity" else None
 
     def _sample(self, sample: Sample | None) -> str:
@@ -410,7 +410,7 @@ class _Run:
 
 
 class _Clock:
-    """Time of one epoch. The first step that a process takes in it is left out of the speed: it traces the graph."""
+    """Time of one epoch. The first step of a process is excluded from the speed: it traces the graph."""
 
     def __init__(self, earlier: float = 0.0) -> None:
         self._earlier = earlier
@@ -420,28 +420,28 @@ class _Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the epoch, with those before a kill."""
+        """Seconds of the epoch, including those before a kill."""
         return self._earlier + time.monotonic() - self._started
 
     def start(self) -> None:
-        """The steps begin now."""
+        """Starts the clock before the steps."""
         self._started = time.monotonic()
 
     def read(self, step: int, tokens: float) -> None:
-        """Takes the time after a step."""
+        """Records the time after a step."""
         self._last = (time.monotonic(), step, tokens)
         self._first = self._first or self._last
 
     @property
     def seconds_per_step(self) -> float:
-        """Of the steps after the first; of the first when it is the only one."""
+        """Mean over the steps after the first; of the first when it is the only one."""
         time_0, step_0, _ = self._first or self._last
         time_1, step_1, _ = self._last
         return (time_1 - time_0) / (step_1 - step_0) if step_1 > step_0 else time_1 - self._started
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the steps after the first; of the first when it is the only one."""
+        """Mean over the steps after the first; of the first when it is the only one."""
         time_0, _, tokens_0 = self._first or self._last
         time_1, _, tokens_1 = self._last
         if tokens_1 > tokens_0 and time_1 > time_0:

@@ -1,9 +1,9 @@
-"""The padding audit: before a model is trained, whether padding, or the rows beside a row, change what it gives.
+"""The padding audit: checks before training that padding and the other examples of a batch do not change outputs.
 
-Weights keep padding out of losses and metrics; nothing but the model keeps it out of the numbers themselves. A pooling
-layer without its mask, a backward direction that begins on padding, or a layer that mixes rows trains without an error
-and is worse in service, where rows come alone. So one batch is run as it is, with padding appended, and row by row,
-each row cut to its own length.
+Sample weights mask padding in losses and metrics; only the model itself keeps it out of its outputs. A pooling layer
+without its mask, a backward direction that starts on padding, or a layer that mixes examples trains without an error
+and is worse in service, where examples arrive singly. So one batch is run as it is, with padding appended, and example
+by example, each cut to its own length.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from seqapps.errors import RunError
 from seqapps.layers.states import STATE, zero_states
 
 Batch = tuple[Mapping[str, Any], Any, Any]
-"""(x, y, weights), as `Batches.dataset` gives them."""
+"""(x, y, weights), as yielded by `Batches.dataset`."""
 Outputs = Mapping[str, NDArray[Any]]
 Lengths = Mapping[int, NDArray[np.int64]]
-"""Size of a time axis to the steps of each row that are real, `<int64>[B]`."""
+"""Size of a time axis to the number of real steps of each example, `<int64>[B]`."""
 
 TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 1e-2, "mixed_float16": 1e-2}
-"""Precision to the largest difference that is rounding, relative to max(1, |value|)."""
+"""Precision to the largest difference due to rounding, relative to max(1, |value|)."""
 
 _STEPS = 3
 _BATCHES, _ROWS, _ALONE = 8, 8, 3
@@ -39,14 +39,14 @@ _BATCHES, _ROWS, _ALONE = 8, 8, 3
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found that let the run go on.
+    """The result of a passed audit.
 
     Args:
-        largest: the largest difference of a number, relative to max(1, |value|).
-        outputs: how many outputs were compared, over all runs.
-        rows: rows of the batch that was taken.
+        largest: the largest difference, relative to max(1, |value|).
+        outputs: number of outputs compared, over all runs.
+        rows: examples in the batch.
         padding: share of its steps that are padding.
-        seconds: time that it took.
+        seconds: time taken.
     """
 
     largest: float
@@ -57,13 +57,13 @@ class Audit:
 
     @property
     def line(self) -> str:
-        """What was found, in one line."""
+        """The result in one line."""
         return f"padding audit: largest difference {self.largest:.0e} in {self.outputs} outputs ({self.seconds:.1f} s)"
 
 
 @dataclass(frozen=True)
 class _Change:
-    """The same rows in another way: which rows of the batch, and the inputs that must give the same for them."""
+    """A variant of the batch: indices of its examples, and inputs that must have the same outputs for them."""
 
     what: str
     rows: slice
@@ -71,15 +71,15 @@ class _Change:
 
 
 def audit(model: keras.Model, batches: Batches, *, precision: str = "float32") -> Audit:
-    """Runs a model on a padded batch, on the batch with more padding, and on its rows alone, in inference mode.
+    """Runs a model on a padded batch, on the batch with more padding, and on single examples, in inference mode.
 
-    The batch is the one with most padding among the first few; of its rows a few are taken, from the shortest to the
-    longest. Carried states start from zero.
+    The batch is the one with most padding among the first few; a few of its examples are used, from the shortest to
+    the longest. Carried states start from zero.
 
     Args:
         model: inputs named as in x.
         batches: of the training split.
-        precision: `training.precision`, which decides what counts as rounding.
+        precision: `training.precision`, which determines the rounding tolerance.
 
     Raises:
         RunError: an output differs; names the difference and the first layer whose output differs.
@@ -129,7 +129,7 @@ def append_padding(model: keras.Model, batch: Batch, steps: int) -> Batch:
 
 
 def alone(model: keras.Model, batch: Batch, row: int) -> Batch:
-    """Returns one row of a batch as a batch of one, every time axis cut to the row's own length (`lengths_of`)."""
+    """Returns one example as a batch of one, every time axis cut to the example's own length (`lengths_of`)."""
     x, y, weights = batch
     lengths = {size: int(found[row]) for size, found in lengths_of(model, batch).items()}
     open_axes = _open_axes(model, x)
@@ -140,10 +140,10 @@ def alone(model: keras.Model, batch: Batch, row: int) -> Batch:
 
 
 def lengths_of(model: keras.Model, batch: Batch) -> dict[int, NDArray[np.int64]]:
-    """Returns size of a time axis to how many of its steps are real in each row, `<int64>[B]`, at least 1.
+    """Returns size of a time axis to the number of real steps of each example, `<int64>[B]`, at least 1.
 
     A step is real up to the last one at which an input on that axis is not 0, or a weight is above 0. An axis that
-    has neither ids nor weights is left out: zeros of measured values are no padding.
+    has neither ids nor weights is left out: zeros of measured values are not padding.
     """
     x, _, weights = batch
     last: dict[int, NDArray[np.int64]] = {}
@@ -168,10 +168,10 @@ def lengths_of(model: keras.Model, batch: Batch) -> dict[int, NDArray[np.int64]]
 
 
 def runner(model: keras.Model, x: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Outputs]:
-    """Returns what gives a model's outputs by name for inputs like x, of any number of rows and steps: one graph.
+    """Returns a function from inputs like x, of any number of examples and steps, to the outputs by name: one graph.
 
     Outputs that are not numbers of a varying precision (ids, booleans) are left out, and so are carried states
-    (`state_*`): after padding at the end, the state of a causal layer is another one, and rightly so.
+    (`state_*`): after padding at the end, the state of a causal layer legitimately differs.
     """
     open_axes = _open_axes(model, x)
     signature = {
@@ -189,22 +189,22 @@ def runner(model: keras.Model, x: Mapping[str, Any]) -> Callable[[Mapping[str, A
         kept = {str(name): value for name, value in named.items() if not str(name).startswith(STATE)}
         return {name: tf.cast(value, tf.float32) for name, value in kept.items() if value.dtype.is_floating}
 
-    # The concrete graph: a function that is made for each model would be taken for one that is traced again and again.
+    # The concrete graph: TensorFlow would warn that a function made for each model is retraced repeatedly.
     graph = tf.function(give, autograph=False).get_concrete_function(signature)
     return lambda inputs: {name: value.numpy() for name, value in graph(dict(inputs)).items()}
 
 
 def compare(first: Outputs, second: Outputs, weights: Any, lengths: Lengths | None = None) -> dict[str, float]:
-    """Returns the largest difference |a - b| / max(1, |a|) of each output over what is real.
+    """Returns the largest difference |a - b| / max(1, |a|) of each output over the real positions.
 
-    Axis 0 is rows: those with a weight above 0 are compared. Axis 1 of an output that is as long as the weights' axis
-    1: positions with a weight above 0. Every axis that is longer in one of the two is cut to the shorter; where
-    `lengths` knows its size, each row's steps beyond its length are left out (an attention over source steps, the
-    output of an encoder). All other axes are compared whole. An output whose axis 0 is not the rows is left out.
+    Axis 0 is examples: those with a weight above 0 are compared. Axis 1 of an output that is as long as axis 1 of the
+    weights: positions with a weight above 0. Every axis that is longer in one of the two is cut to the shorter; if
+    `lengths` has its size, each example's steps beyond its length are left out (an attention over source steps, the
+    output of an encoder). All other axes are compared whole. An output whose axis 0 is not the examples is left out.
 
     Args:
         first: output name to array; its axes are those of `weights` and `lengths`.
-        second: the same outputs of the same rows, with more padding or less.
+        second: the same outputs of the same examples, with more or less padding.
         weights: `<float32>[B, ...]`.
         lengths: of the time axes of `first`.
     """
@@ -218,7 +218,7 @@ def compare(first: Outputs, second: Outputs, weights: Any, lengths: Lengths | No
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Switches off the short products (TensorFloat-32) that a GPU rounds float32 to, for as long as it lasts."""
+    """Disables TensorFloat-32, to which a GPU rounds the factors of float32 products, within the context."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
@@ -257,7 +257,7 @@ def _differences(
 
 
 def _first_layer(model: keras.Model, output: str, batch: Batch, change: _Change, tolerance: float) -> str:
-    """Returns the first layer, on the way to an output, whose own output differs."""
+    """Returns the first layer on the path to an output whose own output differs."""
     outputs = model.output
     end = outputs[output] if isinstance(outputs, Mapping) else tf.nest.flatten(outputs)[int(output)]
     way = [tensor for tensor in _way_to(end) if not isinstance(_maker(tensor), keras.layers.InputLayer)]
@@ -272,7 +272,7 @@ def _first_layer(model: keras.Model, output: str, batch: Batch, change: _Change,
 
 
 def _way_to(end: Any) -> list[Any]:
-    """Returns the symbolic tensors that one is computed from, each after those that it needs, itself last."""
+    """Returns the symbolic tensors that one depends on in topological order, itself last."""
     ordered: dict[int, Any] = {}
     waiting = [(end, False)]
     while waiting:
@@ -283,7 +283,7 @@ def _way_to(end: Any) -> list[Any]:
             ordered[id(tensor)] = tensor
             continue
         waiting.append((tensor, True))
-        # Keras has no public way to walk its graph.
+        # Keras has no public API to walk its graph.
         operation, node, _ = tensor._keras_history
         inputs = operation._inbound_nodes[node].input_tensors
         waiting += [(tensor, False) for tensor in inputs]
@@ -308,7 +308,7 @@ def _open_axes(model: keras.Model, x: Mapping[str, Any]) -> dict[str, tuple[int,
 
 
 def _weights_have_time(model: keras.Model, batch: Batch) -> bool:
-    """Returns whether axis 1 of the weights is a time axis of the model, and not a fixed number of answers."""
+    """Returns whether axis 1 of the weights is a time axis of the model, and not a fixed number of outputs."""
     x, _, weights = batch
     if weights.shape.rank < 2:
         return False
@@ -343,13 +343,13 @@ def _cut(value: Any, axes: tuple[int, ...], lengths: Mapping[int, int]) -> Any:
 
 
 def _last_true(found: Any) -> NDArray[np.int64]:
-    """Returns the place after the last True of each row, `<bool>[B, T] -> <int64>[B]`; 0 without one."""
+    """Returns the index after the last True of each example, `<bool>[B, T] -> <int64>[B]`; 0 without one."""
     backward: NDArray[np.int64] = np.argmax(found[:, ::-1], axis=1).astype(np.int64)
     return np.where(found.any(axis=1), found.shape[1] - backward, 0)
 
 
 def _rows(weights: Any) -> NDArray[np.bool_]:
-    """Returns which rows hold a weight above 0, `<bool>[B]`."""
+    """Returns which examples have a weight above 0, `<bool>[B]`."""
     values = np.asarray(weights)
     found: Any = np.any(values > 0, axis=tuple(range(1, values.ndim)))
     rows: NDArray[np.bool_] = found
@@ -357,14 +357,14 @@ def _rows(weights: Any) -> NDArray[np.bool_]:
 
 
 def _padding(model: keras.Model, batch: Batch) -> float:
-    """Returns the share of the time axes of the rows that count that is padding."""
+    """Returns the share of padding in the time axes of the weighted examples."""
     real = _rows(batch[2])
     shares = [1.0 - found[real].mean() / size for size, found in lengths_of(model, batch).items() if size]
     return float(np.mean(shares)) if shares and real.any() else 0.0
 
 
 def _most_padded(model: keras.Model, batches: Batches) -> Batch:
-    """Returns a few rows of the batch with most padding, among the first few of an epoch."""
+    """Returns a few examples of the batch with most padding, among the first few of an epoch."""
     found = list(itertools.islice(iter(batches.dataset(0)), _BATCHES))
     x, y, weights = max(found, key=lambda batch: _padding(model, batch))
     lengths = sum(lengths_of(model, (x, y, weights)).values(), np.zeros(len(_rows(weights)), np.int64))
@@ -378,7 +378,7 @@ def _most_padded(model: keras.Model, batches: Batches) -> Batch:
 
 
 def _spread(rows: NDArray[Any], count: int) -> list[int]:
-    """Returns at most so many of the rows, the first, the last and some between."""
+    """Returns at most `count` of the examples: the first, the last and some between."""
     if not len(rows):
         return []
     return [int(rows[place]) for place in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]

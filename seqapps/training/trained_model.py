@@ -1,4 +1,4 @@
-"""A trained model as one folder: configuration, manifest, weights, vocabularies. It needs nothing outside itself.
+"""A trained model as one self-contained folder: configuration, manifest, weights, vocabularies.
 
 model.json              configuration, manifest and code version
 model.weights.h5        the best weights
@@ -29,7 +29,7 @@ WEIGHTS = "model.weights.h5"
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with everything it was made from."""
+    """A trained model with its configuration, manifest and vocabularies."""
 
     application: Application
     manifest: Manifest
@@ -40,7 +40,7 @@ class Trained:
 def save_trained(
     folder: Path, application: Application, manifest: Manifest, model: keras.Model, prepared: Path
 ) -> None:
-    """Writes a trained model as `folder`, whole or not at all."""
+    """Writes a trained model to `folder`, atomically."""
     kept = {name: vocabulary for name, vocabulary in manifest.vocabularies.items() if not vocabulary.initial}
     manifest = manifest.model_copy(update={"vocabularies": kept})
     record = {
@@ -75,12 +75,12 @@ def read_trained(folder: Path) -> dict[str, Any]:
 
 
 def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
-    """Returns what `save_trained` wrote, with the model built anew and its weights in place.
+    """Loads the result of `save_trained`, with the model rebuilt and its weights loaded.
 
     Args:
-        folder: what `save_trained` wrote.
+        folder: written by `save_trained`.
         use_cudnn: see `Application.build`.
-        precision: what the model computes in, whatever Keras's policy is; empty takes `training.precision`.
+        precision: of the computation, whatever Keras's policy; empty for `training.precision`.
 
     Raises:
         DataError: the folder holds no complete model.
@@ -104,7 +104,7 @@ def _whole(folder: Path, name: str) -> Iterator[None]:
         yield
     except PermissionError:
         raise
-    except Exception as error:  # HDF5 and each tokenizer have their own
+    except Exception as error:  # HDF5 and each tokenizer raise their own types
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"{folder / name} is damaged and cannot be read ({what}). Remedy: {_again(folder)}.") from error
 
@@ -115,7 +115,7 @@ def _again(folder: Path) -> str:
 
 @contextmanager
 def _policy(name: str) -> Iterator[None]:
-    """Sets the policy that layers take when they are made, and restores the one before."""
+    """Sets the Keras dtype policy for new layers, and restores the previous one."""
     import keras
 
     before = keras.config.dtype_policy()

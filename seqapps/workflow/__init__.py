@@ -1,1 +1,1 @@
-"""Stages of a run: what each needs, what it makes, and what it was made from."""
+"""Stages of a run: their inputs, their outputs, and records of both."""

@@ -16,10 +16,10 @@ NO_CHAMPION = "none"
 
 
 def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Does the stage when it is not done. Its output is the folder `evaluation/` of the run.
+    """Runs the stage if it is not up to date. Its output is the folder `evaluation/` of the run.
 
-    A model has one such folder. A mark beside it tells which inputs it was made from, so that going back measures
-    again.
+    A model has one such folder. A marker file beside it identifies its inputs, so that going back to earlier ones
+    evaluates again.
     """
     from seqapps.workflow import train
     from seqapps.workflow.records import Record, mark_of
@@ -37,7 +37,7 @@ def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
 
 
 def need(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Returns the record of the evaluation, or raises with the verb that is missing."""
+    """Returns the record of the evaluation, or raises with the missing command."""
     return journey.need(inputs(journey, prepared, trained), "evaluate")
 
 
@@ -61,8 +61,8 @@ def inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
 def opponent(journey: Journey, trained: Record) -> str:
     """Returns the version that the model has to beat, or NO_CHAMPION.
 
-    A model that became champion keeps the opponent that it beat, which the ledger knows: it is not measured against
-    itself, and one that was rolled back does not come back because the same command ran again.
+    A model that became champion keeps the opponent that it beat, from the ledger: it is not compared with itself, and
+    one that was rolled back does not return because the same command ran again.
     """
     from seqapps.registry.ledger import ledger, promotion_of
     from seqapps.registry.versions import champion, versions

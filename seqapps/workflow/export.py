@@ -1,4 +1,4 @@
-"""The stage `export`: the checked SavedModel to the place where a server reads it, in one rename."""
+"""The stage `export`: publishes the verified SavedModel where a server reads it, in one rename."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 _EXPORT = frozenset({"model.json", "saved_model.pb"})
-"""Stand in every folder that was exported."""
+"""Files that every exported folder has."""
 
 
 def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Record:
-    """Does the stage when it is not done. Its output is the published folder."""
+    """Runs the stage if it is not up to date. Its output is the published folder."""
     from seqapps.workflow.promote import refused
     from seqapps.workflow.records import Record
     from seqapps.workflow.showcase import showcase
@@ -43,7 +43,7 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
 
 
 def check_output(target: Path) -> None:
-    """Raises where something stands that an export must not take the place of.
+    """Raises if the target holds something that an export must not replace.
 
     Raises:
         UsageError: it is a file, a link, or a folder with other things than an earlier export.
@@ -64,6 +64,6 @@ def check_output(target: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies a folder beside its place and renames it there, so that no reader sees half of it."""
+    """Copies a folder beside its target and renames it, so that readers never see a partial folder."""
     with new_folder(target, replace=True) as building:
         shutil.copytree(source, building)

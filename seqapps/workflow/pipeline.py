@@ -1,4 +1,4 @@
-"""What the verbs share: the configuration, the workspace, the tracker, and the records of the stages."""
+"""Shared by the commands: the configuration, the workspace, the tracker, and the records of the stages."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Journey:
-    """One configuration on its way through the stages.
+    """The pipeline of one configuration: its stages, and what they share.
 
     Args:
         config: the run's configuration.
-        workspace: where everything lies.
+        workspace: the folder of all state.
         console: for progress and notes, on stderr.
         file: the configuration file as the user named it, for remedies.
-        uri: the MLflow store that the user asked for; empty means the workspace's own.
-        beam_arguments: what stood after `--`.
+        uri: the MLflow store on the command line; empty for the workspace's own.
+        beam_arguments: the arguments after `--`.
         rows: rows to read, for a dry run; 0 reads all.
-        any_code: what other code made from equal inputs counts as done.
-        options: the options of every verb that the user gave, as words for remedies.
+        any_code: whether to reuse results of an earlier version of the code.
+        options: the given options that all commands share, as text for remedies.
     """
 
     config: RunConfig
@@ -52,27 +52,27 @@ class Journey:
     options: str = ""
 
     def command(self, verb: str) -> str:
-        """Returns the command line of another verb for the same configuration, workspace and store."""
+        """Returns another command line for the same configuration, workspace and store."""
         return f"seqapps {verb} {shlex.quote(self.file)}{self.options}"
 
     @cached_property
     def tracker(self) -> Tracker:
-        """The one door to MLflow, opened when first asked for."""
+        """The access to MLflow, opened on first use."""
         from seqapps.registry.tracking import Tracker
 
         return Tracker.open(self.config, self.workspace, self.uri)
 
     @property
     def records(self) -> Records:
-        """What the stages of this configuration have made."""
+        """The records of the stages of this configuration."""
         return Records(self.workspace, self.config.name, self.any_code)
 
     def say(self, line: str) -> None:
-        """Prints one line for people; paths are never broken."""
+        """Prints a one-line message; paths are never broken."""
         self.console.print(scrub(line), soft_wrap=True, highlight=False, markup=False)
 
     def with_config(self, config: RunConfig) -> Journey:
-        """Returns the same journey with another configuration, such as the tuner's winner."""
+        """Returns the same pipeline with another configuration, such as the tuner's winner."""
         return replace(self, config=config)
 
     def inputs(self, stage: str, config: Mapping[str, Any], upstream: Mapping[str, str]) -> Inputs:
@@ -87,14 +87,14 @@ class Journey:
 
     @property
     def own_data(self) -> dict[str, Any]:
-        """The fields of `data` that are the application's own. Those that every application has only say how rows are
-        prepared, and the digest of what is prepared tells of them."""
+        """The fields of `data` that are the application's own. Those of every application only affect how data is
+        prepared, and the digest of the prepared data covers them."""
         return self.config.data.model_dump(mode="json", exclude=set(DataConfig.model_fields))
 
     def perform(
         self, inputs: Inputs, work: Callable[[], Record], *, folder: Path | None = None, doubt: Doubt | None = None
     ) -> Record:
-        """Does a stage when it is not done, and says which; see `Records.perform`."""
+        """Runs a stage if it is not up to date, and prints whether; see `Records.perform`."""
         return self.records.perform(inputs, work, self.say, folder=folder, doubt=doubt)
 
     def need(self, inputs: Inputs, verb: str, doubt: Doubt | None = None) -> Record:
@@ -102,11 +102,11 @@ class Journey:
 
         Args:
             inputs: of that stage.
-            verb: does it.
+            verb: the command of that stage.
             doubt: see `Records.perform`.
 
         Raises:
-            UsageError: it is not done for this configuration; says why and what to run.
+            UsageError: it is missing for this configuration; says why and what to run.
         """
         record, why = self.records.standing(inputs, doubt)
         if record is None:
@@ -119,10 +119,10 @@ class Journey:
 
 
 def journey_of(arguments: argparse.Namespace, console: Console, overrides: Sequence[str] = ()) -> Journey:
-    """Returns the journey that a command line asks for.
+    """Returns the pipeline of a command line.
 
     Raises:
-        UsageError: no configuration, or two of them; or one that cannot mean anything.
+        UsageError: no configuration, two of them, or an invalid one.
     """
     from seqapps.applications import load_config
 
@@ -149,7 +149,7 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
 
 
 def _options(arguments: argparse.Namespace) -> str:
-    """Returns the given options of every verb as they stand on a command line."""
+    """Returns the given shared options as on a command line."""
     words = [word for override in arguments.overrides for word in ("--set", override)]
     if arguments.workspace != Path(DEFAULT):
         words += ["--workspace", str(arguments.workspace)]
@@ -166,7 +166,7 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 def read_or_none(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; an empty dictionary when it is not there or damaged: it can be found again."""
+    """Returns a JSON file's content; an empty dictionary when it is missing or damaged: it can be recomputed."""
     try:
         value: dict[str, Any] = read_json(path, "remove it")
     except (FileNotFoundError, DataError):

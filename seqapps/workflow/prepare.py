@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 def stage(journey: Journey, *, verify: bool = False) -> Record:
-    """Does the stage when it is not done. Its only output is the prepared folder.
+    """Runs the stage if it is not up to date. Its only output is the prepared folder.
 
     Args:
-        journey: the configuration's.
-        verify: whether every file is read before the folder counts as whole: a disk that fails changes no time of a
-            file, and who asks for this stage alone may have been told to.
+        journey: of the configuration.
+        verify: whether to read every file before the folder counts as intact: a failing disk changes no file times,
+            and users run this stage alone as a remedy.
     """
     from seqapps.dataset.manifest import damage
     from seqapps.workflow.records import Record
@@ -27,7 +27,7 @@ def stage(journey: Journey, *, verify: bool = False) -> Record:
         from pipelines.prepare import prepare
         from seqapps.workflow.stack import import_tensorflow
 
-        if not journey.beam_arguments:  # then Beam works in this process
+        if not journey.beam_arguments:  # then Beam runs in this process
             import_tensorflow()
 
         folder = prepare(
@@ -44,12 +44,12 @@ def stage(journey: Journey, *, verify: bool = False) -> Record:
 
 
 def need(journey: Journey) -> Path:
-    """Returns the prepared folder, or raises with the verb that is missing."""
+    """Returns the prepared folder, or raises with the missing command."""
     return journey.need(inputs(journey), "prepare").outputs[0]
 
 
 def inputs(journey: Journey) -> Inputs:
-    """Returns what a prepared folder depends on: configuration, the raw files' content, the job's code."""
+    """Returns the inputs of a prepared folder: configuration, the raw files' content, the job's code."""
     from pipelines.prepare import fingerprint
     from seqapps.workflow.records import Inputs
 

@@ -1,4 +1,4 @@
-"""The stages `saved_model` and `promote`: the model becomes a version, and the gate decides about the champion."""
+"""The stages `saved_model` and `promote`: registers the model as a version, and the gate decides on the champion."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def refused(record: Record) -> bool:
-    """Returns whether the gate kept the model from becoming the champion."""
+    """Returns whether the gate refused the model."""
     return bool(record.result["action"] == "refuse")
 
 
 def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
-    """Does the stage when it is not done. Its first output is the SavedModel: nothing is registered that cannot be
-    served. The last one are the version's files, where they lie in this workspace."""
+    """Runs the stage if it is not up to date. Its first output is the SavedModel: nothing is registered that cannot be
+    served. The last one is the folder of the version's files, if in this workspace."""
     from dataclasses import asdict
 
     from seqapps.workflow import train
@@ -50,7 +50,7 @@ def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, 
 
 
 def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -> Record:
-    """Returns the record of the promotion, or raises with the verb that is missing."""
+    """Returns the record of the promotion, or raises with the missing command."""
     last = journey.records.last("promote")
     force = "" if last is None else str(last.inputs.config.get("force", ""))
     served = journey.need(package_inputs(journey, prepared, trained), "promote")
@@ -59,7 +59,7 @@ def need(journey: Journey, prepared: Path, trained: Record, evaluated: Record) -
 
 
 def _files(journey: Journey, version: str) -> list[Path]:
-    """Returns the folder of a version's files, where they lie in a workspace."""
+    """Returns the folder of a version's files, if in a workspace."""
     from seqapps.registry.versions import files_of, versions
 
     found = (ref for ref in versions(journey.tracker, journey.config.model_name) if ref.version == version)
@@ -67,7 +67,7 @@ def _files(journey: Journey, version: str) -> list[Path]:
 
 
 def _doubt(journey: Journey, trained: Record, record: Record) -> str:
-    """Returns why a record of a promotion no longer holds: the registry is the truth. Empty where it does."""
+    """Returns why a record of a promotion no longer holds: the registry is authoritative. Empty if it does."""
     from seqapps.registry.ledger import ledger
     from seqapps.registry.versions import champion, has_files, versions
 
@@ -86,7 +86,7 @@ def _doubt(journey: Journey, trained: Record, record: Record) -> str:
 
 
 def _say_who_is_champion(journey: Journey, record: Record) -> None:
-    """Tells when another version than the one that was promoted here is in service by now."""
+    """Prints a note if another version than the one promoted here is the champion now."""
     from seqapps.registry.versions import champion
 
     found = champion(journey.tracker, journey.config.model_name)
@@ -97,14 +97,14 @@ def _say_who_is_champion(journey: Journey, record: Record) -> None:
 
 
 def inputs(journey: Journey, served: Record, evaluated: Record, force: str) -> Inputs:
-    """Returns what a decision depends on: the evaluation, what would be served, the rules."""
+    """Returns the inputs of a decision: the evaluation, the SavedModel, the rules."""
     part = {**journey.part("promotion"), "force": force}
     upstream = {"evaluation": evaluated.inputs.fingerprint, "saved_model": served.inputs.fingerprint}
     return journey.inputs("promote", part, upstream)
 
 
 def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
-    """Makes the SavedModel in the run folder when it is not there."""
+    """Makes the SavedModel in the run folder if it is missing."""
     from seqapps.workflow import train
     from seqapps.workflow.records import Record, mark_of
 
@@ -126,7 +126,7 @@ def saved_model(journey: Journey, prepared: Path, trained: Record) -> Record:
 
 
 def package_inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
-    """Returns what a SavedModel depends on: its name, the trained model, the data of its golden examples, the code."""
+    """Returns the inputs of a SavedModel: its name, the trained model, the data of its golden examples, the code."""
     from seqapps.dataset.manifest import read_manifest
     from seqapps.workflow.records import data_digest
 

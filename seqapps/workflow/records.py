@@ -1,7 +1,7 @@
-"""What is done already: the inputs of each stage as named components, a record of what they made, and why it runs.
+"""Records of finished stages: the inputs as named components, the outputs, and why a stage runs again.
 
-A record lies in `stages/<name>/<stage>.json` (the last time) and `stages/<name>/<stage>-<fingerprint>.json` (each set
-of inputs), so that going back to an earlier configuration finds its outputs instead of making them again.
+A record is in `stages/<name>/<stage>.json` (the last run) and `stages/<name>/<stage>-<fingerprint>.json` (each set of
+inputs), so that going back to an earlier configuration finds its outputs instead of recomputing them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Inputs:
 
     Args:
         stage: the stage's name.
-        config: the values of the configuration that it reads, as nested tables.
-        upstream: what it reads from earlier stages: name to a digest or a version.
+        config: the configuration values that it reads, as nested tables.
+        upstream: its inputs from earlier stages: name to a digest or a version.
         code: digest of its source files.
     """
 
@@ -48,14 +48,14 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Record:
-    """What a stage made from its inputs.
+    """The outputs of a stage for its inputs.
 
     Args:
-        inputs: what it was made from.
-        outputs: files and folders that it made; all are there.
-        result: what later stages want to know of it.
-        contents: sha256 of every file of the outputs when the stage was done; filled in when the record is written.
-        steady: whether nobody else writes the outputs.
+        inputs: of the stage.
+        outputs: files and folders that it made; all exist.
+        result: values for later stages.
+        contents: sha256 of every output file when the stage finished; filled in when the record is written.
+        steady: whether nothing else writes the outputs.
     """
 
     inputs: Inputs
@@ -66,7 +66,7 @@ class Record:
 
 
 Doubt = Callable[[Record], str]
-"""Why a record no longer holds, though its inputs and outputs are the same; empty where it does."""
+"""Returns why a record is no longer valid, though inputs and outputs are unchanged; empty if it is."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class Records:
     """The records of one configuration's stages.
 
     Args:
-        workspace: where they lie.
+        workspace: holds them.
         name: the configuration's name.
-        any_code: what other code made from equal inputs is up to date as well.
+        any_code: whether to reuse results of an earlier version of the code.
     """
 
     workspace: Workspace
@@ -92,23 +92,23 @@ class Records:
         folder: Path | None = None,
         doubt: Doubt | None = None,
     ) -> Record:
-        """Returns the record of a stage: the one that is there, or what `work` makes now.
+        """Returns the record of a stage: the existing one, or a new one from `work`.
 
         Args:
             inputs: what the stage depends on.
-            work: does it and returns its record; called only when needed, and by one process at a time.
-            say: takes the line that tells whether and why it runs.
-            folder: where it works, when other stages work there as well; each waits for no other.
-            doubt: gives the reason why a record no longer holds; empty when it does.
+            work: runs it and returns its record; called only when needed, and by one process at a time.
+            say: receives the message whether and why it runs.
+            folder: its folder, if shared with other stages; they do not wait for each other.
+            doubt: returns why a record is no longer valid; empty if it is.
 
         Raises:
-            RunError: another process is at it.
+            RunError: another process is running it.
         """
         record, why = self.standing(inputs, doubt)
         if record is None:
             name = folder.name if folder else f"{inputs.stage}-{inputs.fingerprint[:12]}"
             with held(self._file(inputs.stage).parent, name, f"`{inputs.stage}` of `{self.name}`"):
-                # It may have been done while this process was on its way here.
+                # Another process may have finished it in the meantime.
                 record, why = self.standing(inputs, doubt)
                 if record is None:
                     say(f"{inputs.stage}: {why or self.reason(inputs)}")
@@ -121,27 +121,27 @@ class Records:
         return record
 
     def standing(self, inputs: Inputs, doubt: Doubt | None) -> tuple[Record | None, str]:
-        """Returns the record that holds, or why the one that is there does not."""
+        """Returns the valid record, or why the existing one is not valid."""
         record = self.find(inputs)
         reason = doubt(record) if record is not None and doubt is not None else ""
         return (None, f"runs because {reason}") if reason else (record, "")
 
     def find(self, inputs: Inputs) -> Record | None:
-        """Returns the record of exactly these inputs; None when there is none, or its outputs are not what they were.
+        """Returns the record of exactly these inputs; None when there is none, or its outputs have changed.
 
-        With `any_code` the newest record of equal inputs that other code has made counts as well; its own fingerprint
-        stays in it, so that what came after it is found, too.
+        With `any_code` the newest record of equal inputs and another version of the code counts as well; it keeps its
+        own fingerprint, so that the records of later stages are found, too.
         """
         return next((record for record in self._of(inputs) if not self._lack(record)), None)
 
     def lack(self, inputs: Inputs) -> str:
-        """Returns what is wrong with the outputs of these inputs, in words; empty where `find` has them, and where the
-        stage was never done."""
+        """Returns what is wrong with the outputs of these inputs, as text; empty if `find` returns them or the stage
+        never ran."""
         lacks = [self._lack(record) for record in self._of(inputs)]
         return lacks[0] if all(lacks) and lacks else ""
 
     def remember(self, record: Record) -> None:
-        """Writes a record. Call it when all outputs are in place: a record says that the stage is complete."""
+        """Writes a record. Call it when all outputs exist: a record means that the stage is complete."""
         files = _files_of(record.outputs) if record.steady else []
         hashes = zip(files, hashes_of(files, self._book), strict=True)
         value = {
@@ -152,12 +152,12 @@ class Records:
             "contents": {_relative(path, self.workspace.root): sha256 for path, sha256 in hashes},
             "result": dict(record.result),
         }
-        # The record that is asked for comes last: a kill before it makes the stage run again, which mends the other.
+        # The record for lookups is written last: after a kill before it, the stage runs again and repairs the other.
         write_json(self._file(record.inputs.stage), value)
         write_json(self._exact(record.inputs), value)
 
     def last(self, stage: str) -> Record | None:
-        """Returns what the stage last made for a configuration of this name, whatever its inputs are now."""
+        """Returns the last record of a stage for a configuration of this name, whatever the inputs now."""
         return self._read(self._file(stage))
 
     def reason(self, inputs: Inputs) -> str:
@@ -177,7 +177,7 @@ class Records:
         return self.workspace.cache / HASHES
 
     def _of(self, inputs: Inputs) -> Iterator[Record]:
-        """Yields the records of these inputs, whatever became of their outputs; see `find`."""
+        """Yields the records of these inputs, whatever the state of their outputs; see `find`."""
         files = [self._exact(inputs)]
         if self.any_code:
             others = self._file(inputs.stage).parent.glob(f"{inputs.stage}-*.json")
@@ -188,9 +188,9 @@ class Records:
                 yield record
 
     def _lack(self, record: Record) -> str:
-        """Returns what is wrong with the outputs, in words; empty when all are there and none was changed.
+        """Returns what is wrong with the outputs, as text; empty when all exist unchanged.
 
-        A file is read only where its size, times or inode are others than when it was last read.
+        A file is read only if its size, times or inode differ from when it was last read.
         """
         for path in record.outputs:
             if not path.exists():
@@ -209,7 +209,7 @@ class Records:
         return self._file(f"{inputs.stage}-{inputs.fingerprint[:12]}")
 
     def _read(self, path: Path) -> Record | None:
-        """Returns a record; None for none, and for a damaged one: the stage finds what it made, or makes it anew."""
+        """Returns a record; None if missing or damaged: the stage then finds its outputs, or makes them again."""
         try:
             stored = read_json(path, "run the stage again")
             outputs = tuple(self.workspace.root / output for output in stored["outputs"])
@@ -220,10 +220,10 @@ class Records:
 
 
 def mark_of(folder: Path, inputs: Inputs) -> Path:
-    """Returns the file beside a folder that tells what it was made from, and removes those that told otherwise.
+    """Returns the marker file beside a folder that identifies its inputs, and removes those of other inputs.
 
-    For a folder that other inputs overwrite: touched when the folder is complete, and an output of the stage, the mark
-    makes the stage run again when it goes back to earlier inputs.
+    For a folder that other inputs overwrite: the marker is touched when the folder is complete, and is an output of the
+    stage, so that the stage runs again when it goes back to earlier inputs.
     """
     beginning = f".{folder.name}-made-from-"
     for old in folder.parent.glob(f"{beginning}*"):
@@ -232,22 +232,22 @@ def mark_of(folder: Path, inputs: Inputs) -> Path:
 
 
 def data_digest(manifest: Manifest) -> str:
-    """Returns the digest of what a prepared folder holds.
+    """Returns the digest of the content of a prepared folder.
 
-    It leaves out how it was made: prepared again by newer code with the same bytes, nothing downstream runs again.
+    It excludes how the data was made: if newer code prepares the same bytes, nothing downstream runs again.
     """
     made_by = {"fingerprint", "code_version", "settings", "sources", "found"}
     return digest_of(manifest.model_dump(mode="json", exclude=made_by))
 
 
 def _files_of(outputs: Iterable[Path]) -> list[Path]:
-    """Returns every file that outputs are or hold."""
+    """Returns every file in the outputs."""
     files = (file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))))
     return [file for file in files if file.is_file()]
 
 
 def _same(one: Inputs, other: Inputs) -> bool:
-    """Whether all but the code is equal, as JSON has it."""
+    """Whether all but the code is equal, compared as JSON."""
     return digest_of([one.config, one.upstream]) == digest_of([other.config, other.upstream])
 
 

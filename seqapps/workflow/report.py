@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
-    """Returns the run folder that a user means.
+    """Returns the run folder of a reference.
 
     Raises:
-        UsageError: there is none; lists what there is.
+        UsageError: there is none; lists the known ones.
     """
     from seqapps.errors import UsageError, nearest
     from seqapps.workflow.pipeline import read_or_none
@@ -47,7 +47,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
 
 
 def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
-    """Returns everything that a run left: its folder, its prepared data, its MLflow run, the ledger of its model."""
+    """Returns all outputs of a run: its folder, its prepared data, its MLflow run, the ledger of its model."""
     from seqapps.report import read_run
     from seqapps.workspace import store_of
 
@@ -61,19 +61,19 @@ def collect(folder: Path, workspace: Workspace, uri: str) -> Run:
 
         tracker = Tracker.open(run.config, workspace, store)
         further["ledger"] = ledger(tracker, run.config.model_name)
-        with suppress(UsageError):  # another store than the one that it was trained with
+        with suppress(UsageError):  # not the store of its training
             further["tags"] = dict(tracker.run(run.run_id).data.tags)
     return replace(run, **further)
 
 
 def prepared_of(manifest: Manifest, workspace: Workspace) -> Path | None:
-    """Returns the prepared folder of a run's data when it is still there."""
+    """Returns the prepared folder of a run's data if it still exists."""
     found = workspace.root.glob(f"prepared/*-{manifest.fingerprint[:12]}")
     return next((folder for folder in found if (folder / "manifest.json").exists()), None)
 
 
 def stage(journey: Journey, trained: Record, promoted: Record, exported: Record) -> Record:
-    """Writes the page at the end of a journey when it is not done, and logs it. Its output is the file."""
+    """Writes the page at the end of a pipeline if it is not up to date, and logs it. Its output is the file."""
     from seqapps.report import FILE_NAME
     from seqapps.workflow import train
     from seqapps.workflow.records import Record

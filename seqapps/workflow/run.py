@@ -1,4 +1,4 @@
-"""All stages, one after the other. What is done already is not done again."""
+"""All stages, one after the other. Finished stages are skipped."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from seqapps.workflow.records import Record
 
 @dataclass(frozen=True)
 class Finished:
-    """What a whole run made.
+    """The results of a whole run.
 
     Args:
-        journey: with the configuration that was trained: the winner's where there was a search.
+        journey: with the configuration that was trained: the winner's, if there was a search.
         trained, evaluated, promoted, exported, reported: the records of the stages.
     """
 
@@ -26,7 +26,7 @@ class Finished:
 
 
 def every_stage(journey: Journey) -> Finished:
-    """Does every stage that is not done."""
+    """Runs every stage that is not up to date."""
     from seqapps.workflow import evaluate, export, prepare, promote, report, train, tune
 
     prepared = prepare.stage(journey).outputs[0]

@@ -1,6 +1,6 @@
-"""What a served model answers, for the end of `seqapps run`: the golden calls that travel inside the SavedModel.
+"""Example predictions for the end of `seqapps run`: the golden calls in the SavedModel.
 
-A process without seqapps gave the same answers, so what is shown is what a server gives. Nothing is loaded here.
+A process without seqapps computed the same outputs, so they are those of a server. Nothing is loaded here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from seqapps.files import read_json
 
 
 def showcase(exported: Path) -> str:
-    """Returns a few answers as lines, as the application shows them."""
+    """Returns a few predictions as lines, in the application's format."""
     from seqapps.serving.exporting import GOLDEN
     from seqapps.serving.served import FILE_NAME
 

@@ -1,7 +1,7 @@
-"""Which source a stage's result depends on: the files it begins with, and all that they import. Nothing is run.
+"""The source files that a stage's result depends on: its entry files, and all that they import. Static analysis.
 
-Of an application, the methods that a stage does not call are left out, with all that they alone import: another colour
-in a picture makes no trained model another one.
+The methods of an application that a stage does not call are left out, with all that only they import: another colour
+in a plot does not invalidate a trained model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "export": (),
     "report": ("seqapps/report/*.py",),
 }
-"""Stage to the files that it begins with. What is loaded by name (applications, baselines, ...) must stand here."""
+"""Stage to its entry files. Modules that are loaded by name (applications, baselines, ...) must be listed here."""
 
 _SERVED = {
     "answer", "check_options", "golden_inputs", "heading", "line", "options", "read_rows", "reply", "showcase",
@@ -46,13 +46,13 @@ NOT_CALLED: dict[str, frozenset[str]] = {
     "tune": frozenset(_SERVED | _SCORED | {"sampler"}),
     "train": frozenset(_SERVED | _SCORED),
     "evaluate": frozenset(_SERVED | {"sampler"}),
-    "saved_model": frozenset(_SCORED - {"shown"} | {"sampler"}),  # golden examples are some that are shown
+    "saved_model": frozenset(_SCORED - {"shown"} | {"sampler"}),  # golden examples are taken from those shown
 }
 """Stage to methods of an application that it never calls."""
 
 _WITHOUT_EFFECT = {
-    "seqapps",  # the version alone
-    "seqapps.config",  # its values are a component of their own
+    "seqapps",  # only the version
+    "seqapps.config",  # its values are a separate component
     "seqapps.errors",
     "seqapps.files",
     "seqapps.runtime",
@@ -60,22 +60,22 @@ _WITHOUT_EFFECT = {
     "seqapps.registry.tracking",
     "seqapps.workspace",
 }
-"""Modules whose code decides no result."""
+"""Modules whose code does not affect results."""
 
 
 _SHARED = ("__init__", "answers", "base")
-"""Files among the applications that are none."""
+"""Files in the applications folder that are not applications."""
 
 
 class _Source(NamedTuple):
-    """What a file is to a digest: the files that it imports, and its text without comments, docstrings and layout."""
+    """A file for a digest: the files that it imports, and its text without comments, docstrings and layout."""
 
     imports: tuple[Path, ...]
     meaning: str
 
 
 def code_digest(stage: str, *, application: str, architecture: str) -> str:
-    """Returns the sha256 of the source files of a stage, blind to comments, docstrings and layout."""
+    """Returns the sha256 of the source files of a stage, ignoring comments, docstrings and layout."""
     names = {"application": application, "architecture": architecture}
     roots = [file for pattern in ROOTS[stage] for file in sorted(ROOT.glob(pattern.format(**names)))]
     digest, without = hashlib.sha256(), NOT_CALLED.get(stage, frozenset())
@@ -86,11 +86,11 @@ def code_digest(stage: str, *, application: str, architecture: str) -> str:
 
 
 def closure(roots: Iterable[Path], without: frozenset[str] = frozenset()) -> set[Path]:
-    """Returns the files and all files of the three packages that they import, at their tops or inside functions.
+    """Returns the files and all files of the three packages that they import, at module level or inside functions.
 
     Args:
-        roots: where it begins.
-        without: methods of applications that do not count, with what they alone import.
+        roots: the entry files.
+        without: methods of applications to leave out, with what only they import.
     """
     seen: set[Path] = set()
     waiting = list(roots)
@@ -104,7 +104,7 @@ def closure(roots: Iterable[Path], without: frozenset[str] = frozenset()) -> set
 
 @cache
 def _read(file: Path, without: frozenset[str] = frozenset()) -> _Source:
-    """Parses a file once in a process: every stage of a journey asks for much the same files."""
+    """Parses a file once per process: the stages of a pipeline share most files."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     if without and file.parent == ROOT / "seqapps" / "applications" and file.stem not in _SHARED:
         _leave_out(tree, without)
@@ -114,7 +114,7 @@ def _read(file: Path, without: frozenset[str] = frozenset()) -> _Source:
 
 
 def _leave_out(tree: ast.Module, methods: frozenset[str]) -> None:
-    """Takes methods out of an application, and what nothing names then: private definitions, imports at the top."""
+    """Removes methods of an application, and what is then unused: private definitions, module-level imports."""
     bodies: list[Any] = [*applications_in(tree), tree]
     without: Collection[str] = methods
     while without:
@@ -146,7 +146,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names):
                 yield module
                 yield from (f"{module}.{item.name}" for item in names)
-            case ast.stmt() | ast.ExceptHandler() | ast.match_case():  # an expression holds no statement
+            case ast.stmt() | ast.ExceptHandler() | ast.match_case():  # an expression contains no statement
                 yield from _names(node)
 
 
@@ -156,13 +156,13 @@ def _file_of(module: str) -> Path | None:
 
 
 def _meaning(tree: ast.Module) -> str:
-    """Returns source text without comments, docstrings and layout; takes them out of the tree."""
+    """Returns source text without comments, docstrings and layout; removes them from the tree."""
     _strip(tree)
     return ast.unparse(tree)
 
 
 def _strip(tree: ast.AST) -> None:
-    """Takes out what does nothing, a constant that stands alone: a docstring, or the sentence under a name."""
+    """Removes constant expression statements: docstrings, and those under a constant."""
     if isinstance(tree, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         tree.body = [line for line in tree.body if not _is_constant(line)] or [ast.Pass()]
     for node in ast.iter_child_nodes(tree):

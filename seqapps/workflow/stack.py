@@ -1,4 +1,4 @@
-"""Keeps TensorFlow, Beam and MLflow from talking over our own lines. What they say is shown with `--debug`."""
+"""Silences the log output of TensorFlow, Beam and MLflow. It is shown with `--debug`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true",
 
 
 def quiet(debug: bool, *, notes: bool = True) -> None:
-    """Sets what the libraries say, before any of them is imported; `notes`: whether our own notes go to stderr."""
+    """Sets the log levels of the libraries, before their import; `notes`: whether our own notes go to stderr."""
     ours = logging.getLogger("seqapps")
     ours.handlers = [logging.StreamHandler()]
     ours.propagate = False
@@ -29,16 +29,16 @@ def quiet(debug: bool, *, notes: bool = True) -> None:
         os.environ.setdefault(name, value)
     logging.basicConfig(level=logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow|keras_tuner|apache_beam|sklearn\.gaussian_process")
-    # Beam logs the traceback of what it then raises; we print the cause once.
+    # Beam logs the traceback of errors that it then raises; we print the cause once.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
 
 
 def keep_compiled(cache: Path) -> None:
-    """Has XLA keep what it compiles below a folder: the next process reads it in a fraction of the time.
+    """Enables the persistent compilation cache of XLA in a folder: the next process loads it in a fraction of the time.
 
-    What is kept is code for this processor: the folder's name tells processors, flags and versions of TensorFlow apart.
-    It can be deleted at any time. Nothing is changed where the user has set `TF_XLA_FLAGS`, whose words are divided by
-    spaces, nor where the folder's path has one.
+    Compiled code is for one processor: the folder's name distinguishes processors, flags and versions of TensorFlow. It
+    can be deleted at any time. Nothing is changed if the user has set `TF_XLA_FLAGS`, nor if the folder's path has a
+    space, which separates flags.
     """
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else [platform.processor()]
@@ -56,8 +56,8 @@ def keep_compiled(cache: Path) -> None:
 def import_tensorflow() -> None:
     """Imports TensorFlow without the lines that its C++ part writes before it reads any log level.
 
-    What it leaves, some half a million objects, is never garbage: the collector neither runs meanwhile nor looks
-    through them later, and looks less often, since tracing makes many objects that stay.
+    Its half a million objects are never garbage: the collector is off during the import, ignores them later, and runs
+    less often, since tracing makes many permanent objects.
     """
     if "tensorflow" in sys.modules:
         return

@@ -1,4 +1,4 @@
-"""The stage `train`: the model, with progress, checkpoints and one MLflow run, also when it was killed between."""
+"""The stage `train`: trains with progress, checkpoints and one MLflow run, even if it was killed and resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def stage(journey: Journey, prepared: Path) -> Record:
-    """Does the stage when it is not done. Its output is `model/` in the run folder."""
+    """Runs the stage if it is not up to date. Its output is `model/` in the run folder."""
     from seqapps.workflow.records import Record
 
     stage_inputs = inputs(journey, prepared)
@@ -27,7 +27,7 @@ def stage(journey: Journey, prepared: Path) -> Record:
 
 
 def need(journey: Journey, prepared: Path) -> Record:
-    """Returns the record of the training, or raises with the verb that is missing."""
+    """Returns the record of the training, or raises with the missing command."""
     return journey.need(inputs(journey, prepared), "train")
 
 
@@ -37,7 +37,7 @@ def folder_of(record: Record) -> Path:
 
 
 def inputs(journey: Journey, prepared: Path) -> Inputs:
-    """Returns what a training depends on: its part of the configuration, the data's content, the code."""
+    """Returns the inputs of a training: its part of the configuration, the data's content, the code."""
     from seqapps.dataset.manifest import read_manifest
     from seqapps.workflow.records import data_digest
 
@@ -103,7 +103,7 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
 def _open_run(journey: Journey, prepared: Path, folder: Path) -> str:
     """Returns the folder's MLflow run: a new one, or the one that a killed training had.
 
-    That one may have been killed before everything was logged; what it has is left as it is.
+    That one may have been killed before everything was logged; existing values are left as they are.
     """
     from seqapps.dataset.manifest import read_manifest
 

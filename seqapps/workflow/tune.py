@@ -15,7 +15,7 @@ _BUDGETS = ("trials", "minutes")
 
 
 def stage(journey: Journey, prepared: Path) -> Record:
-    """Does the search when it is not done. Its first output is the winner's configuration file."""
+    """Runs the search if it is not up to date. Its first output is the winner's configuration file."""
     from seqapps.workflow.records import Record
 
     stage_inputs = inputs(journey, prepared)
@@ -29,7 +29,7 @@ def stage(journey: Journey, prepared: Path) -> Record:
 
         folder = journey.workspace.search(journey.config.name, _identity(stage_inputs))
         result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
-        # Searches that differ in their budget alone share a folder; each keeps its own winner.
+        # Searches that differ only in their budget share a folder; each keeps its own winner.
         won = folder / stage_inputs.fingerprint[:12] / result.config_path.name
         won.parent.mkdir(exist_ok=True)
         write_text(won, result.config_path.read_text(encoding="utf-8"))
@@ -39,10 +39,10 @@ def stage(journey: Journey, prepared: Path) -> Record:
 
 
 def winner(journey: Journey, prepared: Path) -> Journey:
-    """Returns the journey with the configuration that is trained: the winner when the configuration asks for a search.
+    """Returns the pipeline with the configuration to train: the winner when the configuration asks for a search.
 
     Raises:
-        UsageError: it asks for one and the search is not done.
+        UsageError: it asks for one that is not finished.
     """
     if journey.config.tuning.algorithm == "none":
         return journey
@@ -50,10 +50,10 @@ def winner(journey: Journey, prepared: Path) -> Journey:
 
 
 def with_winner(journey: Journey, record: Record) -> Journey:
-    """Returns the journey with the seed, the `model` and the `training` of a search's winner, which does not ask for a
-    search again, and with its split of the rows.
+    """Returns the pipeline with the seed, the `model` and the `training` of a search's winner, without a search, and
+    with its split of the rows.
 
-    The other sections are today's: what is measured and promoted may have changed since the search.
+    The other sections are the current ones: evaluation and promotion may have changed since the search.
     """
     from seqapps.applications import config_from
 
@@ -64,7 +64,7 @@ def with_winner(journey: Journey, record: Record) -> Journey:
 
 
 def _identity(stage_inputs: Inputs) -> str:
-    """Returns the fingerprint of a search's state: another budget, or other code, goes on with its trials."""
+    """Returns the fingerprint of a search's state: another budget, or other code, continues its trials."""
     from seqapps.dataset.manifest import digest_of
 
     tuning = {name: value for name, value in stage_inputs.config["tuning"].items() if name not in _BUDGETS}
@@ -72,7 +72,7 @@ def _identity(stage_inputs: Inputs) -> str:
 
 
 def inputs(journey: Journey, prepared: Path) -> Inputs:
-    """Returns what a search depends on: all that training reads, the search's own section, the data, the code."""
+    """Returns the inputs of a search: all that training reads, the search's own section, the data, the code."""
     from seqapps.dataset.manifest import read_manifest
     from seqapps.workflow.records import data_digest
 

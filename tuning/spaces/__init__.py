@@ -1,7 +1,7 @@
-"""Search spaces: one file an architecture. The folder is the registry.
+"""Search spaces: one file per architecture. The folder is the registry.
 
 A space declares hyperparameters and returns dotted overrides of the configuration. Model code never sees `hp`. Every
-call declares the same ones: what only matters for some values of another stands in `hp.conditional_scope`.
+call declares the same ones: those that depend on values of another are in `hp.conditional_scope`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, unknown_name
 
 Declare = Callable[[Any, RunConfig], dict[str, Any]]
-"""(`keras_tuner.HyperParameters`, the configuration that the space lies around) -> dotted overrides."""
+"""(`keras_tuner.HyperParameters`, the configuration at the centre of the space) -> dotted overrides."""
 
 
 def names() -> list[str]:

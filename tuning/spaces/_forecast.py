@@ -1,4 +1,4 @@
-"""What the spaces of the architectures of a forecast share."""
+"""Shared by the spaces of the forecasting architectures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the spaces have in common: sizes and rates around those of the configuration."""
+"""Shared by the spaces: sizes and rates around those of the configuration."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sizes(size: int, shares: Sequence[float]) -> list[int]:
 
 
 def rate(hp: Any, name: str, middle: float, factor: float) -> float:
-    """Returns `middle` or, to three digits, one between middle / factor and middle * factor, even in logarithms."""
+    """Returns `middle` or, to three digits, a log-uniform value between middle / factor and middle * factor."""
     value: float = hp.Float(name, middle / factor, middle * factor, sampling="log", default=middle)
     return value if value == middle else float(f"{value:.3g}")
 
@@ -46,7 +46,7 @@ def share(hp: Any, name: str, given: float, most: float, step: float = 0.1) -> f
 
 
 def cell(hp: Any, model: StackConfig, cells: Sequence[str]) -> dict[str, Any]:
-    """Returns the cell; what only the configuration's own cell has is left out with another one."""
+    """Returns the cell; options that only the configuration's own cell has are dropped with another one."""
     name = hp.Choice("cell", sorted({*cells, model.cell}), default=model.cell)
     overrides: dict[str, Any] = {"model.cell": name}
     if model.reset != "after":
@@ -58,7 +58,7 @@ def cell(hp: Any, model: StackConfig, cells: Sequence[str]) -> dict[str, Any]:
 
 
 def units(hp: Any, given: Sequence[int], shares: Sequence[float], most_layers: int) -> list[int]:
-    """Returns the sizes of a stack: layers as wide as the first of the given ones or its shares, or the given ones."""
+    """Returns the sizes of a stack: layers as wide as the first given one or its shares, or the given sizes."""
     depth = hp.Int("depth", 1, max(most_layers, len(given)), default=len(given))
     width = hp.Choice("width", sizes(given[0], shares), default=given[0])
     return list(given) if (depth, width) == (len(given), given[0]) else [width] * depth
@@ -90,7 +90,7 @@ def takes(model: ModelConfig, changes: Mapping[str, Any]) -> bool:
 
 
 def training(hp: Any, config: RunConfig) -> dict[str, Any]:
-    """Returns a learning rate and, where gradients are clipped at a fixed one, a threshold."""
+    """Returns a learning rate and, if gradients are clipped at a fixed threshold, a threshold."""
     section = config.training
     overrides = {"training.learning_rate": rate(hp, "learning_rate", section.learning_rate, 8.0)}
     if section.clip in ("global_norm", "norm"):

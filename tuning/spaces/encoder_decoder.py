@@ -20,11 +20,11 @@ SIZES = (0.5, 1.0, 1.5, 2.0)
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """Returns the overrides of one trial.
 
-    A configuration without attention is searched without it, one with `dot`, whose sizes belong together, keeps it.
+    A configuration without attention is searched without it; one with `dot`, which constrains sizes, keeps it.
 
     Args:
-        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
-        config: the configuration that the space lies around.
+        hp: `keras_tuner.HyperParameters`; returns a value for each declared name.
+        config: the configuration at the centre of the space.
 
     Raises:
         ConfigError: the configuration's architecture is another one.

@@ -1,8 +1,8 @@
-"""The space of what a stack of recurrent layers is made of, for every architecture that has one.
+"""The space of the structure of a stack of recurrent layers, for every architecture that has one.
 
 Sizes stay as they are. Cell; a GRU's reset; leak; depth of the transition; skips in time and between layers; layer
 normalisation; how two directions are joined; dense layers before and after; penalties; dropout; learning rate. What the
-architecture refuses is left out. Cells with parts that Keras' own lack run step by step: a trial takes longer.
+architecture does not support is left out. Cells with parts that Keras' own lack run step by step: trials take longer.
 
     tuning.space = "recurrence"
 """
@@ -28,15 +28,15 @@ PLAIN: dict[str, Any] = {
     "recurrent_initializer": "orthogonal",
     "skip_steps": 0,
 }
-"""What every trial begins with: every combination of the rest goes together."""
+"""The base of every trial, on which all combinations of the rest are valid."""
 
 
 def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """Returns the overrides of one trial.
 
     Args:
-        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
-        config: the configuration that the space lies around.
+        hp: `keras_tuner.HyperParameters`; returns a value for each declared name.
+        config: the configuration at the centre of the space.
 
     Raises:
         ConfigError: the configuration's architecture has no stack of recurrent layers.
@@ -48,7 +48,7 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
 
 
 def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:
-    """Returns what a cell is made of."""
+    """Returns the options of a cell."""
     kind = hp.Choice("cell", list(CELLS), default=model.cell)
     fields: dict[str, Any] = {"cell": kind}
     with hp.conditional_scope("cell", ["gru"]):
@@ -59,7 +59,7 @@ def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:
     if kind == "gru":
         fields["reset"] = reset
     if kind == "simple_rnn":
-        # Identity, where the configuration has it, is for this cell alone.
+        # Identity, if the configuration has it, is only for this cell.
         fields |= {"leak": leak, "learn_leak": bool(learned and leak)}
         fields["recurrent_initializer"] = model.recurrent_initializer
     elif model.recurrent_initializer != "identity":
@@ -72,7 +72,7 @@ def _cell(hp: Any, model: StackConfig) -> dict[str, Any]:
 
 
 def _between(hp: Any, model: StackConfig) -> dict[str, Any]:
-    """Returns what stands around and between the layers."""
+    """Returns the options around and between the layers."""
     choices: dict[str, list[Any]] = {
         "layer_norm": ["none", "output", "cell"],
         "layer_skip": ["none", "residual", "highway"],

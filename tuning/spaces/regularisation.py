@@ -1,8 +1,8 @@
-"""The space of what keeps a stack of recurrent layers from learning its text by heart, for every architecture with one.
+"""The space of the regularisation of a stack of recurrent layers, for every architecture that has one.
 
-Cell and sizes stay as they are. Dropout before, between and after the layers; weight drop; words and vectors that are
-dropped; penalties on the outputs and on their change (Merity et al. 2017); the decay of weights, where there is one;
-learning rate and clip threshold. What the architecture or the cell refuses is left out.
+Cell and sizes stay as they are. Dropout before, between and after the layers; weight drop; word and vocabulary dropout;
+penalties on the outputs and on their change (Merity et al. 2017); weight decay, if used; learning rate and clip
+threshold. What the architecture or the cell does not support is left out.
 
     tuning.space = "regularisation"
 """
@@ -22,7 +22,7 @@ SHARES = {
     "word_dropout": 0.4,
     "vocabulary_dropout": 0.4,
 }
-"""Fields of an architecture to the largest share that is drawn."""
+"""Fields of an architecture to the largest rate that is drawn."""
 PENALTIES = ("activation_penalty", "temporal_penalty")
 
 
@@ -30,8 +30,8 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """Returns the overrides of one trial.
 
     Args:
-        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
-        config: the configuration that the space lies around.
+        hp: `keras_tuner.HyperParameters`; returns a value for each declared name.
+        config: the configuration at the centre of the space.
 
     Raises:
         ConfigError: the configuration's architecture has no stack of recurrent layers.

@@ -20,8 +20,8 @@ def declare(hp: Any, config: RunConfig) -> dict[str, Any]:
     """Returns the overrides of one trial.
 
     Args:
-        hp: `keras_tuner.HyperParameters`; gives a value for each name that is declared.
-        config: the configuration that the space lies around.
+        hp: `keras_tuner.HyperParameters`; returns a value for each declared name.
+        config: the configuration at the centre of the space.
 
     Raises:
         ConfigError: the configuration's architecture is another one.
