@@ -35,7 +35,7 @@ torture: $(READY) ## long campaigns (kills, fuzz, every mode), from where they s
 	$(BIN)/python tests/torture/run.py
 
 torture-sample: $(READY) ## a part of them that every commit chooses anew; at most 20 minutes
-	$(BIN)/python tests/torture/run.py --sample --minutes 17
+	$(BIN)/python tests/torture/run.py --sample --minutes 14
 
 check: ruff mypy imports dockerfile test ## ruff, mypy --strict, import-linter, hadolint, pytest
 

@@ -1,7 +1,7 @@
 """All long campaigns, item by item, on two processes; what has passed on this very code is not run again.
 
     python tests/torture/run.py                        everything, at most 90 minutes, from where it stopped
-    python tests/torture/run.py --minutes 20 --sample  a part that another commit chooses anew; for a clean clone
+    python tests/torture/run.py --minutes 14 --sample  a part that another commit chooses anew; for a clean clone
     python tests/torture/run.py --only fuzz            items whose name holds a text
 
 Results lie in `.torture/`, with the output of every failure. Exit codes: 0 all asked for has passed, 1 something
