@@ -78,8 +78,7 @@ def run(  # noqa: PLR0913 - what every command takes
     from seqapps.applications import load_config
     from seqapps.config import toml_value
     from seqapps.evaluation.evaluate import read_evaluation
-    from seqapps.registry.promotion import Check, Decision
-    from seqapps.workflow import train
+    from seqapps.workflow import promote, train
     from seqapps.workflow.pipeline import Journey
     from seqapps.workflow.run import every_stage
     from seqapps.workflow.stack import keep_compiled
@@ -97,12 +96,11 @@ def run(  # noqa: PLR0913 - what every command takes
         beam_arguments=tuple(beam_arguments),
     )
     finished = every_stage(journey)
-    decided = finished.promoted.result
     return Run(
         config=finished.journey.config,
         folder=train.folder_of(finished.trained),
         evaluation=read_evaluation(finished.evaluated.outputs[0]),
-        decision=Decision(**{**decided, "checks": tuple(Check(**check) for check in decided["checks"])}),
+        decision=promote.decision_of(finished.promoted),
         exported=finished.exported.outputs[0],
         report=finished.reported.outputs[0],
     )

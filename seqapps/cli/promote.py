@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def show(record: Record) -> None:
     """Prints the decision to stdout."""
     from seqapps.cli._page import page
-    from seqapps.registry.promotion import Check, Decision, decision_table
+    from seqapps.registry.promotion import decision_table
 
-    checks = tuple(Check(**check) for check in record.result["checks"])
-    page().print(decision_table(Decision(**{**record.result, "checks": checks})))
+    page().print(decision_table(stages.decision_of(record)))

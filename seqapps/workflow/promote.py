@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seqapps.registry.promotion import Decision
     from seqapps.workflow.pipeline import Journey
     from seqapps.workflow.records import Inputs, Record
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 def refused(record: Record) -> bool:
     """Returns whether the gate refused the model."""
     return bool(record.result["action"] == "refuse")
+
+
+def decision_of(record: Record) -> Decision:
+    """Returns the decision that a record of a promotion holds."""
+    from seqapps.registry.promotion import Check, Decision
+
+    checks = tuple(Check(**check) for check in record.result["checks"])
+    return Decision(**{**record.result, "checks": checks})
 
 
 def stage(journey: Journey, prepared: Path, trained: Record, evaluated: Record, *, force: str = "") -> Record:
