@@ -23,7 +23,8 @@ from typing import Any
 
 DOCUMENTED = (0, 1, 2, 3, 130)
 """Exit codes that the README names."""
-SLOWEST = 60.0
+SLOWEST = 180.0
+"""Seconds. What waits longer waits for something that will not come; a busy machine alone does not take so long."""
 NO_WORDS = "met an error that it has no words for"
 
 
@@ -194,11 +195,19 @@ def _forked(work: Callable[[], Outcome], folder: Path) -> Outcome:
     report.unlink(missing_ok=True)
     child = os.fork()
     if not child:
-        report.write_text(json.dumps(asdict(work())))
+        try:
+            report.write_text(json.dumps(asdict(work())))
+        except BaseException:  # what goes on after it is the parent's work
+            import traceback
+
+            report.with_suffix(".txt").write_text(traceback.format_exc())
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not report.exists():
-        return Outcome(os.waitstatus_to_exitcode(status), "", "the process ended without a word", 0.0)
+        trace = report.with_suffix(".txt")
+        said = trace.read_text() if trace.exists() else "the process ended without a word"
+        trace.unlink(missing_ok=True)
+        return Outcome(os.waitstatus_to_exitcode(status), "", said, 0.0)
     return Outcome(**json.loads(report.read_text()))
 
 

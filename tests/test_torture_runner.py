@@ -45,7 +45,7 @@ def _run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_process_that_dies_costs_one_item_and_a_repeat_runs_that_alone(tree: Path) -> None:
     first = _run(tree)
     assert first.stdout.splitlines()[-1] == "torture: 3 passed, 1 failed, 1 skipped"
-    assert "FAILED tests/torture/test_items.py::test_item[1]" in first.stdout
+    assert "FAILED tests/torture/test_items.py::test_item[1]\n  its process ended with 3" in first.stdout
     assert "skipped: Skipped: for want of a reason" in first.stdout
     assert first.returncode == 1
     (tree / "mended").touch()
@@ -53,6 +53,15 @@ def test_a_process_that_dies_costs_one_item_and_a_repeat_runs_that_alone(tree: P
     second = _run(tree)
     assert second.stdout.splitlines()[-1] == "torture: 4 passed, 0 failed, 1 skipped"
     assert (second.returncode, (tree / "ran").read_text()) == (0, "1")
+
+
+def test_a_failure_says_why_at_the_end(tree: Path) -> None:
+    items = "def test_item():\n    print('much ' * 4000)\n    assert 1 + 1 == 3, 'x' * 4000 + 'the reason'\n"
+    (tree / "tests" / "torture" / "test_items.py").write_text(items, encoding="utf-8")
+    end = _run(tree).stdout
+    assert "FAILED tests/torture/test_items.py::test_item\n  AssertionError: xxx" in end
+    assert "the reason" in end
+    assert len(end) < 2500
 
 
 def test_without_time_it_says_what_was_not_run(tree: Path) -> None:

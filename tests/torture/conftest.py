@@ -10,6 +10,8 @@ import pytest
 
 RECORD = "SEQAPPS_TORTURE_RECORD"
 """Environment variable: the file that takes one line of JSON for each phase of an item."""
+_MOST = 1500
+"""Characters kept of why an item failed."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,6 +24,15 @@ def pytest_runtest_makereport(
         line = {"item": item.nodeid, "phase": report.when, "outcome": report.outcome, "seconds": seconds}
         if report.skipped and isinstance(report.longrepr, tuple):
             line["reason"] = report.longrepr[2]
+        if report.failed:
+            line["reason"] = _end_of(report)
         with open(file, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     return report  # type: ignore[return-value]
+
+
+def _end_of(report: pytest.TestReport) -> str:
+    """Returns what went wrong in a few lines: the message of the crash, else the end of the whole account."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = str(crash.message) if crash else report.longreprtext[-_MOST:]
+    return said if len(said) <= _MOST else f"{said[: _MOST // 2]}\n[…]\n{said[-_MOST // 2 :]}"

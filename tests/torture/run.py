@@ -234,7 +234,7 @@ def _close(names: list[str], results: Results, *, ended: bool, sample: bool) -> 
         print(f"skipped: {reason}")
     for name in names:
         if results.outcome(name) == "failed":
-            print(f"FAILED {name}")
+            print(f"FAILED {name}\n  {results.items[name].get('reason', 'without a reason')}")
     if counts[""]:
         print(f"not run yet: {counts['']} of {len(names)} items; the same command goes on with them")
     print(f"torture: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
