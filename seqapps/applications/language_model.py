@@ -26,7 +26,7 @@ from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, UsageError, quoted
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, END
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ class LanguageModel(Application):
                 "to be predicted, so the loss falls to zero and the model can neither score nor write text. Received: "
                 "true. Allowed: false."
             )
-        if self._data.tokens.unit == "subword" and not self._data.vocabulary_size:
-            raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")
+        check_subwords(self._data.tokens.unit, self._data.vocabulary_size, "data")
         if self.config.baselines.names and "kneser_ney" in self.config.baselines.names and not self._data.ngram_order:
             raise ConfigError("`baselines.names` asks for kneser_ney and `data.ngram_order` is 0. Example: 5.")
 

@@ -22,11 +22,11 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SAMPLING, TRANSLATING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, UsageError, quoted, wrong_value
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 if TYPE_CHECKING:
@@ -143,8 +143,7 @@ class TranslationTask(Application):
     def check(self) -> None:
         data = self._data
         for name in SIDES:
-            if self._side(name).unit == "subword" and not self._side(name).vocabulary_size:
-                raise ConfigError(f"`data.{name}.vocabulary_size` must be given for subwords. Received: 0.")
+            check_subwords(self._side(name).unit, self._side(name).vocabulary_size, f"data.{name}")
         if data.shared_vocabulary and data.source != data.target:
             raise ConfigError(
                 "`data.shared_vocabulary` = true needs equal `data.source` and `data.target`. Received: "
@@ -218,25 +217,23 @@ class TranslationTask(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.batching.rows import RowBatches
+        from seqapps.batching.rows import RowBatches, shift_right
 
         def collate(dense: Any, lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
             y = tf.cast(dense["target_ids"], tf.int32)
             weights = tf.sequence_mask(lengths["target_ids"], tf.shape(y)[1], tf.float32)
-            before = tf.concat([tf.fill([tf.shape(y)[0], 1], BEGIN), y[:, :-1]], axis=1)
+            before = shift_right(y, BEGIN)
             x = {"source": tf.cast(dense["source_ids"], tf.int32), "target": tf.where(weights > 0, before, PAD)}
             return x, y, weights
 
-        training, features = self.config.training, self.examples(folder, manifest, split)
-        return RowBatches(
+        features = self.examples(folder, manifest, split)
+        return RowBatches.of_split(
             {name: features[name] for name in ("source_ids", "target_ids")},
             collate,
             lengths=features["source_ids"].lengths + features["target_ids"].lengths,
             units=int(features["target_ids"].splits[-1]),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -268,7 +265,7 @@ class TranslationTask(Application):
         @cache
         def some() -> tuple[Any, dict[str, Ragged]]:
             rows = self.examples(folder, manifest, "validation")
-            chosen = np.unique(np.linspace(0, len(rows["source"]) - 1, num=_SHOWN_ROWS).astype(np.int64))
+            chosen = evenly_spaced(len(rows["source"]), _SHOWN_ROWS)
             translate = row_translator(
                 self._translator(model, resources), self._search(model, beam=1, max_length=length)
             )
@@ -483,7 +480,7 @@ def _longest(manifest: Manifest) -> int:
 def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:
     """Returns rows, spread evenly, that are short enough for an attention plot."""
     short = np.flatnonzero(ids.lengths <= _SHOWN_UNITS)
-    return short[np.unique(np.linspace(0, len(short) - 1, num=count).astype(np.int64))] if len(short) else short
+    return short[evenly_spaced(len(short), count)]
 
 
 def _translation(source: str, found: Mapping[str, Any], row: int, picture: str) -> Translation:
