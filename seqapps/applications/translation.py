@@ -21,7 +21,7 @@ from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SAMPLING, TRANSLATING
-from seqapps.config import DataConfig
+from seqapps.config import DataConfig, EvaluationConfig
 from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
@@ -117,6 +117,26 @@ class Translation:
     picture: str = ""
 
 
+class Scoring(EvaluationConfig):
+    """How translations of the test split are generated and scored.
+
+    Args:
+        beam: hypotheses that the search keeps; 1 is greedy.
+        length_penalty: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
+        max_length: most tokens that are generated; 0 takes the power of two that holds the longest target of training,
+            and a quarter more.
+        bleu_tokenizer: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char` characters, `zh`
+            characters of Chinese and words, `none` what white space divides.
+    """
+
+    beam: int = Field(4, ge=1, le=1_024)
+    length_penalty: float = Field(0.6, ge=0.0)
+    max_length: int = Field(0, ge=0, le=1 << 20)
+    bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+
+
 class TranslationTask(Application):
     """A recurrent encoder-decoder over words, characters or subwords."""
 
@@ -128,13 +148,18 @@ class TranslationTask(Application):
     second = "perplexity"
     columns = SIDES
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"source": {"format": "tsv"}}
-    evaluation = ("beam", "length_penalty", "max_length", "bleu_tokenizer")
+    evaluation = Scoring
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--attention": ("attend", '`model.attention` other than "none"')}
 
     @property
     def _data(self) -> Data:
         assert isinstance(self.config.data, Data)
         return self.config.data
+
+    @property
+    def _scoring(self) -> Scoring:
+        assert isinstance(self.config.evaluation, Scoring)
+        return self.config.evaluation
 
     @property
     def unit(self) -> str:
@@ -308,7 +333,7 @@ class TranslationTask(Application):
         from seqapps.metrics.translation import statistics_of
 
         references, units = examples["target"].values, examples["target_ids"].lengths
-        return statistics_of(prediction, references, units, self.config.evaluation.bleu_tokenizer)
+        return statistics_of(prediction, references, units, self._scoring.bleu_tokenizer)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         from seqapps.metrics.translation import metrics_of
@@ -319,7 +344,7 @@ class TranslationTask(Application):
         """Returns the components of BLEU, with sacreBLEU's signatures."""
         from seqapps.metrics.translation import parts_of, signatures
 
-        bleu, chrf = signatures(self.config.evaluation.bleu_tokenizer)
+        bleu, chrf = signatures(self._scoring.bleu_tokenizer)
         columns = ("part", "right", "of", "precision or penalty")
         return [Breakdown(f"BLEU {bleu}, chrF {chrf}", columns, parts_of(totals))]
 
@@ -464,9 +489,8 @@ class TranslationTask(Application):
     def _search(self, model: keras.Model, **changes: Any) -> Search:
         from seqapps.inference.translator import Search
 
-        evaluation = self.config.evaluation
-        most = evaluation.max_length or model.longest
-        search = Search(evaluation.beam, 1, most, 0, evaluation.length_penalty, 0)
+        most = self._scoring.max_length or model.longest
+        search = Search(self._scoring.beam, 1, most, 0, self._scoring.length_penalty, 0)
         return search._replace(**changes)
 
 
