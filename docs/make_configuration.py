@@ -43,7 +43,13 @@ def page() -> str:
     for name in architectures.names():
         parts.append(_section("model", architectures.load(name).Config, title=f"`[model]` with architecture {name}"))
     for name in RunConfig.model_fields:
-        if name not in (*TOP, "source", "data", "model"):
+        if name == "evaluation":
+            parts += [
+                _section(name, application.evaluation, title=f"`[{name}]` of {application.name}")
+                for application in map(applications.load, applications.names())
+                if application.evaluation.model_fields
+            ]
+        elif name not in (*TOP, "source", "data", "model"):
             parts.append(_section(name, _class_of(RunConfig, name)))
     return "\n".join(parts)
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from seqapps.batching.buckets import Buckets, window_of
 from seqapps.batching.documents import DocumentBatches
 from seqapps.batching.records import read_split
+from seqapps.batching.rows import shift_right
 from seqapps.batching.streams import StreamBatches
 from seqapps.dataset.manifest import Manifest, Shard, Split, sha256_of
-from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.ragged import Ragged, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.errors import DataError
 
@@ -280,3 +281,17 @@ def test_an_unknown_split_is_named_with_the_nearest(tmp_path: Path) -> None:
     manifest = write_split(tmp_path, [[[3]]], (IDS,))
     with pytest.raises(DataError, match=r"split `trian` does not exist\..*Nearest: train\."):
         read_split(tmp_path, manifest, "trian")
+
+
+def test_inputs_are_the_targets_one_step_later() -> None:
+    ids = tf.constant([[5, 6, 7], [8, 9, 0]])
+    np.testing.assert_array_equal(shift_right(ids, 2), [[2, 5, 6], [2, 8, 9]])
+    np.testing.assert_array_equal(shift_right(ids, tf.constant([3, 4])), [[3, 5, 6], [4, 8, 9]])
+
+
+def test_evenly_spaced_rows_are_distinct_and_hold_both_ends() -> None:
+    assert evenly_spaced(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly_spaced(3, 8).tolist() == [0, 1, 2]
+    assert evenly_spaced(1, 3).tolist() == [0]
+    assert evenly_spaced(0, 3).tolist() == []
+    assert evenly_spaced(5, 1).tolist() == [0]

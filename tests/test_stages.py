@@ -263,7 +263,11 @@ def test_the_winner_of_a_search_is_measured_as_todays_configuration_says(workspa
     today = config_from({**tables, "evaluation": {"beam": 1}, "tuning": {"algorithm": "random"}}, "test")
     record = Record(Inputs("tune", {}), (workspace.root,), {"config": at_the_search.model_dump(mode="json")})
     won = tune.with_winner(Journey(today, workspace, Console(quiet=True), "x.toml"), record).config
-    assert (won.model.model_dump()["units"], won.evaluation.beam, won.tuning.algorithm) == ((7,), 1, "none")
+    assert (won.model.model_dump()["units"], won.evaluation.model_dump()["beam"], won.tuning.algorithm) == (
+        (7,),
+        1,
+        "none",
+    )
 
 
 def test_a_search_goes_on_under_another_budget_and_other_code(tmp_path: Path, workspace: Workspace) -> None:

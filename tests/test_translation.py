@@ -26,6 +26,7 @@ from seqapps.applications.answers import Score
 from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
 from seqapps.baselines import Ground, copy_source, nearest_translation
+from seqapps.batching.rows import shift_right
 from seqapps.dataset.manifest import Manifest, VocabularyFile
 from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError, UsageError
@@ -530,7 +531,7 @@ def test_scores_are_the_same_by_parts(served: Exported, monkeypatch: pytest.Monk
         return decoder(x, training=training)
 
     whole = reference_nats(translator, source, target)
-    dense, shifted = translator_graph._dense, translator_graph._shifted
+    dense = translator_graph._dense
     weights = translator.attention(dense(source), dense(target)).numpy()
     monkeypatch.setattr(translator_graph, "_attention_units", lambda _: 1)
     monkeypatch.setattr(translator_graph, "_CELLS", 3 * len(target) * tokenizers[1].size)
@@ -538,7 +539,8 @@ def test_scores_are_the_same_by_parts(served: Exported, monkeypatch: pytest.Monk
     assert_allclose(reference_nats(translator, source, target), whole, rtol=1e-5)
     assert steps == [*[3] * (longest // 3), *[longest % 3][: longest % 3]]
     assert_allclose(translator.attention(dense(source), dense(target)).numpy(), weights, atol=1e-6)
-    logits = served.model({"source": dense(source), "target": shifted(dense(target))}, training=False)["logits"]
+    before = tf.where(dense(target) != PAD, shift_right(dense(target), BEGIN), PAD)
+    logits = served.model({"source": dense(source), "target": before}, training=False)["logits"]
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(dense(target), logits)
     assert_allclose(tf.reduce_sum(tf.where(dense(target) != PAD, nats, 0.0), axis=1), whole, rtol=1e-4)
 

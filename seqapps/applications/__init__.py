@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqapps import architectures
 from seqapps.applications.base import Application, Breakdown, Call, Refusal, options_of
-from seqapps.config import BaselinesConfig, EvaluationConfig, RunConfig, parse_config, read_toml
+from seqapps.config import BaselinesConfig, RunConfig, parse_config, read_toml
 from seqapps.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -67,11 +67,14 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
         raise ConfigError(f"{where}: {error}") from None
     models = {name: architectures.load(name).Config for name in application.architectures}
     filled = {**tables, **_with_defaults(tables, application.defaults)}
-    config = parse_config(filled, data=application.data, models=models, where=where)
+    try:
+        _check_evaluation(application, tables.get("evaluation"))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    config = parse_config(filled, data=application.data, models=models, evaluation=application.evaluation, where=where)
     try:
         _check_source(application, config)
         application(config).check()
-        _check_evaluation(application, config)
         _check_baselines(application, config)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
@@ -90,16 +93,15 @@ def _check_source(application: type[Application], config: RunConfig) -> None:
             )
 
 
-def _check_evaluation(application: type[Application], config: RunConfig) -> None:
-    """Raises for a field of `evaluation` that this application does not read."""
-    usual, allowed = EvaluationConfig(), ", ".join(application.evaluation) or "none of the section"
-    for name in EvaluationConfig.model_fields:
-        received = getattr(config.evaluation, name)
-        if name not in application.evaluation and received != getattr(usual, name):
-            readers = " and ".join(other for other in names() if name in load(other).evaluation)
+def _check_evaluation(application: type[Application], section: Any) -> None:
+    """Raises for a field of `evaluation` that is another application's, which the message names."""
+    own = application.evaluation.model_fields
+    for name, received in section.items() if isinstance(section, Mapping) else ():
+        readers = " and ".join(other for other in names() if name in load(other).evaluation.model_fields)
+        if name not in own and readers:
             raise ConfigError(
                 f"`evaluation.{name}` belongs to {readers}, and {application.name} does not read it. Received: "
-                f"{received!r}. Allowed: {allowed}. Remedy: leave it out."
+                f"{received!r}. Allowed: {', '.join(own) or 'none of the section'}. Remedy: leave it out."
             )
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from seqapps.config import DataConfig, RunConfig
+from seqapps.config import DataConfig, EvaluationConfig, RunConfig
 from seqapps.errors import DataError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ class Application(ABC):
     `b""` in the column of that name without `?`. May be a property that depends on the configuration."""
     reads_tables: ClassVar[bool] = False
     """Whether it reads the columns of a `csv` or `tsv` file that as a whole is one row (`source.rows` = "file")."""
-    evaluation: ClassVar[tuple[str, ...]] = ()
-    """Fields of the `evaluation` section that it reads; the others must stay at their defaults."""
+    evaluation: ClassVar[type[EvaluationConfig]] = EvaluationConfig
+    """Configuration class of the `evaluation` section."""
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """Option of `seqapps predict` to the signature that implements it, which only some models have, and the setting
     that such a model needs, such as `{"--weights": ("attention", '`model.pooling` = "attention"')}`."""

@@ -23,12 +23,12 @@ from seqapps.applications import Application, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import DRAWING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_text
 from seqapps.errors import ConfigError, UsageError, quoted, unknown_name
 from seqapps.preprocessing.checkers import check_pattern, checker
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vectors import numbers_of
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ class ConditionalGeneration(Application):
                 '`data.vector_size` goes with `data.condition` = "vector". Received: '
                 f"condition = {data.condition!r}, vector_size = {data.vector_size}. Example: vector_size = 3."
             )
-        if data.tokens.unit == "subword" and not data.vocabulary_size:
-            raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 2000.")
+        check_subwords(data.tokens.unit, data.vocabulary_size, "data")
         check_pattern(data.checker, data.pattern)
         missing = {name for name in self.config.baselines.names if name in _NGRAMS} if not data.ngram_order else set()
         if missing:
@@ -215,27 +214,25 @@ class ConditionalGeneration(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.batching.rows import RowBatches
+        from seqapps.batching.rows import RowBatches, shift_right
         from seqapps.preprocessing.vocabulary import BEGIN
 
-        training, examples = self.config.training, self.examples(folder, manifest, split)
+        examples = self.examples(folder, manifest, split)
         ids, name, given = examples["ids"], self.condition.name, self.condition.given(examples)
 
         def collate(dense: Mapping[str, Any], lengths: Mapping[str, Any], present: Any) -> tuple[Any, Any, Any]:
             y = tf.cast(dense["ids"], tf.int32)
             weights = tf.sequence_mask(lengths["ids"], tf.shape(y)[1], tf.float32)
-            x = tf.concat([tf.fill([tf.shape(y)[0], 1], BEGIN), y[:, :-1]], axis=1)
+            x = shift_right(y, BEGIN)
             return {"tokens": x * tf.cast(weights, tf.int32), name: dense[name][:, 0]}, y, weights
 
-        return RowBatches(
+        return RowBatches.of_split(
             {"ids": ids, name: Ragged(given, np.arange(len(given) + 1))},
             collate,
             lengths=ids.lengths,
             units=int(ids.splits[-1]),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -298,7 +295,7 @@ class ConditionalGeneration(Application):
         result = np.full((len(ids.values), 4), -1.0, np.float32)
         result[:, 0] = document_nats(model, ids, BEGIN, batch_size=self.config.training.batch_size, given=given)
         if isinstance(examples, Located) and self.resources and self._data.samples:
-            rows = np.unique(np.linspace(0, len(ids) - 1, min(self._data.samples, len(ids))).astype(np.int64))
+            rows = evenly_spaced(len(ids), self._data.samples)
             result[ids.splits[1:][rows] - 1, 1:] = self._sampled(model, examples, rows)
         return result
 

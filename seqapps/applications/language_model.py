@@ -21,12 +21,12 @@ from seqapps import architectures
 from seqapps.applications import Application, Call
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING, WRITING
-from seqapps.config import DataConfig
+from seqapps.config import DataConfig, EvaluationConfig
 from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, UsageError, quoted
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, END
 
 if TYPE_CHECKING:
@@ -98,6 +98,18 @@ class Completions:
     probabilities: tuple[float, ...]
 
 
+class Scoring(EvaluationConfig):
+    """How the test split of a language model is scored.
+
+    Args:
+        streams: contiguous streams of stateful scoring; 1 carries the state over the whole text.
+        window: time steps per call.
+    """
+
+    streams: int = Field(1, ge=1, le=1 << 20)
+    window: int = Field(256, ge=1, le=1 << 20)
+
+
 class LanguageModel(Application):
     """A recurrent language model over characters, words or subwords."""
 
@@ -108,7 +120,7 @@ class LanguageModel(Application):
     direction: Literal["min", "max"] = "min"
     columns = ("text",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"training": {"batching": "stream"}}
-    evaluation = ("streams", "window")
+    evaluation = Scoring
     idle: ClassVar[Mapping[str, tuple[str, ...]]] = {"--score": ("-k", *_DRAWING), "--complete": _DRAWING, "": ("-k",)}
 
     @property
@@ -128,8 +140,7 @@ class LanguageModel(Application):
                 "to be predicted, so the loss falls to zero and the model can neither score nor write text. Received: "
                 "true. Allowed: false."
             )
-        if self._data.tokens.unit == "subword" and not self._data.vocabulary_size:
-            raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")
+        check_subwords(self._data.tokens.unit, self._data.vocabulary_size, "data")
         if self.config.baselines.names and "kneser_ney" in self.config.baselines.names and not self._data.ngram_order:
             raise ConfigError("`baselines.names` asks for kneser_ney and `data.ngram_order` is 0. Example: 5.")
 
@@ -229,6 +240,7 @@ class LanguageModel(Application):
         from seqapps.inference.scoring import document_nats, stream_nats
 
         evaluation, ids = self.config.evaluation, examples["ids"]
+        assert isinstance(evaluation, Scoring)
         if self.config.training.batching == "stream":
             return stream_nats(model, ids.values, self.start, streams=evaluation.streams, window=evaluation.window)
         return document_nats(model, ids, self.start, batch_size=self.config.training.batch_size)

@@ -22,7 +22,7 @@ from seqapps.applications import Application, Call
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, quoted
@@ -146,7 +146,7 @@ class MaskedWord(Application):
 
         from seqapps.batching.rows import RowBatches
 
-        training, ids = self.config.training, self.examples(folder, manifest, split)["ids"]
+        ids = self.examples(folder, manifest, split)["ids"]
 
         def collate(dense: Mapping[str, Any], lengths: Mapping[str, Any], present: Any) -> tuple[Any, Any, Any]:
             words = tf.cast(dense["ids"], tf.int32)
@@ -155,15 +155,13 @@ class MaskedWord(Application):
             weights = tf.sequence_mask(lengths["ids"], tf.shape(words)[1], tf.float32)
             return {"tokens": words}, words, weights
 
-        return RowBatches(
+        return RowBatches.of_split(
             {"ids": ids},
             collate,
             lengths=ids.lengths,
             units=int(ids.splits[-1]),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -332,8 +330,7 @@ def _with_blanks(ids: Ragged, tokenizer: Any, count: int, *, blanks: int) -> lis
         if len(places) > blanks + 2:
             chosen = [int(places[len(places) * part // (blanks + 1)]) for part in range(1, blanks + 1)]
             found.append((words, chosen))
-    evenly = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).astype(np.int64))
-    return [blanked(tokenizer, *found[place]) for place in evenly]
+    return [blanked(tokenizer, *found[place]) for place in evenly_spaced(len(found), count)]
 
 
 def _ragged(ids: Ragged, count: int) -> Any:

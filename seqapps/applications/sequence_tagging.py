@@ -20,7 +20,7 @@ from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.config import DataConfig, Section
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError
@@ -243,7 +243,7 @@ class SequenceTagging(Application):
 
         from seqapps.batching.rows import RowBatches
 
-        training, model = self.config.training, self.config.model
+        model = self.config.model
         tags = TagSet.of_size(manifest.vocabularies["tags"].size, self._scheme)
         nothing = 0 if tags.scheme == "none" else tags.outside
         read = {"characters": getattr(model, "characters", "none") != "none", "shapes": getattr(model, "shapes", 0) > 0}
@@ -260,15 +260,13 @@ class SequenceTagging(Application):
             return x, tf.where(known, y, nothing), tf.cast(known, tf.float32) * present[:, None]
 
         features = super().examples(folder, manifest, split)
-        return RowBatches(
+        return RowBatches.of_split(
             {name: features[name] for name in (*names, "tags")},
             collate,
             lengths=features["words"].lengths,
             units=int(np.count_nonzero(features["tags"].values < tags.size)),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -369,7 +367,7 @@ class SequenceTagging(Application):
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
         found = super().examples(folder, manifest, "test" if "test" in manifest.splits else "validation")
-        rows = np.unique(np.linspace(0, len(found["text"]) - 1, num=_GOLDEN_ROWS).astype(np.int64)).tolist()
+        rows = evenly_spaced(len(found["text"]), _GOLDEN_ROWS).tolist()
         texts = [found["text"].values[row].decode() for row in rows]
         tokens = [[token.decode() for token in found["tokens"].row(row).tolist()] for row in rows]
         return {

@@ -21,12 +21,12 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, quoted
 from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 
 if TYPE_CHECKING:
     import keras
@@ -145,8 +145,7 @@ class TextClassification(Application):
                 '`source.rows` = "document" is running text that may be cut anywhere, and a label is that of a whole '
                 'text. Received: document. Allowed: line, paragraph, file ("file" makes one text of each file).'
             )
-        if data.tokens.unit == "subword" and not data.vocabulary_size:
-            raise ConfigError("`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")
+        check_subwords(data.tokens.unit, data.vocabulary_size, "data")
         if data.label_separator and not data.multi_label:
             raise ConfigError("`data.label_separator` is for `data.multi_label` = true. Received: false.")
         if data.class_weights == "balanced" and data.multi_label:
@@ -244,7 +243,7 @@ class TextClassification(Application):
         from seqapps.batching.rows import RowBatches
         from seqapps.preprocessing.labels import Labels
 
-        labels, training = Labels.from_facts(manifest.vocabularies["label"].facts), self.config.training
+        labels = Labels.from_facts(manifest.vocabularies["label"].facts)
         balanced = self._data.class_weights == "balanced" and split == "train"
         weight_of = tf.constant(labels.balanced_weights() if balanced else np.ones(labels.size, np.float32))
         multi = self._data.multi_label
@@ -262,15 +261,13 @@ class TextClassification(Application):
             return x, y, present * known * tf.gather(weight_of, y)
 
         features = self.examples(folder, manifest, split)
-        return RowBatches(
+        return RowBatches.of_split(
             {name: features[name] for name in ("ids", "labels")},
             collate,
             lengths=features["ids"].lengths,
             units=int(features["ids"].splits[-1]),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -401,7 +398,7 @@ class TextClassification(Application):
 
     def golden_inputs(self, folder: Path, manifest: Manifest, resources: Resources) -> dict[str, list[dict[str, Any]]]:
         texts = self.examples(folder, manifest, "test" if "test" in manifest.splits else "validation")["text"].values
-        chosen = np.unique(np.linspace(0, len(texts) - 1, num=_GOLDEN_ROWS).astype(np.int64))
+        chosen = evenly_spaced(len(texts), _GOLDEN_ROWS)
         calls = [{"text": [texts[row].decode("utf-8", "replace") for row in chosen]}, {"text": ["", "¿", "x " * 40]}]
         names = ["serving_default"]
         if getattr(self.config.model, "pooling", "") == "attention":

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Schema
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.series.config import SeriesData
@@ -292,7 +292,7 @@ class TimeSeries(Application):
 
         from seqapps.batching.rows import RowBatches
 
-        training, plan, examples = self.config.training, self._plan, self.examples(folder, manifest, split)
+        plan, examples = self._plan, self.examples(folder, manifest, split)
         shapes = {feature.name: feature.shape for feature in manifest.schema_.features}
         used = [name for name in _INPUTS if name in shapes and (name != "seasonal" or self._model.anchor == "season")]
 
@@ -303,15 +303,13 @@ class TimeSeries(Application):
             x = {name: tf.cast(dense[name], tf.int32) if "codes" in name else dense[name] for name in used}
             return x, dense["target"], dense["scored"] * present[:, None, None]
 
-        return RowBatches(
+        return RowBatches.of_split(
             {name: examples[name] for name in needed},
             collate,
             lengths=np.full(len(examples["target"]), plan.history + plan.horizon, np.int64),
             units=int(examples["scored"].values.sum()),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -477,7 +475,7 @@ class TimeSeries(Application):
 
         split = "test" if "test" in manifest.splits else "validation"
         examples = self.examples(folder, manifest, split)
-        chosen = np.unique(np.linspace(0, len(examples["target"]) - 1, _GOLDEN).astype(np.int64))
+        chosen = evenly_spaced(len(examples["target"]), _GOLDEN)
         features = {name: dense(feature.take(chosen)) for name, feature in examples.items()}
         times = self._times(features["origin"].ravel(), resources, 1 - self._plan.lookback)
         return {"serving_default": [golden_call(self._plan, features, resources, times)]}

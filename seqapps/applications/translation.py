@@ -21,12 +21,12 @@ from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SAMPLING, TRANSLATING
-from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.config import DataConfig, EvaluationConfig
+from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, UsageError, quoted, wrong_value
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.units import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 if TYPE_CHECKING:
@@ -117,6 +117,26 @@ class Translation:
     picture: str = ""
 
 
+class Scoring(EvaluationConfig):
+    """How translations of the test split are generated and scored.
+
+    Args:
+        beam: hypotheses that the search keeps; 1 is greedy.
+        length_penalty: a, by which a search compares hypotheses of several lengths: the highest
+            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
+            the probability alone; a larger one longer sentences.
+        max_length: most tokens that are generated; 0 takes the power of two that holds the longest target of training,
+            and a quarter more.
+        bleu_tokenizer: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char` characters, `zh`
+            characters of Chinese and words, `none` what white space divides.
+    """
+
+    beam: int = Field(4, ge=1, le=1_024)
+    length_penalty: float = Field(0.6, ge=0.0)
+    max_length: int = Field(0, ge=0, le=1 << 20)
+    bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+
+
 class TranslationTask(Application):
     """A recurrent encoder-decoder over words, characters or subwords."""
 
@@ -128,7 +148,7 @@ class TranslationTask(Application):
     second = "perplexity"
     columns = SIDES
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"source": {"format": "tsv"}}
-    evaluation = ("beam", "length_penalty", "max_length", "bleu_tokenizer")
+    evaluation = Scoring
     needs: ClassVar[Mapping[str, tuple[str, str]]] = {"--attention": ("attend", '`model.attention` other than "none"')}
 
     @property
@@ -137,14 +157,18 @@ class TranslationTask(Application):
         return self.config.data
 
     @property
+    def _scoring(self) -> Scoring:
+        assert isinstance(self.config.evaluation, Scoring)
+        return self.config.evaluation
+
+    @property
     def unit(self) -> str:
         return self._data.target.unit
 
     def check(self) -> None:
         data = self._data
         for name in SIDES:
-            if self._side(name).unit == "subword" and not self._side(name).vocabulary_size:
-                raise ConfigError(f"`data.{name}.vocabulary_size` must be given for subwords. Received: 0.")
+            check_subwords(self._side(name).unit, self._side(name).vocabulary_size, f"data.{name}")
         if data.shared_vocabulary and data.source != data.target:
             raise ConfigError(
                 "`data.shared_vocabulary` = true needs equal `data.source` and `data.target`. Received: "
@@ -218,25 +242,23 @@ class TranslationTask(Application):
     def batches(self, folder: Path, manifest: Manifest, split: str) -> Batches:
         import tensorflow as tf
 
-        from seqapps.batching.rows import RowBatches
+        from seqapps.batching.rows import RowBatches, shift_right
 
         def collate(dense: Any, lengths: Any, present: Any) -> tuple[dict[str, Any], Any, Any]:
             y = tf.cast(dense["target_ids"], tf.int32)
             weights = tf.sequence_mask(lengths["target_ids"], tf.shape(y)[1], tf.float32)
-            before = tf.concat([tf.fill([tf.shape(y)[0], 1], BEGIN), y[:, :-1]], axis=1)
+            before = shift_right(y, BEGIN)
             x = {"source": tf.cast(dense["source_ids"], tf.int32), "target": tf.where(weights > 0, before, PAD)}
             return x, y, weights
 
-        training, features = self.config.training, self.examples(folder, manifest, split)
-        return RowBatches(
+        features = self.examples(folder, manifest, split)
+        return RowBatches.of_split(
             {name: features[name] for name in ("source_ids", "target_ids")},
             collate,
             lengths=features["source_ids"].lengths + features["target_ids"].lengths,
             units=int(features["target_ids"].splits[-1]),
-            batch_size=training.batch_size,
-            token_budget=training.token_budget,
-            seed=self.config.seed,
-            shuffle=split == "train",
+            config=self.config,
+            split=split,
         )
 
     def build(self, manifest: Manifest, *, use_cudnn: bool | Literal["auto"] = "auto") -> keras.Model:
@@ -268,7 +290,7 @@ class TranslationTask(Application):
         @cache
         def some() -> tuple[Any, dict[str, Ragged]]:
             rows = self.examples(folder, manifest, "validation")
-            chosen = np.unique(np.linspace(0, len(rows["source"]) - 1, num=_SHOWN_ROWS).astype(np.int64))
+            chosen = evenly_spaced(len(rows["source"]), _SHOWN_ROWS)
             translate = row_translator(
                 self._translator(model, resources), self._search(model, beam=1, max_length=length)
             )
@@ -311,7 +333,7 @@ class TranslationTask(Application):
         from seqapps.metrics.translation import statistics_of
 
         references, units = examples["target"].values, examples["target_ids"].lengths
-        return statistics_of(prediction, references, units, self.config.evaluation.bleu_tokenizer)
+        return statistics_of(prediction, references, units, self._scoring.bleu_tokenizer)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         from seqapps.metrics.translation import metrics_of
@@ -322,7 +344,7 @@ class TranslationTask(Application):
         """Returns the components of BLEU, with sacreBLEU's signatures."""
         from seqapps.metrics.translation import parts_of, signatures
 
-        bleu, chrf = signatures(self.config.evaluation.bleu_tokenizer)
+        bleu, chrf = signatures(self._scoring.bleu_tokenizer)
         columns = ("part", "right", "of", "precision or penalty")
         return [Breakdown(f"BLEU {bleu}, chrF {chrf}", columns, parts_of(totals))]
 
@@ -467,9 +489,8 @@ class TranslationTask(Application):
     def _search(self, model: keras.Model, **changes: Any) -> Search:
         from seqapps.inference.translator import Search
 
-        evaluation = self.config.evaluation
-        most = evaluation.max_length or model.longest
-        search = Search(evaluation.beam, 1, most, 0, evaluation.length_penalty, 0)
+        most = self._scoring.max_length or model.longest
+        search = Search(self._scoring.beam, 1, most, 0, self._scoring.length_penalty, 0)
         return search._replace(**changes)
 
 
@@ -483,7 +504,7 @@ def _longest(manifest: Manifest) -> int:
 def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:
     """Returns rows, spread evenly, that are short enough for an attention plot."""
     short = np.flatnonzero(ids.lengths <= _SHOWN_UNITS)
-    return short[np.unique(np.linspace(0, len(short) - 1, num=count).astype(np.int64))] if len(short) else short
+    return short[evenly_spaced(len(short), count)]
 
 
 def _translation(source: str, found: Mapping[str, Any], row: int, picture: str) -> Translation:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seqapps.batching.buckets import Buckets
 from seqapps.batching.prefetch import made_ahead
-from seqapps.batching.rows import batches_of_rows
+from seqapps.batching.rows import batches_of_rows, shift_right
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.preprocessing.vocabulary import PAD
@@ -76,7 +76,7 @@ class DocumentBatches:
             real = steps < length[:, None]
             index = (tf.gather(offsets, rows)[:, None] + steps) * tf.cast(real, tf.int64)
             y = tf.where(real, tf.gather(units, index), PAD)
-            x = tf.concat([tf.gather(before, rows)[:, None], y[:, :-1]], axis=1)
+            x = shift_right(y, tf.gather(before, rows))
             return {"tokens": tf.where(real, x, PAD)}, y, tf.cast(real, tf.float32)
 
         dataset = batches_of_rows(self.order(epoch)[start:], self.batch_size)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seqapps.batching.buckets import Buckets
 from seqapps.batching.prefetch import made_ahead
+from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 
@@ -55,6 +56,29 @@ class RowBatches:
         self._buckets = Buckets(lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle)
         self.steps, self.tokens, self.batch_size = self._buckets.steps, units, batch_size
 
+    @classmethod
+    def of_split(  # noqa: PLR0913
+        cls,
+        features: Mapping[str, Ragged],
+        collate: Collate,
+        *,
+        lengths: NDArray[np.int64],
+        units: int,
+        config: RunConfig,
+        split: str,
+    ) -> RowBatches:
+        """Returns the batches of a split as the configuration's `training` wants them; only `train` is shuffled."""
+        return cls(
+            features,
+            collate,
+            lengths=lengths,
+            units=units,
+            batch_size=config.training.batch_size,
+            token_budget=config.training.token_budget,
+            seed=config.seed,
+            shuffle=split == "train",
+        )
+
     @property
     def padding(self) -> float:
         """Share of the positions of an epoch that are padding."""
@@ -84,6 +108,20 @@ def batches_of_rows(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.
     splits = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(rows) for rows in order])])
     ragged = tf.RaggedTensor.from_row_splits(np.concatenate(order), splits)
     return tf.data.Dataset.from_tensor_slices(ragged)
+
+
+def shift_right(ids: Any, first: Any) -> Any:
+    """Returns the inputs that predict `ids`: what comes before each of them.
+
+    Args:
+        ids: targets, `<int32>[B, T]`.
+        first: what comes before the first of each row: one id, or `<int32>[B]`.
+
+    Returns:
+        `<int32>[B, T]`: `first`, then `ids` without the last.
+    """
+    begins = tf.broadcast_to(tf.reshape(first, [-1, 1]), [tf.shape(ids)[0], 1])
+    return tf.concat([tf.cast(begins, ids.dtype), ids[:, :-1]], axis=1)
 
 
 def _padded(values: Any, splits: Any, rows: Any, present: Any) -> tuple[Any, Any]:

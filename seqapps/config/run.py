@@ -28,7 +28,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     baselines: BaselinesConfig = BaselinesConfig()
     tuning: TuningConfig = TuningConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    evaluation: SerializeAsAny[EvaluationConfig] = EvaluationConfig()
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
 

@@ -68,27 +68,7 @@ class TuningConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How the test split is scored.
-
-    Args:
-        streams: of a language model: contiguous streams of stateful scoring; 1 carries the state over the whole text.
-        window: of a language model: time steps per call.
-        beam: of a translation: hypotheses that the search keeps; 1 is greedy.
-        length_penalty: of a translation: a, by which a search compares hypotheses of several lengths: the highest
-            log p / ((5 + length) / 6)^a wins (Wu et al. 2016, eq. 14; length counts the end of the sentence). 0 takes
-            the probability alone; a larger one longer sentences.
-        max_length: of a translation: most units that are written; 0 takes the power of two that holds the longest
-            target of training, and a quarter more.
-        bleu_tokenizer: of a translation: what BLEU counts, by sacreBLEU's names: `13a` and `intl` words, `char`
-            characters, `zh` characters of Chinese and words, `none` what white space divides.
-    """
-
-    streams: int = Field(1, ge=1, le=1 << 20)
-    window: int = Field(256, ge=1, le=1 << 20)
-    beam: int = Field(4, ge=1, le=1_024)
-    length_penalty: float = Field(0.6, ge=0.0)
-    max_length: int = Field(0, ge=0, le=1 << 20)
-    bleu_tokenizer: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+    """How the test split is scored. The fields of an application with options of its own are in a class beside it."""
 
 
 class PromotionConfig(Section):

@@ -17,6 +17,7 @@ from pydantic import (
 from seqapps.config.data import DataConfig
 from seqapps.config.run import RunConfig
 from seqapps.config.section import Section, name_of_file
+from seqapps.config.stages import EvaluationConfig
 from seqapps.config.training import ModelConfig
 from seqapps.errors import ConfigError, unknown_name, wrong_value
 from seqapps.secrets import expand, names_in
@@ -55,7 +56,12 @@ def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> di
 
 
 def parse_config(
-    tables: Mapping[str, Any], *, data: type[DataConfig], models: Mapping[str, type[ModelConfig]], where: str
+    tables: Mapping[str, Any],
+    *,
+    data: type[DataConfig],
+    models: Mapping[str, type[ModelConfig]],
+    evaluation: type[EvaluationConfig],
+    where: str,
 ) -> RunConfig:
     """Returns the typed configuration, with every default filled in.
 
@@ -63,6 +69,7 @@ def parse_config(
         tables: what `read_toml` gave, or a dump of a RunConfig.
         data: the application's class of the `data` section.
         models: architecture name to the class of its `model` section, for the architectures that the application takes.
+        evaluation: the application's class of the `evaluation` section.
         where: file name, for messages.
 
     Raises:
@@ -80,12 +87,13 @@ def parse_config(
     problems: list[str] = []
     values["data"] = _parse_section(data, values.get("data") or {}, "data", problems)
     values["model"] = _parse_section(models[architecture], section, "model", problems)
+    values["evaluation"] = _parse_section(evaluation, values.get("evaluation") or {}, "evaluation", problems)
     known = {name: value for name, value in values.items() if value is not None}
     try:
         config = RunConfig.model_validate(known)
     except ValidationError as error:
-        # The two sections have told their own mistakes.
-        others = [item for item in error.errors() if item["loc"][:1] not in (("data",), ("model",))]
+        # These sections have reported their own mistakes.
+        others = [item for item in error.errors() if item["loc"][:1] not in (("data",), ("model",), ("evaluation",))]
         problems = [_message(RunConfig, item) for item in others] + problems
     if problems:
         raise ConfigError("\n".join(f"{where}: {problem}" for problem in problems))

@@ -10,6 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def evenly_spaced(rows: int, count: int) -> NDArray[np.int64]:
+    """Returns at most `count` distinct row numbers below `rows`, `<int64>[at most count]`: the first, the last and some
+    between, at equal distances rounded down. Rows to show, and rows of golden calls, are chosen this way."""
+    return np.unique(np.linspace(0, rows - 1, num=min(rows, count)).astype(np.int64))
+
+
 @dataclass(frozen=True)
 class RawBlock:
     """Raw rows of one file, in file order, already valid UTF-8, not empty and not over-long.

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.batching.rows import shift_right
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import UsageError
 from seqapps.layers.states import state_sizes, zero_states
@@ -93,7 +94,7 @@ def document_nats(
         inside = np.arange(batch.lengths.max()) < batch.lengths[:, None]
         y = np.full(inside.shape, PAD, np.int32)
         y[inside] = batch.values
-        x = np.concatenate([np.full((len(rows), 1), start, np.int32), y[:, :-1]], axis=1)
+        x = shift_right(tf.constant(y), start).numpy()
         places = ids.splits[:-1][rows][:, None] + np.arange(inside.shape[1])
         values = {name: tf.constant(values[rows]) for name, values in given.items()}
         nats[places[inside]] = _padded_nats(step, model, x, y, values)[inside]

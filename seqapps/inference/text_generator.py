@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from seqapps.batching.rows import shift_right
 from seqapps.calls import SUGGESTING, WRITING, Settings
-from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.ragged import Ragged, evenly_spaced
 from seqapps.errors import DataError
 from seqapps.inference._served import TEXTS, ServedModule, plain, traced, whole
 from seqapps.inference.choosing import NEVER_WRITTEN, Sampling, best, choose, keys_of, log_probabilities
@@ -144,7 +145,7 @@ class TextDecoder(ServedModule):
     def _log_probabilities(self, targets: Any, states: dict[str, Any]) -> Any:
         """Returns log p of each token given the previous ones, from `states` on. `<int32>[B, T] -> <float32>[B, T]`."""
         rows, length = tf.shape(targets)[0], tf.shape(targets)[1]
-        inputs = tf.concat([tf.fill([rows, 1], self.start), targets[:, :-1]], axis=1)
+        inputs = shift_right(targets, self.start)
         most = tf.clip_by_value(_SCORE_CELLS // tf.maximum(rows * self.tokenizer.size, 1), 1, _PROMPT_STEPS)
 
         def unfinished(position: Any, states: dict[str, Any], scores: Any) -> Any:
@@ -341,7 +342,7 @@ def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, 
 
 def _openings(ids: Ragged, tokenizer: Tokenizer, *, units: int, rows: int = 3) -> list[str]:
     """Returns the beginnings of rows spread evenly over `ids`, of increasing length, as prompts."""
-    chosen = np.unique(np.linspace(0, len(ids) - 1, num=min(rows, len(ids))).astype(np.int64))
+    chosen = evenly_spaced(len(ids), rows)
     parts = [ids.row(int(row))[: units * (index + 1) // rows] for index, row in enumerate(chosen)]
     ragged = tf.ragged.constant([part.tolist() for part in parts], ragged_rank=1, dtype=tf.int32)
     return [text.decode("utf-8", errors="replace") for text in tokenizer.decode(ragged).numpy()] if parts else []

@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from seqapps.batching.rows import shift_right
 from seqapps.calls import SAMPLING, TRANSLATING, Settings
-from seqapps.dataset.ragged import Ragged
+from seqapps.dataset.ragged import Ragged, evenly_spaced
 from seqapps.inference._served import TEXTS, Bounds, ServedModule, answering, plain, traced, whole, widest
 from seqapps.inference.choosing import Sampling, keys_of
 from seqapps.inference.decoding import Hypotheses, Limits, Sequences, Step, beam_search, write
@@ -270,7 +271,7 @@ class Translator(ServedModule):
         """
         memory, states = self._encode(source)
         rows, length = tf.shape(target)[0], tf.shape(target)[1]
-        before = _shifted(target)
+        before = tf.where(target != PAD, shift_right(target, BEGIN), PAD)
         step = tf.maximum(self.target.size, tf.shape(source)[1] * _attention_units(self.decoder))
         most = tf.maximum(_CELLS // (tf.maximum(rows, 1) * step), 1)
 
@@ -376,7 +377,7 @@ def reference_nats(translator: Translator, source: Ragged, target: Ragged) -> ND
 
 def golden_calls(sources: list[str], targets: list[str], *, attends: bool) -> dict[str, list[dict[str, Any]]]:
     """Returns example calls of every signature: a few real pairs, spread evenly, and an empty text, as JSON values."""
-    chosen = np.unique(np.linspace(0, len(sources) - 1, num=min(3, len(sources))).astype(np.int64)).tolist()
+    chosen = evenly_spaced(len(sources), 3).tolist()
     source, target = [*(sources[row] for row in chosen), ""], [*(targets[row] for row in chosen), ""]
 
     def asked(**settings: Any) -> dict[str, Any]:
@@ -418,12 +419,6 @@ def _dense(rows: Ragged) -> Any:
     ids = np.full((len(rows), int(rows.lengths.max(initial=1))), PAD, np.int32)
     ids[np.arange(ids.shape[1]) < rows.lengths[:, None]] = rows.values
     return tf.constant(ids)
-
-
-def _shifted(target: Any) -> Any:
-    """Returns the target shifted right: `<bos>`, then the previous tokens."""
-    before = tf.concat([tf.fill([tf.shape(target)[0], 1], BEGIN), target[:, :-1]], axis=1)
-    return tf.where(target != PAD, before, PAD)
 
 
 def _lengths(ids: Any) -> Any:

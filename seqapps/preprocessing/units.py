@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from seqapps.config import Section
+from seqapps.errors import ConfigError
 
 
 class TokenizerConfig(Section):
@@ -32,3 +33,18 @@ class TokenizerConfig(Section):
     def keeps_spacing(self) -> bool:
         """Whether the tokens encode the spacing."""
         return self.unit == "word" and self.words == "unicode" and self.spacing == "kept"
+
+
+def check_subwords(unit: str, vocabulary_size: int, section: str) -> None:
+    """Raises if subwords have no vocabulary size to learn.
+
+    Args:
+        unit: of the tokenizer.
+        vocabulary_size: as configured; 0 means that none was given.
+        section: of the configuration that holds both, such as `data`, for the message.
+
+    Raises:
+        ConfigError: names the key, the value received and an example.
+    """
+    if unit == "subword" and not vocabulary_size:
+        raise ConfigError(f"`{section}.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.")

@@ -21,6 +21,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.batching import Batches
+from seqapps.dataset.ragged import evenly_spaced
 from seqapps.errors import RunError
 from seqapps.layers.states import STATE, zero_states
 
@@ -379,6 +380,4 @@ def _most_padded(model: keras.Model, batches: Batches) -> Batch:
 
 def _spread(rows: NDArray[Any], count: int) -> list[int]:
     """Returns at most `count` of the examples: the first, the last and some between."""
-    if not len(rows):
-        return []
-    return [int(rows[place]) for place in np.unique(np.linspace(0, len(rows) - 1, count).round().astype(int))]
+    return [int(rows[place]) for place in evenly_spaced(len(rows), count)]

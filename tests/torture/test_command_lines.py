@@ -71,7 +71,8 @@ VALUES = (
 def _fields(cls: type[Section] = RunConfig, prefix: str = "") -> Iterator[str]:
     """Yields the dotted name of every field."""
     for name, field in cls.model_fields.items():
-        inner: Any = {"data": applications.load("language_model").data}.get(name, field.annotation)
+        own = applications.load("language_model")
+        inner: Any = {"data": own.data, "evaluation": own.evaluation}.get(name, field.annotation)
         if isinstance(inner, type) and issubclass(inner, Section) and inner.model_fields:
             yield from _fields(inner, f"{prefix}{name}.")
         else:
