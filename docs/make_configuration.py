@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from seqapps import applications, architectures
+from seqapps import applications, architectures, plugins
 from seqapps.config import RunConfig, Section
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -28,7 +28,7 @@ refused before anything starts.
 """
 TOP = {
     "name": "names folders and the registered model; empty takes the file's name, its other characters replaced",
-    "application": "a file of `seqapps/applications/`",
+    "application": "a file of `seqapps/applications/`, or one of an installed package",
     "seed": "determines every random choice",
 }
 
@@ -37,16 +37,16 @@ def page() -> str:
     """Returns the whole page."""
     parts = [HEAD, _section("(top of the file)", RunConfig, TOP, list(TOP))]
     parts.append(_section("source", _class_of(RunConfig, "source")))
-    for name in applications.names():
+    for name in plugins.APPLICATIONS.built_in():
         application = applications.load(name)
         parts.append(_section("data", application.data, title=f"`[data]` of {name}"))
-    for name in architectures.names():
+    for name in plugins.ARCHITECTURES.built_in():
         parts.append(_section("model", architectures.load(name).Config, title=f"`[model]` with architecture {name}"))
     for name in RunConfig.model_fields:
         if name == "evaluation":
             parts += [
                 _section(name, application.evaluation, title=f"`[{name}]` of {application.name}")
-                for application in map(applications.load, applications.names())
+                for application in map(applications.load, plugins.APPLICATIONS.built_in())
                 if application.evaluation.model_fields
             ]
         elif name not in (*TOP, "source", "data", "model"):

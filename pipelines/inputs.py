@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.sources import Source, all_files, columns_of_path, hash_sources, resolve
+from seqapps import plugins
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import digest_of, sha256_of, stamp_of
 from seqapps.errors import DataError
@@ -117,8 +118,9 @@ def _code(application: str) -> str:
     files = [
         *sorted((PROJECT / "pipelines").rglob("*.py")),
         *sorted((seqapps / "preprocessing").rglob("*.py")),
-        seqapps / "applications" / f"{application}.py",
+        *(seqapps / "applications").glob(f"{application}.py"),
         *sorted((seqapps / "dataset").glob("*.py")),
     ]
     hashes = {path.relative_to(PROJECT).as_posix(): sha256_of(path) for path in files}
+    hashes |= {module: sha256_of(path) for module, path in plugins.APPLICATIONS.sources(application).items()}
     return digest_of(hashes | {name: importlib.metadata.version(name) for name in _PACKAGES})

@@ -50,7 +50,11 @@ from seqapps.training.trained_model import load_resources, save_trained
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"
-PAIRS = [(name, model) for name in applications.names() for model in applications.load(name).architectures]
+PAIRS = [
+    (name, model)
+    for name in applications.names()
+    for model in applications.architectures_of(applications.load(name))
+]
 MODES = [(file.parent.name, file.stem) for file in sorted(CONTRACTS.glob("*/*.toml"))]
 COSTLY = ("batch", "learned", "exported")
 """Fixtures of laws that compile steps or export: here they are asked of the architectures alone."""

@@ -1,4 +1,5 @@
-"""Applications, one file each. The folder is the registry: `load("language_model")` imports that file.
+"""Applications, one file each. The folder and installed packages are the registry; `load("language_model")` imports
+one.
 
 The interface of an application is defined in `seqapps/applications/base.py`. This module finds an application by its
 name and lets it check the configuration.
@@ -6,46 +7,51 @@ name and lets it check the configuration.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqapps import architectures
+from seqapps import architectures, baselines, plugins
 from seqapps.applications.base import Application, Breakdown, Call, Refusal, options_of
-from seqapps.config import BaselinesConfig, RunConfig, parse_config, read_toml
-from seqapps.errors import ConfigError, unknown_name
+from seqapps.config import RunConfig, parse_config, read_toml
+from seqapps.errors import ConfigError
 
 if TYPE_CHECKING:
     from seqapps.applications.base import Resources
 
 __all__ = [
-    "Application", "Breakdown", "Call", "Refusal", "application_of", "config_from", "load", "load_config", "names",
-    "options_of",
+    "Application", "Breakdown", "Call", "Refusal", "application_of", "architectures_of", "config_from", "load",
+    "load_config", "names", "options_of",
 ]  # fmt: skip
 
 
-_SHARED = ("answers", "base")
-"""Files of this folder that are not applications."""
-
-
 def names() -> list[str]:
-    """Returns the applications in this folder."""
-    found = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in found if not name.startswith("_") and name not in _SHARED)
+    """Returns the applications of this folder and of installed packages."""
+    return plugins.APPLICATIONS.names()
 
 
 def load(name: str) -> type[Application]:
-    """Returns the application in `seqapps/applications/<name>.py`.
+    """Returns an application.
 
     Raises:
-        ConfigError: there is no such file; lists the names and the nearest match.
+        ConfigError: there is none, listing the names and the nearest match; or a package brings one that is broken.
     """
-    if name not in names():
-        raise ConfigError(unknown_name("application", name, names()))
-    application: type[Application] = importlib.import_module(f"{__name__}.{name}").APPLICATION
-    return application
+    found = plugins.APPLICATIONS.module(name).APPLICATION
+    if not (isinstance(found, type) and issubclass(found, Application) and found.name == name):
+        raise plugins.APPLICATIONS.refused(
+            name, f"needs an Application whose `name` is {name!r} as APPLICATION, and has {found!r}"
+        )
+    return found
+
+
+def architectures_of(application: type[Application]) -> list[str]:
+    """Returns the architectures that an application takes: those that it names, the default first, and those that name
+    it, sorted.
+
+    Raises:
+        ConfigError: a package brings an architecture that is broken.
+    """
+    return list(dict.fromkeys([*application.architectures, *architectures.of(application.name)]))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -65,7 +71,10 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
         application = load(str(tables["application"]))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    models = {name: architectures.load(name).Config for name in application.architectures}
+    try:
+        models = {name: architectures.load(name).Config for name in architectures_of(application)}
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
     filled = {**tables, **_with_defaults(tables, application.defaults)}
     try:
         _check_evaluation(application, tables.get("evaluation"))
@@ -75,7 +84,7 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
     try:
         _check_source(application, config)
         application(config).check()
-        _check_baselines(application, config)
+        baselines.check(config, application.further_baselines)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
@@ -103,15 +112,6 @@ def _check_evaluation(application: type[Application], section: Any) -> None:
                 f"`evaluation.{name}` belongs to {readers}, and {application.name} does not read it. Received: "
                 f"{received!r}. Allowed: {', '.join(own) or 'none of the section'}. Remedy: leave it out."
             )
-
-
-def _check_baselines(application: type[Application], config: RunConfig) -> None:
-    """Raises for a baseline that is not among the application's default ones."""
-    chosen = config.baselines.names
-    allowed = application(config.model_copy(update={"baselines": BaselinesConfig()})).baselines() if chosen else ()
-    for name in chosen:
-        if name not in allowed:
-            raise ConfigError(unknown_name(f"`baselines.names`: baseline of {application.name}", name, allowed))
 
 
 def _with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from seqapps import baselines
 from seqapps.config import DataConfig, EvaluationConfig, RunConfig
 from seqapps.dataset.analysed import Analysis, Record
 from seqapps.errors import DataError, UsageError, unknown_name
@@ -109,7 +110,10 @@ class Application(ABC):
     data: ClassVar[type[DataConfig]]
     """Configuration class of the `data` section."""
     architectures: ClassVar[tuple[str, ...]]
-    """Supported architectures; the first is the default."""
+    """Architectures that it takes besides those that name it in their `APPLICATIONS`; the first is the default."""
+    further_baselines: ClassVar[tuple[str, ...]] = ()
+    """Baselines that it takes besides those that name it in their `APPLICATIONS`: those of an application that came
+    after them."""
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Defaults that this application overrides, by section, such as `{"source": {"rows": "file"}}`."""
     objective: str
@@ -290,10 +294,10 @@ class Application(ABC):
 
     # ---- evaluation -------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def baselines(self) -> tuple[str, ...]:
-        """Returns the names of its baselines, modules in `seqapps/baselines/`: `baselines.names`, or all that it has if
-        that is empty. Names outside of these are refused with the configuration."""
+        """Returns the names of its baselines: `baselines.names`, or the default ones if that is empty, without those
+        that miss something in the configuration. Other names are refused with the configuration."""
+        return baselines.chosen(self.config, self.further_baselines)
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
         """Returns the features of all examples of a split, in reading order."""

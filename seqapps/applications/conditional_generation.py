@@ -151,11 +151,6 @@ class ConditionalGeneration(Application):
             )
         check_subwords(data.tokens.unit, data.vocabulary_size, "data")
         check_pattern(data.checker, data.pattern)
-        missing = {name for name in self.config.baselines.names if name in _NGRAMS} if not data.ngram_order else set()
-        if missing:
-            raise ConfigError(f"`baselines.names` asks for {min(missing)} and `data.ngram_order` is 0. Example: 5.")
-        if data.condition == "vector" and "conditional_ngram" in self.config.baselines.names:
-            raise ConfigError("`baselines.names` asks for conditional_ngram, which counts by label. Received: vectors.")
 
     # ---- inside Beam
 
@@ -276,12 +271,6 @@ class ConditionalGeneration(Application):
         return sample
 
     # ---- evaluation
-
-    def baselines(self) -> tuple[str, ...]:
-        chosen = self.config.baselines.names or ("uniform", "unigram", *_NGRAMS)
-        left_out = {"conditional_ngram"} if self._data.condition == "vector" else set()
-        left_out |= set() if self._data.ngram_order else set(_NGRAMS)
-        return tuple(name for name in chosen if name not in left_out)
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
         return Located(super().examples(folder, manifest, split), folder, manifest)
@@ -468,9 +457,6 @@ class ConditionalGeneration(Application):
             given, known, checker(self._data.checker, self._data.pattern), length=2 * longest, seed=self.config.seed
         )
         return sampled
-
-
-_NGRAMS = ("kneser_ney", "conditional_ngram")
 
 
 def _condition(row: str, known: Mapping[str, Any]) -> Any:

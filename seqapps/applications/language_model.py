@@ -143,8 +143,6 @@ class LanguageModel(Application):
                 "true. Allowed: false."
             )
         check_subwords(self._data.tokens.unit, self._data.vocabulary_size, "data")
-        if self.config.baselines.names and "kneser_ney" in self.config.baselines.names and not self._data.ngram_order:
-            raise ConfigError("`baselines.names` asks for kneser_ney and `data.ngram_order` is 0. Example: 5.")
 
     # ---- inside Beam
 
@@ -232,11 +230,6 @@ class LanguageModel(Application):
         return sample
 
     # ---- evaluation
-
-    def baselines(self) -> tuple[str, ...]:
-        everything = ("uniform", "unigram", "kneser_ney", "fixed_window")
-        chosen = self.config.baselines.names or everything
-        return tuple(name for name in chosen if name != "kneser_ney" or self._data.ngram_order)
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p of every token of the split given all tokens before it, in nats, `<float32>[units]`."""

@@ -200,9 +200,6 @@ class MaskedWord(Application):
 
     # ---- evaluation
 
-    def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("unigram_word", "neighbour_counts")
-
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p in nats, rank and best word at every word of the split, each masked alone in its example.
 

@@ -297,9 +297,6 @@ class SequenceTagging(Application):
 
     # ---- evaluation
 
-    def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("most_frequent_tag", "crf")
-
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the tag of every token of the split, `<int32>[tokens]`."""
         from seqapps.inference.text_tagger import SplitTagger

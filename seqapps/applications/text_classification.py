@@ -301,9 +301,6 @@ class TextClassification(Application):
 
     # ---- evaluation
 
-    def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("majority", "tfidf_logistic", "linear_text")
-
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns the probability of each class, `<float32>[N, C]`."""
         import tensorflow as tf

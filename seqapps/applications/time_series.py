@@ -109,7 +109,7 @@ class TimeSeries(Application):
     name = "time_series"
     data = SeriesData
     analysed = SeriesRows
-    architectures = ("forecaster", "forecast_decoder")
+    architectures = ("forecaster",)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "source": {"format": "csv", "rows": "file"},
         "training": {"epochs": 100, "early_stopping": 15, "sample_length": 0},
@@ -129,11 +129,6 @@ class TimeSeries(Application):
         self._data.check(self.config.source)
         if self.config.training.batching != "length":
             raise ConfigError("A series needs `training.batching` = \"length\". Received: 'stream'.")
-        if "seasonal_naive" in self.config.baselines.names and self._data.season < 2:
-            raise ConfigError(
-                '`baselines.names`: "seasonal_naive" needs a `data.season` of at least 2. Received: '
-                f"{self._data.season}. Example: 12 for months."
-            )
         if self._model.anchor == "season" and not self._data.season:
             raise ConfigError('`model.anchor` = "season" needs `data.season`. Received: 0. Example: 12 for months.')
 
@@ -333,11 +328,6 @@ class TimeSeries(Application):
         return Objective(self.objective, "min", loss, None)
 
     # ---- evaluation
-
-    def baselines(self) -> tuple[str, ...]:
-        everything = ("persistence", "drift", "seasonal_naive", "linear_autoregression", "ets", "theta", "sarima")
-        chosen = self.config.baselines.names or everything
-        return tuple(name for name in chosen if name != "seasonal_naive" or self._data.season > 1)
 
     def examples(self, folder: Path, manifest: Manifest, split: str) -> dict[str, Ragged]:
         """Returns the prepared features, and for each window the scaling of its targets: `means`, `deviations` and

@@ -309,9 +309,6 @@ class TranslationTask(Application):
 
     # ---- evaluation
 
-    def baselines(self) -> tuple[str, ...]:
-        return self.config.baselines.names or ("copy_source", "nearest_translation")
-
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns translations, -log p of the references and the attention of some rows: one PREDICTION per row.
 

@@ -18,6 +18,8 @@ from seqapps.architectures._stack import recurrent_stack
 if TYPE_CHECKING:
     import keras
 
+APPLICATIONS = ("time_series",)
+
 
 class Config(ForecastConfig):
     """The `model` section of an encoder-decoder of numbers; dropout and `input_layers` are the encoder's."""

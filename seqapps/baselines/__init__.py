@@ -1,14 +1,25 @@
-"""Baselines that models are compared with, on the same splits. One file each; the folder is the registry."""
+"""Baselines that models are compared with, on the same splits. One file each; the folder and installed packages are the
+registry.
+
+The module of a baseline defines
+
+    APPLICATIONS            the applications that it serves, such as `("language_model",)`
+    RANK                    its place in their lists, from the simplest to the strongest; equal ones by name (or 100)
+    DEFAULT                 whether it runs where `baselines.names` is empty (or True)
+    missing(config)         what it needs and a configuration does not have, with an example; "" if nothing (optional)
+    fit(ground)             fits it: `Ground` -> `Baseline`; raises `Infeasible`
+
+and imports at its top only what is quick to import: lists of baselines are made before TensorFlow is there.
+"""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from seqapps import plugins
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import Manifest
 from seqapps.errors import ConfigError, unknown_name
@@ -71,18 +82,91 @@ def has_converged(baseline: Baseline) -> bool:
     return not isinstance(baseline, Iterated) or baseline.converged
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Where a baseline applies.
+
+    Args:
+        applications: the applications that it serves.
+        rank: its place in their lists, from the simplest to the strongest.
+        default: whether it runs where `baselines.names` is empty.
+        missing: what it needs and a configuration does not have; empty if nothing.
+    """
+
+    applications: tuple[str, ...]
+    rank: int
+    default: bool
+    missing: Callable[[RunConfig], str]
+
+
 def names() -> list[str]:
-    """Returns the baselines in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Returns the baselines of this folder and of installed packages."""
+    return plugins.BASELINES.names()
 
 
 def load(name: str) -> Callable[[Ground], Baseline]:
-    """Returns `fit` of `seqapps/baselines/<name>.py`.
+    """Returns `fit` of a baseline.
 
     Raises:
-        ConfigError: there is no such file; lists the names and the nearest.
+        ConfigError: there is none, listing all names and the nearest; or a package brings one that is broken.
     """
-    if name not in names():
-        raise ConfigError(unknown_name("`baselines.names`", name, names()))
-    fit: Callable[[Ground], Baseline] = importlib.import_module(f"{__name__}.{name}").fit
+    fit: Callable[[Ground], Baseline] = plugins.BASELINES.module(name).fit
     return fit
+
+
+def scope_of(name: str) -> Scope:
+    """Returns where a baseline applies, from its module.
+
+    Raises:
+        ConfigError: as `load`, or what the module declares has another type.
+    """
+    module = plugins.BASELINES.module(name)
+    applications = plugins.BASELINES.applications(name)
+    rank, default = getattr(module, "RANK", _LAST), getattr(module, "DEFAULT", True)
+    if type(rank) is not int or type(default) is not bool:
+        raise plugins.BASELINES.refused(
+            name, f"needs a whole number as RANK and True or False as DEFAULT, and has {rank!r} and {default!r}"
+        )
+    return Scope(applications, rank, default, getattr(module, "missing", lambda config: ""))
+
+
+def serving(application: str, further: Collection[str] = ()) -> dict[str, Scope]:
+    """Returns the baselines that serve an application, from the simplest to the strongest.
+
+    Args:
+        application: its name.
+        further: baselines that it takes besides those that name it.
+
+    Raises:
+        ConfigError: as `scope_of`.
+    """
+    scopes = {name: scope_of(name) for name in {*names(), *further}}
+    found = [name for name, scope in scopes.items() if application in scope.applications or name in further]
+    return {name: scopes[name] for name in sorted(found, key=lambda name: (scopes[name].rank, name))}
+
+
+def chosen(config: RunConfig, further: Collection[str] = ()) -> tuple[str, ...]:
+    """Returns the baselines of a configuration: `baselines.names`, or the default ones, that miss nothing in it."""
+    served = serving(config.application, further)
+    asked = config.baselines.names or [name for name, scope in served.items() if scope.default]
+    return tuple(name for name in asked if name in served and not served[name].missing(config))
+
+
+def check(config: RunConfig, further: Collection[str] = ()) -> None:
+    """Raises for a name in `baselines.names` that does not serve the application, or misses something.
+
+    Raises:
+        ConfigError: the same; says which names are allowed, or what is missing.
+    """
+    served = serving(config.application, further)
+    for name in config.baselines.names:
+        if name not in served:
+            allowed = [name for name, scope in served.items() if not scope.missing(config)]
+            raise ConfigError(unknown_name(f"`baselines.names`: baseline of {config.application}", name, allowed))
+        missing = served[name].missing(config)
+        if missing:
+            raise ConfigError(f"`baselines.names` asks for {name}, which needs {missing}.")
+
+
+_LAST = 100
+"""Rank of a baseline that declares none."""

@@ -17,10 +17,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, Ground, kneser_ney
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.baselines.kneser_ney import KneserNey, from_table
+from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
+
+APPLICATIONS = ("conditional_generation",)
+RANK = 30
+
+
+def missing(config: RunConfig) -> str:
+    """Returns what a configuration lacks: n-grams, or labels to count them by."""
+    if getattr(config.data, "condition", "label") != "label":
+        return 'labels to count by. Received: `data.condition` = "vector"'
+    return kneser_ney.missing(config)
+
 
 _HALVINGS = 52
 """Of the interval from 0 to 1: a double has no more digits."""

@@ -11,6 +11,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
 
+APPLICATIONS = ("translation",)
+RANK = 10
+
 
 class CopySource:
     """Learns nothing."""

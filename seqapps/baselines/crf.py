@@ -36,6 +36,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import RunError
 
+APPLICATIONS = ("sequence_tagging",)
+RANK = 20
+
 ABSOLUTE, SQUARED = 0.1, 0.01
 MOST_STEPS, TOLERANCE = 500, 1e-3
 _CELLS = 2_000_000_000

@@ -19,6 +19,9 @@ from seqapps.baselines._windows import horizon_of, past_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 
+APPLICATIONS = ("time_series",)
+RANK = 20
+
 
 @dataclass(frozen=True)
 class Drift:

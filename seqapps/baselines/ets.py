@@ -22,6 +22,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
+APPLICATIONS = ("time_series",)
+RANK = 50
+
 LONGEST_SEASON = 24
 """Steps: every one is a number that is fitted."""
 MOST_STEPS = 1_000

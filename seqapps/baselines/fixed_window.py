@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 from seqapps.dataset.ragged import Ragged
 
+APPLICATIONS = ("language_model",)
+RANK = 30
+
 _BATCH = 512
 _LEARNING_RATE = 2e-3
 """Learning rate of Adam; it decays to zero over the last steps."""

@@ -24,9 +24,20 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._contexts import ages, contexts
+from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
+
+APPLICATIONS = ("language_model", "conditional_generation")
+RANK = 20
+
+
+def missing(config: RunConfig) -> str:
+    """Returns what a configuration lacks: the n-grams that `prepare` counts."""
+    order = getattr(config.data, "ngram_order", 0)
+    return "" if order else "a `data.ngram_order` above 0. Received: 0. Example: 5"
+
 
 TABLE = "ngrams"
 _BLOCK = 1 << 20

@@ -19,6 +19,9 @@ from seqapps.baselines._windows import rows_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
 
+APPLICATIONS = ("time_series",)
+RANK = 40
+
 PENALTIES = (0.0, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 _NUMBERS = ("history", "known", "static")
 _CODES = ("codes", "known_codes", "static_codes")

@@ -27,6 +27,9 @@ from seqapps.baselines._linear import (
     word_features,
 )
 
+APPLICATIONS = ("text_classification",)
+RANK = 30
+
 
 def fit(ground: Ground) -> Baseline:
     """Returns the regressions of the training split that are best on the validation split."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 
+APPLICATIONS = ("text_classification",)
+RANK = 10
+
 
 @dataclass(frozen=True)
 class Majority:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 
+APPLICATIONS = ("sequence_tagging",)
+RANK = 10
+
 
 @dataclass(frozen=True)
 class MostFrequentTag:

@@ -12,6 +12,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
 
+APPLICATIONS = ("translation",)
+RANK = 20
+
 _CHUNK = 256
 """Number of rows that are compared with the training split at once."""
 _UNITS = r"\w+|[^\w\s]"

@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines.kneser_ney import discounts
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
+
+APPLICATIONS = ("masked_word",)
+RANK = 20
 
 _CELLS = 1 << 22
 """Probabilities that exist at one time: 32 MB."""
@@ -124,5 +126,7 @@ def _level(contexts: _Ints, words: _Ints, size: int) -> Level:
     taken = discounts(counts.astype(np.float64))[np.minimum(counts, 3)]
     totals = np.bincount(parents, weights=counts, minlength=len(names))
     freed = np.bincount(parents, weights=taken, minlength=len(names))
+    from scipy.sparse import csr_matrix
+
     shares = csr_matrix(((counts - taken) / totals[parents], (parents, keys % size)), shape=(len(names) + 1, size))
     return Level(names, shares, np.append(freed / totals, 1.0))

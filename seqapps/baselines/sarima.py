@@ -25,6 +25,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
+APPLICATIONS = ("time_series",)
+RANK = 70
+
 LONGEST_SEASON = 24
 """Steps: the filter's work grows with its cube."""
 MOST_STEPS = 500

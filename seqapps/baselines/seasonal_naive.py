@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._windows import rows_of, targets_of
+from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
+
+APPLICATIONS = ("time_series",)
+RANK = 30
+
+
+def missing(config: RunConfig) -> str:
+    """Returns what a configuration lacks: a season that is longer than one step."""
+    season = getattr(config.data, "season", 0)
+    return "" if season > 1 else f"a `data.season` of at least 2. Received: {season}. Example: 12 for months"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._linear import best_of, texts_of, word_features
 
+APPLICATIONS = ("text_classification",)
+RANK = 20
+
 
 def fit(ground: Ground) -> Baseline:
     """Returns the regressions of the training split whose strength is best on the validation split."""

@@ -18,6 +18,9 @@ import numpy as np
 from seqapps.baselines import Baseline, Ground
 from seqapps.baselines._timelines import Values, filled, fit_each
 
+APPLICATIONS = ("time_series",)
+RANK = 60
+
 _LEAST = 1e-4
 """The least a: with 0 nothing is learned."""
 _GRID = 100

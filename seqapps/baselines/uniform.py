@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 
+APPLICATIONS = ("language_model", "conditional_generation")
+RANK = 0
+
 
 @dataclass(frozen=True)
 class Uniform:

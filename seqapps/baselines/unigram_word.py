@@ -12,6 +12,9 @@ from seqapps.baselines import Baseline, Ground
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
+APPLICATIONS = ("masked_word",)
+RANK = 10
+
 
 @dataclass(frozen=True)
 class UnigramWord:

@@ -19,7 +19,7 @@ class BaselinesConfig(Section):
     """What the model has to beat.
 
     Args:
-        names: which baselines run; an empty list takes all of the application's.
+        names: which baselines run; an empty list takes the application's default ones.
         fixed_window_context: words that the fixed-window neural model sees (n - 1 of Bengio et al. 2003).
         fixed_window_embedding, fixed_window_units: its embedding and hidden size.
         fixed_window_epochs: its passes over the training split, at most; it stops when validation gets no better.
@@ -45,7 +45,7 @@ class TuningConfig(Section):
         epochs: epochs of a trial (the largest, for `hyperband`); 0 takes `training.epochs`. Fewer are faster, and find
             what learns fast, which is not always what ends best.
         max_rows_fraction: share of the training batches that a trial's epoch sees.
-        space: name of the file in `tuning/spaces/`; empty takes the architecture's.
+        space: a file of `tuning/spaces/`, or one of an installed package; empty takes the architecture's.
     """
 
     algorithm: Literal["none", "random", "bayesian", "hyperband"] = "none"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
-from seqapps import __version__, baselines
+from seqapps import __version__, baselines, plugins
 from seqapps.applications import Application
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import Manifest, digest_of, read_manifest, sha256_of
@@ -312,7 +312,7 @@ def _baseline(
         "seed": config.seed,
         "segment": config.promotion.segment,
         "evaluation": config.evaluation.model_dump(mode="json"),
-        "code": [__version__, *map(sha256_of, _sources(application))],
+        "code": [__version__, *map(sha256_of, _sources(name, application))],
     }
     cache = folder / "baselines" / f"{name}-{digest_of(inputs)[:16]}.npz"
     # A file that was truncated by a full disk is recomputed.
@@ -334,16 +334,14 @@ def _baseline(
     return score, statistics
 
 
-def _sources(application: Application) -> list[Path]:
+def _sources(name: str, application: Application) -> list[Path]:
     """Returns the source files that a baseline's sums depend on: baselines, application and metrics."""
     package = Path(baselines.__file__).parent
-    files = [
-        *package.glob("*.py"),
-        *(package.parent / "layers").glob("*.py"),
-        *(package.parent / "optimization").glob("*.py"),
-        *(package.parent / "metrics").glob("*.py"),
-    ]
-    return [*sorted(files), Path(inspect.getfile(type(application)))]
+    folders = (package, *(package.parent / other for other in ("layers", "optimization", "metrics")))
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    installed = plugins.BASELINES.sources(name) | plugins.APPLICATIONS.sources(application.name)
+    files += [file for _, file in sorted(installed.items())]
+    return [*files, Path(inspect.getfile(type(application)))]
 
 
 def _champion(

@@ -77,8 +77,10 @@ class Journey:
 
     def inputs(self, stage: str, config: Mapping[str, Any], upstream: Mapping[str, str]) -> Inputs:
         """Returns the inputs of a stage, with the digest of its source files."""
-        application, architecture = self.config.application, self.config.model.architecture
-        code = code_digest(stage, application=application, architecture=architecture)
+        run = self.config
+        code = code_digest(
+            stage, application=run.application, architecture=run.model.architecture, space=run.tuning.space
+        )
         return Inputs(stage, config, upstream, code)
 
     def part(self, *names: str) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """The source files that a stage's result depends on: its entry files, and all that they import. Static analysis.
 
+What an installed package brings (`seqapps.plugins`) counts as the file of the folder would: its module, with all that
+this imports of its package and of the three packages here.
+
 The methods of an application that a stage does not call are left out, with all that only they import: another colour
 in a plot does not invalidate a trained model.
 """
@@ -8,12 +11,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import seqapps
+from seqapps import applications, baselines, plugins
 
 ROOT = Path(seqapps.__file__).parent.parent
 """The folder that holds the three packages."""
@@ -36,6 +40,8 @@ ROOTS: dict[str, tuple[str, ...]] = {
 }
 """Stage to its entry files. Modules that are loaded by name (applications, baselines, ...) must be listed here."""
 
+_PACKAGES = ("pipelines", "seqapps", "tuning")
+
 _SERVED = {
     "answer", "check_options", "golden_inputs", "heading", "line", "options", "read_rows", "reply", "showcase",
     "signatures",
@@ -52,19 +58,17 @@ NOT_CALLED: dict[str, frozenset[str]] = {
 
 _WITHOUT_EFFECT = {
     "seqapps",  # only the version
+    "seqapps.baselines",  # which ones there are; the stage that fits them lists the folder
     "seqapps.config",  # its values are a separate component
     "seqapps.errors",
     "seqapps.files",
+    "seqapps.plugins",
     "seqapps.runtime",
     "seqapps.training.log",
     "seqapps.registry.tracking",
     "seqapps.workspace",
 }
 """Modules whose code does not affect results."""
-
-
-_SHARED = ("__init__", "answers", "base")
-"""Files in the applications folder that are not applications."""
 
 
 class _Source(NamedTuple):
@@ -74,15 +78,49 @@ class _Source(NamedTuple):
     meaning: str
 
 
-def code_digest(stage: str, *, application: str, architecture: str) -> str:
-    """Returns the sha256 of the source files of a stage, ignoring comments, docstrings and layout."""
+def code_digest(stage: str, *, application: str, architecture: str, space: str = "") -> str:
+    """Returns the sha256 of the source files of a stage, ignoring comments, docstrings and layout.
+
+    Args:
+        stage: a key of ROOTS.
+        application, architecture, space: the names that the configuration gives; an empty space is that of the
+            architecture's name.
+
+    Raises:
+        ConfigError: an installed package brings something broken under one of the names.
+    """
     names = {"application": application, "architecture": architecture}
-    roots = [file for pattern in ROOTS[stage] for file in sorted(ROOT.glob(pattern.format(**names)))]
+    roots = [file for pattern in ROOTS[stage] for file in ROOT.glob(pattern.format(**names))]
+    installed = _installed(stage, application, architecture, space or architecture)
     digest, without = hashlib.sha256(), NOT_CALLED.get(stage, frozenset())
-    for file in sorted(closure(roots, without)):
-        digest.update(f"{file.relative_to(ROOT)}\n".encode())
+    labels = {file: name for name, file in installed.items()}  # the folder of a package differs between machines
+    labels |= {file: str(file.relative_to(ROOT)) for file in closure([*roots, *labels], without) if _is_ours(file)}
+    for file, label in sorted(labels.items(), key=lambda item: item[1]):
+        digest.update(f"{label}\n".encode())
         digest.update(_read(file, without).meaning.encode())
     return digest.hexdigest()
+
+
+def _installed(stage: str, application: str, architecture: str, space: str) -> dict[str, Path]:
+    """Returns the entry files of a stage that installed packages bring, by the names of their modules."""
+    found: dict[str, Path] = {}
+    for pattern in ROOTS[stage]:
+        match pattern:
+            case "seqapps/applications/{application}.py":
+                found |= plugins.APPLICATIONS.sources(application)
+            case "seqapps/architectures/{architecture}.py":
+                found |= plugins.ARCHITECTURES.sources(architecture)
+            case "tuning/spaces/*.py":
+                found |= plugins.SEARCH_SPACES.sources(space)
+            case "seqapps/baselines/*.py":
+                for name in baselines.serving(application, applications.load(application).further_baselines):
+                    found |= plugins.BASELINES.sources(name)
+    return found
+
+
+def _is_ours(file: Path) -> bool:
+    """Returns whether a file belongs to one of the three packages."""
+    return file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in _PACKAGES
 
 
 def closure(roots: Iterable[Path], without: frozenset[str] = frozenset()) -> set[Path]:
@@ -106,20 +144,21 @@ def closure(roots: Iterable[Path], without: frozenset[str] = frozenset()) -> set
 def _read(file: Path, without: frozenset[str] = frozenset()) -> _Source:
     """Parses a file once per process: the stages of a pipeline share most files."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    if without and file.parent == ROOT / "seqapps" / "applications" and file.stem not in _SHARED:
+    if without and applications_in(tree):
         _leave_out(tree, without)
-    names = {name for name in _names(tree) if name not in _WITHOUT_EFFECT}
-    imports = tuple(found for name in sorted(names) if (found := _file_of(name)) is not None)
+    names = {name for name in plugins.imported_names(tree) if name not in _WITHOUT_EFFECT}
+    ours = sorted(name for name in names if name.partition(".")[0] in _PACKAGES)
+    imports = tuple(found for name in ours if (found := plugins.file_of(name, ROOT)) is not None)
     return _Source(imports, _meaning(tree))
 
 
 def _leave_out(tree: ast.Module, methods: frozenset[str]) -> None:
     """Removes methods of an application, and what is then unused: private definitions, module-level imports."""
-    bodies: list[Any] = [*applications_in(tree), tree]
-    without: Collection[str] = methods
+    classes: list[Any] = applications_in(tree)
+    _remove(classes, methods)
+    bodies, without = [*classes, tree], {""}
     while without:
-        for node in bodies:
-            node.body = [line for line in node.body if getattr(line, "name", "") not in without] or [ast.Pass()]
+        _remove(bodies, without)
         named = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(tree)}
         private = {name for node in bodies for line in node.body if (name := getattr(line, "name", "")).startswith("_")}
         without = {name for name in private - named if not name.endswith("__")}
@@ -129,30 +168,16 @@ def _leave_out(tree: ast.Module, methods: frozenset[str]) -> None:
     tree.body = [node for node in tree.body if getattr(node, "names", True)]
 
 
+def _remove(bodies: Iterable[Any], names: Collection[str]) -> None:
+    """Removes definitions of these names from classes and modules."""
+    for node in bodies:
+        node.body = [line for line in node.body if getattr(line, "name", None) not in names] or [ast.Pass()]
+
+
 def applications_in(tree: ast.Module) -> list[ast.ClassDef]:
     """Returns the classes of a module that are applications."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     return [node for node in classes if any(ast.unparse(base) == "Application" for base in node.bases)]
-
-
-def _names(tree: ast.AST) -> Iterator[str]:
-    """Yields every module that is imported, or that an imported name may be."""
-    for node in ast.iter_child_nodes(tree):
-        match node:
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                continue
-            case ast.Import(names=names):
-                yield from (item.name for item in names)
-            case ast.ImportFrom(module=str(module), names=names):
-                yield module
-                yield from (f"{module}.{item.name}" for item in names)
-            case ast.stmt() | ast.ExceptHandler() | ast.match_case():  # an expression contains no statement
-                yield from _names(node)
-
-
-def _file_of(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _meaning(tree: ast.Module) -> str:

@@ -20,7 +20,11 @@ from seqapps.training.trained_model import load_resources
 from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent.parent / "contracts"
-PAIRS = [(name, model) for name in applications.names() for model in applications.load(name).architectures]
+PAIRS = [
+    (name, model)
+    for name in applications.names()
+    for model in applications.architectures_of(applications.load(name))
+]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Search spaces: one file per architecture. The folder is the registry.
+"""Search spaces: one file per architecture. The folder and installed packages are the registry.
 
 A space declares hyperparameters and returns dotted overrides of the configuration. Model code never sees `hp`. Every
 call declares the same ones: those that depend on values of another are in `hp.conditional_scope`.
@@ -6,30 +6,26 @@ call declares the same ones: those that depend on values of another are in `hp.c
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+from seqapps import plugins
 from seqapps.config import RunConfig
-from seqapps.errors import ConfigError, unknown_name
 
 Declare = Callable[[Any, RunConfig], dict[str, Any]]
 """(`keras_tuner.HyperParameters`, the configuration at the centre of the space) -> dotted overrides."""
 
 
 def names() -> list[str]:
-    """Returns the spaces in this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    """Returns the spaces of this folder and of installed packages."""
+    return plugins.SEARCH_SPACES.names()
 
 
 def load(name: str) -> Declare:
-    """Returns `declare` of `tuning/spaces/<name>.py`.
+    """Returns `declare` of a search space.
 
     Raises:
-        ConfigError: there is no such file; lists the names and the nearest.
+        ConfigError: there is none, listing all names and the nearest; or a package brings one that is broken.
     """
-    if name not in names():
-        raise ConfigError(unknown_name("`tuning.space`", name, names()))
-    declare: Declare = importlib.import_module(f"{__name__}.{name}").declare
+    declare: Declare = plugins.SEARCH_SPACES.module(name).declare
     return declare
