@@ -52,7 +52,7 @@ class Doer:
             self.times += 1
             folder = self.workspace.run("x", stage_inputs.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
-            return Record(stage_inputs, (folder,), {"time": self.times})
+            return Record(stage_inputs, (folder,), {"run_id": str(self.times), "page": ""})
 
         return Records(self.workspace, "x").perform(stage_inputs, work, self.said.append)
 

@@ -55,6 +55,7 @@ _WITHOUT_EFFECT = {
     "seqapps.config",  # its values are a separate component
     "seqapps.errors",
     "seqapps.files",
+    "seqapps.formats",  # a stage whose outputs have another format runs again, see `records`
     "seqapps.runtime",
     "seqapps.training.log",
     "seqapps.registry.tracking",

@@ -52,9 +52,9 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     import_tensorflow()
     from dataclasses import asdict
 
+    from seqapps import formats
     from seqapps.applications import application_of
     from seqapps.dataset.manifest import read_manifest
-    from seqapps.files import write_json
     from seqapps.registry.tracking import TrackingListener
     from seqapps.training import loop as training
     from seqapps.training.curves import learning_curves
@@ -75,7 +75,7 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
         batches = application.batches(prepared, manifest, "train")
         found = audit(model, batches, precision=config.training.precision)
         journey.say(found.line)
-        write_json(folder / "audit.json", asdict(found))
+        formats.write(folder / "audit.json", "audit", asdict(found))
         history = training.train(
             model,
             batches,
