@@ -14,7 +14,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -204,7 +204,7 @@ def _kinds_of() -> dict[str, tuple[str, ...]]:
 
 
 @functools.cache
-def _adapter(shape: Hashable) -> TypeAdapter[Any]:
+def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
 
 
@@ -213,7 +213,8 @@ def _validated(fields: Mapping[str, Any], shape: type[T]) -> T:
         unknown = sorted(fields.keys() - {field.name for field in dataclasses.fields(shape)})
         if unknown:
             raise ValueError(f"it has the unknown field `{unknown[0]}`")
-    adapter: TypeAdapter[T] = _adapter(shape)
+    key: Any = shape  # mypy takes no type variable for a cache
+    adapter: TypeAdapter[T] = _adapter(key)
     return adapter.validate_python(fields)
 
 
