@@ -282,9 +282,7 @@ def test_a_diverged_model_is_an_error_and_leaves_no_record(prepared: Path, tmp_p
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
     formats.write(tmp_path / "evaluation.json", "evaluation", {"split": "test"})
-    with pytest.raises(
-        DataError, match=r"evaluation\.json is damaged: the field `application` is missing\. Rem"
-    ):
+    with pytest.raises(DataError, match=r"evaluation\.json is damaged: the field `application` is missing\. Rem"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_bytes(b"\xf5\xb1e")
     with pytest.raises(DataError, match=r"evaluation\.json is damaged and cannot be .* run `seqapps evaluate` again"):
