@@ -37,7 +37,7 @@ from seqapps.training.checkpoints import Checkpoint, Position
 from seqapps.training.log import TRAIN_AGAIN, Audit, History
 from seqapps.training.trained_model import Stored as StoredModel
 from seqapps.training.trained_model import read_trained
-from seqapps.workflow import records
+from seqapps.workflow import records, train
 from seqapps.workflow.export import publish
 from seqapps.workflow.records import Inputs, Record, Records
 from seqapps.workspace import Workspace
@@ -352,6 +352,17 @@ def test_a_stage_runs_whose_output_has_another_format(tmp_path: Path, monkeypatc
     assert said[-1] == f"evaluate: runs because {path} has format 1, this version writes 2"
     kept.perform(inputs, work, said.append)
     assert said[-1] == f"evaluate: up to date ({folder})"
+
+
+def test_a_file_beside_a_training_in_another_format_makes_it_doubtful(tmp_path: Path) -> None:
+    assert train.stale_beside(tmp_path) == ""
+    for kind in ("audit", "run"):
+        path = written(kind, tmp_path)
+        assert train.stale_beside(tmp_path) == ""
+        written(kind, tmp_path, format=f"{kind} 2")
+        assert train.stale_beside(tmp_path) == f"{path} has format 2, this version writes 1"
+        path.write_text("{")  # a damaged one is another matter: it is looked up or left out
+        assert train.stale_beside(tmp_path) == ""
 
 
 def test_an_export_of_another_version_is_not_replaced(tmp_path: Path) -> None:

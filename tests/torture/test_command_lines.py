@@ -228,6 +228,7 @@ MADE_ANEW = {
     "tokenizer": "ws/prepared/*/vocabularies/*/tokenizer.json",
     "stage": "ws/stages/*/*.json",
     "run": "ws/runs/*/run.json",
+    "audit": "ws/runs/*/audit.json",
     "history": "ws/runs/*/history.json",
     "trained": "ws/runs/*/model/model.json",
     "evaluation": "ws/runs/*/evaluation/evaluation.json",
