@@ -21,15 +21,15 @@ HEAD = """# Configuration
 
 Made from the classes by `python docs/make_configuration.py`; do not edit. A configuration is a TOML file with the
 sections below. Only `application` and `source` are required: `seqapps config CONFIG` prints a file with every default
-filled in. `--set section.field=value` overrides a field. `${NAME}` in a place of files or an address is the environment
-variable ([which](journey.md#variables-and-secrets)). Unknown keys, wrong types (`true` and `"3"` are no numbers),
-numbers out of bounds, names that could lead out of a folder and combinations that cannot work are refused before
-anything starts.
+filled in. `--set section.field=value` overrides a field. `${NAME}` in a path or an address is replaced by the
+environment variable ([in these fields](pipeline.md#variables-and-secrets)). Unknown keys, wrong types (`true` and `"3"`
+are not numbers), numbers out of bounds, names that could lead out of a folder and combinations that cannot work are
+refused before anything starts.
 """
 TOP = {
     "name": "names folders and the registered model; empty takes the file's name, its other characters replaced",
     "application": "a file of `seqapps/applications/`",
-    "seed": "every random choice follows from it",
+    "seed": "determines every random choice",
 }
 
 

@@ -18,9 +18,9 @@ from pipelines.pieces import Element
 from pipelines.storage import Build, load_arrays, read_record, save_arrays
 from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig
+from seqapps.dataset.analysed import Counts
 from seqapps.dataset.manifest import Manifest
 from seqapps.dataset.ragged import RawBlock
-from seqapps.preprocessing.analysis import Counts
 from seqapps.preprocessing.splits import SPLITS
 
 _SAMPLED = 100

@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines import ngrams
 from pipelines.findings import CLASSES, Notes
@@ -22,10 +23,10 @@ from pipelines.readers import BLOCK_BYTES, Read, RowReader
 from pipelines.storage import Build, load_arrays, read_record, save_arrays, write_record
 from pipelines.tfrecord import ShardWriter
 from seqapps.applications import Application
+from seqapps.dataset.analysed import Record, strings_from_arrays, strings_to_arrays
 from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.dataset.schema import RAW, Feature, Schema
 from seqapps.files import write_bytes
-from seqapps.preprocessing.analysis import pack, scope, scoped, unpack
 from seqapps.preprocessing.splits import SPLITS
 from seqapps.preprocessing.vocabulary import UNKNOWN
 
@@ -56,6 +57,36 @@ class Rows:
             begins=np.concatenate([block.begins for block in blocks]),
             ends=np.concatenate([block.ends for block in blocks]),
         )
+
+
+class Block(NamedTuple):
+    """What the first pass stores of a block for the second.
+
+    Args:
+        rows: the tokenised rows.
+        kept: raw columns that are stored with every example (`data.keep`).
+        begins: whether a row is the beginning of its example, `<bool>[rows]`.
+    """
+
+    rows: Record
+    kept: Mapping[str, list[bytes]]
+    begins: NDArray[np.bool_]
+
+
+def save_block(path: Path, block: Block) -> None:
+    """Writes a block, atomically."""
+    arrays = {f"rows/{name}": array for name, array in block.rows.to_arrays().items()}
+    for column, values in block.kept.items():
+        arrays |= strings_to_arrays(f"kept/{column}", values)
+    save_arrays(path, {**arrays, "begins": block.begins})
+
+
+def load_block(path: Path, application: Application) -> Block:
+    """Returns what `save_block` wrote."""
+    arrays = load_arrays(path)
+    rows = {name.removeprefix("rows/"): array for name, array in arrays.items() if name.startswith("rows/")}
+    kept = {column: strings_from_arrays(f"kept/{column}", arrays) for column in application.config.data.keep}
+    return Block(application.analysed.from_arrays(rows), kept, arrays["begins"])
 
 
 class CountPass:
@@ -162,10 +193,8 @@ class _Counting:
             for name, array in analysis.sums.items():
                 self._sums[name] = self._sums.get(name, 0.0) + array
         name = f"{self._element.stem}.{len(self._blocks):04d}.npz"
-        arrays = {f"array.{key}": array for key, array in analysis.arrays.items()}
-        for column in self._application.config.data.keep:
-            arrays |= scoped(f"keep.{column}", pack("value", block.columns[column]))
-        save_arrays(self._build.work / name, {**arrays, "begins": block.begins})
+        kept = {column: block.columns[column] for column in self._application.config.data.keep}
+        save_block(self._build.work / name, Block(analysis.rows, kept, block.begins))
         self._blocks.append({"file": name, "split": split, "rows": len(block)})
         rejected = sum(self._reasons.values())
         self._build.progress(self._element.stem).write_text(f"{self._read} {rejected}", encoding="utf-8")
@@ -204,14 +233,9 @@ class EncodePass:
         seams: list[dict[str, Any]] = []
         unknown: Counter[str] = Counter()
         for number, block in enumerate(read_record(self._build.counted(element.stem))["blocks"]):
-            stored = load_arrays(self._build.work / block["file"])
-            begins = stored.pop("begins")
-            arrays = {name.removeprefix("array."): array for name, array in stored.items() if name[:6] == "array."}
-            features = self._application.encode(arrays, self._resources)
-            features |= {
-                f"{RAW}{column}": _one_a_row(unpack("value", scope(f"keep.{column}", stored)))
-                for column in self._application.config.data.keep
-            }
+            stored = load_block(self._build.work / block["file"], self._application)
+            features = self._application.encode(stored.rows, self._resources)
+            features |= {f"{RAW}{column}": _one_a_row(values) for column, values in stored.kept.items()}
             for column, (feature, _) in self._application.written.items():
                 unknown[column] += _rows_with_unknown(features[feature])
             split = block["split"]
@@ -222,8 +246,8 @@ class EncodePass:
             if self._packing and split == "train":
                 ids = features[ngram_feature]
                 runs.append(f"{element.stem}.{number:04d}.run")
-                ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, begins, self._packing)])
-                seams.append(ngrams.border(ids, begins, self._packing.order))
+                ngrams.write_run(self._build.work / runs[-1], [ngrams.count(ids, stored.begins, self._packing)])
+                seams.append(ngrams.border(ids, stored.begins, self._packing.order))
         shards = {split: {"file": f"{split}/{w.path.name}", **w.close()} for split, w in writers.items()}
         return {"shards": shards, "runs": runs, "seams": seams, "unknown": dict(unknown)}
 

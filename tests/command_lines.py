@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 DOCUMENTED = (0, 1, 2, 3, 130)
-"""Exit codes that the README names."""
+"""Exit codes that docs/commands.md names."""
 SLOWEST = 180.0
 """Seconds. What waits longer waits for something that will not come; a busy machine alone does not take so long."""
 NO_WORDS = "met an error that it has no words for"

@@ -173,12 +173,23 @@ def raw(subject: Subject, workspace: Workspace) -> RawBlock:
 
 def encoded(subject: Subject, raw: RawBlock) -> dict[str, Ragged]:
     resources = load_resources(subject.folder / "vocabularies", subject.manifest)
-    arrays = subject.application.vocabularies(raw).arrays
-    before = copy.deepcopy(dict(arrays))
-    features = subject.application.encode(arrays, resources)
+    rows = subject.application.vocabularies(raw).rows
+    before = copy.deepcopy(rows.to_arrays())
+    features = subject.application.encode(rows, resources)
     for name, array in before.items():
-        assert_array_equal(array, arrays[name], err_msg=f"encode changed its input `{name}`")
+        assert_array_equal(array, rows.to_arrays()[name], err_msg=f"encode changed its input `{name}`")
     return features
+
+
+def test_rows_come_back_from_their_arrays(subject: Subject, raw: RawBlock) -> None:
+    rows = subject.application.vocabularies(raw).rows
+    arrays = rows.to_arrays()
+    again = subject.application.analysed.from_arrays(arrays)
+    assert type(again) is type(rows)
+    assert list(again.to_arrays()) == list(arrays)
+    for name, array in again.to_arrays().items():
+        assert array.dtype != object
+        assert_array_equal(array, arrays[name], strict=True)
 
 
 def test_encode_gives_the_schema(subject: Subject, raw: RawBlock) -> None:

@@ -1,18 +1,21 @@
-"""What the repository says of itself is so: dependencies, the README's verbs and commands."""
+"""What the repository says of itself is so: dependencies, commands, links and configurations of README and docs/."""
 
 from __future__ import annotations
 
 import ast
 import configparser
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from seqapps.__main__ import VERBS
+from seqapps.__main__ import VERBS, parse
+from seqapps.applications import load_config
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 PACKAGES = ("pipelines", "seqapps", "tuning")
 DISTRIBUTIONS = {"pycrfsuite": "python-crfsuite", "sklearn": "scikit-learn"}
 """Module to distribution, where the names differ by more than a dash."""
@@ -55,10 +58,37 @@ def test_every_dependency_is_locked(name: str) -> None:
     assert name in locked
 
 
-def test_readme_lists_the_verbs_in_order() -> None:
-    table = (ROOT / "README.md").read_text().partition("## Verbs")[2].partition("\n## ")[0]
+def test_the_page_of_commands_lists_them_in_order() -> None:
+    table = (ROOT / "docs/commands.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+) ?[^|]*` \|", table, re.MULTILINE)
     assert tuple(listed) == VERBS
+
+
+def test_the_readme_links_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def command_lines() -> list[tuple[str, str]]:
+    """Page and command line, of every line of README and docs/ that begins with `seqapps`, and of tables of README."""
+    found = []
+    for page in DOCUMENTS:
+        text = page.read_text().replace("\\\n", "")
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        shell = "\n".join(block for language, block in blocks if not language)
+        lines = re.findall(r"^(?:\$ )?seqapps (.*?)(?: *[|#].*)?$", shell, re.MULTILINE)
+        lines += re.findall(r"`seqapps ([a-z]+ configs/[^`]*)`", text)
+        found += [(page.name, line) for line in lines]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), command_lines())
+def test_every_command_line_of_the_documents_is_one(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQAPPS_DATA", "/data")
+    parsed = parse(shlex.split(line))
+    config = ROOT / str(getattr(parsed, "file", None) or "CONFIG")
+    if config.is_file():
+        load_config(config, parsed.overrides)
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "check", "bench", "lock", "help"])
@@ -66,17 +96,24 @@ def test_makefile_has_the_targets_that_are_promised(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-def test_files_that_the_documents_name_are_there() -> None:
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
-    missing = [
-        (document.name, link)
-        for document in documents
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text())
-        if not (document.parent / link).exists()
-    ]
+def anchors(page: Path) -> set[str]:
+    """Names that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_the_documents_link_to_is_there(document: Path) -> None:
+    missing = []
+    for file, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):
+        target = document.parent / file if file else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(f"{file}#{anchor}")
     assert missing == []
 
 
-def test_every_configuration_that_the_readme_names_is_there() -> None:
-    named = set(re.findall(r"configs/[\w/]+\.toml", (ROOT / "README.md").read_text()))
-    assert named and [name for name in named if not (ROOT / name).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "docs/commands.md"])
+def test_every_configuration_that_a_page_names_is_there(page: str) -> None:
+    applications = "|".join(path.name for path in (ROOT / "configs").iterdir())
+    named = set(re.findall(rf"(?:{applications})/\w+\.toml", (ROOT / page).read_text()))
+    assert named and [name for name in named if not (ROOT / "configs" / name).exists()] == []

@@ -29,10 +29,10 @@ from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.sequence_tagging import SequenceTagging, Tagging, TextSpan
 from seqapps.baselines import Ground
 from seqapps.baselines.most_frequent_tag import MostFrequentTag
+from seqapps.dataset.analysed import TaggedRows
 from seqapps.dataset.manifest import Manifest, read_manifest
 from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError
-from seqapps.preprocessing.analysis import unpack
 from seqapps.preprocessing.spans import TagSet, tag_names, valid
 from seqapps.preprocessing.tagged_rows import Annotation, Sentence, analyse, marked
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, split
@@ -147,8 +147,9 @@ def test_tags_keep_a_nul_at_their_end() -> None:
     found = analyse(rows, TokenizerConfig(unit="word"))
     assert found.counts["tags"][0] == [b"X", b"X\0"]
     assert found.counts["tags"][1].tolist() == [2, 1]
-    assert unpack("tags", found.arrays) == [b"X", b"X\0"]
-    assert found.arrays["tag_index"].tolist() == [0, 1, 0]
+    assert isinstance(found.rows, TaggedRows)
+    assert found.rows.tags.strings == [b"X", b"X\0"]
+    assert found.rows.tags.index.tolist() == [0, 1, 0]
 
 
 def test_tokens_and_tags_are_taken_as_they_are_and_converted() -> None:
@@ -334,7 +335,7 @@ def test_the_vectors_of_beam_are_those_of_the_served_model(
     application, folder, manifest = subject
     texts = ["İSTANBUL liegt am Bosporus", "e\u0301lan ﬁn \U0001f600\u200d!", "Prague lies on the Vltava."]
     resources = load_resources(folder / "vocabularies", manifest)
-    features = application.encode(application.vocabularies(block(text=texts, spans=["[]"] * 3)).arrays, resources)
+    features = application.encode(application.vocabularies(block(text=texts, spans=["[]"] * 3)).rows, resources)
     predicted = Ragged(application.predict(model, features), features["words"].splits)
     found = call("serving_default", text=texts)
     names = manifest.vocabularies["tags"].facts["names"]
@@ -457,7 +458,7 @@ class Split:
         self.names = resources["tags"].names
         self.splits = {}
         for name, found in analyses.items():
-            parts = [self.application.encode(analysis.arrays, resources) for analysis in found]
+            parts = [self.application.encode(analysis.rows, resources) for analysis in found]
             self.splits[name] = {key: Ragged.concatenate([part[key] for part in parts]) for key in parts[0]}
         seen, test = set(self.splits["train"]["tokens"].values.tolist()), self.splits["test"]
         unknown = np.array([token not in seen for token in test["tokens"].values.tolist()])

@@ -585,7 +585,7 @@ def test_parts_travel_as_bytes() -> None:
     assert_array_equal(back.series.numbers, part.series.numbers)
     assert (back.context, back.frequency, back.series.name) == (part.context, "1d", "")
     assert part.dump() == part.dump()
-    assert_array_equal(joined(parted(joined([part, back])))["splits"], joined([part, back])["splits"])
+    assert_array_equal(joined(parted(joined([part, back]))).splits, joined([part, back]).splits)
 
 
 def windows(values: list[float], plan: Plan = PLAN) -> dict[str, Any]:

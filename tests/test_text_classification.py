@@ -344,7 +344,7 @@ def test_ids_of_the_job_are_the_ids_of_the_served_graph(prepared: Prepared, serv
     every = np.ones(len(raw), bool)
     block = RawBlock("", np.arange(1, len(raw) + 1), {"text": raw, "label": [b"pos"] * len(raw)}, every, every)
     application = prepared.application
-    beam = application.encode(application.vocabularies(block).arrays, prepared.resources)["ids"]
+    beam = application.encode(application.vocabularies(block).rows, prepared.resources)["ids"]
     assert [beam.row(row).tolist() for row in range(len(raw))] == served.module.ids(tf.constant(raw)).to_list()
 
 

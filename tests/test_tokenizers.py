@@ -10,9 +10,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqapps.dataset.analysed import strings_from_arrays, strings_to_arrays
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
-from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_tokenizer, pack, unpack
+from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_tokenizer
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, join, normalize, split
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 
@@ -175,7 +176,7 @@ def test_characters_decode_to_the_text(texts: list[str]) -> None:
 @settings(max_examples=80, deadline=None)
 @given(rows=st.lists(st.binary(max_size=5), max_size=6))
 def test_packed_byte_strings_come_back(rows: list[bytes]) -> None:
-    assert unpack("units", pack("units", rows)) == rows
+    assert strings_from_arrays("names", strings_to_arrays("names", rows)) == rows
 
 
 @pytest.mark.parametrize("size", [60, 600], ids=["characters of the text alone", "with bytes"])

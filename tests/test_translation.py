@@ -100,9 +100,7 @@ def prepared(**sections: Any) -> Prepared:
     manifest = Manifest.model_construct(
         vocabularies=vocabularies, schema_=task.schema(), splits={}, lengths={"train": {"8": 1, "32": 7}}
     )
-    return Prepared(
-        TranslationTask(task.config, resources), resources, task.encode(analysis.arrays, resources), manifest
-    )
+    return Prepared(TranslationTask(task.config, resources), resources, task.encode(analysis.rows, resources), manifest)
 
 
 # ---- formats, rejects, splits
@@ -205,7 +203,7 @@ def test_a_shared_vocabulary_is_counted_over_both_sides() -> None:
     shared = prepared(data={"source": side, "target": side, "shared_vocabulary": True})
     assert list(shared.resources) == ["text"]
     both = shared.application.vocabularies(block([("cat", "cat"), ("Run!", "Cours\u202f!")]))
-    features = shared.application.encode(both.arrays, shared.resources)
+    features = shared.application.encode(both.rows, shared.resources)
     assert_array_equal(features["source_ids"].row(0), features["target_ids"].row(0))
     assert 1 not in features["source_ids"].values and 1 not in features["target_ids"].values
     apart = prepared(data={"source": side, "target": SIDE})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seqapps.config import DataConfig, EvaluationConfig, RunConfig
+from seqapps.dataset.analysed import Analysis, Record
 from seqapps.errors import DataError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from seqapps.batching import Batches
     from seqapps.dataset.manifest import Manifest
-    from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+    from seqapps.dataset.ragged import Ragged, RawBlock
     from seqapps.dataset.schema import Schema
     from seqapps.optimization.losses import Objective
     from seqapps.preprocessing.resources import Resource
@@ -118,6 +119,8 @@ class Application(ABC):
     second: ClassVar[str] = ""
     """Tie-breaking metric for systems with equal objectives; lower is better, such as `log_loss`. Empty for none: ties
     are not broken. A system without the metric does not win the tie."""
+    analysed: type[Record]
+    """The record of a block of rows that `encode` takes. May be a property that depends on the configuration."""
     columns: tuple[str, ...]
     """Raw columns it needs from the reader. One whose name ends in `?` may be missing or empty in a row, which then has
     `b""` in the column of that name without `?`. May be a property that depends on the configuration."""
@@ -202,7 +205,8 @@ class Application(ABC):
 
     @abstractmethod
     def vocabularies(self, raw: RawBlock) -> Analysis:
-        """Tokenises once: returns the counts for each vocabulary, and the arrays that `encode` needs."""
+        """Tokenises once: returns the counts for each vocabulary, and the rows that `encode` needs, of type
+        `analysed`."""
 
     @abstractmethod
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Mapping[str, Resource]:
@@ -217,7 +221,7 @@ class Application(ABC):
         """Returns the schema of a prepared example. The length of the first feature is the length of the example."""
 
     @abstractmethod
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         """Returns every feature of the schema for the rows of one block. Pure: does not modify its input."""
 
     def first_row(self, raw: RawBlock) -> list[tuple[str, bytes]]:

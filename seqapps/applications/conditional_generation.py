@@ -23,7 +23,8 @@ from seqapps.applications import Application, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import DRAWING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, Record, TextRows
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_text
 from seqapps.errors import ConfigError, UsageError, quoted, unknown_name
@@ -165,6 +166,10 @@ class ConditionalGeneration(Application):
 
         return LabelCondition() if self._data.condition == "label" else VectorCondition(self._data.vector_size)
 
+    @property
+    def analysed(self) -> type[Record]:  # type: ignore[override]
+        return self.condition.analysed
+
     def reject(self, raw: RawBlock) -> list[Refusal]:
         """Returns rows whose vector is not a list of `vector_size` finite numbers."""
         values = raw.columns[self.condition.name]
@@ -177,10 +182,8 @@ class ConditionalGeneration(Application):
     def vocabularies(self, raw: RawBlock) -> Analysis:
         from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
-        condition = self.condition.analyse(raw.columns[self.condition.name])
-        arrays = {**arrays, "ends": raw.ends, **condition.arrays}
-        return Analysis({"text": counts, **condition.counts}, arrays, condition.sums)
+        counts, text = analyse_text(raw.columns["text"], self._data.tokens)
+        return self.condition.analyse(raw.columns[self.condition.name], TextRows(text, raw.ends), {"text": counts})
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
@@ -195,11 +198,12 @@ class ConditionalGeneration(Application):
         ids = Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units of one text, closed by <eos>")
         return Schema(features=(ids, *self.condition.features))
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.analysis import encode_text
 
-        ids = encode_text(arrays, resources["text"], ends=arrays["ends"])
-        return {"ids": ids, **self.condition.encode(arrays, resources[self.condition.name])}
+        assert isinstance(rows, TextRows)
+        ids = encode_text(rows.text, resources["text"], ends=rows.ends)
+        return {"ids": ids, **self.condition.encode(rows, resources[self.condition.name])}
 
     @property
     def ngrams(self) -> tuple[str, int]:

@@ -22,7 +22,8 @@ from seqapps.applications import Application, Call
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING, WRITING
 from seqapps.config import DataConfig, EvaluationConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
+from seqapps.dataset.analysed import Analysis, Record, TextRows
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, UsageError, quoted
@@ -115,6 +116,7 @@ class LanguageModel(Application):
 
     name = "language_model"
     data = Data
+    analysed = TextRows
     architectures = ("stacked",)
     objective = "perplexity"
     direction: Literal["min", "max"] = "min"
@@ -152,8 +154,8 @@ class LanguageModel(Application):
     def vocabularies(self, raw: RawBlock) -> Analysis:
         from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
-        return Analysis(counts={"text": counts}, arrays={**arrays, "ends": raw.ends})
+        counts, text = analyse_text(raw.columns["text"], self._data.tokens)
+        return Analysis({"text": counts}, TextRows(text, raw.ends))
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
@@ -166,10 +168,11 @@ class LanguageModel(Application):
         meaning = "ids of the units of one example, closed by <eos> where the example ends"
         return Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning=meaning),))
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.analysis import encode_text
 
-        return {"ids": encode_text(arrays, resources["text"], ends=arrays["ends"])}
+        assert isinstance(rows, TextRows)
+        return {"ids": encode_text(rows.text, resources["text"], ends=rows.ends)}
 
     @property
     def written(self) -> Mapping[str, tuple[str, TokenizerConfig]]:

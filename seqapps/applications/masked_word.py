@@ -22,7 +22,8 @@ from seqapps.applications import Application, Call
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, Record, TextRows
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, quoted
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from seqapps.applications.base import Resources
     from seqapps.batching import Batches
     from seqapps.dataset.manifest import Manifest
-
 
 _SHOWN = 30
 """Words at the beginning of a row that are shown in examples."""
@@ -88,6 +88,7 @@ class MaskedWord(Application):
 
     name = "masked_word"
     data = Data
+    analysed = TextRows
     architectures = ("two_sided",)
     objective = "perplexity"
     direction: Literal["min", "max"] = "min"
@@ -120,8 +121,8 @@ class MaskedWord(Application):
     def vocabularies(self, raw: RawBlock) -> Analysis:
         from seqapps.preprocessing.analysis import analyse_text
 
-        counts, arrays = analyse_text(raw.columns["text"], self._data.tokens)
-        return Analysis(counts={"text": counts}, arrays=arrays)
+        counts, text = analyse_text(raw.columns["text"], self._data.tokens)
+        return Analysis({"text": counts}, TextRows(text, np.zeros(len(text), np.bool_)))
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
@@ -133,10 +134,11 @@ class MaskedWord(Application):
         meaning = "ids of the words of one row"
         return Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning=meaning),))
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.analysis import encode_text
 
-        return {"ids": encode_text(arrays, resources["text"], ends=np.zeros(len(arrays["splits"]) - 1, np.bool_))}
+        assert isinstance(rows, TextRows)
+        return {"ids": encode_text(rows.text, resources["text"], ends=rows.ends)}
 
     # ---- batches and model
 

@@ -20,7 +20,8 @@ from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.config import DataConfig, Section
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, Record, TaggedRows
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError
@@ -125,6 +126,7 @@ class SequenceTagging(Application):
 
     name = "sequence_tagging"
     data = Data
+    analysed = TaggedRows
     architectures = ("tagger",)
     direction: Literal["min", "max"] = "max"
     judged = True
@@ -222,11 +224,12 @@ class SequenceTagging(Application):
             )
         )
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.tagged_rows import encode
 
+        assert isinstance(rows, TaggedRows)
         labels = resources["tags"]
-        return encode(arrays, self._encoder(resources), labels, TagSet.of_size(labels.size, self._scheme))
+        return encode(rows, self._encoder(resources), labels, TagSet.of_size(labels.size, self._scheme))
 
     # ---- batches and model
 

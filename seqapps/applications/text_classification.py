@@ -21,7 +21,8 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SUGGESTING
 from seqapps.config import DataConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, LabelledRows, Record
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, quoted
@@ -110,6 +111,7 @@ class TextClassification(Application):
 
     name = "text_classification"
     data = Data
+    analysed = LabelledRows
     architectures = ("classifier",)
     second = "log_loss"
     judged = True
@@ -179,16 +181,13 @@ class TextClassification(Application):
         return raw.columns["text"]
 
     def vocabularies(self, raw: RawBlock) -> Analysis:
-        from seqapps.preprocessing.analysis import analyse_text, pack, scoped
+        from seqapps.preprocessing.analysis import analyse_text
         from seqapps.preprocessing.labelling import analyse_labels
 
         texts = raw.columns["text"]
-        counts, arrays = analyse_text(texts, self._data.tokens)
-        labels, label_arrays = analyse_labels([self._labels_of(text) for text in raw.columns["label"]])
-        return Analysis(
-            counts={"text": counts, "label": labels},
-            arrays={**scoped("text", arrays), **scoped("label", label_arrays), **pack("raw", texts)},
-        )
+        words, text = analyse_text(texts, self._data.tokens)
+        names, labels = analyse_labels([self._labels_of(text) for text in raw.columns["label"]])
+        return Analysis({"text": words, "label": names}, LabelledRows(text, labels, texts))
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> Resources:
         from seqapps.preprocessing.analysis import learn_tokenizer
@@ -220,14 +219,15 @@ class TextClassification(Application):
             )
         )
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
-        from seqapps.preprocessing.analysis import encode_text, scope, unpack
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
+        from seqapps.preprocessing.analysis import encode_text
         from seqapps.preprocessing.labelling import encode_labels
         from seqapps.preprocessing.shortening import shorten_rows
 
-        texts = unpack("raw", arrays)
-        ids = encode_text(scope("text", arrays), resources["text"], ends=np.zeros(len(texts), np.bool_))
-        indices, labels = encode_labels(scope("label", arrays), resources["label"])
+        assert isinstance(rows, LabelledRows)
+        texts = rows.raw
+        ids = encode_text(rows.text, resources["text"], ends=np.zeros(len(texts), np.bool_))
+        indices, labels = encode_labels(rows.labels, resources["label"])
         return {
             "ids": shorten_rows(ids, self._data.max_length, self._data.truncate),
             "labels": indices,

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from seqapps import architectures
 from seqapps.applications import Application, Breakdown, Call, Refusal
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, Record, SeriesRows
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Schema
 from seqapps.errors import ConfigError, DataError
 from seqapps.preprocessing.series.config import SeriesData
@@ -107,6 +108,7 @@ class TimeSeries(Application):
 
     name = "time_series"
     data = SeriesData
+    analysed = SeriesRows
     architectures = ("forecaster", "forecast_decoder")
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "source": {"format": "csv", "rows": "file"},
@@ -280,10 +282,11 @@ class TimeSeries(Application):
 
         return schema_of(self._plan)
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.series.windows import encode_windows
 
-        return encode_windows(parted(arrays), self._plan, resources)
+        assert isinstance(rows, SeriesRows)
+        return encode_windows(parted(rows), self._plan, resources)
 
     # ---- batches and model
 

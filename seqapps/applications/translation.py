@@ -22,7 +22,8 @@ from seqapps.applications import Application, Breakdown, Call, Refusal
 from seqapps.applications import answers as answering
 from seqapps.calls import SAMPLING, TRANSLATING
 from seqapps.config import DataConfig, EvaluationConfig
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock, evenly_spaced
+from seqapps.dataset.analysed import Analysis, PairRows, Record
+from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, UsageError, quoted, wrong_value
@@ -142,6 +143,7 @@ class TranslationTask(Application):
 
     name = "translation"
     data = Data
+    analysed = PairRows
     architectures = ("encoder_decoder",)
     objective = "bleu"
     direction: Literal["min", "max"] = "max"
@@ -227,10 +229,11 @@ class TranslationTask(Application):
             )
         )
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resources: Resources) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
         from seqapps.preprocessing.pairs import encode_pairs
 
-        features = encode_pairs(arrays, {side: resources[self._vocabulary(side)] for side in SIDES})
+        assert isinstance(rows, PairRows)
+        features = encode_pairs(rows, {side: resources[self._vocabulary(side)] for side in SIDES})
         return {feature.name: features[feature.name] for feature in self.schema().features}
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,18 +80,3 @@ class Ragged:
         lengths = np.concatenate([part.lengths for part in parts])
         splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         return cls(np.concatenate([part.values for part in parts]), splits)
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """The result of one pass over a raw block: counts for the vocabularies, and arrays that `encode` takes.
-
-    Args:
-        counts: vocabulary name to (tokens as UTF-8, how often each occurs `<int64>[units]`).
-        arrays: name to array; stored beside the job so that no row is tokenised twice.
-        sums: name to sums of numbers `<float64>[...]`, which are added up over the training split in file order.
-    """
-
-    counts: Mapping[str, tuple[list[bytes], NDArray[np.int64]]]
-    arrays: Mapping[str, NDArray[Any]]
-    sums: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)

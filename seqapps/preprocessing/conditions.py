@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.dataset.ragged import Analysis, Ragged
+from seqapps.dataset.analysed import Analysis, Counts, Record, TextOfLabels, TextOfVectors, TextRows
+from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import Feature
-from seqapps.preprocessing.analysis import pack, unpack
 from seqapps.preprocessing.labelling import nested
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.resources import Resource
@@ -39,8 +39,11 @@ class Condition(Protocol):
         """Returns the rows whose value is not a valid condition, each with the reason."""
         ...
 
-    def analyse(self, values: Sequence[bytes]) -> Analysis:
-        """Returns the counts or sums, and the arrays that `encode` takes."""
+    analysed: ClassVar[type[Record]]
+    """The rows that `encode` takes."""
+
+    def analyse(self, values: Sequence[bytes], text: TextRows, counts: Mapping[str, Counts]) -> Analysis:
+        """Returns the rows of text with their conditions, and the counts with those of the conditions, or the sums."""
         ...
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> dict[str, Resource]:
@@ -51,7 +54,7 @@ class Condition(Protocol):
         """Returns the resources computed from the sums of the training split."""
         ...
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resource: Any) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resource: Any) -> dict[str, Ragged]:
         """Returns the rows of its features."""
         ...
 
@@ -69,6 +72,7 @@ class LabelCondition:
     """A label."""
 
     name: ClassVar[str] = "label"
+    analysed: ClassVar[type[Record]] = TextOfLabels
     features: ClassVar[tuple[Feature, ...]] = (
         Feature(name="condition", dtype="int64", shape=(), meaning="index of the label, -1 where it is new"),
         Feature(name="label", dtype="string", shape=(), meaning="the label, as UTF-8"),
@@ -78,10 +82,11 @@ class LabelCondition:
         """Accepts every name, except JSON lists and objects."""
         return {row: f"label-is-{kind}" for row, value in enumerate(values) if (kind := nested(value))}
 
-    def analyse(self, values: Sequence[bytes]) -> Analysis:
+    def analyse(self, values: Sequence[bytes], text: TextRows, counts: Mapping[str, Counts]) -> Analysis:
         """Counts names."""
-        names, counts = np.unique(np.array(values, np.object_), return_counts=True)
-        return Analysis({self.name: (names.tolist(), counts)}, pack("labels", list(values)))
+        names, numbers = np.unique(np.array(values, np.object_), return_counts=True)
+        rows = TextOfLabels(text.text, text.ends, list(values))
+        return Analysis({**counts, self.name: (names.tolist(), numbers)}, rows)
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> dict[str, Resource]:
         """Returns the `Labels` of the training split."""
@@ -91,9 +96,10 @@ class LabelCondition:
         """Nothing to scale."""
         return {}
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resource: Labels) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resource: Labels) -> dict[str, Ragged]:
         """Returns the index of each name, -1 if unseen in training, and the name."""
-        labels = unpack("labels", arrays)
+        assert isinstance(rows, TextOfLabels)
+        labels = rows.label
         names = np.empty(len(labels), np.object_)
         names[:] = labels
         ones = np.arange(len(labels) + 1, dtype=np.int64)
@@ -120,6 +126,7 @@ class VectorCondition:
     size: int
 
     name: ClassVar[str] = "vector"
+    analysed: ClassVar[type[Record]] = TextOfVectors
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -134,13 +141,13 @@ class VectorCondition:
                 reasons[row] = "no-vector" if numbers is None else "other-vector-size"
         return reasons
 
-    def analyse(self, values: Sequence[bytes]) -> Analysis:
+    def analyse(self, values: Sequence[bytes], text: TextRows, counts: Mapping[str, Counts]) -> Analysis:
         """Sums each number, and its square, over the rows."""
         vectors = np.array([numbers_of(value) for value in values], np.float64).reshape(len(values), self.size)
         sums: dict[str, NDArray[np.float64]] = {}
         for name, column in zip(self._names, vectors.T, strict=True):
             sums |= moments(name, column)
-        return Analysis({}, {self.name: vectors.astype(np.float32)}, sums)
+        return Analysis(counts, TextOfVectors(text.text, text.ends, vectors.astype(np.float32)), sums)
 
     def learn(self, counts: Mapping[str, Mapping[bytes, int]]) -> dict[str, Resource]:
         """Nothing to count."""
@@ -150,9 +157,10 @@ class VectorCondition:
         """Returns the `Scaling` of the training split."""
         return {self.name: scaling_of(sums, self._names, ())}
 
-    def encode(self, arrays: Mapping[str, NDArray[Any]], resource: Scaling) -> dict[str, Ragged]:
+    def encode(self, rows: Record, resource: Scaling) -> dict[str, Ragged]:
         """Returns the standardised numbers."""
-        scaled = resource.apply(arrays[self.name])
+        assert isinstance(rows, TextOfVectors)
+        scaled = resource.apply(rows.vector)
         return {self.name: Ragged(scaled.reshape(-1), np.arange(len(scaled) + 1, dtype=np.int64) * self.size)}
 
     def given(self, examples: Mapping[str, Ragged]) -> NDArray[Any]:

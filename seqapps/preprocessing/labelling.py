@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqapps.dataset.analysed import Counts, DictionaryRows
 from seqapps.dataset.ragged import Ragged
-from seqapps.preprocessing.analysis import Counts, pack, unpack
 from seqapps.preprocessing.labels import Labels
 
 
@@ -36,21 +34,21 @@ def labels_of(text: bytes, *, several: bool, separator: str, until: str) -> list
     return list(dict.fromkeys(part.strip().encode() for part in parts if part.strip()))
 
 
-def analyse_labels(rows: Sequence[Sequence[bytes]]) -> tuple[Counts, dict[str, NDArray[Any]]]:
-    """Returns how often each label occurs, and the arrays from which `encode_labels` makes indices."""
+def analyse_labels(rows: Sequence[Sequence[bytes]]) -> tuple[Counts, DictionaryRows]:
+    """Returns how often each label occurs, and the rows from which `encode_labels` makes indices."""
     each = [name for names in rows for name in names]
     distinct = sorted(set(each))
     place = {name: index for index, name in enumerate(distinct)}
     index = np.fromiter((place[name] for name in each), np.int64, len(each))
     splits = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     counts = np.bincount(index, minlength=len(distinct)).astype(np.int64)
-    return (distinct, counts), {**pack("names", distinct), "index": index, "splits": splits}
+    return (distinct, counts), DictionaryRows(distinct, index, splits)
 
 
-def encode_labels(arrays: Mapping[str, NDArray[Any]], labels: Labels) -> tuple[Ragged, Ragged]:
+def encode_labels(rows: DictionaryRows, labels: Labels) -> tuple[Ragged, Ragged]:
     """Returns the indices of each row's labels, `<int64>`, UNSEEN for labels not in the training split, and the labels
     of each row as one text, joined by `, `."""
-    names, index, splits = unpack("names", arrays), arrays["index"], arrays["splits"]
+    names, index, splits = rows.strings, rows.index, rows.splits
     written = Ragged(np.array(names, dtype=object)[index], splits)
     count = len(splits) - 1
     joined = np.empty(count, dtype=object)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
-from seqapps.preprocessing.analysis import Counts, analyse_text, encode_text, pack, scope, scoped, unpack
+from seqapps.dataset.analysed import Analysis, Counts, PairRows, Side
+from seqapps.dataset.ragged import Ragged, RawBlock
+from seqapps.preprocessing.analysis import analyse_text, encode_text
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.units import TokenizerConfig
 
@@ -52,22 +51,22 @@ def analyse_pairs(raw: RawBlock, sides: Mapping[str, tuple[str, TokenizerConfig]
         sides: column to its vocabulary and how its text is tokenised. Sides of one vocabulary are counted together.
     """
     counts: dict[str, Counts] = {}
-    arrays: dict[str, NDArray[Any]] = {}
+    rows: dict[str, Side] = {}
     for side, (vocabulary, config) in sides.items():
         texts = raw.columns[side]
         (units, found), encoded = analyse_text(texts, config)
-        arrays |= scoped(side, encoded) | scoped(side, pack("raw", texts))
+        rows[side] = Side(encoded, texts)
         before, seen = counts.get(vocabulary, ([], np.zeros(0, np.int64)))
         counts[vocabulary] = ([*before, *units], np.concatenate([seen, found]))
-    return Analysis(counts=counts, arrays=arrays)
+    return Analysis(counts, PairRows(rows["source"], rows["target"]))
 
 
-def encode_pairs(arrays: Mapping[str, NDArray[Any]], tokenizers: Mapping[str, Tokenizer]) -> dict[str, Ragged]:
+def encode_pairs(rows: PairRows, tokenizers: Mapping[str, Tokenizer]) -> dict[str, Ragged]:
     """Returns for each side its token ids, closed by `<eos>` (`source_ids`), and its original text (`source`)."""
     features: dict[str, Ragged] = {}
     for side, tokenizer in tokenizers.items():
-        own = scope(side, arrays)
-        texts = unpack("raw", own)
-        features[f"{side}_ids"] = encode_text(own, tokenizer, ends=np.ones(len(texts), np.bool_))
+        own: Side = getattr(rows, side)
+        texts = own.raw
+        features[f"{side}_ids"] = encode_text(own.text, tokenizer, ends=np.ones(len(texts), np.bool_))
         features[side] = Ragged(np.array(texts, dtype=object), np.arange(len(texts) + 1, dtype=np.int64))
     return features

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.dataset.ragged import Analysis, Ragged, RawBlock
-from seqapps.preprocessing.analysis import pack, unpack
+from seqapps.dataset.analysed import Analysis, DictionaryRows, TaggedRows
+from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.spans import Scheme, Span, TagSet, converted, spans_of, split_tag, tag_names, tags_of, valid
 from seqapps.preprocessing.tokenizers import TokenizerConfig, normalize
@@ -92,7 +92,7 @@ class Annotation:
 
 
 def analyse(sentences: Sequence[Sentence], config: TokenizerConfig) -> Analysis:
-    """Returns the counts of words, characters and tags, and the arrays from which `encode` makes features.
+    """Returns the counts of words, characters and tags, and the rows from which `encode` makes features.
 
     Args:
         sentences: the rows of a block.
@@ -121,21 +121,18 @@ def analyse(sentences: Sequence[Sentence], config: TokenizerConfig) -> Analysis:
             "characters": _as_counts(characters),
             "tags": (tag_list, tag_numbers.astype(np.int64)),
         },
-        arrays={
-            **pack("tokens", distinct.tolist()),
-            **pack("tags", tag_list),
-            **pack("texts", [sentence.text for sentence in sentences]),
-            "index": index.astype(np.int32),
-            "tag_index": tag_index.astype(np.int32),
-            "splits": splits,
-        },
+        rows=TaggedRows(
+            DictionaryRows(distinct.tolist(), index.astype(np.int32), splits),
+            DictionaryRows(tag_list, tag_index.astype(np.int32), splits),
+            [sentence.text for sentence in sentences],
+        ),
     )
 
 
-def encode(arrays: Mapping[str, NDArray[Any]], encoder: WordEncoder, labels: Labels, tags: TagSet) -> dict[str, Ragged]:
+def encode(rows: TaggedRows, encoder: WordEncoder, labels: Labels, tags: TagSet) -> dict[str, Ragged]:
     """Returns the features of the rows of a block: see `SequenceTagging.schema`."""
-    distinct, names = unpack("tokens", arrays), unpack("tags", arrays)
-    index, splits = arrays["index"], arrays["splits"]
+    distinct, names = rows.tokens.strings, rows.tags.strings
+    index, splits = rows.tokens.index, rows.tokens.splits
     with tf.device("CPU:0"):
         found = {name: value.numpy() for name, value in encoder(tf.constant(distinct)).items()}
     numbers = [labels.index.get(name, tags.size) for name in names]
@@ -147,10 +144,10 @@ def encode(arrays: Mapping[str, NDArray[Any]], encoder: WordEncoder, labels: Lab
         "words": Ragged(found["words"].astype(np.int64)[index], splits),
         "characters": Ragged(found["characters"].astype(np.int64)[index], splits),
         "shapes": Ragged(found["shapes"].astype(np.int64)[index], splits),
-        "tags": Ragged(known[arrays["tag_index"]], splits),
+        "tags": Ragged(known[rows.tags.index], splits),
         "tag_count": Ragged(np.full(len(one) - 1, tags.size, np.int64), one),
         "tokens": Ragged(np.array(distinct, dtype=object)[index], splits),
-        "text": Ragged(np.array(unpack("texts", arrays), dtype=object), one),
+        "text": Ragged(np.array(rows.texts, dtype=object), one),
     }
 
 

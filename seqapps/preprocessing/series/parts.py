@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps.dataset.analysed import SeriesRows
 from seqapps.errors import DataError
 from seqapps.preprocessing.scaling import logarithm, moments, naive_errors, spreads
 from seqapps.preprocessing.series.plan import Plan, category
@@ -43,14 +44,14 @@ class Part:
     def dump(self) -> bytes:
         """Returns the part as bytes."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **joined([self]))
+        np.savez(buffer, allow_pickle=False, **joined([self]).to_arrays())
         return buffer.getvalue()
 
     @classmethod
     def load(cls, data: bytes) -> Part:
         """Inverse of `dump`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return parted(dict(arrays))[0]
+            return parted(SeriesRows.from_arrays(dict(arrays)))[0]
 
 
 @dataclass(frozen=True)
@@ -169,40 +170,40 @@ def _slice(series: Series, low: int, high: int) -> Series:
     )
 
 
-def joined(parts: Sequence[Part]) -> Arrays:
+def joined(parts: Sequence[Part]) -> SeriesRows:
     """Returns parts concatenated into a few arrays."""
     each = [part.series for part in parts]
-    return {
-        "numbers": np.concatenate([series.numbers for series in each]),
-        "times": np.concatenate([series.times for series in each]),
-        "labels": np.concatenate([series.labels for series in each]),
-        "splits": np.cumsum([0, *(len(series) for series in each)]),
-        "context": np.array([part.context for part in parts], np.int64),
-        "names": np.array([series.name.encode() for series in each], np.bytes_),
-        "frequencies": np.array([part.frequency.encode() for part in parts], np.bytes_),
-        "static_numbers": np.stack([series.static_numbers for series in each]),
-        "static_labels": np.stack([series.static_labels for series in each]),
-        "begins": np.array([series.begins.encode() for series in each], np.bytes_),
-        "counts": np.array([[series.gaps, series.unordered] for series in each], np.int64),
-    }
+    return SeriesRows(
+        numbers=np.concatenate([series.numbers for series in each]),
+        times=np.concatenate([series.times for series in each]),
+        labels=np.concatenate([series.labels for series in each]),
+        splits=np.cumsum([0, *(len(series) for series in each)]),
+        context=np.array([part.context for part in parts], np.int64),
+        names=np.array([series.name.encode() for series in each], np.bytes_),
+        frequencies=np.array([part.frequency.encode() for part in parts], np.bytes_),
+        static_numbers=np.stack([series.static_numbers for series in each]),
+        static_labels=np.stack([series.static_labels for series in each]),
+        begins=np.array([series.begins.encode() for series in each], np.bytes_),
+        counts=np.array([[series.gaps, series.unordered] for series in each], np.int64),
+    )
 
 
-def parted(arrays: Mapping[str, NDArray[Any]]) -> list[Part]:
+def parted(rows: SeriesRows) -> list[Part]:
     """Inverse of `joined`."""
     parts = []
-    for row, (low, high) in enumerate(zip(arrays["splits"][:-1], arrays["splits"][1:], strict=True)):
+    for row, (low, high) in enumerate(zip(rows.splits[:-1], rows.splits[1:], strict=True)):
         series = Series(
-            arrays["names"][row].decode(),
-            arrays["times"][low:high],
-            arrays["numbers"][low:high],
-            arrays["labels"][low:high],
-            arrays["static_numbers"][row],
-            arrays["static_labels"][row],
-            int(arrays["counts"][row, 0]),
-            int(arrays["counts"][row, 1]),
-            arrays["begins"][row].decode(),
+            rows.names[row].decode(),
+            rows.times[low:high],
+            rows.numbers[low:high],
+            rows.labels[low:high],
+            rows.static_numbers[row],
+            rows.static_labels[row],
+            int(rows.counts[row, 0]),
+            int(rows.counts[row, 1]),
+            rows.begins[row].decode(),
         )
-        parts.append(Part(series, int(arrays["context"][row]), arrays["frequencies"][row].decode()))
+        parts.append(Part(series, int(rows.context[row]), rows.frequencies[row].decode()))
     return parts
 
 
