@@ -110,12 +110,16 @@ def _tokenizer(size: int) -> Any:
 
 def save(folder: Path, application: str, module: Any) -> Path:
     """Exports it as a folder that `seqapps.serving.load` reads."""
+    from dataclasses import asdict
+
     import tensorflow as tf
 
-    from seqapps.files import write_json
+    from seqapps import formats
+    from seqapps.exported import Exported
 
     tf.saved_model.save(module, str(folder), signatures=module.signatures())
-    write_json(folder / "model.json", {"application": application, "needs_tensorflow_text": True})
+    record = Exported(application, "", {}, {}, {}, {}, "", "", tf.__version__, True, {})
+    formats.write(folder / "model.json", "export", asdict(record))
     return folder
 
 

@@ -94,7 +94,8 @@ def harm(folder: Path, kind: str, where: str) -> None:
     """Does one damage to every path that `where` means below a folder.
 
     `empty`, `cut` (half is left), `garbage`, `list` (JSON of another kind), `remove`, `file` (in a folder's place),
-    `folder` (in a file's place), `loop` (a link to itself), `locked` (nobody may read it), `bytes` (latin-1 inside).
+    `folder` (in a file's place), `loop` (a link to itself), `locked` (nobody may read it), `bytes` (latin-1 inside),
+    `older`, `newer`, `unnumbered` (the format of a record) and `fieldless` (every field but the format is gone).
     """
     found = sorted(folder.glob(where)) or [folder / where]
     for path in found:
@@ -119,8 +120,27 @@ def harm(folder: Path, kind: str, where: str) -> None:
                 path.chmod(0)
             case "bytes":
                 path.write_bytes(whole + "été ".encode("latin-1"))
+            case "older" | "newer" | "unnumbered" | "fieldless":
+                path.write_text("".join(f"{_reformed(line, kind)}\n" for line in _records_in(whole, path)))
             case "remove":
                 pass
+
+
+def _records_in(whole: bytes, path: Path) -> list[str]:
+    """Returns the JSON texts of a file: its lines in a `.jsonl`, else the whole of it."""
+    text = whole.decode()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+def _reformed(text: str, kind: str) -> str:
+    """Returns a record with the format that `harm` names."""
+    record = json.loads(text)
+    name, number = record.pop("format").split()
+    if kind == "unnumbered":
+        return json.dumps(record)
+    step = {"older": -1, "newer": 1, "fieldless": 0}[kind]
+    fields = {} if kind == "fieldless" else record
+    return json.dumps({"format": f"{name} {int(number) + step}", **fields})
 
 
 def attempt(case: Case, base: Path, folder: Path) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from rich.console import Console
 
-from seqapps import baselines
+from seqapps import baselines, formats
 from seqapps.applications import application_of, config_from
 from seqapps.baselines import kneser_ney
 from seqapps.dataset.manifest import (
@@ -282,11 +281,11 @@ def test_a_diverged_model_is_an_error_and_leaves_no_record(prepared: Path, tmp_p
 
 
 def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "evaluation.json").write_text(json.dumps({"split": "test"}))
-    with pytest.raises(DataError, match=r"evaluation\.json cannot be read: Field required"):
+    formats.write(tmp_path / "evaluation.json", "evaluation", {"split": "test"})
+    with pytest.raises(DataError, match=r"evaluation\.json is damaged: the field `application` is missing\. Rem"):
         read_evaluation(tmp_path)
     (tmp_path / "evaluation.json").write_bytes(b"\xf5\xb1e")
-    with pytest.raises(DataError, match=r"evaluation\.json cannot be read: .* Run `seqapps evaluate`"):
+    with pytest.raises(DataError, match=r"evaluation\.json is damaged and cannot be .* run `seqapps evaluate` again"):
         read_evaluation(tmp_path)
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from rich.console import Console
 from tiny import make_prepared
 from warm import Warm, check_alone
 
-from seqapps import serving
+from seqapps import formats, serving
 from seqapps.__main__ import main
 from seqapps.applications import Call, application_of, options_of
 from seqapps.applications.answers import escaped
@@ -28,6 +29,7 @@ from seqapps.applications.language_model import LanguageModel
 from seqapps.applications.masked_word import MaskedWord
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import DataError, UsageError
+from seqapps.exported import Exported
 from seqapps.serving import alone
 from seqapps.serving.served import Served
 from seqapps.training.trained_model import save_trained
@@ -356,8 +358,9 @@ def test_a_wrong_option_is_refused_before_the_graph_is_loaded(
 def test_an_option_that_the_model_cannot_answer_is_refused_before_the_graph_is_loaded(
     capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = {"application": "text_classification", "signatures": {"serving_default": {}}}
-    (tmp_path / "model.json").write_text(json.dumps(record))
+    signatures: dict[str, dict[str, object]] = {"serving_default": {}}
+    record = Exported("text_classification", "x", {}, {}, signatures, {}, "", "0", "2", False, {})
+    formats.write(tmp_path / "model.json", "export", asdict(record))
     monkeypatch.setattr(serving, "load", None)
     message = refused(capsys, str(tmp_path), "a", "--weights")
     assert 'predict: `--weights` is for a model that was trained with `model.pooling` = "attention"' in message

@@ -336,7 +336,7 @@ def test_a_complete_folder_is_left_alone(tmp_path: Path) -> None:
     ("pattern", "told"),
     [
         ("train/*.tfrecord", "is missing; the folder is made anew"),
-        ("manifest.json", "is damaged and cannot be read as a manifest: .* Remedy: run `seqapps prepare` again"),
+        ("manifest.json", "is damaged and cannot be read as JSON: .* Remedy: run `seqapps prepare` again"),
         ("vocabularies/text/tokens.json", "text is missing or was changed; the folder is made anew"),
     ],
 )

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from rich.console import Console
 from tiny import make_config
 from warm import Warm
 
+from seqapps import formats
 from seqapps.calls import WRITING
 from seqapps.config import PromotionConfig, RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.evaluation.bootstrap import paired_bootstrap
+from seqapps.exported import Exported
 from seqapps.files import write_json
 from seqapps.registry.ledger import Entry, champions
 from seqapps.registry.promotion import (
@@ -80,7 +83,8 @@ class House:
             "generate": {"inputs": inputs, "outputs": {"text": text}, "settings": settings},
             "score": {"inputs": {"text": text}, "outputs": {"total": {"dtype": "float32", "shape": [None]}}},
         }
-        write_json(self.saved_model / "model.json", {"signatures": told, "needs_tensorflow_text": False})
+        record = Exported("language_model", "echo", {}, {}, told, {}, "", "0", tf.__version__, False, {})
+        formats.write(self.saved_model / "model.json", "export", asdict(record))
 
     def config(self, model: str) -> RunConfig:
         return make_config(promotion={"model": model, "resamples": 200}, baselines={"names": ["uniform", "unigram"]})
@@ -145,7 +149,7 @@ def write_evidence(  # noqa: PLR0913 - the figures of four systems
         systems["champion"] = champion[1]
         metrics = {} if not_comparable else {"perplexity": champion[1]}
         record["champion"] = {"version": champion[0], "metrics": metrics, "not_comparable": not_comparable}
-    write_json(folder / "evaluation.json", record)
+    formats.write(folder / "evaluation.json", "evaluation", record)
     np.savez(folder / "statistics.npz", **{name: sums(value) for name, value in systems.items()})
 
 

@@ -26,7 +26,7 @@ from seqapps.registry.ledger import Entry
 from seqapps.report import Run, write_report
 from seqapps.report.html import Html, element, table, text
 from seqapps.report.results import comparison
-from seqapps.training.log import EpochLog, History
+from seqapps.training.log import Audit, EpochLog, History
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\x00"
 PIXEL = (
@@ -167,7 +167,7 @@ def a_run(folder: Path) -> Run:
         manifest=manifest(),
         code_version="0",
         history=history(),
-        audit={"largest": 3e-9, "outputs": 4},
+        audit=Audit(3e-9, 4, 2, 0.5, 0.1),
         evaluation=evaluation(sums),
         statistics=sums,
         details=Details(

@@ -13,6 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from rich.console import Console
 
+from seqapps import formats
 from seqapps.applications import Breakdown
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import UsageError
@@ -20,7 +21,6 @@ from seqapps.evaluation import slices
 from seqapps.evaluation.bootstrap import interval
 from seqapps.evaluation.evaluate import Evaluation, Score
 from seqapps.evaluation.examples import read_details, values_of_examples, worst, write_details
-from seqapps.files import write_json
 
 LABELS = ("good", "bad")
 
@@ -94,7 +94,7 @@ def evaluated(folder: Path, right: Any = RIGHT) -> Counting:
         baselines={"majority": Score(description="the most frequent label", metrics={"accuracy": 0.5}, seconds=0.0)},
         seconds=1.0,
     )
-    write_json(folder / "evaluation.json", record.model_dump(mode="json"))
+    formats.write(folder / "evaluation.json", "evaluation", record.model_dump(mode="json"))
     np.savez(folder / "statistics.npz", **{"model": sums, "baseline.majority": base})
     return Counting(examples())
 

@@ -52,7 +52,7 @@ class Doer:
             self.times += 1
             folder = self.workspace.run("x", stage_inputs.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
-            return Record(stage_inputs, (folder,), {"time": self.times})
+            return Record(stage_inputs, (folder,), {"run_id": str(self.times), "page": ""})
 
         return Records(self.workspace, "x").perform(stage_inputs, work, self.said.append)
 
@@ -172,7 +172,9 @@ def test_a_file_is_read_again_only_where_its_stamp_changed(
     assert do.times == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"outputs": 1, "components": {}, "stage": "train"}', "\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"format": "stage 1"}', '{"format": "stage 1", "outputs": 1, "stage": "train"}', "\xff"]
+)
 def test_damaged_record_runs_again_and_says_so(workspace: Workspace, content: str) -> None:
     do = Doer(workspace)
     do(inputs())
@@ -195,7 +197,7 @@ def test_a_folder_that_other_inputs_overwrote_is_made_again(workspace: Workspace
             folder.mkdir(parents=True, exist_ok=True)
             mark = mark_of(folder, stage_inputs)
             mark.touch()
-            return Record(stage_inputs, (folder, mark), {})
+            return Record(stage_inputs, (folder, mark), {"run_id": "", "page": ""})
 
         Records(workspace, "x").perform(stage_inputs, work, lambda _: None)
 

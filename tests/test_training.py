@@ -356,7 +356,7 @@ def test_a_training_learns_tells_and_keeps(tmp_path: Path) -> None:
     assert recorder.heard[-1] == history
     assert recorder.closed == 1
     assert (tmp_path / "samples" / "epoch-002.txt").read_text() == "text 2"
-    assert History.from_dict(json.loads((tmp_path / "history.json").read_text())) == history
+    assert History.read(tmp_path / "history.json") == history
 
 
 def test_a_finished_training_returns_at_once_with_the_best_weights(tmp_path: Path) -> None:
@@ -550,7 +550,7 @@ def test_perplexity_is_shown_and_logged_only_where_it_is_the_figure(tmp_path: Pa
     log = history.epochs[0]
     assert (log.perplexity, log.validation_perplexity) == (None, None)
     assert history.best == pytest.approx(math.exp(-log.validation_loss))
-    assert History.from_dict(json.loads((tmp_path / "history.json").read_text())) == history
+    assert History.read(tmp_path / "history.json") == history
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert not any("perplexity" in line for line in lines)
     head, row = (next(line for line in lines if word in line) for word in ("units/s     time", f"{log.loss:.4f}  "))

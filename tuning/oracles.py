@@ -9,6 +9,7 @@ Here a save is one snapshot of both, written atomically.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,21 @@ from keras_tuner import HyperParameters, Objective
 from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 
+from seqapps import formats
 from seqapps.config import RunConfig
-from seqapps.files import read_json, write_json
+from seqapps.errors import DataError
 from tuning.spaces import Declare
 
 FILE_NAME = "oracle.json"
 _NO_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`oracle.json`: the states of the algorithm and of its trials, by id, as KerasTuner gives them."""
+
+    oracle: dict[str, Any]
+    trials: dict[str, dict[str, Any]]
 
 
 class _OneFile:
@@ -31,14 +41,24 @@ class _OneFile:
     def save(self: Any) -> None:
         """Writes the snapshot."""
         trials = {name: trial.get_state() for name, trial in self.trials.items()}
-        write_json(self._get_oracle_fname(), {"oracle": self.get_state(), "trials": trials})
+        formats.write(self._get_oracle_fname(), "search", {"oracle": self.get_state(), "trials": trials})
 
     def reload(self: Any) -> None:
-        """Reads the snapshot; the trial that was running goes to the front of the queue."""
+        """Reads the snapshot; the trial that was running goes to the front of the queue.
+
+        Raises:
+            FormatError: another version of seqapps wrote it.
+            DataError: it is damaged, or KerasTuner does not take it.
+        """
         file = Path(self._get_oracle_fname())
-        state = read_json(file, f"remove {file.parent.parent} and run the search again")
-        self.trials = {name: Trial.from_state(trial) for name, trial in state["trials"].items()}
-        self.set_state(state["oracle"])
+        remedy = f"remove {file.parent.parent} and run `seqapps tune CONFIG` again, which searches from the beginning"
+        state = formats.read(file, "search", Snapshot, remedy)
+        try:
+            self.trials = {name: Trial.from_state(trial) for name, trial in state.trials.items()}
+            self.set_state(state.oracle)
+        except Exception as error:  # KerasTuner reads without checking
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(f"{file} is damaged ({what}). Remedy: {remedy}.") from error
         # A finished trial is still listed as ongoing in the snapshot that ended it.
         running = {trial.trial_id for trial in self.ongoing_trials.values() if trial.status == "RUNNING"}
         self._retry_queue += sorted(running - set(self._retry_queue))

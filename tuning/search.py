@@ -30,6 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from seqapps import formats
 from seqapps.applications import application_of
 from seqapps.config import RunConfig, to_toml
 from seqapps.dataset.manifest import Manifest, read_manifest
@@ -174,7 +175,8 @@ class _Search:
             )
         winner = of_trial(self.config, best.overrides, best.seed, f"trial {best.trial}")
         path, image = self.folder / "best.toml", self.folder / "trials.png"
-        write_text(path, _header(path, best, self.config, self.objective) + to_toml(winner.model_dump(mode="json")))
+        tables = formats.stamped("winner", winner.model_dump(mode="json"))
+        write_text(path, _header(path, best, self.config, self.objective) + to_toml(tables))
         picture(self.records, self.objective, self.direction, image)
         result = SearchResult(
             winner, path, best, tuple(self.records), self.objective, self.direction, image, self.run_id

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from seqapps import formats
 from seqapps.applications import application_of, config_from
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import Manifest
 from seqapps.errors import RunError, SeqappsError
-from seqapps.files import read_json, write_json
 from seqapps.metrics.figures import figure
 
 if TYPE_CHECKING:
@@ -58,14 +58,19 @@ class TrialRecord:
 
     def write(self, folder: Path) -> None:
         """Writes the record, atomically."""
-        write_json(folder / f"{self.trial}.json", asdict(self))
+        formats.write(folder / f"{self.trial}.json", "trial", asdict(self))
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
-    """Returns the records in `folder`, in the order of the trials."""
+    """Returns the records in `folder`, in the order of the trials.
+
+    Raises:
+        FormatError: another version of seqapps wrote one.
+        DataError: one is damaged.
+    """
     files = sorted(folder.glob("*.json"))
-    remedy = f"remove {folder.parent} and run the search again"
-    return [TrialRecord(**read_json(file, remedy)) for file in files]
+    remedy = f"remove {folder.parent} and run `seqapps tune CONFIG` again, which searches from the beginning"
+    return [formats.read(file, "trial", TrialRecord, remedy) for file in files]
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any], where: str) -> RunConfig:

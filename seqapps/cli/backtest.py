@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Runs all folds, writes `backtests/<name>.json`, and prints the table to stdout."""
+    from seqapps import formats
     from seqapps.cli._page import page, places
     from seqapps.errors import UsageError
-    from seqapps.files import write_json
     from seqapps.workflow.pipeline import journey_of
 
     whole = journey_of(arguments, console)
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         found.append(evaluation)
     target = whole.workspace.root / "backtests" / f"{whole.config.name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_json(target, {"folds": [evaluation.model_dump(mode="json") for evaluation in found]})
+    formats.write(target, "backtest", {"folds": [evaluation.model_dump(mode="json") for evaluation in found]})
     page().print(table(found))
     print(places({**folders, "all figures": target}))
     return 0

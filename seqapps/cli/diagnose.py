@@ -240,16 +240,15 @@ def log(found: Diagnosis, subject: Subject, workspace: Workspace, uri: str) -> s
     from contextlib import suppress
 
     from seqapps.errors import UsageError
-    from seqapps.registry.tracking import Tracker
-    from seqapps.workflow.pipeline import read_or_none
+    from seqapps.registry.tracking import NamedRun, Tracker, named_run
     from seqapps.workspace import store_of
 
-    stored = {} if subject.folder is None else read_or_none(subject.folder / "run.json")
-    if subject.folder is None or "run_id" not in stored:
+    stored = NamedRun() if subject.folder is None else named_run(subject.folder / "run.json")
+    if subject.folder is None or not stored.run_id:
         return ""
-    run_id = str(stored["run_id"])
+    run_id = stored.run_id
     with suppress(UsageError):  # not the store of its training
-        store = uri or store_of(subject.folder, str(stored.get("uri", "")))
+        store = uri or store_of(subject.folder, stored.uri)
         tracker = Tracker.open(subject.application.config, workspace, store)
         tracker.run(run_id)
         tracker.log_metrics(run_id, found.metrics())

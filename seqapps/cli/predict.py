@@ -21,6 +21,7 @@ from seqapps.secrets import scrub
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from seqapps.exported import Exported
     from seqapps.serving import Served
 
 HELP = "ask an exported model: continue, classify, tag, translate, fill or forecast"
@@ -73,9 +74,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         if hasattr(arguments, action.dest)
     }
     record = _record_of(folder)
-    known: dict[str, Any] = {"interactive": arguments.interactive, "signatures": record.get("signatures")}
-    if record:
-        applications.options_of(applications.load(str(record["application"])), given, **known)
+    known: dict[str, Any] = {"interactive": arguments.interactive, "signatures": record and record.signatures}
+    if record is not None:
+        applications.options_of(applications.load(record.application), given, **known)
     from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
@@ -166,13 +167,15 @@ def _options_of(name: str) -> list[argparse.Action]:
     return parser._actions
 
 
-def _record_of(folder: Path) -> dict[str, Any]:
-    """Returns `model.json` of an exported folder; empty if only `serving.load` can say what is wrong."""
+def _record_of(folder: Path) -> Exported | None:
+    """Returns `model.json` of an exported folder; None if only `serving.load` can say what is wrong."""
+    from seqapps import exported
+    from seqapps.errors import DataError
+
     try:
-        found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and "application" in found else {}
+        return exported.read(folder)
+    except (FileNotFoundError, DataError):
+        return None
 
 
 def _line(model: Served, answer: Any, options: argparse.Namespace, arguments: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
+from seqapps import formats
 from seqapps.config.data import DataConfig
 from seqapps.config.run import RunConfig
 from seqapps.config.section import Section, name_of_file
@@ -31,7 +32,8 @@ def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> di
     name.
 
     Raises:
-        ConfigError: no such file, not TOML, an unset variable or an override that is not `key=value`.
+        ConfigError: no such file, not TOML, of another format, an unset variable or an override that is not
+            `key=value`.
     """
     file = Path(path)
     try:
@@ -48,11 +50,27 @@ def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> di
         why = error.strerror if isinstance(error, OSError) else error
         remedy = "Remedy: name a file that is there and that you may read"
         raise ConfigError(f"{os.fspath(file)[:_LONGEST_SHOWN]} cannot be read: {why}. {remedy}.") from None
+    _check_format(tables, str(file))
     for override in overrides:
         _apply_override(tables, override)
     tables.setdefault("name", name_of_file(file.stem))
     _check_variables(tables, str(file))
     return tables
+
+
+def _check_format(tables: dict[str, Any], where: str) -> None:
+    """Takes out the field `format`, which a search writes into its winner; a configuration of your own has none.
+
+    Raises:
+        ConfigError: a search of another version of seqapps wrote it.
+    """
+    told = formats.unlike(tables, "winner") if formats.FIELD in tables else ""
+    if told:
+        raise ConfigError(
+            f"{where} {told}. Remedy: search again (`seqapps tune CONFIG`), use the version of seqapps that wrote it, "
+            f"or take out the line `{formats.FIELD}` and mend the fields that are then told."
+        )
+    tables.pop(formats.FIELD, None)
 
 
 def parse_config(

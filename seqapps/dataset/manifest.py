@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from seqapps import formats
 from seqapps.dataset.schema import Schema
 from seqapps.errors import DataError
-from seqapps.files import read_json, write_json
 
 FILE_NAME = "manifest.json"
 HASHES = "sha256.json"
 """File name in the cache, see `hashes_of`."""
+Book = dict[str, tuple[str, str]]
+"""The cache of `hashes_of`: path to stamp and sha256."""
 MADE_AGAIN = "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its verb again"
 """The remedy for a vocabulary, labels or a scaling that cannot be read."""
 
@@ -147,19 +149,19 @@ def hashes_of(paths: Sequence[str | os.PathLike[str]], book: Path) -> list[str]:
             file is read.
     """
     try:
-        known: dict[str, list[str]] = read_json(book, "remove it")
+        known = formats.read(book, "hashes", Book, "remove it")
     except (OSError, DataError):
         known = {}
     before, hashes = dict(known), []
     for given in paths:
         stamp, path = stamp_of(given), os.path.realpath(given)
         entry = known.get(path)
-        if not isinstance(entry, list) or len(entry) != 2 or entry[0] != stamp:
-            known[path] = [stamp, sha256_of(path)]
-        hashes.append(known[path][1])
+        if entry is None or entry[0] != stamp:
+            entry = known[path] = (stamp, sha256_of(path))
+        hashes.append(entry[1])
     if known != before:
         with contextlib.suppress(OSError):
-            write_json(book, known)
+            formats.write(book, "hashes", known)
     return hashes
 
 
@@ -176,40 +178,42 @@ def digest_of(value: Any) -> str:
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
     """Writes `manifest.json` into `folder`, atomically. Call it last."""
-    write_json(Path(folder) / FILE_NAME, manifest.model_dump(mode="json"))
+    formats.write(Path(folder) / FILE_NAME, "manifest", manifest.model_dump(mode="json"))
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Returns the manifest of a prepared folder.
 
     Raises:
+        FormatError: another version of seqapps prepared it.
         DataError: the folder has no manifest (it is not complete) or one that cannot be read.
     """
     path = Path(folder) / FILE_NAME
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return formats.read(path, "manifest", Manifest, "run `seqapps prepare` again; it makes the folder anew")
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing: the folder is not a complete prepared data set. Run `seqapps prepare`."
         ) from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise DataError(
-            f"{path} is damaged and cannot be read as a manifest: {first}. Remedy: run `seqapps prepare` again; it "
-            "makes the folder anew."
-        ) from None
 
 
 def damage(folder: str | os.PathLike[str]) -> str:
-    """Returns what is wrong with a prepared folder: the manifest, or a file that it lists, is missing or was changed.
+    """Returns what is wrong with a prepared folder: the manifest or a file that it lists is missing, was changed, or
+    has the format of another version of seqapps.
 
     Every file is read. Empty for an intact folder, and for one without a manifest.
     """
     place = Path(folder)
     try:
         manifest = read_manifest(place)
+    except formats.FormatError as error:
+        return f"{place / FILE_NAME} {error.told}"
     except DataError as error:
         return str(error) if (place / FILE_NAME).exists() else ""
+    return _damaged_file(place, manifest) or _damaged_vocabulary(place, manifest)
+
+
+def _damaged_file(place: Path, manifest: Manifest) -> str:
     files = {shard.file: shard.sha256 for split in manifest.splits.values() for shard in split.shards}
     files |= {table.file: table.sha256 for parts in manifest.tables.values() for table in parts}
     for file, sha256 in files.items():
@@ -217,8 +221,15 @@ def damage(folder: str | os.PathLike[str]) -> str:
             return f"{place / file} is missing"
         if sha256_of(place / file) != sha256:
             return f"{place / file} was changed"
+    return ""
+
+
+def _damaged_vocabulary(place: Path, manifest: Manifest) -> str:
     for vocabulary in manifest.vocabularies.values():
         inner = place / vocabulary.folder
         if not inner.is_dir() or sha256_of_folder(inner) != vocabulary.sha256:
             return f"{inner} is missing or was changed"
+        for file in sorted(inner.iterdir()):
+            if told := formats.stale(file):
+                return f"{file} {told}"
     return ""

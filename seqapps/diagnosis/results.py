@@ -6,10 +6,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from seqapps.errors import DataError
-from seqapps.files import read_json, write_json
+from seqapps import formats
 
 FILE_NAME = "diagnosis.json"
 
@@ -225,7 +224,7 @@ class Diagnosis(_Record):
 def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> Path:
     """Writes the record into `folder`, atomically, and returns its file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE_NAME, diagnosis.as_json())
+    formats.write(folder / FILE_NAME, "diagnosis", diagnosis.as_json())
     return folder / FILE_NAME
 
 
@@ -234,11 +233,7 @@ def read_diagnosis(folder: Path) -> Diagnosis | None:
     file = folder / FILE_NAME
     if not file.exists():
         return None
-    remedy = f"remove {folder} and run `seqapps diagnose` again"
-    try:
-        return Diagnosis.model_validate(read_json(file, remedy))
-    except ValidationError as error:
-        raise DataError(f"{file} is damaged: {error.errors()[0]['msg']}. Remedy: {remedy}.") from None
+    return formats.read(file, "diagnosis", Diagnosis, f"remove {folder} and run `seqapps diagnose` again")
 
 
 def _named(value: Any) -> Any:

@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from seqapps import __version__, baselines, plugins
+from seqapps import __version__, baselines, formats, plugins
 from seqapps.applications import Application
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import Manifest, digest_of, read_manifest, sha256_of
@@ -33,7 +33,7 @@ from seqapps.errors import DataError, RunError
 from seqapps.evaluation.bootstrap import Comparison, paired_bootstrap
 from seqapps.evaluation.examples import write_details
 from seqapps.evaluation.plot import picture
-from seqapps.files import new_file, read_arrays, write_json
+from seqapps.files import new_file, read_arrays
 from seqapps.training.trained_model import Trained
 
 __all__ = [
@@ -55,6 +55,8 @@ FILE_NAME = "evaluation.json"
 STATISTICS = "statistics.npz"
 PICTURE = "model-against-baselines.png"
 
+AGAIN = "run `seqapps evaluate` again"
+"""The remedy for a file of an evaluation that cannot be read."""
 _REMEDY = "A model that diverged does this: lower training.learning_rate or training.clip_threshold."
 
 
@@ -209,7 +211,7 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     )
     _write_arrays(folder / STATISTICS, statistics)
     picture(evaluation, folder / PICTURE)
-    write_json(folder / FILE_NAME, evaluation.model_dump(mode="json"))
+    formats.write(folder / FILE_NAME, "evaluation", evaluation.model_dump(mode="json"))
     return evaluation
 
 
@@ -217,15 +219,13 @@ def read_evaluation(folder: Path) -> Evaluation:
     """Returns the record that `evaluate` wrote into `folder`.
 
     Raises:
+        FormatError: another version of seqapps wrote it.
         DataError: there is none, or one that cannot be read.
     """
     try:
-        return Evaluation.model_validate_json((folder / FILE_NAME).read_bytes())
+        return formats.read(folder / FILE_NAME, "evaluation", Evaluation, AGAIN)
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {FILE_NAME}. Run `seqapps evaluate`.") from None
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise DataError(f"{folder / FILE_NAME} cannot be read: {message}. Run `seqapps evaluate`.") from None
 
 
 def read_statistics(folder: Path) -> dict[str, NDArray[np.float64]]:
@@ -235,9 +235,12 @@ def read_statistics(folder: Path) -> dict[str, NDArray[np.float64]]:
         DataError: `evaluate` has not written any into `folder`, or they are damaged.
     """
     try:
-        return read_arrays(folder / STATISTICS, "run `seqapps evaluate` again")
+        found = read_arrays(folder / STATISTICS, AGAIN)
     except FileNotFoundError:
         raise DataError(f"{folder} holds no {STATISTICS}. Run `seqapps evaluate`.") from None
+    if "model" not in found or any(sums.dtype.kind != "f" or sums.ndim != 2 for sums in found.values()):
+        raise DataError(f"{folder / STATISTICS} is damaged: it holds no sums of the model. Remedy: {AGAIN}.")
+    return found
 
 
 def as_metrics(evaluation: Evaluation) -> dict[str, float]:

@@ -11,18 +11,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps import formats
 from seqapps.applications import Application, Breakdown
 from seqapps.dataset.ragged import Ragged
-from seqapps.files import read_json, write_json
 
 BREAKDOWNS, EXAMPLES, PICTURES = "breakdowns.json", "examples.json", "pictures"
 SHOWN = 20
 """Maximum number of examples shown, of each kind."""
+T = TypeVar("T")
 _CANDIDATES = 5
 """Factor of candidates among the worst, because some look alike."""
 
@@ -40,6 +41,39 @@ class Shown:
     row: int
     value: float | None
     columns: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in `breakdowns.json`."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """`breakdowns.json`: see `Breakdown`; a number that is not finite is None."""
+
+    tables: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example in `examples.json`: see `Shown`; `columns` are pairs, in order."""
+
+    row: int
+    value: float | None
+    columns: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """`examples.json`."""
+
+    worst: tuple[Row, ...]
+    random: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -82,7 +116,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
         Title of each picture to its file, relative to `folder`.
     """
     tables = application.breakdowns(statistics.sum(axis=0), resources)
-    write_json(folder / BREAKDOWNS, [_plain(asdict(table)) for table in tables])
+    formats.write(folder / BREAKDOWNS, "breakdowns", {"tables": [_plain(asdict(table)) for table in tables]})
     values = values_of_examples(application, statistics, examples)
     seed = application.config.seed
     # An empty example has nothing to show.
@@ -95,7 +129,7 @@ def write_details(  # noqa: PLR0913 - a system's whole result
         kind: _shown(rows, values, application.shown(prediction, examples, resources, rows))
         for kind, rows in chosen.items()
     }
-    write_json(folder / EXAMPLES, {**shown, "worst": _each_once(shown["worst"])[:SHOWN]})
+    formats.write(folder / EXAMPLES, "examples", {**shown, "worst": _each_once(shown["worst"])[:SHOWN]})
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     drawn = application.pictures(prediction, examples, resources, pictures)
@@ -103,16 +137,18 @@ def write_details(  # noqa: PLR0913 - a system's whole result
 
 
 def read_details(folder: Path, pictures: Mapping[str, str]) -> Details:
-    """Returns what `write_details` wrote into the folder of an evaluation; empty if it did not."""
-    tables, shown = (_read(folder / name) for name in (BREAKDOWNS, EXAMPLES))
-    kinds = {kind: tuple(map(_as_shown, (shown or {}).get(kind, ()))) for kind in ("worst", "random")}
+    """Returns what `write_details` wrote into the folder of an evaluation; empty if it did not.
+
+    Raises:
+        FormatError: another version of seqapps wrote it.
+        DataError: it is damaged.
+    """
+    tables = _read(folder / BREAKDOWNS, "breakdowns", Tables) or Tables(())
+    shown = _read(folder / EXAMPLES, "examples", Examples) or Examples((), ())
     return Details(
-        breakdowns=tuple(
-            Breakdown(table["title"], tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]))
-            for table in tables or ()
-        ),
-        worst=kinds["worst"],
-        random=kinds["random"],
+        breakdowns=tuple(Breakdown(table.title, table.columns, table.rows) for table in tables.tables),
+        worst=tuple(map(_as_shown, shown.worst)),
+        random=tuple(map(_as_shown, shown.random)),
         pictures={title: folder / file for title, file in pictures.items() if (folder / file).exists()},
     )
 
@@ -164,8 +200,8 @@ def _shown(
     ]
 
 
-def _as_shown(item: Mapping[str, Any]) -> Shown:
-    return Shown(item["row"], item["value"], dict(item["columns"]))
+def _as_shown(item: Row) -> Shown:
+    return Shown(item.row, item.value, dict(item.columns))
 
 
 def _plain(value: Any) -> Any:
@@ -179,7 +215,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, kind: str, shape: type[T]) -> T | None:
     if not path.exists():
         return None
-    return read_json(path, f"remove {path.parent} and run `seqapps evaluate` again", dict | list)
+    return formats.read(path, kind, shape, f"remove {path.parent} and run `seqapps evaluate` again")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -18,20 +20,21 @@ from pydantic import BaseModel, ConfigDict
 from rich.table import Table
 from rich.text import Text
 
+from seqapps import formats
 from seqapps.applications import Application
 from seqapps.dataset.manifest import Manifest, sha256_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import RAW
-from seqapps.errors import UsageError, unknown_name
+from seqapps.errors import DataError, UsageError, unknown_name
 from seqapps.evaluation.bootstrap import interval
 from seqapps.evaluation.evaluate import STATISTICS, read_evaluation, read_statistics
 from seqapps.evaluation.tables import best_baseline
-from seqapps.files import read_json, write_json
 from seqapps.metrics.figures import figure, label
 
 FILE_NAME = "slices.json"
 LENGTH = "length"
 
+_AGAIN = f"remove it and run `seqapps evaluate CONFIG --slices {LENGTH}` again"
 _MOST_SLICES = 20
 _BINS = 5
 _RESAMPLES = 1_000
@@ -93,6 +96,14 @@ class SliceTable(_Record):
     slices: tuple[Slice, ...]
 
 
+@dataclass(frozen=True)
+class Stored:
+    """`slices.json`: the sha256 of the statistics that its tables are of, and the tables."""
+
+    statistics: str
+    tables: tuple[SliceTable, ...]
+
+
 def measure(
     application: Application, prepared: Path, manifest: Manifest, folder: Path, fields: Sequence[str]
 ) -> list[SliceTable]:
@@ -141,19 +152,25 @@ def measure(
                 slices=tuple(rows),
             )
         )
-    _write(folder, {**{table.field: table for table in read_slices(folder)}, **{t.field: t for t in tables}})
+    before: list[SliceTable] = []
+    with suppress(DataError):  # of another version, or damaged: those that are asked for are made anew
+        before = read_slices(folder)
+    _write(folder, {**{table.field: table for table in before}, **{t.field: t for t in tables}})
     return tables
 
 
 def read_slices(folder: Path) -> list[SliceTable]:
-    """Returns the tables in an evaluation's folder; none when they belong to another evaluation."""
+    """Returns the tables in an evaluation's folder; none when they belong to another evaluation.
+
+    Raises:
+        FormatError: another version of seqapps wrote them.
+        DataError: they are damaged.
+    """
     path = folder / FILE_NAME
     if not path.exists() or not (folder / STATISTICS).exists():
         return []
-    record = read_json(path, "remove it and run `seqapps evaluate` again with `--slices`")
-    if record["statistics"] != sha256_of(folder / STATISTICS):
-        return []
-    return [SliceTable.model_validate(table) for table in record["tables"]]
+    stored = formats.read(path, "slices", Stored, _AGAIN)
+    return list(stored.tables) if stored.statistics == sha256_of(folder / STATISTICS) else []
 
 
 def slices_of(application: Application, field: str, examples: Mapping[str, Ragged]) -> NDArray[np.object_]:
@@ -299,8 +316,9 @@ def _known(application: Application, examples: Mapping[str, Ragged]) -> list[str
 
 
 def _write(folder: Path, tables: Mapping[str, SliceTable]) -> None:
-    write_json(
+    formats.write(
         folder / FILE_NAME,
+        "slices",
         {
             "statistics": sha256_of(folder / STATISTICS),
             "tables": [table.model_dump(mode="json") for table in tables.values()],

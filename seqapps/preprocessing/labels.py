@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps import formats
 from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
-from seqapps.files import read_json
 
 FILE_NAME = "labels.json"
 UNSEEN = -1
@@ -79,10 +79,10 @@ class Labels:
     def save(self, folder: Path) -> None:
         """Writes `labels.json` into `folder`, which is created."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.facts, ensure_ascii=False, indent=1) + "\n"
+        text = json.dumps(formats.stamped("labels", self.facts), ensure_ascii=False, indent=1) + "\n"
         (folder / FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Labels:
-        """Reads what `save` wrote."""
-        return cls.from_facts(read_json(folder / FILE_NAME, MADE_AGAIN))
+        """Reads what `save` wrote; raises a DataError for what cannot be read."""
+        return formats.read(folder / FILE_NAME, "labels", cls, MADE_AGAIN)

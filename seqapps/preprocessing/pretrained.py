@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
+from seqapps import formats
 from seqapps.config import ModelConfig, Section
 from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import ConfigError, DataError
-from seqapps.files import read_arrays, read_json
+from seqapps.files import read_arrays
 from seqapps.secrets import expand
 
 FILE_NAME = "vectors.json"
@@ -62,6 +63,14 @@ def check_embedding(model: ModelConfig, pretrained: PretrainedConfig) -> None:
         raise ConfigError(
             "`model.train_embedding` = false keeps random vectors. Give `data.pretrained.path`, or train them."
         )
+
+
+@dataclass(frozen=True)
+class Looked:
+    """`vectors.json`: `coverage` and `words` of Vectors."""
+
+    coverage: float
+    words: int
 
 
 @dataclass(frozen=True)
@@ -124,17 +133,23 @@ class Vectors:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / _ARRAYS, matrix=self.matrix[self.found], found=self.found)
         record = {"coverage": self.coverage, "words": self.words}
-        (folder / FILE_NAME).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (folder / FILE_NAME).write_text(
+            json.dumps(formats.stamped("vectors", record), indent=1) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Vectors:
-        """Reads what `save` wrote."""
-        record = read_json(folder / FILE_NAME, MADE_AGAIN)
+        """Reads what `save` wrote; raises a DataError for what cannot be read."""
+        record = formats.read(folder / FILE_NAME, "vectors", Looked, MADE_AGAIN)
         arrays = read_arrays(folder / _ARRAYS, MADE_AGAIN)
-        found, rows = arrays["found"], arrays["matrix"]
-        matrix = np.zeros((len(found), rows.shape[1]), np.float32)
-        matrix[found] = rows
-        return cls(matrix, found, record["coverage"], record["words"])
+        try:
+            found, rows = arrays["found"], arrays["matrix"]
+            matrix = np.zeros((len(found), rows.shape[1]), np.float32)
+            matrix[found] = rows
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise DataError(f"{folder / _ARRAYS} is damaged ({what}). Remedy: {MADE_AGAIN}.") from None
+        return cls(matrix, found, record.coverage, record.words)
 
 
 def vectors_of(

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps import formats
 from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
-from seqapps.files import read_json
 
 FILE_NAME = "scaling.json"
 UNEQUAL = 100.0
@@ -124,12 +124,14 @@ class Scaling:
     def save(self, folder: Path) -> None:
         """Writes `scaling.json` into `folder`, which is created."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE_NAME).write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
+        (folder / FILE_NAME).write_text(
+            json.dumps(formats.stamped("scaling", self.facts), indent=1) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: Path) -> Scaling:
-        """Reads what `save` wrote."""
-        return cls.from_facts(read_json(folder / FILE_NAME, MADE_AGAIN))
+        """Reads what `save` wrote; raises a DataError for what cannot be read."""
+        return formats.read(folder / FILE_NAME, "scaling", cls, MADE_AGAIN)
 
 
 def logarithm(values: NDArray[np.float64], names: tuple[str, ...], logged: tuple[str, ...]) -> NDArray[np.float64]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_text as tf_text
-from pydantic import ValidationError
 from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
+from seqapps import formats
 from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
 from seqapps.preprocessing.units import TokenizerConfig
@@ -140,7 +140,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
     def save(self, folder: Path) -> None:
         """Writes the tokenizer into `folder`, which is created."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.config.model_dump(), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(formats.stamped("tokenizer", self.config.model_dump()), indent=2, sort_keys=True) + "\n"
         (folder / FILE_NAME).write_text(text, encoding="utf-8")
         if self.vocabulary is not None:
             self.vocabulary.save(folder)
@@ -152,15 +152,13 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         """Reads what `save` wrote.
 
         Raises:
+            FormatError: another version of seqapps wrote it.
             DataError: the folder holds no tokenizer, or a damaged one.
         """
         try:
-            config = TokenizerConfig.model_validate_json((folder / FILE_NAME).read_bytes())
+            config = formats.read(folder / FILE_NAME, "tokenizer", TokenizerConfig, MADE_AGAIN)
         except FileNotFoundError:
             raise DataError(f"{folder} holds no {FILE_NAME}: it is not a tokenizer folder.") from None
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise DataError(f"{folder / FILE_NAME} is damaged: {reason}. Remedy: {MADE_AGAIN}.") from None
         if config.unit == "subword":
             return cls(config, model=(folder / SUBWORD_FILE).read_bytes())
         return cls(config, vocabulary=Vocabulary.load(folder))

@@ -78,5 +78,9 @@ class Vocabulary:
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
         """Reads what `save` wrote."""
-        tokens: Sequence[str] = read_json(folder / FILE_NAME, MADE_AGAIN, list)
+        path = folder / FILE_NAME
+        tokens: Sequence[str] = read_json(path, MADE_AGAIN, list)
+        wrong = [token for token in tokens if not isinstance(token, str)]
+        if wrong:
+            raise DataError(f"{path} is damaged: a token must be a text. Received: {wrong[0]!r}. Remedy: {MADE_AGAIN}.")
         return cls(tuple(tokens))

@@ -11,11 +11,12 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from seqapps import formats
+from seqapps.errors import DataError
 from seqapps.registry.provenance import user
 
 if TYPE_CHECKING:
@@ -26,7 +27,51 @@ TAG = "seqapps.ledger."
 RUN_TAG = "seqapps.ledger_run"
 
 _PROMOTIONS = ("promote", "force")
+_NAMES = {"from": "before", "to": "after"}
+"""Names in the JSON of an entry to those of its fields."""
+_ANOTHER = (
+    "use the version of seqapps that wrote it, or begin the ledger of a model of another name: `seqapps run CONFIG "
+    "--set promotion.model=NAME`"
+)
 Action = Literal["promote", "refuse", "force", "rollback"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of the gate.
+
+    Args:
+        against: what the model is compared with.
+        ours, theirs: the objective of the model and of the other; None when not available.
+        passed: whether the condition holds.
+        detail: the figures of the comparison, or why there are none.
+    """
+
+    against: str
+    ours: float
+    theirs: float | None
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The figures behind a decision of the gate.
+
+    Args:
+        objective, direction, split, units, sequences, metrics: of the evaluation.
+        opponent: the champion that it was compared with; empty for none.
+        checks: the conditions, in order.
+    """
+
+    objective: str
+    direction: str
+    split: str
+    units: int
+    sequences: int
+    metrics: Mapping[str, float]
+    opponent: str
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +89,7 @@ class Entry:
         after: the new champion version; empty for none.
         run_id: the run that made `version`.
         reason: why, as text.
-        evidence: the figures behind the decision.
+        evidence: the figures behind the decision, those of `Evidence`; empty for a rollback.
         id: distinguishes entries of the same moment. A process that was killed before the champion moved rewrites its
             entry under the same id when it runs again.
     """
@@ -83,18 +128,44 @@ class Entry:
         """Returns the entry as one line of JSON; the champion versions are `from` and `to`."""
         record = asdict(self)
         record["from"], record["to"] = record.pop("before"), record.pop("after")
-        return json.dumps(record, ensure_ascii=False)
+        return json.dumps(formats.stamped("ledger", record), ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Entry:
-        """Reads what `to_json` wrote."""
-        record = json.loads(line)
-        record["before"], record["after"] = record.pop("from"), record.pop("to")
-        return cls(**record)
+    def from_json(cls, line: str, where: str = "the line", damaged: str = "remove it") -> Entry:
+        """Reads what `to_json` wrote.
+
+        Args:
+            line: the JSON.
+            where: names it in a message.
+            damaged: the remedy where it is damaged.
+
+        Raises:
+            FormatError: another version of seqapps wrote it.
+            DataError: it is damaged.
+        """
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where} is damaged and cannot be read as JSON: {error}. Remedy: {damaged}.") from None
+        told = formats.unlike(record, "ledger") if isinstance(record, dict) else ""
+        if told:
+            raise formats.FormatError(where, told, _ANOTHER)
+        if isinstance(record, dict):
+            record = {_NAMES.get(name, name): value for name, value in record.items()}
+        entry = formats.checked(record, "ledger", cls, where, damaged)
+        flaw = formats.flaw(entry.evidence, Evidence) if entry.evidence else ""
+        if flaw:
+            raise DataError(f"{where} is damaged: in its evidence, {flaw}. Remedy: {damaged}.")
+        return entry
 
 
 def ledger(tracker: Tracker, model: str) -> list[Entry]:
-    """Returns all decisions on a model, the oldest first; empty for a model that is not registered."""
+    """Returns all decisions on a model, the oldest first; empty for a model that is not registered.
+
+    Raises:
+        FormatError: another version of seqapps wrote an entry; nothing is written.
+        DataError: an entry is damaged in its tag, and the artifact does not have it.
+    """
     entries, whole = _read(tracker, model)
     if not whole:
         with tracker.lock("ledger"):
@@ -123,7 +194,15 @@ def _read(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
     for version in tracker.client.search_model_versions(f"name = '{model}'"):
         for key, value in version.tags.items():
             if key.startswith(TAG):
-                entry = Entry.from_json(value)
+                where = f"the entry {key} of the ledger, a tag of version {version.version} of `{model}`,"
+                try:
+                    entry = Entry.from_json(value, where, _without(model, str(version.version), key))
+                except formats.FormatError:
+                    raise
+                except DataError:
+                    if key.removeprefix(TAG) in entries:
+                        continue
+                    raise
                 entries[entry.id] = entry
     return sorted(entries.values(), key=lambda entry: (entry.when, entry.id)), whole
 
@@ -185,10 +264,21 @@ def _from_artifact(tracker: Tracker, model: str) -> tuple[list[Entry], bool]:
         return [], True
     lines = (tracker.read_text(run_id, FILE_NAME) or "").splitlines()
     entries = []
-    for line in lines:
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
-            entries.append(Entry.from_json(line))
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(Entry.from_json(line, f"line {number} of {FILE_NAME}, the ledger of `{model}`,"))
+        except formats.FormatError:  # it would be lost when the artifact is made again
+            raise
+        except DataError:
+            continue
     return entries, bool(lines) and len(entries) == len(lines)
+
+
+def _without(model: str, version: str, key: str) -> str:
+    return (
+        "set the tag to what it was, or leave the entry out with "
+        f"`mlflow.MlflowClient(STORE).delete_model_version_tag({model!r}, {version!r}, {key!r})`"
+    )
 
 
 def _run(tracker: Tracker, model: str) -> str | None:

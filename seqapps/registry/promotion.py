@@ -25,13 +25,14 @@ from seqapps.applications import application_of
 from seqapps.config import RunConfig
 from seqapps.errors import RunError, UsageError
 from seqapps.metrics.figures import figures
-from seqapps.registry.ledger import Action, Entry, append, champions, ledger, promotion_of, repeated
+from seqapps.registry.ledger import Action, Check, Entry, append, champions, ledger, promotion_of, repeated
 from seqapps.registry.tracking import Tracker
 from seqapps.registry.versions import (
     CHALLENGER,
     CHAMPION,
     ModelVersionRef,
     champion,
+    readable,
     register,
     registered,
     registered_names,
@@ -62,24 +63,6 @@ _FEWEST_SEQUENCES = 2
 _VERSION_TAGS = "seqapps."
 _ROLLING = "seqapps.rolling_back"
 """Tag of the version that a pending rollback makes champion: the id of its entry in the ledger."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One condition of the gate.
-
-    Args:
-        against: what the model is compared with.
-        ours, theirs: the objective of the model and of the other; None when not available.
-        passed: whether the condition holds.
-        detail: the figures of the comparison, or why there are none.
-    """
-
-    against: str
-    ours: float
-    theirs: float | None
-    passed: bool
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -291,6 +274,7 @@ def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console
 
     Raises:
         UsageError: no such model, no champion, or no such version before it.
+        FormatError: another version of seqapps registered that version, or wrote the ledger.
     """
     if registered(tracker, model) is None:
         names = ", ".join(registered_names(tracker)) or "none"
@@ -315,6 +299,7 @@ def rollback(tracker: Tracker, model: str, *, reason: str, to: str = "", console
             f"`{model}` had no champion {to or 'before version ' + current.version}, or it was deleted. Nothing was "
             "changed."
         )
+    readable(target)
     why = reason.strip() or "no reason given"
     decision = Decision("rollback", model, target.version, current.version, target.version, "", (), why)
     _carry_out(tracker, decision, target.run_id, {})

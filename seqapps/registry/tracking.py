@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlparse
 
-from seqapps import __version__
+from seqapps import __version__, formats
 from seqapps.config import RunConfig, to_toml
 from seqapps.dataset.manifest import Manifest
 from seqapps.errors import DataError, RunError, UsageError
-from seqapps.files import copy_file, read_json, temporaries_in, temporary_folder, write_json
+from seqapps.files import copy_file, temporaries_in, temporary_folder
 from seqapps.registry.provenance import git_tags, is_gone, lock_file, process_tags, user
 from seqapps.registry.reachable import SQLITE, reach
 from seqapps.secrets import address, recorded
@@ -56,6 +56,29 @@ class RunRef:
 
     run_id: str
     experiment_id: str
+
+
+@dataclass(frozen=True)
+class NamedRun:
+    """The content of `run.json`, which names the run of the folder that it is in.
+
+    Args:
+        word: the unique key of a run that is about to be made; empty once it is.
+        run_id, uri: the run and its store; empty before.
+    """
+
+    word: str = ""
+    run_id: str = ""
+    uri: str = ""
+
+
+def named_run(file: Path) -> NamedRun:
+    """Returns the content of `run.json`; empty if it is missing, damaged or of another format: the run has other marks,
+    and the file is written again."""
+    try:
+        return formats.read(file, "run", NamedRun, "remove it")
+    except (FileNotFoundError, DataError):
+        return NamedRun()
 
 
 class Tracker:
@@ -139,30 +162,23 @@ class Tracker:
 
         Args:
             file: JSON, beside the outputs of the run.
-            run_name, kind, tags: see `start`. If the file is damaged, the run is found by its tags.
+            run_name, kind, tags: see `start`. If the file is damaged, or of another format, the run is found by its
+                tags.
         """
-        stored, marks = self._named(file), tags or {}
-        known = stored.get("run_id", "")
+        stored, marks = named_run(file), tags or {}
+        known = stored.run_id
         if not known and file.exists():  # written before the run was made, or damaged
-            found = self.find(kind=kind, tags={_WORD: stored["word"]} if "word" in stored else marks)
+            found = self.find(kind=kind, tags={_WORD: stored.word} if stored.word else marks)
             known = found[0].info.run_id if found else ""
         if known and self._has(known):
             run = self.resume(known)
         else:
             word = uuid.uuid4().hex
-            write_json(file, {"word": word})
+            formats.write(file, "run", {"word": word})
             run = self.start(run_name, kind=kind, tags={**marks, _WORD: word})
-        if stored.get("run_id") != run.run_id or stored.get("uri") != self.uri:
-            write_json(file, {"run_id": run.run_id, "uri": self.uri})
+        if stored.run_id != run.run_id or stored.uri != self.uri:
+            formats.write(file, "run", {"run_id": run.run_id, "uri": self.uri})
         return run
-
-    @staticmethod
-    def _named(file: Path) -> dict[str, str]:
-        try:
-            stored: dict[str, str] = read_json(file, "remove it")
-        except (FileNotFoundError, DataError):
-            return {}
-        return stored
 
     def _has(self, run_id: str) -> bool:
         """Whether a run is in this store, whose address may have changed since."""

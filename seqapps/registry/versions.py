@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from seqapps import exported, formats
 from seqapps.errors import RunError, UsageError, nearest
-from seqapps.files import publish_folder, read_json, scratch
+from seqapps.files import publish_folder, scratch
 from seqapps.registry.reachable import SQLITE
 from seqapps.registry.tracking import LEASE, SAVED_MODEL, RunRef, Tracker
 from seqapps.secrets import address
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 RUN_FOLDER = "seqapps.run_folder"
+FORMAT = "seqapps.format"
+"""Tag of a version: the format of its tags and files."""
 TRAINED_ARTIFACT = "trained"
-RECORD = "model.json"
 _SAVED = "artifacts/*/saved_model.pb"
 """Path of a SavedModel inside a pyfunc's folder."""
 _CODE = Path(__file__).with_name("mlflow_pyfunc.py")
@@ -42,6 +44,7 @@ class ModelVersionRef:
         run_id: the run that made it.
         run_folder: the run's folder on the machine that made it; it may not exist.
         source: location of its files.
+        format: of its tags and files; empty for one without that tag.
     """
 
     model: str
@@ -49,6 +52,7 @@ class ModelVersionRef:
     run_id: str
     run_folder: Path
     source: str
+    format: str = ""
 
     @property
     def trained(self) -> Path | None:
@@ -103,10 +107,13 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
     run's artifacts, so that another machine can compare against it.
 
     Raises:
+        FormatError: another version of seqapps registered it; its files are left as they are.
         RunError: `saved_model` is not a SavedModel.
     """
     with tracker.lock("registry"):
-        known = [item for item in versions(tracker, model) if item.run_id == run_id]
+        known = [readable(item) for item in versions(tracker, model) if item.run_id == run_id]
+        if known:
+            _refuse_another_format(tracker, known[-1])
         if known and _is_whole(tracker, known[-1], saved_model):
             return known[-1]
         run = RunRef(run_id, tracker.run(run_id).info.experiment_id)
@@ -123,10 +130,41 @@ def register(  # noqa: PLR0913 - the run, its two folders and the tags
         if known:
             return known[-1]
         tracker.ensure_registered(model)
-        everything = {RUN_FOLDER: str(run_folder.resolve()), **tags}
+        everything = {FORMAT: formats.stamp("version"), RUN_FOLDER: str(run_folder.resolve()), **tags}
         logged = source.removeprefix("models:/") if source.startswith("models:/") else None
         made = tracker.client.create_model_version(model, source, run_id=run_id, tags=everything, model_id=logged)
         return _ref(made)
+
+
+def readable(ref: ModelVersionRef) -> ModelVersionRef:
+    """Returns a version whose tags and files this version of seqapps reads.
+
+    Raises:
+        FormatError: another one registered it.
+    """
+    told = formats.unlike({formats.FIELD: ref.format or None}, "version")
+    if told:
+        raise formats.FormatError(
+            f"version {ref.version} of `{ref.model}`",
+            told,
+            "use the version of seqapps that registered it, or take a model of another name: `seqapps run CONFIG --set "
+            "promotion.model=NAME`",
+        )
+    return ref
+
+
+def _refuse_another_format(tracker: Tracker, ref: ModelVersionRef) -> None:
+    """Raises if the files of a version have another format: a server of that version of seqapps may read them."""
+    folder = files_of(tracker, ref)
+    record = None if folder is None else folder / "artifacts" / SAVED_MODEL / exported.FILE_NAME
+    told = "" if record is None else formats.stale(record)
+    if told:
+        raise formats.FormatError(
+            f"{record}, in service as version {ref.version} of `{ref.model}`,",
+            told,
+            "use the version of seqapps that registered it, or train a new version (`seqapps run CONFIG` without "
+            "`--any-code`)",
+        )
 
 
 def files_of(tracker: Tracker, ref: ModelVersionRef) -> Path | None:
@@ -161,8 +199,10 @@ def trained_folder(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace)
     The folder of this workspace is preferred: the workspace may have been moved or copied since.
 
     Raises:
+        FormatError: another version of seqapps registered it.
         RunError: neither the folder nor the artifact exists.
     """
+    readable(ref)
     for folder in (workspace.root / "runs" / ref.run_folder.name / "model", ref.trained):
         if folder is not None and (folder / TRAINED).exists():
             return folder
@@ -185,6 +225,7 @@ def resolve(reference: str, workspace: Workspace, tracking_uri: str = "") -> Pat
 
     Raises:
         UsageError: unknown reference; lists the known ones, and the nearest.
+        FormatError: another version of seqapps registered it.
     """
     if (Path(reference) / "saved_model.pb").exists():
         return Path(reference)
@@ -229,6 +270,7 @@ def _of_run(tracker: Tracker, run_id: str) -> ModelVersionRef:
 
 
 def _saved_model(tracker: Tracker, ref: ModelVersionRef, workspace: Workspace) -> Path:
+    readable(ref)
     folder = files_of(tracker, ref)
     if folder is not None:
         return _inside(folder, ref)
@@ -281,11 +323,10 @@ def _interfaces(saved_model: Path) -> dict[str, dict[str, Any]]:
     if not (saved_model / "saved_model.pb").exists():
         raise RunError(f"{saved_model} holds no saved_model.pb: it is no SavedModel. Run `seqapps export`.")
     try:
-        record = read_json(saved_model / RECORD, "remove the folder and run `seqapps export` again")
+        return exported.read(saved_model).signatures
     except FileNotFoundError:
-        raise RunError(f"{saved_model} holds no {RECORD}: seqapps did not export it. Run `seqapps export`.") from None
-    found: dict[str, dict[str, Any]] = record["signatures"]
-    return found
+        name = exported.FILE_NAME
+        raise RunError(f"{saved_model} holds no {name}: seqapps did not export it. Run `seqapps export`.") from None
 
 
 def _requirements() -> list[str]:
@@ -300,7 +341,8 @@ def _requirements() -> list[str]:
 
 def _ref(item: ModelVersion) -> ModelVersionRef:
     folder = Path(item.tags.get(RUN_FOLDER, ""))
-    return ModelVersionRef(item.name, str(item.version), item.run_id or "", folder, item.source or "")
+    own = item.tags.get(FORMAT, "")
+    return ModelVersionRef(item.name, str(item.version), item.run_id or "", folder, item.source or "", own)
 
 
 def _unknown(what: str, received: str, allowed: Iterable[str]) -> str:

@@ -124,8 +124,8 @@ def _training(run: Run) -> Html:
     skipped = sum(log.non_finite_steps for log in epochs)
     if skipped:
         rows.append(("skipped", f"{skipped:,} steps whose gradient was not finite"))
-    if run.audit:
-        largest, outputs = float(run.audit["largest"]), run.audit["outputs"]
+    if run.audit is not None:
+        largest, outputs = run.audit.largest, run.audit.outputs
         rows.append(("padding audit", f"passed; largest difference {largest:.0e} in {outputs} outputs"))
     whole = _epochs(run)
     parts = [grid(picture(svg, name) for svg, name in drawn if svg), facts(rows)]

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
-from seqapps.applications import Application, application_of, config_from
+from seqapps import formats
+from seqapps.applications import Application, application_of
 from seqapps.config import RunConfig
 from seqapps.dataset.manifest import Manifest
 from seqapps.diagnosis.results import Diagnosis, read_diagnosis
+from seqapps.errors import DataError
 from seqapps.evaluation.bootstrap import Comparison, interval, paired_bootstrap
 from seqapps.evaluation.evaluate import FILE_NAME, Evaluation, read_evaluation, read_statistics
 from seqapps.evaluation.examples import Details, read_details
 from seqapps.evaluation.slices import SliceTable, read_slices
 from seqapps.evaluation.tables import best_baseline
-from seqapps.files import read_json
 from seqapps.preprocessing.splits import SPLITS
 from seqapps.registry.ledger import Entry
-from seqapps.training.log import History
-from seqapps.training.trained_model import FILE_NAME as MODEL
+from seqapps.registry.tracking import NamedRun
+from seqapps.training.log import TRAIN_AGAIN, Audit, History
 from seqapps.training.trained_model import read_trained
 
+T = TypeVar("T")
 _RESAMPLES = 1_000
 _REJECTS_READ, _REJECTS_SHOWN = 100_000, 3
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A raw row that was refused: file, line, and the beginning of its text."""
+    """A raw row that was refused: why, file, line, and the beginning of its text."""
 
+    reason: str
     file: str
     line: int
     text: str
+
+
+_REJECTED = TypeAdapter(Reject)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Run:
         manifest: of the data it was trained on.
         code_version: of seqapps, when it was trained.
         history: of the training.
-        audit: the padding audit; empty for none.
+        audit: the padding audit; None when there is none.
         diagnosis: of its gradients; None when there is none. Its plots are in `diagnosis/`.
         prepared: the prepared folder; None when it was deleted.
         evaluation, statistics, details, slices: of `evaluation/`, if finished.
@@ -67,7 +73,7 @@ class Run:
     manifest: Manifest
     code_version: str
     history: History | None = None
-    audit: Mapping[str, Any] = field(default_factory=dict)
+    audit: Audit | None = None
     diagnosis: Diagnosis | None = None
     prepared: Path | None = None
     evaluation: Evaluation | None = None
@@ -127,9 +133,15 @@ class Run:
             return {}
         with open(path, encoding="utf-8") as file:
             for line in itertools.islice(file, _REJECTS_READ):
-                record = json.loads(line)
-                if len(found[record["reason"]]) < _REJECTS_SHOWN:
-                    found[record["reason"]].append(Reject(record["file"], record["line"], record["text"]))
+                try:
+                    record = _REJECTED.validate_json(line)
+                except ValidationError as error:
+                    raise DataError(
+                        f"{path} is damaged ({error.errors()[0]['msg']}). Remedy: remove {self.prepared} and run "
+                        "`seqapps prepare CONFIG` again."
+                    ) from None
+                if len(found[record.reason]) < _REJECTS_SHOWN:
+                    found[record.reason].append(record)
         return dict(found)
 
     @property
@@ -150,8 +162,7 @@ def read_run(folder: Path, **further: Any) -> Run:
         further: `prepared`, `ledger`, `tags`, which are stored elsewhere.
     """
     stored = read_trained(folder / "model")
-    named = _read(folder / "run.json")
-    history = _read(folder / "history.json")
+    named = _read(folder / "run.json", "run", NamedRun) or NamedRun()
     evaluated = folder / "evaluation"
     done: dict[str, Any] = {}
     if (evaluated / FILE_NAME).exists():
@@ -164,22 +175,19 @@ def read_run(folder: Path, **further: Any) -> Run:
         }
     return Run(
         folder=folder,
-        config=config_from(stored["config"], str(folder / "model" / MODEL)),
-        manifest=Manifest.model_validate(stored["manifest"]),
-        code_version=stored["code_version"],
-        history=History.from_dict(history) if history else None,
-        audit=_read(folder / "audit.json"),
+        config=stored.typed(folder / "model"),
+        manifest=stored.manifest,
+        code_version=stored.code_version,
+        history=_read(folder / "history.json", "history", History),
+        audit=_read(folder / "audit.json", "audit", Audit),
         diagnosis=read_diagnosis(folder / "diagnosis"),
-        run_id=str(named.get("run_id", "")),
-        uri=str(named.get("uri", "")),
+        run_id=named.run_id,
+        uri=named.uri,
         **done,
         **further,
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Returns a record; empty if there is none."""
-    if not path.exists():
-        return {}
-    found: dict[str, Any] = read_json(path, "remove it and run `seqapps train` again")
-    return found
+def _read(path: Path, kind: str, shape: type[T]) -> T | None:
+    """Returns a record; None if there is none."""
+    return formats.read(path, kind, shape, TRAIN_AGAIN) if path.exists() else None

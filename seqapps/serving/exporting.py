@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from seqapps import __version__
+from seqapps import __version__, formats
 from seqapps.calls import limits
 from seqapps.errors import RunError
+from seqapps.exported import FILE_NAME
 from seqapps.files import new_folder, temporary_folder, write_json
 from seqapps.serving import check
 from seqapps.serving.alone import Alone
-from seqapps.serving.served import FACTS, FILE_NAME
+from seqapps.serving.served import FACTS
 from seqapps.training.trained_model import Trained, load_trained
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def export(trained_folder: Path, prepared: Path, target: Path, *, name: str = ""
         record["name"] = name or record["name"]
         record["needs_tensorflow_text"] = seen.needs_tensorflow_text
         record["golden"] = {"calls": seen.calls, "largest_difference": seen.largest_difference}
-        write_json(building / FILE_NAME, record)
+        formats.write(building / FILE_NAME, "export", record)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     console.print(f"export: {target}, {size / 1e6:.1f} MB, largest difference {seen.largest_difference:.1e}")
     return ExportReport(

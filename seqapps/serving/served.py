@@ -9,15 +9,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from seqapps import __version__, applications
+from seqapps import __version__, applications, exported
 from seqapps.applications import Call
 from seqapps.applications.answers import BATCH
 from seqapps.errors import DataError, UsageError, wrong_value
+from seqapps.exported import FILE_NAME
 from seqapps.files import read_json
 from seqapps.serving import check
 from seqapps.training.trained_model import WEIGHTS
 
-FILE_NAME = "model.json"
 FACTS = "facts.json"
 
 _ASSERTION = re.compile(r"assertion failed: \[(.* Received:)\] \[+([^\]]*)\]")
@@ -90,21 +90,22 @@ def load(folder: Path) -> Served:
     if record["needs_tensorflow_text"]:
         import tensorflow_text  # noqa: F401  # registers the operations of the tokenizer
     facts = folder / "assets" / FACTS
-    known = read_json(facts, _again(folder)) if facts.exists() else {}
+    known = read_json(facts, exported.again(folder)) if facts.exists() else {}
     try:
         model = tf.saved_model.load(str(folder))
     except (MemoryError, PermissionError, tf.errors.ResourceExhaustedError):
         raise
     except Exception as error:  # missing, truncated or changed files raise various types
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(f"{folder} is damaged and does not load ({what}). Remedy: {_again(folder)}.") from error
+        raise DataError(f"{folder} is damaged and does not load ({what}). Remedy: {exported.again(folder)}.") from error
     return Served(model, record, known)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Returns `model.json` of an exported folder.
+    """Returns `model.json` of an exported folder: the fields of `Exported`.
 
     Raises:
+        FormatError: another version of seqapps exported it.
         DataError: see `load`.
     """
     if not (folder / "saved_model.pb").exists():
@@ -112,19 +113,9 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder} holds a trained model, which is not exported yet. Run `seqapps export CONFIG`.")
         raise DataError(f"{folder} holds no exported model (saved_model.pb). Run `seqapps export CONFIG`.")
     try:
-        record: dict[str, Any] = read_json(folder / FILE_NAME, _again(folder))
+        return vars(exported.read(folder))
     except FileNotFoundError:
         raise DataError(
             f"{folder} is a SavedModel without {FILE_NAME}: seqapps did not export it, or it is damaged. Remedy, if it "
-            f"is an export of seqapps: {_again(folder)}."
+            f"is an export of seqapps: {exported.again(folder)}."
         ) from None
-    if not record.keys() >= {"application", "needs_tensorflow_text"}:
-        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {_again(folder)}.")
-    return record
-
-
-def _again(folder: Path) -> str:
-    return (
-        f"remove {folder} and run `seqapps run CONFIG` with the configuration that made it, which puts the files back "
-        "(into a folder of your own: `seqapps export CONFIG --output`)"
-    )

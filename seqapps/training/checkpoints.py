@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqapps import formats
 from seqapps.errors import DataError
 from seqapps.files import new_file
+from seqapps.training.log import EpochLog
 
 FILE_NAME = "checkpoint.npz"
 PREVIOUS = "checkpoint-previous.npz"
@@ -33,7 +35,7 @@ class Checkpoint:
     Args:
         identity: fingerprint of its training; other trainings do not resume from it.
         arrays: name to array.
-        meta: position, history and everything else that is not an array.
+        meta: position, history and everything else that is not an array: `Position` without `identity`.
     """
 
     identity: str
@@ -44,6 +46,32 @@ class Checkpoint:
         """Returns the arrays `name/0`, `name/1`, ... in order."""
         count = sum(key.startswith(f"{name}/") for key in self.arrays)
         return [self.arrays[f"{name}/{index}"] for index in range(count)]
+
+
+@dataclass(frozen=True)
+class Position:
+    """The JSON of a checkpoint: how far its training is, and what it has seen.
+
+    Args:
+        identity: see `Checkpoint`.
+        epoch, step: finished epochs, and finished steps of the next one.
+        best, best_loss, best_epoch: the best objective so far, the validation loss then, and after which epoch.
+        waited: epochs without improvement.
+        schedule: state of the learning rate's schedule.
+        seconds: of the epoch so far.
+        logs: of the finished epochs.
+    """
+
+    identity: str
+    epoch: int
+    step: int
+    best: float
+    best_loss: float
+    best_epoch: int
+    waited: int
+    schedule: Mapping[str, int]
+    seconds: float
+    logs: tuple[EpochLog, ...]
 
 
 @dataclass(frozen=True)
@@ -59,7 +87,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
 
     A kill at any moment leaves at least one whole file.
     """
-    meta = json.dumps({"identity": checkpoint.identity, **checkpoint.meta})
+    meta = json.dumps(formats.stamped("checkpoint", {"identity": checkpoint.identity, **checkpoint.meta}))
     target = folder / FILE_NAME
     arrays: dict[str, Any] = {_META: np.frombuffer(meta.encode(), np.uint8), **checkpoint.arrays}
     with new_file(target) as temporary:
@@ -91,13 +119,19 @@ def read(path: Path) -> Checkpoint:
     """Returns a checkpoint, every array read and its checksum verified.
 
     Raises:
-        DataError: the file is truncated, altered, or no checkpoint.
+        DataError: the file is truncated, altered, no checkpoint, or one of another version of seqapps.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop(_META).tobytes().decode())
-        identity = str(meta.pop("identity"))
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        told = formats.unlike(meta, "checkpoint")
+        if told:
+            raise DataError(f"{path} {told}, and is left aside.")
+        if flaw := formats.flaw(meta, Position):
+            raise ValueError(flaw)
+        identity = meta.pop("identity")
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}.") from None
+    del meta[formats.FIELD]
     return Checkpoint(identity, arrays, meta)

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from seqapps.files import write_json
+from seqapps import formats
+
+TRAIN_AGAIN = "remove it and run `seqapps train CONFIG` again"
+"""The remedy for a file of a training that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,42 @@ class History:
         return {**asdict(self), "epochs": [asdict(epoch) for epoch in self.epochs]}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> History:
-        """Reads the result of `as_dict`."""
-        return cls(**{**values, "epochs": tuple(EpochLog(**epoch) for epoch in values["epochs"])})
+    def read(cls, path: Path) -> History:
+        """Reads what `write` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DataError: it is damaged, or another version of seqapps wrote it.
+        """
+        return formats.read(path, "history", cls, TRAIN_AGAIN)
 
     def write(self, path: Path) -> None:
         """Writes the history as JSON, atomically."""
-        write_json(path, self.as_dict())
+        formats.write(path, "history", self.as_dict())
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of a passed padding audit, see `seqapps.training.padding_audit`.
+
+    Args:
+        largest: the largest difference, relative to max(1, |value|).
+        outputs: number of outputs compared, over all runs.
+        rows: examples in the batch.
+        padding: share of its steps that are padding.
+        seconds: time taken.
+    """
+
+    largest: float
+    outputs: int
+    rows: int
+    padding: float
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        """The result in one line."""
+        return f"padding audit: largest difference {self.largest:.0e} in {self.outputs} outputs ({self.seconds:.1f} s)"
 
 
 class Listener(Protocol):

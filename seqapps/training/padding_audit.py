@@ -24,6 +24,9 @@ from seqapps.batching import Batches
 from seqapps.dataset.ragged import evenly_spaced
 from seqapps.errors import RunError
 from seqapps.layers.states import STATE, zero_states
+from seqapps.training.log import Audit
+
+__all__ = ["Audit", "audit"]
 
 Batch = tuple[Mapping[str, Any], Any, Any]
 """(x, y, weights), as yielded by `Batches.dataset`."""
@@ -36,30 +39,6 @@ TOLERANCE = {"float32": 1e-5, "mixed_bfloat16": 1e-2, "mixed_float16": 1e-2}
 
 _STEPS = 3
 _BATCHES, _ROWS, _ALONE = 8, 8, 3
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The result of a passed audit.
-
-    Args:
-        largest: the largest difference, relative to max(1, |value|).
-        outputs: number of outputs compared, over all runs.
-        rows: examples in the batch.
-        padding: share of its steps that are padding.
-        seconds: time taken.
-    """
-
-    largest: float
-    outputs: int
-    rows: int
-    padding: float
-    seconds: float
-
-    @property
-    def line(self) -> str:
-        """The result in one line."""
-        return f"padding audit: largest difference {self.largest:.0e} in {self.outputs} outputs ({self.seconds:.1f} s)"
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqapps import __version__
+from seqapps import __version__, formats
 from seqapps.applications import Application, application_of, config_from
 from seqapps.dataset.manifest import Manifest
-from seqapps.errors import DataError
-from seqapps.files import new_folder, read_json, write_json
+from seqapps.errors import ConfigError, DataError
+from seqapps.files import new_folder
 
 if TYPE_CHECKING:
     import keras
+
+    from seqapps.config import RunConfig
 
 FILE_NAME = "model.json"
 WEIGHTS = "model.weights.h5"
@@ -53,25 +55,52 @@ def save_trained(
         model.save_weights(building / WEIGHTS)
         for name, vocabulary in manifest.vocabularies.items():
             shutil.copytree(prepared / vocabulary.folder, building / "vocabularies" / name)
-        write_json(building / FILE_NAME, record)
+        formats.write(building / FILE_NAME, "trained", record)
 
 
-def read_trained(folder: Path) -> dict[str, Any]:
-    """Returns `model.json` of a trained model: `config`, `manifest`, `code_version`.
+@dataclass(frozen=True)
+class Stored:
+    """`model.json` of a trained model.
+
+    Args:
+        config: the tables of its configuration.
+        manifest: of the data that it was trained on.
+        code_version: of seqapps, when it was trained.
+    """
+
+    config: dict[str, Any]
+    manifest: Manifest
+    code_version: str
+
+    def typed(self, folder: Path) -> RunConfig:
+        """Returns the configuration of the model in `folder`.
+
+        Raises:
+            DataError: this version of seqapps has other fields.
+        """
+        try:
+            return config_from(self.config, str(folder / FILE_NAME))
+        except ConfigError as error:
+            raise DataError(
+                f"{error} It is the configuration of a model that seqapps {self.code_version} trained, and this is "
+                f"{__version__}. Remedy: {_again(folder)}, or use the version that trained it."
+            ) from None
+
+
+def read_trained(folder: Path) -> Stored:
+    """Returns `model.json` of a trained model.
 
     Raises:
+        FormatError: another version of seqapps wrote it.
         DataError: there is none, or it is damaged.
     """
     remedy = _again(folder)
     try:
-        record: dict[str, Any] = read_json(folder / FILE_NAME, remedy)
+        return formats.read(folder / FILE_NAME, "trained", Stored, remedy)
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no {FILE_NAME}: it is not a complete trained model. Remedy: {remedy}."
         ) from None
-    if not record.keys() >= {"config", "manifest", "code_version"}:
-        raise DataError(f"{folder / FILE_NAME} is damaged: it holds only {sorted(record)}. Remedy: {remedy}.")
-    return record
 
 
 def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", precision: str = "") -> Trained:
@@ -85,11 +114,11 @@ def load_trained(folder: Path, *, use_cudnn: bool | Literal["auto"] = "auto", pr
     Raises:
         DataError: the folder holds no complete model.
     """
-    record = read_trained(folder)
-    manifest = Manifest.model_validate(record["manifest"])
+    stored = read_trained(folder)
+    manifest = stored.manifest
     with _whole(folder, "vocabularies"):
         resources = load_resources(folder / "vocabularies", manifest)
-    application = application_of(config_from(record["config"], str(folder / FILE_NAME)), resources)
+    application = application_of(stored.typed(folder), resources)
     with _policy(precision or application.config.training.precision):
         model = application.build(manifest, use_cudnn=use_cudnn)
     with _whole(folder, WEIGHTS):
@@ -102,7 +131,7 @@ def _whole(folder: Path, name: str) -> Iterator[None]:
     """Raises a DataError for a part of a trained model that cannot be read."""
     try:
         yield
-    except PermissionError:
+    except (PermissionError, formats.FormatError):
         raise
     except Exception as error:  # HDF5 and each tokenizer raise their own types
         what = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqapps.errors import UsageError
+from seqapps import exported, formats
+from seqapps.errors import DataError, UsageError
 from seqapps.files import new_folder
 
 if TYPE_CHECKING:
@@ -63,7 +64,27 @@ def check_output(target: Path) -> None:
     )
 
 
+def refuse_another_format(folder: Path) -> None:
+    """Raises for an exported folder that another version of seqapps wrote; one that is missing or damaged may be
+    replaced.
+
+    Raises:
+        FormatError: its format is not that of this version.
+    """
+    try:
+        exported.read(folder)
+    except formats.FormatError:
+        raise
+    except (OSError, DataError):
+        return
+
+
 def publish(source: Path, target: Path) -> None:
-    """Copies a folder beside its target and renames it, so that readers never see a partial folder."""
+    """Copies a folder beside its target and renames it, so that readers never see a partial folder.
+
+    Raises:
+        FormatError: the target is an export in another format: a server of that version may read it.
+    """
+    refuse_another_format(target)
     with new_folder(target, replace=True) as building:
         shutil.copytree(source, building)

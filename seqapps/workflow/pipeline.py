@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqapps.config import DataConfig, RunConfig
 from seqapps.dataset.manifest import Manifest, read_manifest
-from seqapps.errors import DataError, UsageError
-from seqapps.files import read_json
+from seqapps.errors import UsageError
 from seqapps.secrets import recorded, scrub
 from seqapps.workflow.records import Doubt, Inputs, Record, Records
 from seqapps.workflow.sources import code_digest
@@ -165,12 +164,3 @@ def _options(arguments: argparse.Namespace) -> str:
 def manifest_of(folder: Path) -> Manifest:
     """Returns the manifest of a prepared folder."""
     return read_manifest(folder)
-
-
-def read_or_none(path: Path) -> dict[str, Any]:
-    """Returns a JSON file's content; an empty dictionary when it is missing or damaged: it can be recomputed."""
-    try:
-        value: dict[str, Any] = read_json(path, "remove it")
-    except (FileNotFoundError, DataError):
-        return {}
-    return value

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqapps import formats
 from seqapps.dataset.manifest import HASHES, Manifest, digest_of, hashes_of
 from seqapps.errors import DataError
-from seqapps.files import held, read_json, write_json
+from seqapps.files import held
 from seqapps.registry.tracking import flatten
+from seqapps.workflow.sources import ROOTS
 from seqapps.workspace import Workspace
 
 
@@ -153,8 +155,8 @@ class Records:
             "result": dict(record.result),
         }
         # The record for lookups is written last: after a kill before it, the stage runs again and repairs the other.
-        write_json(self._file(record.inputs.stage), value)
-        write_json(self._exact(record.inputs), value)
+        formats.write(self._file(record.inputs.stage), "stage", value)
+        formats.write(self._exact(record.inputs), "stage", value)
 
     def last(self, stage: str) -> Record | None:
         """Returns the last record of a stage for a configuration of this name, whatever the inputs now."""
@@ -164,8 +166,7 @@ class Records:
         """Returns why a stage runs, naming what changed since the last time."""
         before = self.last(inputs.stage)
         if before is None:
-            damaged = self._file(inputs.stage)
-            return f"runs because its record is damaged ({damaged})" if damaged.exists() else "runs for the first time"
+            return self._why_unread(self._file(inputs.stage))
         changes = _changes(before.inputs, inputs)
         if changes:
             return "runs because " + "; ".join(changes)
@@ -188,7 +189,7 @@ class Records:
                 yield record
 
     def _lack(self, record: Record) -> str:
-        """Returns what is wrong with the outputs, as text; empty when all exist unchanged.
+        """Returns what is wrong with the outputs, as text; empty when all exist unchanged, in this version's formats.
 
         A file is read only if its size, times or inode differ from when it was last read.
         """
@@ -200,7 +201,12 @@ class Records:
                 return f"{path} is missing"
         hashes = hashes_of(list(record.contents), self._book)
         now = dict(zip(record.contents, hashes, strict=True))
-        return next((f"{path} was changed" for path, sha256 in record.contents.items() if now[path] != sha256), "")
+        for path, sha256 in record.contents.items():
+            if now[path] != sha256:
+                return f"{path} was changed"
+            if told := formats.stale(path):
+                return f"{path} {told}"
+        return ""
 
     def _file(self, stage: str) -> Path:
         return self.workspace.stage(self.name, stage)
@@ -209,14 +215,97 @@ class Records:
         return self._file(f"{inputs.stage}-{inputs.fingerprint[:12]}")
 
     def _read(self, path: Path) -> Record | None:
-        """Returns a record; None if missing or damaged: the stage then finds its outputs, or makes them again."""
+        """Returns a record; None if missing, damaged or of another format: the stage then finds its outputs, or makes
+        them again."""
         try:
-            stored = read_json(path, "run the stage again")
-            outputs = tuple(self.workspace.root / output for output in stored["outputs"])
-            contents = {self.workspace.root / file: str(sha256) for file, sha256 in stored.get("contents", {}).items()}
-            return Record(Inputs(stored["stage"], **stored["components"]), outputs, dict(stored["result"]), contents)
-        except (FileNotFoundError, DataError, KeyError, TypeError, ValueError, AttributeError):
+            stored = _stored(path)
+        except (FileNotFoundError, DataError):
             return None
+        outputs = tuple(self.workspace.root / output for output in stored.outputs)
+        contents = {self.workspace.root / file: sha256 for file, sha256 in stored.contents.items()}
+        made_from = stored.components
+        inputs = Inputs(stored.stage, made_from.config, made_from.upstream, made_from.code)
+        return Record(inputs, outputs, stored.result, contents)
+
+    @staticmethod
+    def _why_unread(path: Path) -> str:
+        """Returns why a stage runs whose record `_read` does not return."""
+        try:
+            _stored(path)
+        except formats.FormatError as error:
+            return f"runs because its record {error.told} ({path})"
+        except DataError:
+            return f"runs because its record is damaged ({path})"
+        except FileNotFoundError:
+            pass
+        return "runs for the first time"
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a stage was made from, in its file: see `Inputs`."""
+
+    config: dict[str, Any]
+    upstream: dict[str, str]
+    code: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The file of a record: `Record` with paths as text, relative to the workspace where they are inside."""
+
+    stage: str
+    fingerprint: str
+    components: Components
+    outputs: tuple[str, ...]
+    contents: dict[str, str]
+    result: dict[str, Any]
+
+
+def _stored(path: Path) -> Stored:
+    """Returns the content of a record's file; raises a DataError if it is damaged, or of another version of seqapps."""
+    remedy = "run the stage again"
+    stored = formats.read(path, "stage", Stored, remedy)
+    flaw = "" if stored.outputs or stored.stage not in ROOTS else "it names no output"
+    shape = result_of(stored.stage)
+    if shape is not None:
+        flaw = flaw or formats.flaw(stored.result, shape)
+    if flaw:
+        raise DataError(f"{path} is damaged: {flaw}. Remedy: {remedy}.")
+    return stored
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """`Record.result` of `tune`: the winner's configuration."""
+
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """`Record.result` of `train`: the MLflow run, and the command or address of its page."""
+
+    run_id: str
+    page: str
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """`Record.result` of `export`: the exported version, and the example predictions."""
+
+    version: str
+    showcase: str
+
+
+def result_of(stage: str) -> type[Any] | None:
+    """Returns the shape of `Record.result` of a stage; None for one that later stages take nothing from."""
+    if stage == "promote":
+        from seqapps.registry.promotion import Decision
+
+        return Decision
+    shapes: dict[str, type[Any]] = {"tune": TuneResult, "train": TrainResult, "export": ExportResult}
+    return shapes.get(stage)
 
 
 def mark_of(folder: Path, inputs: Inputs) -> Path:

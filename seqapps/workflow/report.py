@@ -22,7 +22,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
         UsageError: there is none; lists the known ones.
     """
     from seqapps.errors import UsageError, nearest
-    from seqapps.workflow.pipeline import read_or_none
+    from seqapps.registry.tracking import named_run
     from seqapps.workflow.records import Records
 
     if (Path(reference) / "model").is_dir():
@@ -37,7 +37,7 @@ def find(reference: str, workspace: Workspace, overrides: list[str]) -> Path:
             return record.outputs[0].parent
         raise UsageError(f"{reference} has no finished training in {workspace.root}. Run `seqapps run {reference}`.")
     for name, folder in known.items():
-        if reference == name or read_or_none(folder / "run.json").get("run_id", "").startswith(reference):
+        if reference == name or named_run(folder / "run.json").run_id.startswith(reference):
             return folder
     close = nearest(reference, known)
     raise UsageError(

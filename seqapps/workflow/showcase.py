@@ -14,8 +14,8 @@ from seqapps.files import read_json
 def showcase(exported: Path) -> str:
     """Returns a few predictions as lines, in the application's format."""
     from seqapps.serving.exporting import GOLDEN
-    from seqapps.serving.served import FILE_NAME
+    from seqapps.serving.served import read_record
 
-    remedy = f"remove {exported} and run `seqapps export` again"
-    golden, record = (read_json(exported / name, remedy) for name in (GOLDEN, FILE_NAME))
-    return "\n".join(applications.load(record["application"]).showcase(golden))
+    application = read_record(exported)["application"]
+    golden = read_json(exported / GOLDEN, f"remove {exported} and run `seqapps export CONFIG` again")
+    return "\n".join(applications.load(application).showcase(golden))

@@ -63,6 +63,7 @@ _WITHOUT_EFFECT = {
     "seqapps.errors",
     "seqapps.files",
     "seqapps.plugins",
+    "seqapps.formats",  # a stage whose outputs have another format runs again, see `records`
     "seqapps.runtime",
     "seqapps.training.log",
     "seqapps.registry.tracking",

@@ -23,12 +23,23 @@ def stage(journey: Journey, prepared: Path) -> Record:
         result = {"run_id": run_id, "page": journey.tracker.page_command}
         return Record(stage_inputs, (folder / "model", folder / "history.json"), result)
 
-    return journey.perform(stage_inputs, work, folder=folder)
+    return journey.perform(stage_inputs, work, folder=folder, doubt=lambda _: stale_beside(folder))
 
 
 def need(journey: Journey, prepared: Path) -> Record:
     """Returns the record of the training, or raises with the missing command."""
     return journey.need(inputs(journey, prepared), "train")
+
+
+def stale_beside(folder: Path) -> str:
+    """Returns which file of a run folder, beside the outputs, has the format of another version; empty for none.
+
+    They are written before the training ends, so that they are no outputs: a kill must not make a training doubtful.
+    """
+    from seqapps import formats
+
+    told = ((path, formats.stale(path)) for path in (folder / "run.json", folder / "audit.json"))
+    return next((f"{path} {text}" for path, text in told if text), "")
 
 
 def folder_of(record: Record) -> Path:
@@ -52,9 +63,9 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
     import_tensorflow()
     from dataclasses import asdict
 
+    from seqapps import formats
     from seqapps.applications import application_of
     from seqapps.dataset.manifest import read_manifest
-    from seqapps.files import write_json
     from seqapps.registry.tracking import TrackingListener
     from seqapps.training import loop as training
     from seqapps.training.curves import learning_curves
@@ -75,7 +86,7 @@ def _train(journey: Journey, prepared: Path, folder: Path, identity: str) -> str
         batches = application.batches(prepared, manifest, "train")
         found = audit(model, batches, precision=config.training.precision)
         journey.say(found.line)
-        write_json(folder / "audit.json", asdict(found))
+        formats.write(folder / "audit.json", "audit", asdict(found))
         history = training.train(
             model,
             batches,

@@ -222,6 +222,49 @@ def _remedies(name: str) -> Iterator[Case]:
             yield Case(words, ((kind, file),), remedy=True)
 
 
+FORMATS = ("older", "newer", "unnumbered", "fieldless")
+MADE_ANEW = {
+    "manifest": "ws/prepared/*/manifest.json",
+    "tokenizer": "ws/prepared/*/vocabularies/*/tokenizer.json",
+    "stage": "ws/stages/*/*.json",
+    "run": "ws/runs/*/run.json",
+    "audit": "ws/runs/*/audit.json",
+    "history": "ws/runs/*/history.json",
+    "trained": "ws/runs/*/model/model.json",
+    "evaluation": "ws/runs/*/evaluation/evaluation.json",
+    "breakdowns": "ws/runs/*/evaluation/breakdowns.json",
+    "examples": "ws/runs/*/evaluation/examples.json",
+    "hashes": "ws/cache/sha256.json",
+}
+"""Kind of a record to the files that the journey makes again by itself, whatever their format."""
+REFUSED = {
+    "export": ("ws/exports/*/1/model.json", (("run", LITTLE), ("predict", "ws/exports/little/1", "the cat"))),
+    "version": (
+        "ws/mlartifacts/*/models/*/artifacts/artifacts/*/model.json",
+        (("run", LITTLE), ("predict", "little@champion", "the cat")),
+    ),
+    "ledger": ("ws/mlartifacts/**/ledger.jsonl", (("evaluate", LITTLE), ("report", LITTLE), READERS[4])),
+}
+"""Kind to the files that a server or another version may read, and to what refuses them."""
+
+
+def _formats_made_anew(kind: str) -> Iterator[Case]:
+    for harm in FORMATS:
+        yield after([(harm, MADE_ANEW[kind])], "run", LITTLE, code=0)
+        for words in READERS[1:4]:
+            yield after([(harm, MADE_ANEW[kind])], *words)
+
+
+def _formats_refused(kind: str) -> Iterator[Case]:
+    """Another version may read them: one message, and the file stays; what is only damaged is mended as ever."""
+    file, lines = REFUSED[kind]
+    for harm, says in (("older", "has format 0"), ("newer", "has format 2"), ("unnumbered", "has no format number")):
+        for words in lines:
+            yield after([(harm, file)], *words, code=1, says=f"{says}, this version writes 1")
+    for words in lines:
+        yield after([("fieldless", file)], *words)
+
+
 # ---- data
 
 
@@ -283,6 +326,8 @@ GROUPS: dict[str, list[Case]] = {
     **{f"output-{name}": [*_outputs(name)] for name in FILES_OF_STAGES},
     **{f"read-{place}": [*_outputs_read(place, 5)] for place in range(5)},
     **{f"remedy-{name}": [*_remedies(name)] for name in REMEDIED},
+    **{f"formats-{kind}": [*_formats_made_anew(kind)] for kind in MADE_ANEW},
+    **{f"formats-{kind}": [*_formats_refused(kind)] for kind in REFUSED},
     "places": [*_places()],
     **{f"data-{form}": [*_data(form)] for form in ("text", "csv", "tsv", "jsonl")},
     "names": [*_names()],
