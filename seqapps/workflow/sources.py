@@ -56,6 +56,7 @@ _WITHOUT_EFFECT = {
     "seqapps.errors",
     "seqapps.files",
     "seqapps.runtime",
+    "seqapps.top_level",
     "seqapps.training.log",
     "seqapps.registry.tracking",
     "seqapps.workspace",
