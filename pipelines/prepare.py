@@ -163,8 +163,8 @@ def _quiet(build: Build) -> Iterator[None]:
 
     Beam logs every error with its traceback before it raises it; the launcher reports it once. Processes that a local
     runner starts inherit this environment. They are `python -m`, which would look into the working folder first: a
-    user's `pipelines` there would be taken for ours, by whose name the functions are pickled. Beam's temporary files are
-    in the build folder: what a kill leaves there is removed by the next run.
+    user's `pipelines` there would be taken for ours, by whose name the functions are pickled. Beam's temporary files
+    are in the build folder: what a kill leaves there is removed by the next run.
     """
     plugins = [workers.__name__]
     write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL", "beam_plugins": plugins})
