@@ -160,33 +160,41 @@ except TypeError as error:
     assert "(seqapps/errors.py:" in out
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("place", ["working folder", "PYTHONPATH"])
-@pytest.mark.parametrize("module", [False, True], ids=["seqapps", "python -m seqapps"])
+@pytest.mark.parametrize(
+    ("command", "place", "form"),
+    [
+        ("seqapps", "working folder", "package"),
+        *(("seqapps", "PYTHONPATH", form) for form in FORMS),
+        *(("python -m seqapps", "working folder", form) for form in FORMS),
+        ("python -m seqapps", "PYTHONPATH", "package"),
+    ],
+)
 def test_command_takes_our_packages_and_runs_none_of_a_user(
-    form: str, place: str, module: bool, fresh: Environment, tmp_path: Path
+    command: str, place: str, form: str, fresh: Environment, tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     users = tmp_path if place == "working folder" else tmp_path / "path"
     of_user(users, form)
     settings = [f"{name}={value}" for name, value in ENDED.items()]
-    command = [fresh.python, "-m", "seqapps"] if module else [fresh.seqapps]
-    words = [*command, "run", "tiny.toml", "--set", *settings]
+    program = [fresh.seqapps] if command == "seqapps" else [fresh.python, "-m", "seqapps"]
+    words = [*program, "run", "tiny.toml", "--set", *settings]
     _, err = end(start(words, tmp_path, users if place == "PYTHONPATH" else None), code=2)
     assert err.startswith(CONFIG_ERROR) and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("place", ["beside the script", "PYTHONPATH", "python -c"])
+@pytest.mark.parametrize(
+    ("place", "form"),
+    [*(("beside the script", form) for form in FORMS), *(("PYTHONPATH", form) for form in FORMS), ("-c", "package")],
+)
 def test_program_that_runs_seqapps_is_told_what_it_cannot_import(
-    form: str, place: str, fresh: Environment, tmp_path: Path
+    place: str, form: str, fresh: Environment, tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     users = tmp_path / "path" if place == "PYTHONPATH" else tmp_path
     hidden = of_user(users, form)
     script = tmp_path / "script.py"
     script.write_text(RUN + IMPORT)
-    words = ["-c", RUN + IMPORT] if place == "python -c" else [str(script)]
+    words = ["-c", RUN + IMPORT] if place == "-c" else [str(script)]
     out, err = end(start([fresh.python, *words], tmp_path, users if place == "PYTHONPATH" else None))
     assert out.splitlines()[0].startswith(CONFIG_ERROR)
     assert out.splitlines()[1:] == [str(fresh.packages / name / "__init__.py") for name in NAMES]
