@@ -28,6 +28,7 @@ from seqapps.config import RunConfig
 from seqapps.dataset.manifest import FILE_NAME, damage, read_manifest
 from seqapps.errors import ConfigError, DataError, RunError, SeqappsError, UsageError
 from seqapps.files import temporaries_in
+from seqapps.runtime import LAUNCHER
 from seqapps.workspace import DEFAULT, Workspace
 
 
@@ -161,15 +162,17 @@ def _quiet(build: Build) -> Iterator[None]:
     """Silences Beam's own log lines, and lets processes that it starts import this project.
 
     Beam logs every error with its traceback before it raises it; the launcher reports it once. Processes that a local
-    runner starts inherit this environment. Beam's temporary files are in the build folder: what a kill leaves there is
-    removed by the next run.
+    runner starts inherit this environment. They are `python -m`, which would look into the working folder first: a
+    user's `pipelines` there would be taken for ours, by whose name the functions are pickled. Beam's temporary files
+    are in the build folder: what a kill leaves there is removed by the next run.
     """
     plugins = [workers.__name__]
     write_record(build.worker_options, {"default_sdk_harness_log_level": "CRITICAL", "beam_plugins": plugins})
     changed = {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH")))),
         "PIPELINE_OPTIONS_FILE": str(build.worker_options.resolve()),
-        workers.LAUNCHER: str(os.getpid()),
+        "PYTHONSAFEPATH": "1",
+        LAUNCHER: str(os.getpid()),
     }
     before, hook = {name: os.environ.get(name) for name in changed}, threading.excepthook
     os.environ |= changed

@@ -12,8 +12,7 @@ import threading
 import time
 from contextlib import suppress
 
-LAUNCHER = "SEQAPPS_LAUNCHER"
-"""Environment variable: process id of the launcher."""
+from seqapps.runtime import launcher
 
 _COMMAND = "apache_beam.runners.worker"
 """Part of the command line of every such process."""
@@ -61,6 +60,5 @@ def _watch(launcher: int, parent: int) -> None:
     os._exit(1)
 
 
-_launcher = int(os.environ.get(LAUNCHER, "0"))
-if _launcher not in (0, os.getpid()):
+if _launcher := launcher():
     end_with(_launcher)

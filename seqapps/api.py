@@ -71,6 +71,7 @@ def run(  # noqa: PLR0913 - what every command takes
 
     Raises:
         ConfigError: the configuration is invalid; says where, received, allowed and nearest.
+        UsageError: the program has a module `pipelines` or `tuning` of its own; a warning if one could be imported.
         SeqappsError: a stage could not finish; says why, and the remedy.
     """
     from rich.console import Console
@@ -78,13 +79,16 @@ def run(  # noqa: PLR0913 - what every command takes
     from seqapps.applications import load_config
     from seqapps.config import toml_value
     from seqapps.evaluation.evaluate import read_evaluation
+    from seqapps.top_level import take, tell
     from seqapps.workflow import promote, train
     from seqapps.workflow.pipeline import Journey
-    from seqapps.workflow.run import every_stage
+    from seqapps.workflow.run import every_stage, packages_of
     from seqapps.workflow.stack import keep_compiled
 
     words = [f"{field}={toml_value(value)}" for field, value in (overrides or {}).items()]
     parsed, place = load_config(config, words), Workspace(Path(workspace))
+    take(*packages_of(parsed))
+    tell(*packages_of(parsed))
     place.sweep(parsed.name)
     keep_compiled(place.cache)
     journey = Journey(

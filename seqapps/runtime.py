@@ -1,8 +1,10 @@
-"""Handling of Ctrl-C and SIGTERM, which Docker, Kubernetes and Slurm send seconds before a kill. Plain Python."""
+"""Handling of Ctrl-C and SIGTERM, which Docker, Kubernetes and Slurm send seconds before a kill; and whether a process
+works for the launcher of a Beam job. Plain Python."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,9 +14,18 @@ from typing import NoReturn
 TERMINATED = 128 + signal.SIGTERM
 """Exit code after SIGTERM."""
 
+LAUNCHER = "SEQAPPS_LAUNCHER"
+"""Environment variable: process id of the launcher of a Beam job, for the processes that a local runner starts."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C: work is saved in the same way."""
+
+
+def launcher() -> int:
+    """Returns the process id of the launcher that this process works for; 0 for one that no Beam job started."""
+    process = int(os.environ.get(LAUNCHER, "0"))
+    return 0 if process == os.getpid() else process
 
 
 def heed_sigterm() -> None:

@@ -10,9 +10,9 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import seqapps
 from seqapps.errors import RunError, SeqappsError
 from seqapps.secrets import scrub
+from seqapps.top_level import NAMES, ROOT
 
 TRACE = "last-error.txt"
 """In the workspace: the traceback of the last unexpected error."""
@@ -165,10 +165,10 @@ def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
 
 def _line_of(error: BaseException) -> str:
     """Returns the innermost line of our own code in the traceback."""
-    root = Path(seqapps.__file__).parent.parent
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(root) and ".venv" not in frame.filename]
-    return f"{Path(ours[-1].filename).relative_to(root)}:{ours[-1].lineno}" if ours else "outside seqapps"
+    frames = [(Path(frame.filename).resolve(), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    folders = [ROOT / name for name in ("seqapps", *NAMES)]  # an installed seqapps lies among all other packages
+    ours = [frame for frame in frames if any(frame[0].is_relative_to(folder) for folder in folders)]
+    return f"{ours[-1][0].relative_to(ROOT)}:{ours[-1][1]}" if ours else "outside seqapps"
 
 
 def _short(error: BaseException) -> str:

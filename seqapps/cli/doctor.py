@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqapps.top_level import NAMES, ROOT, others
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -94,6 +96,7 @@ def examine(root: Path, uri: str) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", (3, 11) <= sys.version_info[:2] < (3, 14), f"{version} ({sys.executable})")
     yield from imports(STACK)
+    yield from (package(name) for name in NAMES)
     yield _disk(root)
     yield _store(root, uri)
 
@@ -152,6 +155,29 @@ def _devices(output: str, error: str) -> Finding:
     gpus = output.strip().splitlines()[-1].strip("[]")
     cores = len(os.sched_getaffinity(0))
     return Finding("device", True, f"{cores} CPU cores; GPU: {gpus or 'none (training works, slower)'}")
+
+
+def package(name: str) -> Finding:
+    """Returns whether a package beside `seqapps` is that of this distribution, and what else has its name: in the
+    working folder, or where this process looks for modules.
+
+    Args:
+        name: of `seqapps.top_level.NAMES`.
+    """
+    if rivals := _rivals(name):
+        told = f"{', '.join(rivals)} is installed over {ROOT / name}. Remedy: an environment for seqapps alone"
+        return Finding(name, False, told)
+    hidden = dict.fromkeys(map(str, others(name, [str(Path.cwd()), *sys.path])))
+    told = f"; a program that runs seqapps cannot import {', '.join(hidden)} by this name" if hidden else ""
+    return Finding(name, True, f"{ROOT / name}{told}")
+
+
+def _rivals(name: str) -> list[str]:
+    """Returns the other distributions with files in the folder of one of our packages: the last one wins."""
+    from importlib.metadata import distribution, packages_distributions
+
+    names = sorted({*packages_distributions().get(name, ())} - {"seqapps"})
+    return [rival for rival in names if Path(str(distribution(rival).locate_file(name))).resolve() == ROOT / name]
 
 
 def _disk(root: Path) -> Finding:

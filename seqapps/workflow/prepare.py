@@ -50,8 +50,11 @@ def need(journey: Journey) -> Path:
 
 def inputs(journey: Journey) -> Inputs:
     """Returns the inputs of a prepared folder: configuration, the raw files' content, the job's code."""
-    from pipelines.prepare import fingerprint
+    from seqapps.top_level import take
     from seqapps.workflow.records import Inputs
+
+    take("pipelines")
+    from pipelines.prepare import fingerprint
 
     components = fingerprint(journey.config, journey.workspace, rows=journey.rows)
     config = {**journey.config.preparation, "rows": journey.rows}

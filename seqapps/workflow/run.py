@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqapps.config import RunConfig
+from seqapps.top_level import take
 from seqapps.workflow.pipeline import Journey
 from seqapps.workflow.records import Record
 
@@ -25,10 +27,20 @@ class Finished:
     reported: Record
 
 
+def packages_of(config: RunConfig) -> tuple[str, ...]:
+    """Returns the packages beside `seqapps` that a whole run imports, of `seqapps.top_level.NAMES`."""
+    return ("pipelines",) if config.tuning.algorithm == "none" else ("pipelines", "tuning")
+
+
 def every_stage(journey: Journey) -> Finished:
-    """Runs every stage that is not up to date."""
+    """Runs every stage that is not up to date.
+
+    Raises:
+        UsageError: the name of a package that it needs means another module in this process.
+    """
     from seqapps.workflow import evaluate, export, prepare, promote, report, train, tune
 
+    take(*packages_of(journey.config))  # a search begins long after the other stages
     prepared = prepare.stage(journey).outputs[0]
     if journey.config.tuning.algorithm != "none":
         journey = tune.with_winner(journey, tune.stage(journey, prepared))

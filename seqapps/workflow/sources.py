@@ -65,6 +65,7 @@ _WITHOUT_EFFECT = {
     "seqapps.plugins",
     "seqapps.formats",  # a stage whose outputs have another format runs again, see `records`
     "seqapps.runtime",
+    "seqapps.top_level",
     "seqapps.training.log",
     "seqapps.registry.tracking",
     "seqapps.workspace",

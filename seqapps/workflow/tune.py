@@ -21,8 +21,10 @@ def stage(journey: Journey, prepared: Path) -> Record:
     stage_inputs = inputs(journey, prepared)
 
     def work() -> Record:
+        from seqapps.top_level import take
         from seqapps.workflow.stack import import_tensorflow
 
+        take("tuning")
         import_tensorflow()
         from seqapps.files import write_text
         from tuning.search import search
