@@ -12,6 +12,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from rich.console import Console
 from warm import check_alone
 
+import seqapps
 from pipelines.plan import make_plan
 from pipelines.prepare import prepare
 from pipelines.readers import RowReader
@@ -288,6 +290,107 @@ def test_what_stands_on_padding_changes_no_loss(subject: Subject, model: keras.M
     changed = tf.nest.map_structure(lambda v: other(v) if any(v is w for w in same_shape) else v, y)
     loss = validation(model, batch, subject.objective(model))
     assert_allclose(loss((x, changed, weights)), loss(batch))
+
+
+# ---- what a Keras model of one's own is given
+
+
+SHAPES: dict[str, tuple[dict[str, str], str, str]] = {
+    "language_model": ({"": "BT"}, "BT", "BT"),
+    "text_classification": ({"": "BT"}, "B", "B"),
+    "sequence_tagging": ({"": "BT", "words": "BT", "characters": "BTW", "shapes": "BT"}, "BT", "BT"),
+    "translation": ({"source": "BS", "target": "BT"}, "BT", "BT"),
+    "masked_word": ({"": "BT"}, "BT", "BT"),
+    "conditional_generation": ({"tokens": "BT", "label": "B", "vector": "BD"}, "BT", "BT"),
+    "time_series": (
+        {
+            "": "BHF", "history": "BHF", "codes": "BHC", "known": "BPK", "known_codes": "BPL", "static": "BM",
+            "static_codes": "BN", "seasonal": "BPV",
+        },
+        "BPV1",
+        "BPV",
+    ),
+}  # fmt: skip
+"""Application to the axes of x, y and the weights, as `seqapps.Dataset` documents them; an input alone has no name."""
+MULTI_LABEL = "BC"
+
+
+def check_shapes(data: seqapps.Dataset, batch: Any) -> None:
+    """Holds a batch to `SHAPES`: a letter is one size all over the batch."""
+    inputs, targets, weighed = SHAPES[data.config.application]
+    targets = MULTI_LABEL if getattr(data.config.data, "multi_label", False) else targets
+    x, y, weights = batch
+    parts = [*((inputs[name], value) for name, value in (x if isinstance(x, dict) else {"": x}).items())]
+    sizes = {"1": 1}
+    for axes, value in [*parts, (targets, y), (weighed, weights)]:
+        assert len(axes) == value.shape.rank
+        for axis, size in zip(axes, value.shape, strict=True):
+            assert sizes.setdefault(axis, size) == size
+        assert value.dtype in (tf.int32, tf.float32)
+        assert bool(tf.reduce_all(tf.math.is_finite(tf.cast(value, tf.float32))))
+    assert weights.dtype == tf.float32
+    assert float(tf.reduce_min(weights)) >= 0.0
+
+
+def test_a_data_set_is_what_its_documentation_says(subject: Subject) -> None:
+    config = subject.application.config
+    for data in (
+        seqapps.Dataset(config, subject.folder, subject.manifest),
+        seqapps.load_dataset(subject.folder, batch_size=5),
+    ):
+        for split in ("train", "validation", "test"):
+            batches = list(getattr(data, split))
+            assert len(batches) == int(getattr(data, split).cardinality())
+            for batch in batches:
+                check_shapes(data, batch)
+            assert sum(float(tf.reduce_sum(weights)) for _, _, weights in batches) > 0.0
+        counted = sum(int(tf.reduce_sum(_counts(weights))) for _, _, weights in data.train)
+        made = application_of(data.config).batches(subject.folder, subject.manifest, "train")
+        assert counted == (made.tokens if config.application != "text_classification" else len(_rows(subject)))
+
+
+def _rows(subject: Subject) -> Ragged:
+    return subject.application.examples(subject.folder, subject.manifest, "train")["labels"]
+
+
+FITTED = ("language_model", "text_classification", "sequence_tagging", "time_series")
+
+
+def own_model(data: seqapps.Dataset) -> keras.Model:
+    """Returns an ordinary small model of Keras' own layers for the task of a data set."""
+    if data.config.application == "time_series":
+        history = data.train.element_spec[0]["history"]
+        _, steps, variables, _ = data.train.element_spec[1].shape
+        x = inputs = keras.Input(history.shape[1:], name="history")
+        x = keras.layers.GRU(6)(x)
+        x = keras.layers.Reshape((steps, variables, 1))(keras.layers.Dense(steps * variables)(x))
+        return keras.Model({"history": inputs}, x)
+    names = {"language_model": ("text", "text"), "text_classification": ("text", "label")}
+    read, written = names.get(data.config.application, ("words", "tags"))
+    return keras.Sequential(
+        [
+            keras.layers.Embedding(len(data.vocabularies[read]), 6),
+            keras.layers.GRU(6, return_sequences=read != "text" or written == "text"),
+            keras.layers.Dense(len(data.vocabularies[written])),
+        ]
+    )
+
+
+def test_a_keras_model_is_fitted_on_a_data_set(subject: Subject) -> None:
+    if subject.application.name not in FITTED:
+        pytest.skip("its shape is no ordinary one")
+    keras.utils.set_random_seed(1)
+    data = seqapps.load_dataset(subject.folder, batch_size=7)
+    model, series = own_model(data), subject.application.name == "time_series"
+    kind = keras.losses.MeanSquaredError if series else partial(keras.losses.SparseCategoricalCrossentropy, True)
+    model.compile("adam", kind(reduction="mean_with_sample_weight"), run_eagerly=True)
+    past = model.fit(data.train.take(2), validation_data=data.validation.take(1), verbose=0).history
+    assert np.isfinite([*past["loss"], *past["val_loss"]]).all()
+    x, y, weights = next(iter(data.validation))
+    outputs = model(x)
+    each = (outputs - y)[..., 0] ** 2 if series else tf.nn.sparse_softmax_cross_entropy_with_logits(y, outputs)
+    expected = tf.reduce_sum(each * weights) / tf.reduce_sum(weights)
+    assert_allclose(past["val_loss"][0], expected, rtol=1e-5)
 
 
 # ---- law 3

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from seqapps.dataset.manifest import Manifest
     from seqapps.diagnosis.examining import Past
     from seqapps.diagnosis.results import Diagnosis, Layer
-    from seqapps.workflow.pipeline import Journey
     from seqapps.workspace import Workspace
 
 HELP = "vanishing and exploding gradients, gates, clipping: figures and remedies"
@@ -119,14 +118,13 @@ def find(arguments: argparse.Namespace, console: Console, workspace: Workspace) 
 def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     from seqapps.applications import application_of
     from seqapps.errors import UsageError
-    from seqapps.workflow import prepare, train, tune
+    from seqapps.workflow import train
     from seqapps.workflow.pipeline import journey_of, manifest_of
     from seqapps.workflow.records import Records
+    from seqapps.workflow.run import need_data
 
     named = {**vars(arguments), "file": arguments.run, "config_file": None}
-    journey: Journey = journey_of(argparse.Namespace(**named), console)
-    prepared = prepare.need(journey)
-    journey = tune.winner(journey, prepared)
+    journey, prepared = need_data(journey_of(argparse.Namespace(**named), console))
     name = journey.config.name
     # An earlier version of the code may have trained it: a diagnosis only needs the weights.
     records = Records(journey.workspace, name, any_code=True)

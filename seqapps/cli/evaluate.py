@@ -34,13 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Evaluates, and prints the tables to stdout."""
-    from seqapps.workflow import prepare, train, tune
     from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.run import need_training
 
-    journey = journey_of(arguments, console)
-    prepared = prepare.need(journey)
-    journey = tune.winner(journey, prepared)
-    trained = train.need(journey, prepared)
+    journey, prepared, trained = need_training(journey_of(arguments, console))
     fields = [field.strip() for given in arguments.slices for field in given.split(",") if field.strip()]
     _check_fields(journey, prepared, fields)
     record = stages.stage(journey, prepared, trained)

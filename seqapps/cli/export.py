@@ -29,16 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Publishes, and prints the folder to stdout."""
-    from seqapps.workflow import evaluate, prepare, promote, train, tune
+    from seqapps.workflow import promote
     from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.run import need_evaluation
 
     if arguments.output is not None:
         stages.check_output(arguments.output)
-    journey = journey_of(arguments, console)
-    prepared = prepare.need(journey)
-    journey = tune.winner(journey, prepared)
-    trained = train.need(journey, prepared)
-    evaluated = evaluate.need(journey, prepared, trained)
+    journey, prepared, trained, evaluated = need_evaluation(journey_of(arguments, console))
     record = stages.stage(journey, promote.need(journey, prepared, trained, evaluated), arguments.output)
     print(record.outputs[0])
     return 0

@@ -26,20 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`, for scripts."""
-    from seqapps.workflow import evaluate, prepare, train, tune
     from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.run import need_evaluation
 
     if arguments.force is not None and not arguments.force.strip():
         raise UsageError(
             "promote: `--force` needs the reason, which is kept in the ledger. Received: "
             f"{arguments.force!r}. Example: --force 'the baseline reads the labels'."
         )
-    journey = journey_of(arguments, console)
-    prepared = prepare.need(journey)
-    journey = tune.winner(journey, prepared)
-    trained = train.need(journey, prepared)
-    evaluated = evaluate.need(journey, prepared, trained)
-    record = stages.stage(journey, prepared, trained, evaluated, force=(arguments.force or "").strip())
+    found = need_evaluation(journey_of(arguments, console))
+    record = stages.stage(*found, force=(arguments.force or "").strip())
     show(record)
     return REFUSED if stages.refused(record) else 0
 

@@ -22,10 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Trains, and prints the run folder to stdout."""
-    from seqapps.workflow import prepare, tune
     from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.run import need_data
 
-    journey = journey_of(arguments, console)
-    prepared = prepare.need(journey)
-    print(stages.folder_of(stages.stage(tune.winner(journey, prepared), prepared)))
+    journey, prepared = need_data(journey_of(arguments, console))
+    print(stages.folder_of(stages.stage(journey, prepared)))
     return 0

@@ -10,7 +10,7 @@ from seqapps.config.data import DataConfig, SourceConfig, SplitConfig
 from seqapps.config.run import RunConfig
 from seqapps.config.section import LARGEST, Section, Unit, checked_name, name_of_file, valid_name
 from seqapps.config.stages import BaselinesConfig, EvaluationConfig, PromotionConfig, TrackingConfig, TuningConfig
-from seqapps.config.toml import WITH_VARIABLES, parse_config, read_toml, to_toml, toml_value
+from seqapps.config.toml import WITH_VARIABLES, Overrides, parse_config, read_tables, read_toml, to_toml, toml_value
 from seqapps.config.training import ModelConfig, ScheduleConfig, TrainingConfig
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DataConfig",
     "EvaluationConfig",
     "ModelConfig",
+    "Overrides",
     "PromotionConfig",
     "RunConfig",
     "ScheduleConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "checked_name",
     "name_of_file",
     "parse_config",
+    "read_tables",
     "read_toml",
     "to_toml",
     "toml_value",

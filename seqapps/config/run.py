@@ -17,7 +17,25 @@ from seqapps.config.training import ModelConfig, TrainingConfig
 
 
 class RunConfig(Section):
-    """One run, from raw rows to a served model."""
+    """The configuration of one run, from raw rows to a served model: frozen, checked, every default filled in.
+
+    The sections are those of a TOML file, in the same words; `model_dump(mode="json")` gives the tables.
+    `seqapps.load_config` makes one: which fields `data`, `model` and `evaluation` have depends on the application.
+
+    Args:
+        name: names folders and the registered model.
+        application: a file of `seqapps/applications/`.
+        seed: determines every random choice.
+        source: the raw files.
+        data: how rows become examples; of the application.
+        model: the network; of the architecture.
+        training: how it is trained.
+        baselines: what it is compared with.
+        tuning: the search for a better model, if there is to be one.
+        evaluation: how the test split is scored; of the application.
+        promotion: the conditions of the gate.
+        tracking: where MLflow keeps its records.
+    """
 
     name: str = ""
     application: str

@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import (
@@ -23,9 +23,13 @@ from seqapps.config.training import ModelConfig
 from seqapps.errors import ConfigError, unknown_name, wrong_value
 from seqapps.secrets import expand, names_in
 
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Fields that replace those of a configuration: the words of `--set`, `section.field=value` with a value in TOML, or a
+mapping of dotted fields to values."""
 
-def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Returns the tables of a TOML file with `--set section.field=value` overrides applied.
+
+def read_toml(path: str | os.PathLike[str], overrides: Overrides = ()) -> dict[str, Any]:
+    """Returns the tables of a TOML file with overrides applied.
 
     `${NAME}` in a string is the environment variable, and stays as it is: where the value is used it is replaced. Paths
     of `source` that are relative are taken from the folder in which the command runs. `name` defaults to the file's
@@ -51,8 +55,7 @@ def read_toml(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> di
         remedy = "Remedy: name a file that is there and that you may read"
         raise ConfigError(f"{os.fspath(file)[:_LONGEST_SHOWN]} cannot be read: {why}. {remedy}.") from None
     _check_format(tables, str(file))
-    for override in overrides:
-        _apply_override(tables, override)
+    _override(tables, overrides)
     tables.setdefault("name", name_of_file(file.stem))
     _check_variables(tables, str(file))
     return tables
@@ -71,6 +74,37 @@ def _check_format(tables: dict[str, Any], where: str) -> None:
             f"or take out the line `{formats.FIELD}` and mend the fields that are then told."
         )
     tables.pop(formats.FIELD, None)
+
+
+def read_tables(given: Mapping[str, Any], overrides: Overrides = (), where: str = "the tables") -> dict[str, Any]:
+    """Returns tables that no file holds, as `read_toml` returns those of a file; `given` is left as it is.
+
+    Args:
+        given: section to fields, as in a TOML file; paths may be `Path`, and lists tuples.
+        overrides: as of `read_toml`.
+        where: what they are, for messages.
+
+    Raises:
+        ConfigError: there is no `name`, an unset variable, or an override that sets no field.
+    """
+    tables: dict[str, Any] = _plain(given)
+    _override(tables, overrides)
+    if not tables.get("name"):
+        raise ConfigError(
+            f"{where}: `name` is required where no file gives one: it names folders and the registered model. Example: "
+            'name = "my_model".'
+        )
+    _check_variables(tables, where)
+    return tables
+
+
+def _plain(value: Any) -> Any:
+    """Returns a copy of a value as TOML gives it: tables, lists, and paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def parse_config(
@@ -166,24 +200,40 @@ def _keys(cls: type[BaseModel], location: Sequence[str]) -> list[str]:
     return list(cls.model_fields)
 
 
-def _apply_override(tables: dict[str, Any], override: str) -> None:
+def _override(tables: dict[str, Any], overrides: Overrides) -> None:
+    """Sets fields of nested tables."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            _set(tables, str(key), _plain(value), f"override of `{key}`")
+        return
+    for override in overrides:
+        key, value = _parse_override(override)
+        _set(tables, key, value, f"`--set {override}`")
+
+
+def _parse_override(override: str) -> tuple[str, Any]:
+    """Returns the dotted field and the value of a word of `--set`."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
             f"`--set` wants section.field=value. Received: {override!r}. Example: --set training.epochs=3."
         )
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return key, tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text
+        return key, text
     except RecursionError:
         raise ConfigError(f"`--set {override[:60]}...` is nested too deeply.") from None
+
+
+def _set(tables: dict[str, Any], key: str, value: Any, said: str) -> None:
+    """Sets the dotted field `key` of nested tables; `said` is the setting, for messages."""
     *sections, field = key.strip().split(".")
     table = tables
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"`--set {override}`: `{section}` is a value, not a section.")
+            raise ConfigError(f"{said}: `{section}` is a value, not a section.")
     table[field] = value
 
 

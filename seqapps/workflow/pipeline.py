@@ -134,18 +134,44 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
             f"seqapps {arguments.verb} needs one configuration file. Received: {received}. "
             f"Example: seqapps {arguments.verb} configs/language_model/python_docs.toml."
         )
-    config = load_config(given[0], [*overrides, *arguments.overrides])
-    workspace = Workspace(arguments.workspace)
+    return begin(
+        load_config(given[0], [*overrides, *arguments.overrides]),
+        Workspace(arguments.workspace),
+        console,
+        file=given[0],
+        uri=arguments.tracking_uri,
+        beam_arguments=arguments.beam_arguments,
+        any_code=arguments.any_code,
+        options=_options(arguments),
+    )
+
+
+def begin(  # noqa: PLR0913 - what a command line has
+    config: RunConfig,
+    workspace: Workspace,
+    console: Console,
+    *,
+    file: str,
+    uri: str = "",
+    beam_arguments: Sequence[str] = (),
+    any_code: bool = False,
+    options: str = "",
+) -> Journey:
+    """Returns the pipeline of a configuration, for a command and for a call from Python; see `Journey`.
+
+    What killed processes left half done in the workspace is removed. The store is that of `uri`, or else that of the
+    configuration.
+    """
     workspace.sweep(config.name)
     return Journey(
         config=config,
         workspace=workspace,
         console=console,
-        file=given[0],
-        uri=arguments.tracking_uri or config.tracking.uri,
-        beam_arguments=tuple(arguments.beam_arguments),
-        any_code=arguments.any_code,
-        options=_options(arguments),
+        file=file,
+        uri=uri or config.tracking.uri,
+        beam_arguments=tuple(beam_arguments),
+        any_code=any_code,
+        options=options,
     )
 
 
