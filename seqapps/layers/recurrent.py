@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import keras
 
+from seqapps.layers import checked
 from seqapps.seeds import seed_of
 
 _GPU = "there is a GPU"
@@ -39,8 +40,7 @@ class _Recurrent:
     """Number of recurrences that run concurrently, including this one: the kernels share the cores. Not saved."""
 
     def __init__(self, units: int, *arguments: Any, weight_drop: float = 0.0, **options: Any) -> None:
-        if not 0.0 <= weight_drop < 1.0:
-            raise ValueError(f"weight_drop must be a share. Received: {weight_drop}. Allowed: [0, 1)")
+        checked.share("weight_drop", weight_drop)
         super().__init__(units, *arguments, **options)  # type: ignore[call-arg]
         self.weight_drop = weight_drop
         seed = self.cell.seed  # type: ignore[attr-defined]
@@ -169,7 +169,7 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
         TensorShape([2, 5, 4])
     """
 
-    def __init__(  # noqa: PLR0913 - the arguments of Keras' layer
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of Keras' layer
         self,
         units: int,
         activation: Any = "tanh",
@@ -222,8 +222,7 @@ class SimpleRNN(_Recurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
             weight_drop=weight_drop,
             **options,
         )
-        if use_cudnn not in ("auto", True, False):
-            raise ValueError(f"use_cudnn must be one of 'auto', True and False. Received: {use_cudnn!r}")
+        checked.one_of("use_cudnn", use_cudnn, ("auto", True, False))
         self.use_cudnn = use_cudnn
         if use_cudnn is not False and keras.backend.backend() == "tensorflow" and _gpus():
             self.supports_jit = False  # XLA cannot run cuDNN; Keras' LSTM and GRU do the same
@@ -311,7 +310,7 @@ class LSTM(_Recurrent, keras.layers.LSTM):  # type: ignore[misc]
         TensorShape([2, 8])
     """
 
-    def __init__(  # noqa: PLR0913 - the arguments of Keras' layer
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of Keras' layer
         self,
         units: int,
         activation: Any = "tanh",
@@ -439,7 +438,7 @@ class GRU(_Recurrent, keras.layers.GRU):  # type: ignore[misc]
         (TensorShape([2, 4]), True)
     """
 
-    def __init__(  # noqa: PLR0913 - the arguments of Keras' layer
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of Keras' layer
         self,
         units: int,
         activation: Any = "tanh",
