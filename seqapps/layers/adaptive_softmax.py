@@ -18,7 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from seqapps.layers import seeded
+from seqapps.layers import checked, seeded
+from seqapps.layers.shared import SharesEmbedding
 from seqapps.seeds import seed_of
 
 COVERED = (0.8, 0.9)
@@ -34,21 +35,50 @@ def zipf_cutoffs(vocabulary_size: int, shares: Sequence[float] = COVERED) -> tup
 
 
 @keras.saving.register_keras_serializable("seqapps")
-class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
+class AdaptiveSoftmax(SharesEmbedding, keras.layers.Layer):  # type: ignore[misc]
     """Outputs the log-probability of every word, or the scores from which that of one word is computed faster.
 
-    Its parts are the head and the tails, counted from 0.
+        p(w | x) = softmax(x H + b)[w]                                            w < c_1: a frequent word
+        p(w | x) = softmax(x H + b)[c_1 + i] softmax(x P_i K_i + b_i)[w - c_i]    c_i <= w < c_{i + 1}: in tail i
+
+    Keras has no such layer; it replaces `Dense(V)` before a softmax. Calling it computes every word, which is no faster
+    than `Dense`; what is faster is the loss of seqapps' trainings, which computes only the parts that hold the words of
+    a batch (`kernels` and `scores`). The parts are the head and the tails, counted from 0; ids are sorted by decreasing
+    frequency.
+
+    Source: Grave et al. 2017, "Efficient softmax approximation for GPUs", section 4; the shared matrix: Press & Wolf
+    2017, "Using the Output Embedding to Improve Language Models".
 
     Args:
-        vocabulary_size: V.
-        cutoffs: first id of each tail; the head holds the ids below the first one.
-        reduction: the first tail projects D dimensions to D / reduction, the second to D / reduction^2; 1: none.
-        embedding: the embedding layer whose matrix `<float32>[V, D]` is shared: the columns of H and K_i are the
-            vectors of their words (Press & Wolf 2017). None for matrices of its own.
-        seed: of the initial weights, together with the layer's name.
+        vocabulary_size: int: V.
+        cutoffs: sequence of int: first id of each tail; the head holds the ids below the first one. See
+            `zipf_cutoffs`.
+        reduction: int, default 1: the first tail projects D dimensions to D / reduction, the second to D / reduction^2;
+            1 for no projections P_i.
+        embedding: embedding layer or None, default None: the layer whose matrix `<float32>[V, D]` is shared: the
+            columns of H and K_i are the vectors of their words. It stays shared in files, in `clone_model` and in
+            `Model.from_config`.
+        seed: int, default 0: of the initial weights, together with the layer's name: the same in every process.
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        x: `<float>[B, T, D]`.
+
+    Returns:
+        log p of every word, `<float32>[B, T, V]`, usable as logits.
 
     Raises:
-        ValueError: the cutoffs do not increase between 0 and V, or a shared matrix is combined with a projection.
+        ValueError: the cutoffs do not increase between 0 and V, `reduction` is below 1, or a shared matrix is combined
+            with a projection.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> layers.zipf_cutoffs(10_000)
+        (1412, 3758)
+        >>> log_p = layers.AdaptiveSoftmax(100, [10, 40], reduction=2)(np.ones((2, 5, 8), "float32"))
+        >>> log_p.shape, bool(np.allclose(np.exp(log_p).sum(-1), 1.0, atol=1e-5))
+        (TensorShape([2, 5, 100]), True)
     """
 
     def __init__(
@@ -62,6 +92,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        checked.positive("reduction", reduction)
         borders = [0, *cutoffs, vocabulary_size]
         if not cutoffs or any(low >= high for low, high in pairwise(borders)):
             raise ValueError(
@@ -72,6 +103,7 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
             raise ValueError(f"A shared matrix keeps its dimensions. Received: reduction = {reduction}. Allowed: 1.")
         self.vocabulary_size, self.cutoffs = vocabulary_size, tuple(cutoffs)
         self.reduction, self.embedding, self.seed = reduction, embedding, seed
+        self.supports_masking = True
 
     @property
     def tails(self) -> list[tuple[int, int]]:
@@ -151,11 +183,4 @@ class AdaptiveSoftmax(keras.layers.Layer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "cutoffs": list(self.cutoffs), "reduction": self.reduction}
-        shared = keras.saving.serialize_keras_object(self.embedding) if self.embedding is not None else None
-        return {**super().get_config(), **own, "embedding": shared, "seed": self.seed}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> AdaptiveSoftmax:
-        """Makes the layer from its arguments."""
-        shared = config["embedding"]
-        return cls(**{**config, "embedding": keras.saving.deserialize_keras_object(shared) if shared else None})
+        return {**super().get_config(), **own, "seed": self.seed}

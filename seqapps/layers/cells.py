@@ -6,12 +6,12 @@ Pure Keras, for `keras.layers.RNN`. A cell without any such option is Keras' own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import keras
 
-from seqapps.layers import seeded
+from seqapps.layers import checked, seeded
 from seqapps.seeds import seed_of
 
 STATES: dict[str, tuple[str, ...]] = {"simple_rnn": ("h",), "lstm": ("h", "c"), "gru": ("h",)}
@@ -69,17 +69,53 @@ class CellOptions:
 PLAIN = CellOptions()
 
 
+def checked_options(kind: str, options: Mapping[str, Any]) -> CellOptions:
+    """Returns the options of a cell of one kind.
+
+    Raises:
+        ValueError: the kind or a name is unknown, or an option has no meaning for this kind or without another one.
+    """
+    checked.one_of("kind", kind, STATES)
+    for name in options:
+        checked.one_of("A name of options", name, [field.name for field in fields(CellOptions)])
+    found = CellOptions(**options)
+    checked.share("leak", found.leak)
+    checked.one_of("reset", found.reset, ("after", "before"))
+    refused = {
+        "leak and learn_leak are for kind = 'simple_rnn'": kind != "simple_rnn" and (found.leak or found.learn_leak),
+        "learn_leak begins at leak, which is 0": found.learn_leak and not found.leak,
+        "reset = 'before' is for kind = 'gru'": kind != "gru" and found.reset == "before",
+        "transition_skip goes past the layers of transition_depth, which is 0": (
+            found.transition_skip and not found.transition_depth
+        ),
+        "transition_depth and skip_steps are not negative": min(found.transition_depth, found.skip_steps) < 0,
+    }
+    for reason, holds in refused.items():
+        if holds:
+            raise ValueError(f"{reason}. Received: kind = {kind!r}, options = {dict(options)}")
+    return found
+
+
 def state_sizes_of(kind: str, units: int, options: CellOptions = PLAIN) -> dict[str, int]:
     """Returns the states of a cell, name to size, in order: `h`, of an LSTM `c`, and with skips in time `past`."""
     sizes = dict.fromkeys(STATES[kind], units)
     return {**sizes, PAST: options.skip_steps * units} if options.skip_steps else sizes
 
 
-def make_cell(kind: str, units: int, options: CellOptions = PLAIN, *, name: str, seed: int = 0) -> Any:
-    """Returns a cell: Keras' own where it has one, with the same weights. `seed` is that of the parent."""
+def make_cell(  # noqa: PLR0913 - what a cell is made of
+    kind: str, units: int, options: CellOptions = PLAIN, *, name: str, seed: int = 0, dtype: Any = None
+) -> Any:
+    """Returns a cell: Keras' own where it has one, with the same weights.
+
+    Args:
+        kind, units, options: see `Cell`.
+        name: of the cell.
+        seed: that of the parent.
+        dtype: policy; None for the global one.
+    """
     if not options.plain:
-        return Cell(kind, units, asdict(options), name=name, seed=seed)
-    arguments = options.arguments(seed_of(seed, name))
+        return Cell(kind, units, asdict(options), name=name, seed=seed, dtype=dtype)
+    arguments = {**options.arguments(seed_of(seed, name)), "dtype": dtype}
     if kind == "gru":
         arguments["reset_after"] = options.reset == "after"
     return _OWN[kind](units, name=name, **arguments)
@@ -92,7 +128,9 @@ def repeated_past(state: Any, steps: int) -> Any:
 
 @keras.saving.register_keras_serializable("seqapps")
 class Cell(keras.layers.Layer):  # type: ignore[misc]
-    """One step of a simple RNN, an LSTM or a GRU, with s in place of h_{t-1} in every product:
+    """A recurrent cell with options that Keras' cells lack, for `keras.layers.RNN`.
+
+    One step of a simple RNN, an LSTM or a GRU, with s in place of h_{t-1} in every product:
 
         s = h_{t-1}                                                    without a deep transition
         s = m_n,  m_k = tanh(Q_k m_{k-1} + q_k),  m_0 = h_{t-1}        n = `transition_depth`
@@ -109,24 +147,62 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
 
     `learn_leak`: l = sig(v), one value for each unit. `normalise`: LN(W x_t) and LN(U s) replace W x_t and U s,
     and tanh(LN(c_t)) replaces tanh(c_t); LN takes the mean and the variance over all units and gates of a step.
-    W, U and b have the layout of Keras' cells.
 
-    Sources: Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons",
+    Differs from `keras.layers.SimpleRNNCell`, `LSTMCell` and `GRUCell`, whose W, U and b have the same layout: leaky
+    units, deep transitions, skips in time and layer normalisation, and no dropout. It runs step by step, without
+    compiled kernels.
+
+    Source: Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons",
     eq. 1; El Hihi & Bengio 1996, "Hierarchical Recurrent Neural Networks for Long-Term Dependencies" (leak, skips in
     time); Pascanu et al. 2014, "How to Construct Deep Recurrent Neural Networks", eq. 9 and fig. 2 (deep transition,
     DT(S)); Goodfellow et al. 2016, fig. 10.13 b and c, sec. 10.9; Cho et al. 2014, eq. 5 to 8 (reset `before`); Ba et
     al. 2016, "Layer Normalization", eq. 20 to 25.
 
     Args:
-        kind: `simple_rnn`, `lstm` or `gru`.
-        units: D.
-        options: see `CellOptions`; the fields as a dictionary.
-        seed: of the initial weights, together with the cell's name.
+        kind: `"simple_rnn"`, `"lstm"` or `"gru"`.
+        units: int: D.
+        options: dictionary, default none: names and values of
+
+            `reset`: `"after"` or `"before"`, default `"after"`: of a GRU.
+            `activation`: str, default `"tanh"`.
+            `recurrent_initializer`: `"orthogonal"`, `"glorot_uniform"` or `"identity"`, default `"orthogonal"`: of U.
+            `leak`: float in [0, 1), default 0.0: l of a simple RNN.
+            `learn_leak`: bool, default False: whether l is trained, one value for each unit.
+            `normalise`: bool, default False: layer normalisation.
+            `transition_depth`: int, default 0: n.
+            `transition_skip`: bool, default False.
+            `transition_activation`: str, default `"tanh"`.
+            `skip_steps`: int, default 0: d; 0 for none.
+        seed: int, default 0: of the initial weights, together with the layer's name: the same in every process.
+        arguments: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `<float>[B, F]`.
+        states: h_{t-1} `<float>[B, D]`; of an LSTM c_{t-1} `<float>[B, D]`; with `skip_steps` the last d outputs, the
+            oldest first, `<float>[B, d D]`.
+
+    Returns:
+        h_t `<float>[B, D]`, and the list of the states after the step.
+
+    Raises:
+        ValueError: an argument is none of the allowed values, or an option has no meaning for this kind of cell.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> cell = layers.Cell("simple_rnn", 4, {"leak": 0.9, "skip_steps": 2})
+        >>> output, h, past = keras.layers.RNN(cell, return_state=True)(np.ones((2, 5, 3), "float32"))
+        >>> output.shape, h.shape, past.shape
+        (TensorShape([2, 4]), TensorShape([2, 4]), TensorShape([2, 8]))
     """
 
-    def __init__(self, kind: str, units: int, options: Mapping[str, Any], *, seed: int = 0, **arguments: Any) -> None:
+    def __init__(
+        self, kind: str, units: int, options: Mapping[str, Any] | None = None, *, seed: int = 0, **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
-        self.kind, self.units, self.options, self.seed = kind, units, CellOptions(**options), seed
+        checked.positive("units", units)
+        self.kind, self.units, self.options, self.seed = kind, units, checked_options(kind, options or {}), seed
         sizes = list(state_sizes_of(kind, units, self.options).values())
         self.state_size = sizes if len(sizes) > 1 else sizes[0]
         self.output_size = units
@@ -138,9 +214,12 @@ class Cell(keras.layers.Layer):  # type: ignore[misc]
             if kind == "gru" and not self._after:
                 names.append("candidate_norm")
             # The cell has its own bias, except for c.
-            self._norms = {name: keras.layers.LayerNormalization(center=False, name=name) for name in names}
+            policy = self.dtype_policy
+            self._norms = {
+                name: keras.layers.LayerNormalization(center=False, name=name, dtype=policy) for name in names
+            }
             if kind == "lstm":
-                self._norms["cell_norm"] = keras.layers.LayerNormalization(name="cell_norm")
+                self._norms["cell_norm"] = keras.layers.LayerNormalization(name="cell_norm", dtype=policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights for inputs `[B, F]`."""

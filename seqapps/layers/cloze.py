@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from seqapps.layers import seeded
+from seqapps.layers import checked, seeded
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
 
 CONTEXT = "context"
@@ -16,16 +16,42 @@ CONTEXT = "context"
 
 @keras.saving.register_keras_serializable("seqapps")
 class Blanks(keras.layers.Layer):  # type: ignore[misc]
-    """Replaces some words by the blank, in training only. Markers and padding are kept.
+    """Replaces some words by the blank, in training only.
+
+        id'_t = blank with probability `rate`, if id_t is a word;    id'_t = id_t otherwise
+
+    Keras has no such layer. The markers of seqapps' vocabularies, `<pad>` 0, `<bos>` 2 and `<eos>` 3, are kept.
+
+    Source: Taylor 1953, "Cloze Procedure: A New Tool for Measuring Readability"; Devlin et al. 2019, "BERT", section
+    3.1, in which a part of the words that are chosen is kept or replaced by others instead.
 
     Args:
-        rate: share of the words that are hidden.
-        blank: id of the blank.
-        seed: of the random choice, together with the layer's name.
+        rate: float in [0, 1): share of the words that are hidden.
+        blank: int: id of the blank.
+        seed: int, default 0: of the random choice, together with the layer's name: the same in every process.
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        tokens: `<int>[B, T]`.
+        training: bool, default False: whether words are hidden.
+
+    Returns:
+        `<int>[B, T]`.
+
+    Raises:
+        ValueError: `rate` is not in [0, 1).
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> layers.Blanks(0.99, blank=4)(np.array([[2, 7, 8, 3, 0]]), training=True).numpy().tolist()
+        [[2, 4, 4, 3, 0]]
     """
 
     def __init__(self, rate: float, blank: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
+        checked.share("rate", rate)
+        self.supports_masking = True
         self.rate, self.blank, self.seed = rate, blank, seed
         self.seed_generator = seeded.generator(seed, self.name)
 
@@ -46,7 +72,35 @@ class Blanks(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("seqapps")
 class ReverseWords(keras.layers.Layer):  # type: ignore[misc]
-    """Reverses the words of each row and leaves the padding at its end in place. It is its own inverse."""
+    """Reverses the words of each row and leaves the padding at its end in place. It is its own inverse.
+
+        y_t = x_{n - 1 - t} for t < n, y_t = x_t otherwise; n is the number of words
+
+    Differs from `go_backwards` of Keras' layers and `keras.ops.flip`, which move the padding to the front.
+
+    Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.3 (reversed inputs).
+
+    Args:
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        x: `<any>[B, T, ...]`.
+        real: `<bool>[B, T]`, True on words, which come first.
+
+    Returns:
+        `<any>[B, T, ...]`, with the mask of x.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> ids = np.array([[5, 6, 7, 0]])
+        >>> layers.ReverseWords()(ids, ids != 0).numpy().tolist()
+        [[7, 6, 5, 0]]
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.supports_masking = True
 
     def call(self, x: Any, real: Any) -> Any:
         """`<any>[B, T, ...]` and `<bool>[B, T]`, True on words, to `<any>[B, T, ...]`."""

@@ -22,15 +22,54 @@ _SMALLEST = 1e-25
 
 @keras.saving.register_keras_serializable("seqapps")
 class Transitions(keras.layers.Layer):  # type: ignore[misc]
-    """Learned transition scores between tags.
+    """Learned transition scores between tags: the parameters of a linear-chain conditional random field.
+
+        score(y | x) = sum_t logits[t, y_t] + sum_t transitions[y_{t-1}, y_t]
+        log p(y | x) = score(y | x) - log sum_y' exp score(y' | x)
+
+    Keras has no such layer. It returns the scores once for each row, as outputs of a model have to be; the scores of one
+    row, `transitions[0]`, are what `crf.negative_log_likelihood`, the loss, and `crf.viterbi`, the most probable tags,
+    take. Forbidden transitions score -1e6. Scores are float32 under any policy.
+
+    Source: Lafferty et al. 2001, "Conditional Random Fields: Probabilistic Models for Segmenting and Labeling Sequence
+    Data"; with a recurrent network: Huang et al. 2015, "Bidirectional LSTM-CRF Models for Sequence Tagging".
 
     Args:
-        allowed: allowed transitions, `<bool>[K + 1, K + 1]`, the sentence boundary last.
+        allowed: nested sequence of bool, `[K + 1, K + 1]`: whether the tag of the column may follow the tag of the row;
+            the sentence boundary comes last, in the row before first tags and in the column after last ones.
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        logits: `<float>[B, T, K]`.
+
+    Returns:
+        `<float32>[B, K + 1, K + 1]`: the same scores for every row.
+
+    Raises:
+        ValueError: `allowed` is not square, or has no tag.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> logits = np.array([[[0.0, 2.0], [1.0, 0.0]]], "float32")
+        >>> allowed = [[True, True, True], [False, True, True], [True, True, False]]  # not from tag 1 to tag 0
+        >>> transitions = layers.Transitions(allowed)(logits)[0]
+        >>> tags, score = layers.crf.viterbi(logits, np.ones((1, 2), bool), transitions)
+        >>> tags.numpy().tolist(), score.numpy().tolist()
+        ([[1, 1]], [2.0])
+        >>> layers.crf.negative_log_likelihood(logits, tags, np.ones((1, 2), bool), transitions).shape
+        TensorShape([1, 2])
     """
 
     def __init__(self, allowed: Any, **options: Any) -> None:
         super().__init__(**options)
         self.allowed = [[bool(cell) for cell in row] for row in allowed]
+        if len(self.allowed) < 2 or any(len(row) != len(self.allowed) for row in self.allowed):
+            raise ValueError(
+                "allowed must have a row and a column for each tag, and one for the boundary. Received: "
+                f"{len(self.allowed)} rows of {sorted({len(row) for row in self.allowed})} columns"
+            )
+        self.autocast = False  # in half precision the score of what is forbidden would be infinite
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the scores `<float32>[K + 1, K + 1]`, all zero."""
@@ -46,6 +85,9 @@ class Transitions(keras.layers.Layer):  # type: ignore[misc]
     def compute_output_spec(self, logits: Any) -> Any:
         """Axes: batch, and twice the tags with the boundary."""
         return keras.KerasTensor((logits.shape[0], len(self.allowed), len(self.allowed)), "float32")
+
+    def compute_mask(self, *_: Any) -> None:
+        """The scores have no time steps."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

@@ -8,25 +8,52 @@ from typing import Any
 
 import keras
 
-from seqapps.layers import seeded
-from seqapps.layers.cells import CellOptions, make_cell, state_sizes_of
+from seqapps.layers import checked, seeded
+from seqapps.layers.cells import checked_options, make_cell, state_sizes_of
 from seqapps.seeds import seed_of
 
 
 @keras.saving.register_keras_serializable("seqapps")
 class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
-    """One step of an autoregressive decoder of numbers: (known_t, y_{t-1}) -> stacked cells -> y_t.
+    """One step of an autoregressive decoder of numbers, a cell for `keras.layers.RNN`.
 
-        y_t = base_t [+ y_{t-1}] + W h_t + b
+        h_t = cells(known_t, y_{t-1}),    y_t = base_t [+ y_{t-1} where `cumulative`] + W h_t + b
+
+    Differs from `keras.layers.StackedRNNCells`: the previous output is an input and a state. Each step has V targets
+    and Q outputs for each of them, such as quantiles; the output `point` is fed back.
+
+    Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 2 (the decoder);
+    Salinas et al. 2020, "DeepAR: Probabilistic forecasting with autoregressive recurrent networks", section 3.
 
     Args:
-        cell: `simple_rnn`, `lstm` or `gru`.
-        units: size of each layer, the first layer first.
-        targets, answers: V and Q: numbers of targets, and of outputs for each.
-        point: which of the Q outputs is fed back.
-        cumulative: whether a step forecasts the change from the previous step.
-        options: of the cells: the fields of `CellOptions`.
-        seed: of the initial weights, together with the layer's name.
+        cell: `"simple_rnn"`, `"lstm"` or `"gru"`.
+        units: tuple of int: size of each layer, the first layer first.
+        targets: int, V.
+        answers: int, Q.
+        point: int in [0, Q): which of the outputs is fed back.
+        cumulative: bool: whether a step forecasts the change from the previous step.
+        options: dictionary or None, default None: of the cells, as in `Cell`.
+        seed: int, default 0: of the initial weights, together with the layer's name: the same in every process.
+        arguments: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: known numbers and base, `<float>[B, D + V Q]`.
+        states: of each cell, as in `Cell`; last y_{t-1}, `<float>[B, V]`.
+
+    Returns:
+        y_t `<float>[B, V Q]`, and the list of the states after the step, of which the last is the point forecast
+        `<float>[B, V]`.
+
+    Raises:
+        ValueError: an argument is none of the allowed values.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> cell = layers.FeedbackCell("gru", (4,), targets=1, answers=3, point=1, cumulative=True)
+        >>> keras.layers.RNN(cell, return_sequences=True)(np.ones((2, 5, 2 + 3), "float32")).shape
+        TensorShape([2, 5, 3])
     """
 
     def __init__(  # noqa: PLR0913 - what a step is made of
@@ -43,14 +70,16 @@ class FeedbackCell(keras.layers.Layer):  # type: ignore[misc]
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self.options = CellOptions(**(options or {}))
+        self.options = checked_options(cell, options or {})
+        checked.one_of("point", point, range(answers))
         self.cell, self.units, self.seed = cell, tuple(units), seed
         own = seed_of(seed, self.name)
         self.targets, self.answers, self.point, self.cumulative = targets, answers, point, cumulative
         self.cells = [
-            make_cell(cell, size, self.options, name=f"{cell}_{index}", seed=own) for index, size in enumerate(units)
+            make_cell(cell, size, self.options, name=f"{cell}_{index}", seed=own, dtype=self.dtype_policy)
+            for index, size in enumerate(units)
         ]
-        self.dense = seeded.dense(targets * answers, name="answer", seed=own)
+        self.dense = seeded.dense(targets * answers, name="answer", seed=own, dtype=self.dtype_policy)
         sizes = [size for each in units for size in state_sizes_of(cell, each, self.options).values()]
         self.state_size = [*sizes, targets]
         self.output_size = targets * answers

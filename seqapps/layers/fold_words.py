@@ -9,7 +9,30 @@ import keras
 
 @keras.saving.register_keras_serializable("seqapps")
 class WordsAsRows(keras.layers.Layer):  # type: ignore[misc]
-    """`[B, T, C] -> [B T, C]`: every word becomes a row."""
+    """Makes a row of every word of a batch of sentences.
+
+        y[b T + t] = x[b, t]
+
+    Differs from `keras.layers.Reshape`, which keeps the batch axis.
+
+    Source: Ma & Hovy 2016, "End-to-end Sequence Labeling via Bi-directional LSTM-CNNs-CRF", section 2.1 (a network over
+    the characters of each word); Lample et al. 2016, "Neural Architectures for Named Entity Recognition", section 4.1.
+
+    Args:
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        x: the characters of words, `<int>[B, T, C]`.
+
+    Returns:
+        `<int>[B T, C]`.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> layers.WordsAsRows()(np.array([[[5, 6], [7, 0]]])).numpy().tolist()
+        [[5, 6], [7, 0]]
+    """
 
     def call(self, x: Any) -> Any:
         """`<int32>[B, T, C] -> <int32>[B T, C]`."""
@@ -22,7 +45,31 @@ class WordsAsRows(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("seqapps")
 class RowsAsWords(keras.layers.Layer):  # type: ignore[misc]
-    """`[B T, D] -> [B, T, D]`: regroups the vectors of words by sentence, 0 on padding."""
+    """Regroups the vectors of words by sentence: the inverse of `WordsAsRows`, with zeros on padding.
+
+        y[b, t] = x[b T + t] where `real`, otherwise 0
+
+    Differs from `keras.layers.Reshape`, which keeps the batch axis.
+
+    Source: as of `WordsAsRows`.
+
+    Args:
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        x: `<float>[B T, D]`.
+        real: `<bool>[B, T]`, True on words.
+
+    Returns:
+        `<float>[B, T, D]`.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> x, real = np.array([[1.0], [2.0], [3.0], [4.0]], "float32"), np.array([[True, True], [True, False]])
+        >>> layers.RowsAsWords()(x, real).numpy().tolist()
+        [[[1.0], [2.0]], [[3.0], [0.0]]]
+    """
 
     def call(self, x: Any, real: Any) -> Any:
         """`<float>[B T, D], <bool>[B, T] -> <float>[B, T, D]`."""

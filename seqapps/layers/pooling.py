@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from seqapps.layers import seeded
+from seqapps.layers import checked, seeded
 from seqapps.seeds import seed_of
 
 POOLINGS = ("last", "mean", "max", "attention")
@@ -44,20 +44,46 @@ def masked_max(x: Any, mask: Any) -> Any:
 
 @keras.saving.register_keras_serializable("seqapps")
 class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
-    """A mean with learned attention weights: u_t = tanh(W h_t + b), a = softmax(v . u), s = sum a_t h_t.
+    """The mean of a sequence over its real steps, with learned attention weights.
 
-    Source: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification", equations 5 to 7.
+        u_t = tanh(W h_t + b),    a = softmax(v . u),    s = sum_t a_t h_t
+
+    Keras has no such layer; `keras.layers.GlobalAveragePooling1D` weights all steps equally. A row that is all padding
+    gives zeros.
+
+    Source: Yang et al. 2016, "Hierarchical Attention Networks for Document Classification", eq. 5 to 7.
 
     Args:
-        units: size of u.
-        seed: of the initial weights, together with the layer's name.
+        units: int, U: size of u.
+        seed: int, default 0: of the initial weights, together with the layer's name: the same in every process.
+        options: `name`, `dtype`, `trainable` and the others of `keras.layers.Layer`.
+
+    Call arguments:
+        x: `<float>[B, T, D]`.
+        real: `<bool>[B, T]`, True on real steps; default None: the mask that x carries, that of `Masking` or
+            `Embedding(mask_zero=True)`, if any.
+
+    Returns:
+        The mean `<float>[B, D]` and the weights `<float32>[B, T]`, which sum to 1 over the real steps.
+
+    Raises:
+        ValueError: `units` is below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from seqapps import layers
+        >>> x, real = np.ones((1, 3, 2), "float32"), np.array([[True, True, False]])
+        >>> mean, weights = layers.AttentionPooling(4)(x, real)
+        >>> mean.numpy().tolist(), weights.numpy().tolist()
+        ([[1.0, 1.0]], [[0.5, 0.5, 0.0]])
     """
 
     def __init__(self, units: int, *, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
+        checked.positive("units", units)
         self.units, self.seed = units, seed
 
-    def build(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...] | None = None) -> None:
         """Makes W `<float32>[D, U]`, b `<float32>[U]` and v `<float32>[U, 1]`."""
         own = seed_of(self.seed, self.name)
 
@@ -69,11 +95,13 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(shape=(self.units,), initializer="zeros", name="bias")
         self.context = drawn((self.units, 1), "context")
 
-    def call(self, x: Any, real: Any) -> tuple[Any, Any]:
-        """Returns the mean and the weights, which sum to 1 over the real steps.
+    def call(self, x: Any, real: Any = None, mask: Any = None) -> tuple[Any, Any]:
+        """Returns the mean and the weights: `<float>[B, T, D], <bool>[B, T] -> <float>[B, D], <float32>[B, T]`.
 
-        `<float>[B, T, D], <bool>[B, T] -> <float>[B, D], <float32>[B, T]`.
+        `mask` is filled in by Keras: the mask that x carries, for calls without `real`.
         """
+        real = mask if real is None else real
+        real = keras.ops.ones_like(x[:, :, 0], "bool") if real is None else keras.ops.cast(real, "bool")
         hidden = keras.ops.tanh(keras.ops.matmul(x, self.kernel) + self.bias)
         scores = keras.ops.cast(keras.ops.matmul(hidden, self.context)[:, :, 0], "float32")
         scores = keras.ops.where(real, scores, _lowest(scores))
@@ -81,9 +109,13 @@ class AttentionPooling(keras.layers.Layer):  # type: ignore[misc]
         weights = shares / keras.ops.maximum(keras.ops.sum(shares, axis=1, keepdims=True), 1e-30)
         return keras.ops.sum(x * keras.ops.cast(weights, x.dtype)[:, :, None], axis=1), weights
 
-    def compute_output_shape(self, x_shape: tuple[int | None, ...], real_shape: tuple[int | None, ...]) -> Any:
+    def compute_output_spec(self, x: Any, real: Any = None, mask: Any = None) -> tuple[Any, Any]:
         """Returns the shapes of the mean and of the weights."""
-        return (x_shape[0], x_shape[-1]), (x_shape[0], x_shape[1])
+        mean = keras.KerasTensor((x.shape[0], x.shape[-1]), dtype=self.compute_dtype)
+        return mean, keras.KerasTensor(x.shape[:2], dtype="float32")
+
+    def compute_mask(self, *_: Any) -> None:
+        """The results have no time steps."""
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""

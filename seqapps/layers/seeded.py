@@ -60,9 +60,9 @@ def embedding(  # noqa: PLR0913 - what an embedding is made of
     return Embedding(size, units, first, trainable=trainable, name=name)
 
 
-def dropout(rate: float, *, name: str, seed: int) -> keras.layers.Dropout:
+def dropout(rate: float, *, name: str, seed: int, **options: Any) -> keras.layers.Dropout:
     """Returns `keras.layers.Dropout`."""
-    return keras.layers.Dropout(rate, seed=seed_of(seed, name), name=name)
+    return keras.layers.Dropout(rate, seed=seed_of(seed, name), name=name, **options)
 
 
 def spatial_dropout(rate: float, *, name: str, seed: int) -> keras.layers.SpatialDropout1D:
