@@ -276,15 +276,13 @@ def train(  # noqa: PLR0913 - what every command takes
         ConfigError: see `load_config`.
         SeqappsError: a stage could not finish; says why, and the remedy.
     """
-    from seqapps.files import read_json
     from seqapps.training.log import History
     from seqapps.workflow import train as stages
     from seqapps.workflow.run import make_training
 
     found = make_training(_journey(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
     _, history = found.trained.outputs
-    values = read_json(history, "remove it and train again")
-    return Trained(found.journey.config, stages.folder_of(found.trained), History.from_dict(values))
+    return Trained(found.journey.config, stages.folder_of(found.trained), History.read(history))
 
 
 def evaluate(  # noqa: PLR0913 - what every command takes
