@@ -53,9 +53,7 @@ from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent / "contracts"
 PAIRS = [
-    (name, model)
-    for name in applications.names()
-    for model in applications.architectures_of(applications.load(name))
+    (name, model) for name in applications.names() for model in applications.architectures_of(applications.load(name))
 ]
 MODES = [(file.parent.name, file.stem) for file in sorted(CONTRACTS.glob("*/*.toml"))]
 COSTLY = ("batch", "learned", "exported")

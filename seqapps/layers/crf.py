@@ -27,8 +27,8 @@ class Transitions(keras.layers.Layer):  # type: ignore[misc]
         score(y | x) = sum_t logits[t, y_t] + sum_t transitions[y_{t-1}, y_t]
         log p(y | x) = score(y | x) - log sum_y' exp score(y' | x)
 
-    Keras has no such layer. It returns the scores once for each row, as outputs of a model have to be; the scores of one
-    row, `transitions[0]`, are what `crf.negative_log_likelihood`, the loss, and `crf.viterbi`, the most probable tags,
+    Keras has no such layer. It returns the scores once for each row, as outputs of a model have to be; those of one row,
+    `transitions[0]`, are what `crf.negative_log_likelihood`, the loss, and `crf.viterbi`, the most probable tags,
     take. Forbidden transitions score -1e6. Scores are float32 under any policy.
 
     Source: Lafferty et al. 2001, "Conditional Random Fields: Probabilistic Models for Segmenting and Labeling Sequence

@@ -21,9 +21,7 @@ from seqapps.workspace import Workspace
 
 CONTRACTS = Path(__file__).parent.parent / "contracts"
 PAIRS = [
-    (name, model)
-    for name in applications.names()
-    for model in applications.architectures_of(applications.load(name))
+    (name, model) for name in applications.names() for model in applications.architectures_of(applications.load(name))
 ]
 
 
