@@ -80,14 +80,14 @@ def test_a_configuration_is_a_file_a_dictionary_or_typed(tmp_path: Path, monkeyp
     for given in (TABLES, config, file):
         with pytest.raises(ConfigError, match=r"\$\{SEQAPPS_NOT_SET\} is not set"):
             seqapps.load_config(given, unset)
-        with pytest.raises(ConfigError, match="override of `training.epochs.x`: `epochs` is a value, not a section"):
+        with pytest.raises(ConfigError, match=r"override of `training.epochs.x`: `epochs` is a value, not a section"):
             seqapps.load_config(given, {"training.epochs": 3, "training.epochs.x": 1})
 
 
 def test_a_dictionary_needs_a_name() -> None:
     with pytest.raises(ConfigError, match="the tables: `name` is required where no file gives one"):
         seqapps.load_config({name: table for name, table in TABLES.items() if name != "name"})
-    with pytest.raises(ConfigError, match="the tables: `sorce` does not exist.*Nearest: source"):
+    with pytest.raises(ConfigError, match=r"the tables: `sorce` does not exist.*Nearest: source"):
         seqapps.load_config({**TABLES, "sorce": {}})
 
 
@@ -136,9 +136,9 @@ def test_what_a_prepared_folder_cannot_give(tmp_path: Path) -> None:
     config, folder = _prepared(tmp_path)
     with pytest.raises(ConfigError, match=r"Received: data.tokens.unit, application\."):
         seqapps.load_dataset(folder, overrides={"data.tokens.unit": "word", "application": "masked_word"})
-    with pytest.raises(ConfigError, match="`training.batch_size` must be greater than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"`training.batch_size` must be greater than or equal to 1"):
         seqapps.load_dataset(folder, batch_size=0)
-    with pytest.raises(DataError, match=r"not a complete prepared data set"):
+    with pytest.raises(DataError, match="not a complete prepared data set"):
         seqapps.load_dataset(tmp_path)
     data = seqapps.load_dataset(folder)
     splits = {name: split for name, split in data.manifest.splits.items() if name != "test"}
