@@ -55,9 +55,9 @@ class Dataset:
     text_classification: x is ids `[B, T]`, y the index of the label `[B]`, weights `[B]` (in training those of the
         class, if `data.class_weights` = "balanced"; 0 for a label that training does not have). With `data.multi_label`
         y is 1.0 for each label of a row and 0.0 for the others, `<float32>[B, labels]`.
-    sequence_tagging: x is ids of words `[B, T]`, y the index of each word's tag `[B, T]`, weights `[B, T]`. If
-        `model.characters` or `model.shapes` ask for them, x is `{"words" [B, T], "characters" [B, T, W], "shapes"
-        [B, T]}`.
+    sequence_tagging: x is `{"words": ids [B, T], "characters": ids [B, T, W], "shapes": [B, T]}`, y the index of each
+        word's tag `[B, T]`, weights `[B, T]`. `model.characters` = "none" leaves the characters of the words out,
+        `model.shapes` = 0 their shapes (capitals, digits), and both leave x the ids of the words alone.
     translation: x is `{"source": ids [B, S], "target": ids [B, T]}`, y the ids of the target `[B, T]`, weights
         `[B, T]`. x's target is y shifted by one, after `<bos>`: what a decoder has read when it predicts y.
     masked_word: x and y are the same ids `[B, T]`, weights `[B, T]`. The model has to hide a word from the prediction

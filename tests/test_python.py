@@ -138,7 +138,7 @@ def test_what_a_prepared_folder_cannot_give(tmp_path: Path) -> None:
         seqapps.load_dataset(folder, overrides={"data.tokens.unit": "word", "application": "masked_word"})
     with pytest.raises(ConfigError, match=r"`training.batch_size` must be greater than or equal to 1"):
         seqapps.load_dataset(folder, batch_size=0)
-    with pytest.raises(DataError, match=r"not a complete prepared data set"):
+    with pytest.raises(DataError, match="not a complete prepared data set"):
         seqapps.load_dataset(tmp_path)
     data = seqapps.load_dataset(folder)
     splits = {name: split for name, split in data.manifest.splits.items() if name != "test"}
