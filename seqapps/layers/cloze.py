@@ -98,10 +98,6 @@ class ReverseWords(keras.layers.Layer):  # type: ignore[misc]
         [[7, 6, 5, 0]]
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.supports_masking = True
-
     def call(self, x: Any, real: Any) -> Any:
         """`<any>[B, T, ...]` and `<bool>[B, T]`, True on words, to `<any>[B, T, ...]`."""
         return tf.reverse_sequence(x, tf.math.count_nonzero(real, axis=1, dtype=tf.int32), seq_axis=1)
@@ -109,6 +105,10 @@ class ReverseWords(keras.layers.Layer):  # type: ignore[misc]
     def compute_output_spec(self, x: Any, real: Any) -> Any:
         """Shape and type are unchanged."""
         return keras.KerasTensor(x.shape, x.dtype)
+
+    def compute_mask(self, x: Any, previous_mask: Any = None) -> Any:
+        """The mask of x: padding stays where it is."""
+        return previous_mask
 
 
 def after_marker(tokens: Any, marker: int) -> Any:

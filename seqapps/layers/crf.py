@@ -27,9 +27,9 @@ class Transitions(keras.layers.Layer):  # type: ignore[misc]
         score(y | x) = sum_t logits[t, y_t] + sum_t transitions[y_{t-1}, y_t]
         log p(y | x) = score(y | x) - log sum_y' exp score(y' | x)
 
-    Keras has no such layer. It returns the scores once for each row, as outputs of a model have to be; those of one row,
-    `transitions[0]`, are what `crf.negative_log_likelihood`, the loss, and `crf.viterbi`, the most probable tags,
-    take. Forbidden transitions score -1e6. Scores are float32 under any policy.
+    Keras has no such layer. It returns the scores once for each row, as outputs of a model have to be. Those of one
+    row, `transitions[0]`, are an argument of `crf.negative_log_likelihood`, the loss, and of `crf.viterbi`, the most
+    probable tags. Forbidden transitions score -1e6. Scores are float32 under any policy.
 
     Source: Lafferty et al. 2001, "Conditional Random Fields: Probabilistic Models for Segmenting and Labeling Sequence
     Data"; with a recurrent network: Huang et al. 2015, "Bidirectional LSTM-CRF Models for Sequence Tagging".
@@ -69,12 +69,14 @@ class Transitions(keras.layers.Layer):  # type: ignore[misc]
                 "allowed must have a row and a column for each tag, and one for the boundary. Received: "
                 f"{len(self.allowed)} rows of {sorted({len(row) for row in self.allowed})} columns"
             )
-        self.autocast = False  # in half precision the score of what is forbidden would be infinite
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the scores `<float32>[K + 1, K + 1]`, all zero."""
         size = len(self.allowed)
-        self.scores = self.add_weight(shape=(size, size), initializer="zeros", name="scores", dtype="float32")
+        # Not cast by a policy: in half precision the score of what is forbidden would be infinite.
+        self.scores = self.add_weight(
+            shape=(size, size), initializer="zeros", name="scores", dtype="float32", autocast=False
+        )
 
     def call(self, logits: Any) -> Any:
         """`<float>[B, T, K] -> <float32>[B, K + 1, K + 1]`: the same scores for every row."""

@@ -86,7 +86,8 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
         """Makes the weights of the cells, of attention and of the readout."""
         size = x_shape[-1] + feed_shape[-1]
         for cell in self.cells:
-            cell.build((None, size))
+            if not cell.built:
+                cell.build((None, size))
             size = cell.units
         if not self.attention.built:
             self.attention.build((None, None, size))

@@ -39,10 +39,17 @@ class SharesEmbedding:
             own = self.embedding
             found = next((layer for layer in _before(x) if layer.name == own.name and type(layer) is type(own)), None)
             if found is not None:
-                del self.embedding  # so that Keras tracks one of them
-                self.embedding = found
+                self._replace(found)
             self._copied = False
         return super().__call__(x, *arguments, **options)  # type: ignore[misc]
+
+    def _replace(self, embedding: Any) -> None:
+        tracker = self._tracker  # type: ignore[attr-defined]
+        tracker.unlock()  # a layer that `Model.from_config` makes is built before it is called
+        tracker.untrack(self.embedding)
+        self.embedding = embedding
+        if self.built:  # type: ignore[attr-defined]
+            tracker.lock()
 
 
 def _before(tensor: Any) -> Iterator[Any]:
