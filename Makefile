@@ -25,7 +25,7 @@ $(READY): requirements.lock setup.cfg setup.py pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-demo: $(READY) ## the whole journey on real text that every Python carries
+demo: $(READY) ## all stages, on real text that every Python carries
 	$(BIN)/seqapps run configs/language_model/python_docs.toml --workspace $(WORKSPACE)
 
 test: $(READY) ## all tests

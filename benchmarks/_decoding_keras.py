@@ -56,8 +56,8 @@ class Exported:
         drawing = {"temperature": 0.0 if job.search == "greedy" else 0.8, "top_k": 0, "seed": 1}
         if job.model == "language model":
             prompts = [PROMPT] * job.rows
-            return served.call("generate", prompt=prompts, **_each(job, max_length=job.units, **drawing))
-        limits = {"max_length": job.units, "min_length": 0, "no_repeat_ngram": 0}
+            return served.call("generate", prompt=prompts, **_each(job, max_length=job.tokens, **drawing))
+        limits = {"max_length": job.tokens, "min_length": 0, "no_repeat_ngram": 0}
         rows = [source(row) for row in range(job.rows)]
         if job.search == "beam 5":
             search = _each(job, beam=5, n_best=1, length_penalty=0.0, **limits)
@@ -71,7 +71,7 @@ def _each(job: Job, **settings: Any) -> dict[str, list[Any]]:
 
 
 def generator() -> Any:
-    """Returns a language model that takes and gives text, not exported yet."""
+    """Returns a language model that takes and returns text, not exported yet."""
     from seqapps.architectures import stacked
     from seqapps.inference.text_generator import TextGenerator
 
@@ -105,7 +105,7 @@ def _tokenizer(size: int) -> Any:
     from seqapps.preprocessing.vocabulary import SPECIALS, Vocabulary
 
     words = tuple(f"w{index}" for index in range(size - len(SPECIALS)))
-    return Tokenizer(TokenizerConfig(unit="word"), Vocabulary((*SPECIALS, *words)))
+    return Tokenizer(TokenizerConfig(level="word"), Vocabulary((*SPECIALS, *words)))
 
 
 def save(folder: Path, application: str, module: Any) -> Path:

@@ -50,16 +50,16 @@ class Loops:
             if job.search == "beam 5":
                 return _beam(translator, memory, keys, states, job)
 
-            def step(unit: Any, states: Any) -> Any:
-                return translator.write(unit, states, memory, keys)
+            def step(token: Any, states: Any) -> Any:
+                return translator.write(token, states, memory, keys)
 
             return _write(step, torch.full((job.rows,), BEGIN), states, job, close=True)
 
     def _language_model(self, job: Job) -> float:
         model = self._models["language model"]
 
-        def step(unit: Any, states: Any) -> Any:
-            hidden, states = model.recurrent(model.embedding(unit[:, None]), states)
+        def step(token: Any, states: Any) -> Any:
+            hidden, states = model.recurrent(model.embedding(token[:, None]), states)
             return model.head(hidden[:, 0]), states
 
         read = torch.tensor([[END, 5, 6]]).repeat(job.rows, 1)
@@ -73,28 +73,28 @@ class Loops:
 
 
 def _never(logits: Any) -> Any:
-    """Logits of the units that no text holds become -inf."""
+    """Logits of the tokens that no text holds become -inf."""
     logits = logits.clone()
     logits[:, [PAD, UNKNOWN, BEGIN]] = -math.inf
     return logits
 
 
-def _write(step: Any, unit: Any, states: Any, job: Job, *, close: bool) -> float:
-    """Writes unit by unit until every row has ended; `close`: `<eos>` is the last one of the limit."""
+def _write(step: Any, token: Any, states: Any, job: Job, *, close: bool) -> float:
+    """Writes token by token until every row has ended; `close`: `<eos>` is the last one of the limit."""
     total, done, written = torch.zeros(job.rows), torch.zeros(job.rows, dtype=torch.bool), []
-    for place in range(job.units):
-        logits, states = step(unit, states)
+    for place in range(job.tokens):
+        logits, states = step(token, states)
         log_p = torch.log_softmax(logits, dim=1)
-        if close and place == job.units - 1:
-            unit = torch.full_like(unit, END)
+        if close and place == job.tokens - 1:
+            token = torch.full_like(token, END)
         elif job.search == "greedy":
-            unit = _never(logits).argmax(dim=1)
+            token = _never(logits).argmax(dim=1)
         else:
-            unit = torch.multinomial(torch.softmax(_never(logits) / 0.8, dim=1), 1)[:, 0]
-        total += torch.where(done, 0.0, log_p.gather(1, unit[:, None])[:, 0])
-        unit = torch.where(done, PAD, unit)
-        written.append(unit)
-        done |= unit == END
+            token = torch.multinomial(torch.softmax(_never(logits) / 0.8, dim=1), 1)[:, 0]
+        total += torch.where(done, 0.0, log_p.gather(1, token[:, None])[:, 0])
+        token = torch.where(done, PAD, token)
+        written.append(token)
+        done |= token == END
         if bool(done.all()):
             break
     torch.stack(written, dim=1).tolist()
@@ -106,21 +106,21 @@ def _beam(translator: Any, memory: Any, keys: Any, states: Any, job: Job) -> flo
     width, rows = 5, job.rows
     memory, keys = (value.repeat_interleave(width, dim=0) for value in (memory, keys))
     states = tuple(state.repeat_interleave(width, dim=1) for state in states)
-    unit = torch.full((rows * width,), BEGIN)
+    token = torch.full((rows * width,), BEGIN)
     log_p = torch.full((rows, width), -math.inf)
     log_p[:, 0] = 0.0
-    ids = torch.zeros(rows, width, job.units, dtype=torch.long)
+    ids = torch.zeros(rows, width, job.tokens, dtype=torch.long)
     offset = torch.arange(rows)[:, None] * width
-    for place in range(job.units - 1):
-        logits, states = translator.write(unit, states, memory, keys)
+    for place in range(job.tokens - 1):
+        logits, states = translator.write(token, states, memory, keys)
         found = _never(torch.log_softmax(logits, dim=1)).view(rows, width, -1) + log_p[:, :, None]
         log_p, index = found.view(rows, -1).topk(width)
         parent, chosen = index // logits.shape[1], index % logits.shape[1]
         ids = ids.gather(1, parent[:, :, None].expand_as(ids))
         ids[:, :, place] = chosen
-        unit, places = chosen.flatten(), (parent + offset).flatten()
+        token, places = chosen.flatten(), (parent + offset).flatten()
         states = tuple(state[:, places] for state in states)
-    logits, _ = translator.write(unit, states, memory, keys)
+    logits, _ = translator.write(token, states, memory, keys)
     log_p = log_p + torch.log_softmax(logits, dim=1)[:, END].view(rows, width)
     ids[:, 0].tolist()
     return float(log_p.max(dim=1).values.mean())

@@ -29,20 +29,20 @@ class Job:
 
     Args:
         model: `language model` or `translator`.
-        search: `greedy`, `sampling` (temperature 0.8, among all units), `beam 5`, or `complete` (5 suggestions).
+        search: `greedy`, `sampling` (temperature 0.8, among all tokens), `beam 5`, or `complete` (5 suggestions).
         rows: of the call.
-        units: that each row gets, `<eos>` included.
+        tokens: that each row gets, `<eos>` included.
     """
 
     model: Literal["language model", "translator"]
     search: Literal["greedy", "sampling", "beam 5", "complete"]
     rows: int
-    units: int
+    tokens: int
 
 
 JOBS = {
-    f"{model}, {search}, {rows}": Job(model, search, rows, units)
-    for model, searches, units in (
+    f"{model}, {search}, {rows}": Job(model, search, rows, tokens)
+    for model, searches, tokens in (
         ("language model", ("greedy", "sampling"), 100),
         ("translator", ("greedy", "beam 5", "sampling"), 40),
     )
@@ -52,7 +52,7 @@ JOBS = {
 
 
 def endless_weights(load: Workload) -> Weights:
-    """Returns weights with which `<eos>` is never chosen before the limit: every call writes the same number of units.
+    """Returns weights with which `<eos>` is never chosen before the limit: every call writes the same number of tokens.
 
     The time of a step does not depend on the weights.
     """

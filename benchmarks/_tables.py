@@ -62,8 +62,8 @@ def paired(base: list[float], times: list[float]) -> tuple[float, float, float]:
 def publish(path: Path, name: str, heading: str, note: str, text: str) -> None:
     """Writes a section with a heading and one line that says where, when and at which commit its text was measured."""
     facts = here()
-    told = f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}. {note}".rstrip()
-    write_section(path, name, f"## {heading}\n\n{told}\n\n{text}")
+    line = f"- {facts['machine']}; {facts['date']}; commit {facts['commit']}. {note}".rstrip()
+    write_section(path, name, f"## {heading}\n\n{line}\n\n{text}")
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -36,7 +36,7 @@ class Workload:
         title: what it is.
         kind: `language_model` (states carried from batch to batch), `tagger`, `classifier` or `encoder_decoder`.
         cell: `lstm` or `gru`.
-        vocabulary, classes: numbers of ids, and of what is told.
+        vocabulary, classes: numbers of ids, and of what is predicted.
         embedding, units, layers: sizes; of each direction.
         rows, steps: of a batch; `steps` is the longest of a classifier.
         cycle: different batches, one after the other.

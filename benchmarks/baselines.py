@@ -67,12 +67,12 @@ def measure(path: Path, workspace: Workspace, names: list[str] | None) -> None:
             found["baselines"][name] = {"code": code, **score(name, application, folder, manifest)}
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, found)
-        print(f"{path.stem}: {name}: {_told(found['baselines'][name], application.objective)}", flush=True)
+        print(f"{path.stem}: {name}: {_shown(found['baselines'][name], application.objective)}", flush=True)
 
 
 def score(name: str, application: Application, folder: Path, manifest: Manifest) -> dict[str, Any]:
     """Returns what a baseline is, its metrics on validation and test, and its seconds of processor time."""
-    ground = baselines.Ground(
+    context = baselines.BaselineContext(
         config=application.config,
         folder=folder,
         manifest=manifest,
@@ -81,13 +81,13 @@ def score(name: str, application: Application, folder: Path, manifest: Manifest)
     )
     began = time.process_time()
     try:
-        baseline = baselines.load(name)(ground)
+        baseline = baselines.load(name)(context)
     except baselines.Infeasible as reason:
         return {"left_out": str(reason)}
     result: dict[str, Any] = {"description": baseline.description, "converged": getattr(baseline, "converged", True)}
     for split in ("validation", "test"):
         if split in manifest.splits and manifest.splits[split].rows:
-            examples = ground.examples(split)
+            examples = context.examples(split)
             with np.errstate(all="ignore"):
                 totals = application.statistics(baseline.predict(examples), examples).sum(axis=0)
                 metrics = {metric: float(value) for metric, value in application.metrics(totals).items()}
@@ -106,7 +106,7 @@ def _options(name: str, config: BaselinesConfig) -> list[str]:
     return [f"{field} = {value}" for field, value in config if field.startswith(f"{name}_")]
 
 
-def _told(found: dict[str, Any], objective: str) -> str:
+def _shown(found: dict[str, Any], objective: str) -> str:
     if "left_out" in found:
         return f"left out: {found['left_out']}"
     figures = ", ".join(

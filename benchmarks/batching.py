@@ -12,8 +12,8 @@ neighbours in the window alone: the seed, and with it the initial weights, are t
 Agreement at a distance (`pipelines/builtin/agreement.py`): the share of verbs of the validation split for which the
 right number is more probable than the wrong one.
 
-Of speed the padding tells: the positions of an epoch are those of its rows / (1 - padding). The seconds in the results
-hold what is compiled, which the first training of a task does for the others.
+Speed follows from the padding: the positions of an epoch are those of its rows / (1 - padding). The seconds in the
+results hold what is compiled, which the first training of a task does for the others.
 
 Tasks that read files take them from `$SEQAPPS_DATA`; without it they are left out.
 """
@@ -158,10 +158,10 @@ def measure(name: str, window: int, seed: int, workspace: Workspace, epochs: int
     validation, verbs = application.batches(prepared, manifest, "validation"), list[float]()
     other = other_numbers(load_resources(prepared / "vocabularies", manifest)) if "agreement" in name else {}
 
-    told = agreement(model, other) if other else None
+    share_right = agreement(model, other) if other else None
 
     def sample(epoch: int) -> str:
-        verbs.append(told(validation) if told else 0.0)
+        verbs.append(share_right(validation) if share_right else 0.0)
         return ""
 
     with fixed(window), tempfile.TemporaryDirectory() as folder:
@@ -198,7 +198,7 @@ def other_numbers(resources: Any) -> dict[int, int]:
 
 
 def agreement(model: keras.Model, other: dict[int, int]) -> Callable[[Batches], float]:
-    """Returns what gives the share of verbs that are more probable than the same verbs in the other number."""
+    """Returns a function for the share of verbs that are more probable than the same verbs in the other number."""
     numbers = np.zeros(max(other) + 1, np.int64)
     numbers[list(other)] = list(other.values())
 
@@ -210,9 +210,9 @@ def agreement(model: keras.Model, other: dict[int, int]) -> Callable[[Batches], 
         right: list[bool] = []
         for x, y, _ in batches.dataset(0):
             logits = np.asarray(logits_of({**x, **zero_states(model, y.shape[0])}))
-            told = np.minimum(np.asarray(y), len(numbers) - 1)
-            rows, steps = np.nonzero(numbers[told] * (told == np.asarray(y)))
-            verbs = told[rows, steps]
+            targets = np.minimum(np.asarray(y), len(numbers) - 1)
+            rows, steps = np.nonzero(numbers[targets] * (targets == np.asarray(y)))
+            verbs = targets[rows, steps]
             right += (logits[rows, steps, verbs] > logits[rows, steps, numbers[verbs]]).tolist()
         return float(np.mean(right))
 

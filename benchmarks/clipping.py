@@ -55,7 +55,7 @@ learning_rate = 1.0
 reduction = "sequence"
 
 [data]
-tokens = { unit = "word", lowercase = true }
+tokens = { level = "word", lowercase = true }
 vocabulary_size = 10_000
 split = { by = "position", validation = 0.1, test = 0.0 }
 """,
@@ -66,7 +66,7 @@ window = 128
 learning_rate = 2e-3
 
 [data]
-tokens = { unit = "character" }
+tokens = { level = "character" }
 split = { by = "position", validation = 0.1, test = 0.0 }
 """,
 }
@@ -117,12 +117,12 @@ def train(file: Path, fields: list[str]) -> dict[str, Any] | None:
     return epoch
 
 
-def seqapps(verb: str, file: Path, *words: str) -> bool:
-    """Runs one verb; what it says is shown only when it fails. Returns False for a training without a finite loss."""
-    command = [sys.executable, "-m", "seqapps", verb, str(file), "--workspace", str(file.parent / "ws"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+def seqapps(command: str, file: Path, *words: str) -> bool:
+    """Runs one command; its output is shown only when it fails. Returns False for a training without a finite loss."""
+    line = [sys.executable, "-m", "seqapps", command, str(file), "--workspace", str(file.parent / "ws"), *words]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
     if done.returncode and DIVERGED not in done.stdout + done.stderr:
-        sys.exit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        sys.exit(f"{' '.join(line)}\n{done.stdout}\n{done.stderr}")
     return not done.returncode
 
 
@@ -131,9 +131,9 @@ def line(workload: str, setting: str, epoch: dict[str, Any] | None) -> str:
     if epoch is None:
         return f"| {workload} | {setting} | diverged | | | |"
     automatic = epoch.get("clip_threshold")
-    told = f"auto ({automatic:.2f} at the end)" if setting == "auto" and automatic else setting
+    shown = f"auto ({automatic:.2f} at the end)" if setting == "auto" and automatic else setting
     return (
-        f"| {workload} | {told} | {epoch['validation_loss']:.4f} | {epoch['loss']:.4f} | {epoch['clip_share']:.0%} | "
+        f"| {workload} | {shown} | {epoch['validation_loss']:.4f} | {epoch['loss']:.4f} | {epoch['clip_share']:.0%} | "
         f"{epoch['gradient_norm_max']:.2f} |"
     )
 

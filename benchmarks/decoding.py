@@ -3,7 +3,7 @@
     python benchmarks/decoding.py                            the short form
     python benchmarks/decoding.py --full --json FILE --markdown docs/benchmarks.md --torch-python PATH
 
-Units a second of greedy search, sampling and beam search at batch 1 and 32, and the latency of one warm `complete`
+Tokens a second of greedy search, sampling and beam search at batch 1 and 32, and the latency of one warm `complete`
 call. Ours reads and writes text, PyTorch ids; weights are the same and never end a text before its limit. Greedy and
 beam search must find the same log p. For PyTorch, see benchmarks/recurrent.py; the cold start of `seqapps predict` is
 in benchmarks/predict.py.
@@ -111,9 +111,9 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Returns the cells of each job: its name, ours, PyTorch's, the ratio."""
     rows = []
     for name, times in found["jobs"].items():
-        units = JOBS[name].rows * JOBS[name].units
+        tokens = JOBS[name].rows * JOBS[name].tokens
         cells = [
-            f"{units / statistics.median(times[variant]['seconds']):,.0f}"
+            f"{tokens / statistics.median(times[variant]['seconds']):,.0f}"
             if variant in times
             else found["missing"][variant]
             for variant in SCRIPTS
@@ -130,7 +130,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return [*rows, ("one `complete` call, ms: p50 / p99", *cells, "")]
 
 
-HEAD = ("units/s: model, search, batch", "ours", "PyTorch", "x PyTorch")
+HEAD = ("tokens/s: model, search, batch", "ours", "PyTorch", "x PyTorch")
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -141,7 +141,7 @@ def markdown(found: dict[str, Any]) -> str:
     """Returns the table, with the machine, the date and the commit that it was taken at."""
     load = f"Other processes kept {found['other_cores']:.1f} cores busy."
     lines = ["## Decoding", "", f"- {found['machine']}; {found['date']}; commit {found['commit']}. {load}"]
-    lines += ["- Ours is a SavedModel, text in and text out; PyTorch gets and gives ids.", ""]
+    lines += ["- Ours is a SavedModel, text in and text out; PyTorch takes and returns ids.", ""]
     lines += ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in _rows(found)])
 

@@ -5,7 +5,7 @@
 
 A training adds up the gradient norms of every layer, and looks at the spectral radii of the recurrent matrices at each
 epoch's end. Both kinds of step take turns in one process; the share of a step is the median of the ratios within the
-rounds, with the middle half of them. The radii are told as a share of an epoch of 1,000 steps. The norm over all
+rounds, with the middle half of them. The radii are reported as a share of an epoch of 1,000 steps. The norm over all
 parameters is what clipping needs, and is in both.
 """
 

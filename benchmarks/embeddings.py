@@ -5,7 +5,7 @@
 
 A tagger: embedding of 128, one LSTM of 128, 20 tags, 32 rows of 32 words, gradients clipped by their norm. The words of
 a batch are drawn by Zipf's law, so that few rows of the embedding have a gradient. The optimizers take turns in one
-process; what is told is the median of the turns.
+process; what is reported is the median of the turns.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ SHAPES = {"word": Shape(10_000, 200, (200, 200), 20, 35), "character": Shape(65,
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=400_000, help="units of the generated corpus")
+    parser.add_argument("--tokens", type=int, default=400_000, help="tokens of the generated corpus")
     parser.add_argument("--steps", type=int, default=30, help="training steps that are timed")
     parser.add_argument("--ends", type=int, metavar="N", help="ends of epochs, with autotuning and without")
     arguments = parser.parse_args()
@@ -67,7 +67,7 @@ def main() -> None:
             alone = rate(batches.dataset(0), lambda batch: None, batches.steps)
             step = training_step(batches, shape)
             trained = rate(batches.dataset(0), step, arguments.steps)
-            figures = "".join(f"{each:>12,.1f}/s {units:>10,.0f} u/s" for each, units in (alone, trained))
+            figures = "".join(f"{each:>12,.1f}/s {tokens:>10,.0f} tok/s" for each, tokens in (alone, trained))
             print(f"{name:<10} {batching:<9} {figures} {alone[0] / trained[0]:>6,.0f}", flush=True)
 
 
@@ -97,7 +97,7 @@ def print_ends(count: int) -> None:
 
 
 def generated(tokens: int, vocabulary: int) -> Ragged:
-    """Returns rows of 1 to 60 units, frequencies as Zipf's law has them."""
+    """Returns rows of 1 to 60 tokens, frequencies as Zipf's law has them."""
     generator = np.random.default_rng(1)
     lengths = generator.integers(1, 61, tokens // 30)
     splits = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -129,14 +129,14 @@ def training_step(batches: Batches, shape: Shape) -> Callable[[Any], Any]:
 
 
 def rate(batches: Any, use: Callable[[Any], Any], most: int) -> tuple[float, float]:
-    """Returns batches and units a second, over at most `most` batches."""
-    units, count, started = 0.0, 0, time.perf_counter()
+    """Returns batches and tokens a second, over at most `most` batches."""
+    tokens, count, started = 0.0, 0, time.perf_counter()
     for batch in islice(batches, most):
         use(batch)
-        units += float(batch[2].numpy().sum())
+        tokens += float(batch[2].numpy().sum())
         count += 1
     seconds = time.perf_counter() - started
-    return count / seconds, units / seconds
+    return count / seconds, tokens / seconds
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ What stands in the file of `--output` is not done again: a run that was killed g
 
 Adding: each of T steps gives a number from [0, 1) and a mark; two steps are marked, one in each half. The answer after
 the last step is the sum of the two marked numbers. Always to answer 1 has a mean square error of 1/6 (0.167); solved is
-below 0.01. Copy: 10 symbols out of 8, T blanks, a sign to begin, and the 10 symbols are to be told again. To remember
+below 0.01. Copy: 10 symbols out of 8, T blanks, a sign to begin, and the 10 symbols are to be repeated. To remember
 nothing costs log 8 a symbol (2.08 nats); solved is below 0.1.
 
 Every batch is drawn anew, so that the loss of training is that of unseen rows. The cells have the same number of units,

@@ -84,9 +84,9 @@ def trained() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         same = [str(CONFIG), "--workspace", folder, "--set", "training.epochs=2", "--quiet"]
         for policy in POLICIES:
-            for verb in ("prepare", "train"):
-                command = [sys.executable, "-m", "seqapps", verb, *same, "--set", f"training.precision={policy}"]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            for command in ("prepare", "train"):
+                line = [sys.executable, "-m", "seqapps", command, *same, "--set", f"training.precision={policy}"]
+                subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
             written = max(Path(folder).glob("runs/*/history.json"), key=lambda path: path.stat().st_mtime)
             losses[policy] = json.loads(written.read_text())["epochs"][-1]["validation_loss"]
     return losses

@@ -40,7 +40,7 @@ files = ["{file}"]
 [data]
 vocabulary_size = {vocabulary}
 ngram_order = {order}
-tokens = {{ unit = "word", normalization = "NFKC", lowercase = true, spacing = "dropped" }}
+tokens = {{ level = "word", normalization = "NFKC", lowercase = true, spacing = "dropped" }}
 """
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +79,7 @@ def plain_loop(source: Path, folder: Path) -> None:
     pattern = re.compile(r"\w+|[^\w\s]")
     key = (1).to_bytes(8, "little")
 
-    def units_of(raw: bytes) -> list[str] | None:
+    def tokens_of(raw: bytes) -> list[str] | None:
         try:
             text = raw.rstrip(b"\r\n").decode("utf-8")
         except UnicodeDecodeError:
@@ -109,19 +109,19 @@ def plain_loop(source: Path, folder: Path) -> None:
     counts: Counter[str] = Counter()
     with open(source, "rb") as file:
         for raw in file:
-            units = units_of(raw)
-            if units and split_of(raw) == "train":
-                counts.update(units)
+            tokens = tokens_of(raw)
+            if tokens and split_of(raw) == "train":
+                counts.update(tokens)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))[: VOCABULARY - 4]
-    ids = {unit: number for number, (unit, _) in enumerate(ordered, 4)}
+    ids = {token: number for number, (token, _) in enumerate(ordered, 4)}
     trigrams: Counter[tuple[int, int, int]] = Counter()
     files = {split: (folder / split).open("wb") for split in ("train", "validation", "test")}
     with open(source, "rb") as file:
         for raw in file:
-            units = units_of(raw)
-            if not units:
+            tokens = tokens_of(raw)
+            if not tokens:
                 continue
-            row = [ids.get(unit, 1) for unit in units]
+            row = [ids.get(token, 1) for token in tokens]
             row.append(3)
             split = split_of(raw)
             if split == "train":

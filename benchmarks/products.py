@@ -105,8 +105,10 @@ def main() -> None:
         found = {engine: rates(call, 2 * rows * inner * columns * repeats) for engine, call in calls.items()}
         if torch:
             found["PyTorch"] = torch[name]
-        told = "  ".join(f"{engine} {statistics.median(rate):5.1f} ({max(rate):.1f})" for engine, rate in found.items())
-        print(f"{name:<36} GFLOP/s: {told}", flush=True)
+        shown = "  ".join(
+            f"{engine} {statistics.median(rate):5.1f} ({max(rate):.1f})" for engine, rate in found.items()
+        )
+        print(f"{name:<36} GFLOP/s: {shown}", flush=True)
     if not torch:
         print("PyTorch is not installed here: --torch-python names an interpreter that has it.")
 

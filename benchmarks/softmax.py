@@ -5,7 +5,7 @@
     python benchmarks/softmax.py --full --markdown docs/benchmarks.md
 
 A training step of 20 rows of 35 words, gradient descent, gradients clipped by their norm; the words follow Zipf's law.
-Both take turns in one process. What the adaptive softmax costs in perplexity is told by a whole training, not here.
+Both take turns in one process. What the adaptive softmax costs in perplexity is measured by a whole training, not here.
 """
 
 from __future__ import annotations

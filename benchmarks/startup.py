@@ -1,6 +1,6 @@
 """How long `seqapps --help` takes: python benchmarks/startup.py. Aim: under 0.5 s.
 
-Each call is a fresh process with files in the system's cache; the first call, which fills it, is told apart.
+Each call is a fresh process with files in the system's cache; the first call, which fills it, is reported separately.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def gather(application: Application, build: Build, elements: Sequence[Element]) 
     return found
 
 
-def told(manifest: Manifest, config: RunConfig) -> list[str]:
+def summary(manifest: Manifest, config: RunConfig) -> list[str]:
     """Returns the findings about a prepared folder for people, one line each."""
     lines, application = [], application_of(config)
     if first := manifest.found.get("first"):
@@ -148,8 +148,8 @@ def told(manifest: Manifest, config: RunConfig) -> list[str]:
                 continue
             lines.append(f"{name}: {_classes(counts)}")
             lines += [f"warning: {name}: {doubt}" for doubt in doubts(counts)]
-    lines += _missing_told(manifest)
-    lines += _texts_told(manifest, application)
+    lines += _missing_lines(manifest)
+    lines += _text_lines(manifest, application)
     lines += [f"warning: {doubt}" for doubt in application.doubts(manifest)]
     known = manifest.found.get("known", {})
     for split in SPLITS:
@@ -194,7 +194,7 @@ def _classes(counts: Mapping[str, int]) -> str:
     return f"{len(ordered):,} in the training split: {shown}" + (f", and {more:,} rarer ones" if more > 0 else "")
 
 
-def _missing_told(manifest: Manifest) -> list[str]:
+def _missing_lines(manifest: Manifest) -> list[str]:
     """Returns which classes of the training split another split lacks, and vice versa."""
     lines = []
     vocabulary = next((name for name in CLASSES if name in manifest.vocabularies), "")
@@ -215,7 +215,7 @@ def _missing_told(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _texts_told(manifest: Manifest, application: Application) -> list[str]:
+def _text_lines(manifest: Manifest, application: Application) -> list[str]:
     lines = []
     for column, note in manifest.found.get("texts", {}).items():
         if note["changed"]:
@@ -223,12 +223,12 @@ def _texts_told(manifest: Manifest, application: Application) -> list[str]:
             plain = application.written[column][1].words == "whitespace"
             fields = '`words` = "unicode" and `spacing` = "kept"' if plain else '`spacing` = "kept"'
             lines.append(
-                f"{column}: {note['changed'] / note['rows']:.1%} of the texts do not come back from their units as "
+                f"{column}: {note['changed'] / note['rows']:.1%} of the texts do not come back from their tokens as "
                 f"they were: {text!r} as {back!r}. With {fields} of its tokens they do"
             )
         if note["unknown"]:
             share = note["unknown"] / max(manifest.rows, 1)
-            lines.append(f"{column}: {share:.1%} of the texts hold a unit that the vocabulary lacks")
+            lines.append(f"{column}: {share:.1%} of the texts hold a token that the vocabulary lacks")
     return lines
 
 

@@ -140,5 +140,5 @@ def _coverage(counts: Mapping[bytes, int], resource: Resource) -> float:
     if resource.vocabulary is None:
         return subwords.coverage(counts, resource)
     ids = resource.vocabulary.ids
-    known = sum(count for unit, count in counts.items() if unit in ids)
+    known = sum(count for token, count in counts.items() if token in ids)
     return known / max(sum(counts.values()), 1)

@@ -212,7 +212,7 @@ def write_table(
 ) -> list[dict[str, Any]]:
     """Writes `part-NNNNN.npy` files `<int32>[rows, order + 1]`.
 
-    Returns the `file`, `rows`, `bytes` and `sha256` of each, and `units`: the sum of its counts, which over all parts
+    Returns the `file`, `rows`, `bytes` and `sha256` of each, and `tokens`: the sum of its counts, which over all parts
     is the number of tokens counted, because exactly one n-gram ends at each.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def write_table(
         np.save(buffer, packing.unpack(block), allow_pickle=False)
         data = buffer.getvalue()
         write_bytes(folder / name, data)
-        described = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "units": int(block[:, -1].sum())}
+        described = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "tokens": int(block[:, -1].sum())}
         parts.append({"file": name, "rows": len(block), **described})
 
     for block in rows:

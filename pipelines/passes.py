@@ -127,9 +127,9 @@ class _Counting:
             self._flush(split)
         stem, work = self._element.stem, self._build.work
         counts = {}
-        for name, units in self._counts.items():
+        for name, tokens in self._counts.items():
             counts[name] = f"{stem}.{name}.counts.npz"
-            save_counts(work / counts[name], units)
+            save_counts(work / counts[name], tokens)
         if self._rejects:
             text = "".join(json.dumps(reject, ensure_ascii=False, sort_keys=True) + "\n" for reject in self._rejects)
             write_bytes(work / f"{stem}.rejects.jsonl", text.encode())
@@ -186,10 +186,10 @@ class _Counting:
         analysis = self._application.vocabularies(block)
         self._notes.count(split, next((analysis.counts[name] for name in CLASSES if name in analysis.counts), None))
         if split == "train":
-            for name, (units, counts) in analysis.counts.items():
+            for name, (tokens, counts) in analysis.counts.items():
                 total = self._counts.setdefault(name, Counter())
-                for unit, count in zip(units, counts.tolist(), strict=True):
-                    total[unit] += count
+                for token, count in zip(tokens, counts.tolist(), strict=True):
+                    total[token] += count
             for name, array in analysis.sums.items():
                 self._sums[name] = self._sums.get(name, 0.0) + array
         name = f"{self._element.stem}.{len(self._blocks):04d}.npz"
@@ -273,14 +273,14 @@ def _one_a_row(values: list[bytes]) -> Ragged:
 def save_counts(path: Path, counts: Mapping[bytes, int]) -> None:
     """Writes tokens and counts."""
     lengths = np.fromiter(map(len, counts), np.int64, len(counts))
-    units = np.frombuffer(b"".join(counts), np.uint8)
+    tokens = np.frombuffer(b"".join(counts), np.uint8)
     numbers = np.fromiter(counts.values(), np.int64, len(counts))
-    save_arrays(path, {"units": units, "lengths": lengths, "counts": numbers})
+    save_arrays(path, {"tokens": tokens, "lengths": lengths, "counts": numbers})
 
 
 def load_counts(path: Path) -> dict[bytes, int]:
     """Returns what `save_counts` wrote."""
     arrays = load_arrays(path)
-    data, splits = arrays["units"].tobytes(), [0, *np.cumsum(arrays["lengths"]).tolist()]
-    units = (data[low:high] for low, high in pairwise(splits))
-    return dict(zip(units, arrays["counts"].tolist(), strict=True))
+    data, splits = arrays["tokens"].tobytes(), [0, *np.cumsum(arrays["lengths"]).tolist()]
+    tokens = (data[low:high] for low, high in pairwise(splits))
+    return dict(zip(tokens, arrays["counts"].tolist(), strict=True))

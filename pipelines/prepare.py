@@ -75,7 +75,7 @@ def prepare(
                 _publish(config, build, elements, given, target)
         if not rows:  # a dry run keeps the partial work of a full one
             build.sweep_siblings()
-        _tell(target, config, console, header_doubts(config, given.sources))
+        _report(target, config, console, header_doubts(config, given.sources))
     elif build.root.exists():
         shutil.rmtree(build.root, ignore_errors=True)
     return target
@@ -189,8 +189,8 @@ def _quiet(build: Build) -> Iterator[None]:
             os.environ |= {name: value} if value is not None else {}
 
 
-def _tell(target: Path, config: RunConfig, console: Console, doubts: Sequence[str]) -> None:
-    from pipelines.findings import told
+def _report(target: Path, config: RunConfig, console: Console, doubts: Sequence[str]) -> None:
+    from pipelines.findings import summary
 
     manifest = read_manifest(target)
     rejected = ", ".join(f"{reason} {count:,}" for reason, count in manifest.rejected.items()) or "none"
@@ -205,7 +205,7 @@ def _tell(target: Path, config: RunConfig, console: Console, doubts: Sequence[st
                 f"{file.facts['found']:,} of {file.facts['words']:,} words, {file.coverage:.1%} of the training tokens"
             )
             console.print(f"prepare: {name}: found {shares}", highlight=False, soft_wrap=True)
-    for line in [*(f"warning: {doubt}" for doubt in doubts), *told(manifest, config)]:
+    for line in [*(f"warning: {doubt}" for doubt in doubts), *summary(manifest, config)]:
         console.print(f"prepare: {line}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -137,11 +137,11 @@ def _check_tables(
             f"The Beam runner reported success, but the table of {order}-grams that this configuration asks for was "
             f"not written. {_REMEDY}"
         )
-    units, wanted = sum(part["units"] for part in parts), splits["train"].tokens
-    if feature == application.schema().names[0] and units != wanted:  # whose lengths are the tokens of a split
+    tokens, wanted = sum(part["tokens"] for part in parts), splits["train"].tokens
+    if feature == application.schema().names[0] and tokens != wanted:  # whose lengths are the tokens of a split
         raise RunError(
-            f"The Beam runner reported success, but the table of {order}-grams counts {units} of the {wanted} units of "
-            f"the training split. {_REMEDY}"
+            f"The Beam runner reported success, but the table of {order}-grams counts {tokens} of the {wanted} tokens "
+            f"of the training split. {_REMEDY}"
         )
 
 

@@ -1,6 +1,6 @@
-"""`seqapps VERB`: finds the command, parses its options, runs it, and reports errors in one format.
+"""`seqapps COMMAND`: finds the command, parses its options, runs it, and reports errors in one format.
 
-Nothing heavy is imported before the command runs: `seqapps --help` and `seqapps VERB --help` answer at once.
+Nothing heavy is imported before the command runs: `seqapps --help` and `seqapps COMMAND --help` answer at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from seqapps.runtime import TERMINATED, Terminated, heed_sigterm
 from seqapps.secrets import scrub
 from seqapps.workspace import DEFAULT
 
-VERBS = (
+COMMANDS = (
     "config",
     "prepare",
     "tune",
@@ -44,10 +44,10 @@ VERBS = (
 GOING_ON = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest")
 """The commands that resume where they were interrupted."""
 
-BEAM_VERBS = ("prepare", "run")
+BEAM_COMMANDS = ("prepare", "run")
 """The commands that pass arguments after `--` to Beam."""
 
-_TEXT_VERBS = ("predict",)
+_TEXT_COMMANDS = ("predict",)
 """A text may look like a setting."""
 
 
@@ -67,40 +67,40 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{self.prog}: {message}.{hint} See `{self.prog} --help`.")
 
 
-def load(verb: str) -> ModuleType:
-    """Returns `seqapps/cli/<verb>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
+def load(command: str) -> ModuleType:
+    """Returns `seqapps/cli/<command>.py`: `HELP`, `add_arguments(parser)`, `run(arguments, console)`.
 
     Raises:
         UsageError: there is no such command; names the nearest.
     """
-    if verb not in VERBS:
-        raise UsageError(unknown_name(f"seqapps: verb `{verb}`", verb, VERBS))
-    return importlib.import_module(f"seqapps.cli.{verb}")
+    if command not in COMMANDS:
+        raise UsageError(unknown_name(f"seqapps: command `{command}`", command, COMMANDS))
+    return importlib.import_module(f"seqapps.cli.{command}")
 
 
 def overview() -> str:
     """Returns the text of `seqapps --help`."""
-    lines = [f"  {verb:<10}{load(verb).HELP}" for verb in VERBS]
+    lines = [f"  {command:<10}{load(command).HELP}" for command in COMMANDS]
     return "\n".join(
         [
-            "usage: seqapps VERB [CONFIG] [options] [-- Beam options]",
+            "usage: seqapps COMMAND [CONFIG] [options] [-- Beam options]",
             "",
             "Raw text to a recurrent model that is tuned, tracked, compared, promoted and served.",
             "",
             *lines,
             "",
-            "`seqapps VERB --help` tells a verb's options. Start with: seqapps run CONFIG",
+            "`seqapps COMMAND --help` prints the options of a command. Start with: seqapps run CONFIG",
         ]
     )
 
 
-def parser_of(verb: str) -> argparse.ArgumentParser:
+def parser_of(command: str) -> argparse.ArgumentParser:
     """Returns the parser of a command, with the options that every command has."""
-    command = load(verb)
-    beam = " [-- Beam options]" if verb in BEAM_VERBS else ""
-    parser = _Parser(prog=f"seqapps {verb}", description=command.HELP, allow_abbrev=False, epilog=_epilog(verb))
-    command.add_arguments(parser)
-    common = parser.add_argument_group("options of every verb")
+    module = load(command)
+    beam = " [-- Beam options]" if command in BEAM_COMMANDS else ""
+    parser = _Parser(prog=f"seqapps {command}", description=module.HELP, allow_abbrev=False, epilog=_epilog(command))
+    module.add_arguments(parser)
+    common = parser.add_argument_group("options of every command")
     common.add_argument(
         "--workspace", type=Path, default=Path(DEFAULT), metavar="FOLDER", help=f"all state lies here ({DEFAULT})"
     )
@@ -114,36 +114,40 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _epilog(verb: str) -> str:
-    return "Beam options after `--`: seqapps prepare CONFIG -- --direct_num_workers=2" if verb in BEAM_VERBS else ""
+def _epilog(command: str) -> str:
+    return (
+        "Beam options after `--`: seqapps prepare CONFIG -- --direct_num_workers=2" if command in BEAM_COMMANDS else ""
+    )
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Returns the parsed call; it has `verb` and `beam_arguments` besides the command's own options.
+    """Returns the parsed call; it has `command` and `beam_arguments` besides the command's own options.
 
     Raises:
         UsageError: no such command or option, or Beam options for a command that runs no Beam job.
     """
-    verb, *rest = arguments
-    if verb.startswith("-"):
-        raise UsageError(f"seqapps: the verb comes first. Received: {verb!r}. Example: seqapps run CONFIG {verb} ...")
+    command, *rest = arguments
+    if command.startswith("-"):
+        raise UsageError(
+            f"seqapps: the command comes first. Received: {command!r}. Example: seqapps run CONFIG {command} ..."
+        )
     beam_arguments: list[str] = []
     if "--" in rest:
         index = rest.index("--")
         rest, beam_arguments = rest[:index], rest[index + 1 :]
-        if verb in _TEXT_VERBS:
-            parsed = parse([verb, *rest])
+        if command in _TEXT_COMMANDS:
+            parsed = parse([command, *rest])
             parsed.texts = [*parsed.texts, *beam_arguments]  # a text may begin like an option
             return parsed
-        if verb in VERBS and verb not in BEAM_VERBS:
+        if command in COMMANDS and command not in BEAM_COMMANDS:
             raise UsageError(
-                f"seqapps {verb}: `--` hands options to Beam, and this verb runs no Beam job. "
-                f"Received: {' '.join(beam_arguments)!r}. Allowed with: {', '.join(BEAM_VERBS)}."
+                f"seqapps {command}: `--` hands options to Beam, and this command runs no Beam job. "
+                f"Received: {' '.join(beam_arguments)!r}. Allowed with: {', '.join(BEAM_COMMANDS)}."
             )
-    if verb in VERBS and verb not in _TEXT_VERBS:
+    if command in COMMANDS and command not in _TEXT_COMMANDS:
         rest = _spread(rest)
-    parsed = parser_of(verb).parse_args(rest)
-    parsed.verb, parsed.beam_arguments = verb, beam_arguments
+    parsed = parser_of(command).parse_args(rest)
+    parsed.command, parsed.beam_arguments = command, beam_arguments
     return parsed
 
 
@@ -171,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seqapps {__version__}")
         return 0
     debug = "--debug" in words
-    parsed = argparse.Namespace(verb=words[0], workspace=Path(DEFAULT), tracking_uri="")
+    parsed = argparse.Namespace(command=words[0], workspace=Path(DEFAULT), tracking_uri="")
     try:
         parsed = parse(words)
         return _run(parsed)
@@ -183,9 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             sys.excepthook = _scrubbed
             raise
-        told = explain(error, parsed.verb, parsed.workspace, parsed.tracking_uri)
-        print(scrub(str(told)), file=sys.stderr)
-        return told.exit_code
+        reported = explain(error, parsed.command, parsed.workspace, parsed.tracking_uri)
+        print(scrub(str(reported)), file=sys.stderr)
+        return reported.exit_code
     except KeyboardInterrupt as interrupt:
         if debug:
             raise
@@ -222,7 +226,7 @@ def _run(arguments: argparse.Namespace) -> int:
     keep_compiled(Workspace(arguments.workspace / "dry-run" if dry else arguments.workspace).cache)
 
     console = Console(stderr=True, quiet=arguments.quiet, soft_wrap=True)
-    code: int = load(arguments.verb).run(arguments, console)
+    code: int = load(arguments.command).run(arguments, console)
     return code
 
 

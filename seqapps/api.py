@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seqapps.registry.promotion import Decision
     from seqapps.serving import Served
     from seqapps.training.log import History
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
 
 Config: TypeAlias = RunConfig
 """The public name of the typed configuration."""
@@ -252,8 +252,8 @@ def prepare(  # noqa: PLR0913 - what every command takes
     """
     from seqapps.workflow import prepare as stages
 
-    journey = _journey(config, overrides, workspace, tracking_uri, beam_arguments, quiet)
-    return _dataset(journey.config, stages.stage(journey, verify=True).outputs[0])
+    pipeline = _pipeline_run(config, overrides, workspace, tracking_uri, beam_arguments, quiet)
+    return _dataset(pipeline.config, stages.stage(pipeline, verify=True).outputs[0])
 
 
 def train(  # noqa: PLR0913 - what every command takes
@@ -280,9 +280,9 @@ def train(  # noqa: PLR0913 - what every command takes
     from seqapps.workflow import train as stages
     from seqapps.workflow.run import make_training
 
-    found = make_training(_journey(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
+    found = make_training(_pipeline_run(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
     _, history = found.trained.outputs
-    return Trained(found.journey.config, stages.folder_of(found.trained), History.read(history))
+    return Trained(found.pipeline.config, stages.folder_of(found.trained), History.read(history))
 
 
 def evaluate(  # noqa: PLR0913 - what every command takes
@@ -308,9 +308,9 @@ def evaluate(  # noqa: PLR0913 - what every command takes
     from seqapps.evaluation.evaluate import read_evaluation
     from seqapps.workflow.run import make_evaluation
 
-    found = make_evaluation(_journey(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
+    found = make_evaluation(_pipeline_run(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
     folder = found.evaluated.outputs[0]
-    return Evaluated(found.journey.config, folder, read_evaluation(folder))
+    return Evaluated(found.pipeline.config, folder, read_evaluation(folder))
 
 
 def run(  # noqa: PLR0913 - what every command takes
@@ -338,9 +338,9 @@ def run(  # noqa: PLR0913 - what every command takes
     from seqapps.workflow import train as training
     from seqapps.workflow.run import every_stage
 
-    finished = every_stage(_journey(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
+    finished = every_stage(_pipeline_run(config, overrides, workspace, tracking_uri, beam_arguments, quiet))
     return Run(
-        config=finished.journey.config,
+        config=finished.pipeline.config,
         folder=training.folder_of(finished.trained),
         evaluation=read_evaluation(finished.evaluated.outputs[0]),
         decision=promote.decision_of(finished.promoted),
@@ -379,8 +379,8 @@ def load_dataset(
         changes |= {"training.batch_size": batch_size, "training.token_budget": 0}
     if isinstance(data, str | Path) and Path(data).is_dir():
         return _of_folder(Path(data), changes)
-    journey = _journey(data, changes, workspace, "", (), quiet)
-    return _dataset(journey.config, stages.stage(journey).outputs[0])
+    pipeline = _pipeline_run(data, changes, workspace, "", (), quiet)
+    return _dataset(pipeline.config, stages.stage(pipeline).outputs[0])
 
 
 def load(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: str = "") -> Served:
@@ -422,15 +422,15 @@ def locate(model: str | Path, *, workspace: str | Path = DEFAULT, tracking_uri: 
     return versions.resolve(reference, place, tracking_uri)
 
 
-def _journey(  # noqa: PLR0913, PLR0917
+def _pipeline_run(  # noqa: PLR0913, PLR0917
     config: AnyConfig,
     overrides: Mapping[str, Any] | None,
     workspace: str | Path,
     tracking_uri: str,
     beam_arguments: Sequence[str],
     quiet: bool,
-) -> Journey:
-    """Returns the pipeline of a call, as `journey_of` returns that of a command line."""
+) -> PipelineRun:
+    """Returns the pipeline of a call, as `pipeline_of` returns that of a command line."""
     from rich.console import Console
 
     from seqapps.top_level import take, tell

@@ -77,13 +77,13 @@ class FormatError(DataError):
 
     Args:
         where: the record.
-        told: what its format is, to follow its name.
+        description: what its format is, to follow its name.
         remedy: what to do about it.
     """
 
-    def __init__(self, where: str, told: str, remedy: str) -> None:
-        super().__init__(f"{where} {told}. Remedy: {remedy}.")
-        self.told = told
+    def __init__(self, where: str, description: str, remedy: str) -> None:
+        super().__init__(f"{where} {description}. Remedy: {remedy}.")
+        self.description = description
 
 
 def stamp(kind: str) -> str:
@@ -130,9 +130,9 @@ def checked(values: Any, kind: str, shape: type[T], where: str, remedy: str) -> 
     """
     if not isinstance(values, Mapping):
         raise DataError(f"{where} is damaged: it holds a {type(values).__name__} alone. Remedy: {remedy}.")
-    told = unlike(values, kind)
-    if told:
-        raise FormatError(where, told, f"{remedy}, or use {_writer(values)}")
+    description = unlike(values, kind)
+    if description:
+        raise FormatError(where, description, f"{remedy}, or use {_writer(values)}")
     fields = {name: value for name, value in values.items() if name != FIELD}
     try:
         return _validated(fields, shape)
@@ -184,10 +184,12 @@ def stale(path: Path) -> str:
         return ""
     if not isinstance(values, dict):
         return ""
-    told = [unlike(values, kind) for kind in kinds]
+    description = [unlike(values, kind) for kind in kinds]
     # Several kinds have this name (`model.json`): the answer for its own kind says more.
-    own = [text for kind, text in zip(kinds, told, strict=True) if str(values.get(FIELD, "")).startswith(f"{kind} ")]
-    return "" if "" in told else [*own, *told][0]
+    own = [
+        text for kind, text in zip(kinds, description, strict=True) if str(values.get(FIELD, "")).startswith(f"{kind} ")
+    ]
+    return "" if "" in description else [*own, *description][0]
 
 
 def _writer(values: Mapping[str, Any]) -> str:

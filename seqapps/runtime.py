@@ -62,13 +62,13 @@ def recognised(first: Callable[[], None]) -> Iterator[None]:
     """
     came: list[KeyboardInterrupt] = []
 
-    def tell(error: KeyboardInterrupt) -> None:
+    def report(error: KeyboardInterrupt) -> None:
         came.append(error)
         first()
         raise error
 
     try:
-        with _taken_by(tell):
+        with _taken_by(report):
             yield
     except Exception:
         if not came:

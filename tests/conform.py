@@ -118,12 +118,12 @@ def results(layer: Any, case: Case) -> list[Any]:
         return outputs, tape.gradient(loss, [x, *states, *weights])
 
     called = _called(run, case, x, mask, states)
-    given: list[Any] = []
+    computed: list[Any] = []
     for _ in range(case.calls):
         outputs, gradients = called(x, mask, *states)
-        given += outputs
+        computed += outputs
     remembered = list(inner.states or []) if inner.stateful else []
-    return [*given, *remembered, *gradients]
+    return [*computed, *remembered, *gradients]
 
 
 def _asked(place: int, output: Any) -> Any:
@@ -152,7 +152,7 @@ def _called(run: Callable[..., Any], case: Case, x: Any, mask: Any, states: list
 
 
 def conforms(case: Case) -> None:
-    """Asserts that ours gives what Keras' gives; where Keras' raises an error, ours does.
+    """Asserts that ours outputs what Keras' outputs; where Keras' raises an error, ours does.
 
     Raises:
         AssertionError: it does not.

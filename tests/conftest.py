@@ -20,7 +20,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu
 keep_compiled(Path(__file__).parent.parent / ".pytest_cache")
 
 _FIRST = (
-    "test_journey",
+    "test_pipeline",
     "test_contracts",
     "test_serving",
     "test_tuning_kill",

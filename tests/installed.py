@@ -20,7 +20,7 @@ _SOURCES = ("LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.cfg"
 TINY = """
 application = "language_model"
 source = { builtin = "agreement" }
-data = { tokens = { unit = "word" } }
+data = { tokens = { level = "word" } }
 model = { units = [8], embedding = 8 }
 training = { epochs = 1, sample_length = 0 }
 baselines = { names = ["unigram"] }

@@ -1,4 +1,4 @@
-"""The smallest whole journey: a language model of eighty lines."""
+"""The smallest whole run: a language model of eighty lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ application = "language_model"
 [source]
 {source}
 [data]
-tokens = {{ unit = "word" }}
+tokens = {{ level = "word" }}
 split = {{ by = "row", validation = 0.2, test = 0.2 }}
 ngram_order = 2
 

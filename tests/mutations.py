@@ -125,7 +125,7 @@ def command(folder: Path, *words: str, kill_at: int | str = "") -> tuple[int, li
 
 
 def end_of(workspace: Path) -> dict[str, Any]:
-    """Returns all that a journey left, without what differs from one unbroken journey to the next."""
+    """Returns all that a run left, without what differs from one unbroken run to the next."""
     kinds = _kinds(workspace / "mlflow.db")
     files = sorted(str(path.relative_to(workspace)) for path in workspace.rglob("*") if path.is_file())
     end: dict[str, Any] = {"files": sorted(_named(file, kinds) for file in files if not _UNTOLD.search(file))}
@@ -143,7 +143,7 @@ def end_of(workspace: Path) -> dict[str, Any]:
 
 
 def _steady(value: Any) -> Any:
-    """Takes out what tells of times."""
+    """Takes out the fields of times."""
     if isinstance(value, dict):
         return {key: _steady(item) for key, item in sorted(value.items()) if not _VOLATILE.search(key)}
     if isinstance(value, list):
@@ -227,23 +227,23 @@ def _store(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
         found = {name: sorted(map(repr, store.execute(question))) for name, question in asked.items()}
     found["tags"] = sorted(_named(line, kinds) for line in found["tags"])
     entries = [json.loads(line) for file in workspace.glob("mlartifacts/**/ledger.jsonl") for line in file.open()]
-    told = ("action", "version", "from", "to", "reason")
-    return {**found, "ledger": [repr([entry[key] for key in told]) for entry in entries]}
+    shown = ("action", "version", "from", "to", "reason")
+    return {**found, "ledger": [repr([entry[key] for key in shown]) for entry in entries]}
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """Returns where two ends differ, in words."""
-    told = []
+    shown = []
     for key in sorted({*one, *other}):
         left, right = one.get(key), other.get(key)
         if left == right:
             continue
         if isinstance(left, list) and isinstance(right, list):
             more, less = [item for item in right if item not in left], [item for item in left if item not in right]
-            told.append(f"{key}: {len(left)} -> {len(right)}, more {str(more)[:300]}, less {str(less)[:300]}")
+            shown.append(f"{key}: {len(left)} -> {len(right)}, more {str(more)[:300]}, less {str(less)[:300]}")
         else:
-            told.append(f"{key}: {str(left)[:300]} -> {str(right)[:300]}")
-    return told
+            shown.append(f"{key}: {str(left)[:300]} -> {str(right)[:300]}")
+    return shown
 
 
 def copy(base: Path, folder: Path) -> Path:

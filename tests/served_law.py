@@ -148,15 +148,15 @@ class Subject:
     def pyfunc(self) -> Any:
         """The model as it is registered, and as MLflow loads it, around the same SavedModel: that is loaded once."""
         what = {"python_model": str(registry._CODE), "artifacts": {"saved_model": str(self.folder)}}
-        told = {"signature": registry._signature(self.folder), "pip_requirements": ["tensorflow"]}
+        described = {"signature": registry._signature(self.folder), "pip_requirements": ["tensorflow"]}
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
             warnings.simplefilter("ignore", UserWarning)  # it asks for an input example
-            mlflow.pyfunc.save_model(f"{folder}/model", **what, **told)
+            mlflow.pyfunc.save_model(f"{folder}/model", **what, **described)
             patch.setattr(tf.saved_model, "load", lambda _: self._model)
             return mlflow.pyfunc.load_model(f"{folder}/model")
 
     def classes(self) -> int:
-        """Returns how many labels the model gives; 3 where it gives none."""
+        """Returns how many labels the model outputs; 3 where it outputs none."""
         outputs = self.call("serving_default", self.rows("serving_default", 1))
         return int(outputs["labels"].shape[1]) if "labels" in outputs else 3
 
@@ -195,12 +195,12 @@ def check_bad_rows(subject: Subject) -> None:
     for signature in subject.signatures:
         for name in subject.texts(signature):
             longer = "a" * (subject.most_bytes + 1)
-            told = rf"`{name}` has {len(longer)} bytes\. Allowed: \d+ in a call of 3 rows\. Split it into parts\."
-            _check_bad(subject, signature, name, longer, told)
+            message = rf"`{name}` has {len(longer)} bytes\. Allowed: \d+ in a call of 3 rows\. Split it into parts\."
+            _check_bad(subject, signature, name, longer, message)
         for name in subject.numbers(signature):
-            told = rf"`{name}` must (not hold infinite|be finite) numbers"
+            message = rf"`{name}` must (not hold infinite|be finite) numbers"
             for number in (math.inf, -math.inf):
-                _check_bad(subject, signature, name, _changed(subject.rows(signature, 2)[name][1], number), told)
+                _check_bad(subject, signature, name, _changed(subject.rows(signature, 2)[name][1], number), message)
     if "tokens" in subject.record["signatures"].get("tag_tokens", {}).get("inputs", {}):
         _check_tokens(subject)
     if subject.record["application"] == "conditional_generation" and "condition" in subject.texts("generate"):
@@ -217,7 +217,7 @@ def check_longest(subject: Subject) -> None:
     for signature in full:
         for name in {"text", "prompt", "source"} & {*subject.texts(signature)}:
             others = {"target"} & {*subject.texts(signature)}
-            longest = ("_-_ " * subject.most_bytes)[: subject.most_bytes]  # a unit for each byte, or nearly so
+            longest = ("_-_ " * subject.most_bytes)[: subject.most_bytes]  # a token for each byte, or nearly so
             rows = {**subject.rows(signature, 1), **{each: [longest] for each in (name, *others)}}
             began = time.process_time()
             assert subject.call(signature, rows)["error"].tolist() == [b""]
@@ -407,12 +407,12 @@ def _check_tokens(subject: Subject) -> None:
         assert f"`tokens` has {most + 2} bytes." in found["error"][1].decode()
 
 
-def _check_bad(subject: Subject, signature: str, name: str, value: Any, told: str) -> None:
+def _check_bad(subject: Subject, signature: str, name: str, value: Any, message: str) -> None:
     rows = subject.rows(signature, 3)
     rows[name] = [rows[name][0], value, rows[name][2]]
     found = subject.call(signature, rows)
     assert [bool(error) for error in found["error"]] == [False, True, False], signature
-    assert re.search(told, found["error"][1].decode()), found["error"][1]
+    assert re.search(message, found["error"][1].decode()), found["error"][1]
     good = subject.call(signature, {key: [values[0], values[2]] for key, values in rows.items()})
     for output, answers in good.items():
         for answer, row in zip(answers, (0, 2), strict=True):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose
 
-from seqapps.architectures import stacked, two_sided
+from seqapps.architectures import cloze, stacked
 from seqapps.batching.streams import StreamBatches
 from seqapps.config import TrainingConfig
 from seqapps.errors import ConfigError
@@ -46,7 +46,7 @@ def language_model(**model: Any) -> keras.Model:
 
 def tokenizer() -> Tokenizer:
     words = tuple(f"word{chr(97 + place)}" for place in range(V - len(SPECIALS)))
-    return Tokenizer(TokenizerConfig(unit="word"), Vocabulary((*SPECIALS, *words)))
+    return Tokenizer(TokenizerConfig(level="word"), Vocabulary((*SPECIALS, *words)))
 
 
 def log_softmax(scores: Any) -> Any:
@@ -187,8 +187,8 @@ def test_a_generator_writes_completes_and_scores() -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_two_sided_model_fills_blanks(tied: bool) -> None:
-    config = two_sided.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=tied)
-    model = two_sided.build(config, vocabulary_size=V + 1, blank=V)
+    config = cloze.Config(units=(7,), embedding=6, hidden=5, softmax="adaptive", tie_embeddings=tied)
+    model = cloze.build(config, vocabulary_size=V + 1, blank=V)
     assert model.output["context"].shape == (None, None, 6 if tied else 5)
     found = BlankFiller(model, tokenizer()).fill(text=tf.constant(["worda __ wordb"]), k=tf.constant([3], tf.int64))
     assert found["probabilities"].shape == (1, 1, 3)

@@ -45,7 +45,7 @@ def learned(
     config = config_from(fields, "test")
     training.configure(config)
     model = stacked.build(config.model, vocabulary_size=END + 1 + len(WORDS), carry=True, seed=1)  # type: ignore[arg-type]
-    rows, verbs, told = list(sentences(1_800)), list[float](), batching.agreement(model, OTHER)
+    rows, verbs, share_right = list(sentences(1_800)), list[float](), batching.agreement(model, OTHER)
 
     def batches(part: list[str], shuffle: bool) -> DocumentBatches:
         options = {"batch_size": size, "token_budget": budget, "window": 64, "start": 2, "seed": 1, "shuffle": shuffle}
@@ -54,7 +54,7 @@ def learned(
     held_out = batches(rows[1_600:], shuffle=False)
 
     def sample(epoch: int) -> str:
-        verbs.append(told(held_out))
+        verbs.append(share_right(held_out))
         return ""
 
     with batching.fixed(window) if window else nullcontext():

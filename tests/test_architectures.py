@@ -48,7 +48,7 @@ def a_step(model: keras.Model, **settings: Any) -> tuple[TrainingStep, Any]:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_padding_and_company_change_nothing(cell: str) -> None:
+def test_padding_and_the_other_examples_change_nothing(cell: str) -> None:
     model = build(cell=cell)
     x = text(8).reshape(2, 4)
     y = text(8)[::-1].reshape(2, 4).copy()

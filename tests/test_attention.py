@@ -130,7 +130,7 @@ def build(**settings: Any) -> keras.Model:
 
 
 def by_hand(model: keras.Model, settings: dict[str, Any], row: int) -> tuple[Array, Array]:
-    """Logits `[T, V]` and weights `[T, S]` of one row, from what the encoder gave and the weights of the decoder."""
+    """Logits `[T, V]` and weights `[T, S]` of one row, from the encoder's outputs and the weights of the decoder."""
     seen = {name: value.numpy()[row] for name, value in model.get_layer("encoder")(SOURCE).items()}
     weights = {weight.path: np.array(weight) for weight in model.weights}
 
@@ -147,8 +147,8 @@ def by_hand(model: keras.Model, settings: dict[str, Any], row: int) -> tuple[Arr
     states = [seen[f"{STATE}{index}_h"] for index in range(2)]
     fed, logits, looked = np.zeros(6), [], []
     real = int((SOURCE[row] != PAD).sum())
-    for unit in TARGET[row]:
-        x = np.concatenate([embedding[unit], fed]) if feeds else embedding[unit]
+    for token in TARGET[row]:
+        x = np.concatenate([embedding[token], fed]) if feeds else embedding[token]
         for index in range(2):
             cell = f"simple_rnn_{index}/"
             kernels = [weight("decoder", cell, name) for name in ("/kernel", "recurrent_kernel", "bias")]
@@ -186,7 +186,7 @@ def test_the_decoder_is_the_equation(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("settings", VARIANTS[::2], ids=lambda chosen: "-".join(map(str, chosen.values())))
-def test_one_step_at_a_time_gives_what_all_steps_give(cell: str, settings: dict[str, Any]) -> None:
+def test_one_step_at_a_time_outputs_what_all_steps_output(cell: str, settings: dict[str, Any]) -> None:
     model = build(cell=cell, **settings)
     decoder, seen = model.get_layer("decoder"), dict(model.get_layer("encoder")(SOURCE))
     whole = decoder({"target": tf.constant(TARGET), **seen})
@@ -222,7 +222,7 @@ def test_without_feeding_there_is_one_loop_a_layer_and_no_other(score: str) -> N
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"needs a decoder as wide as the encoder's output. Received: 4 and 8"):
         encoder_decoder.Config(units=(4,), attention="dot")
-    with pytest.raises(ValueError, match=r"`model.input_feeding` feeds what attention gave"):
+    with pytest.raises(ValueError, match=r"`model.input_feeding` feeds the output of attention"):
         encoder_decoder.Config(attention="none", input_feeding=True)
     with pytest.raises(ValueError, match=r'`model.attention_units` is for "additive"'):
         encoder_decoder.Config(attention="general", attention_units=4)

@@ -68,7 +68,7 @@ def tagger(bidirectional: bool, masked: bool) -> keras.Model:
 
 def classifier(pooling: str) -> keras.Model:
     tokens, x, mask = start()
-    if pooling in ("mean", "company"):
+    if pooling in ("mean", "batch"):
         x = keras.layers.GRU(5, return_sequences=True, name="gru")(x, mask=mask)
     if pooling == "max":
         x = keras.layers.GlobalMaxPooling1D(name="pool")(x)
@@ -76,7 +76,7 @@ def classifier(pooling: str) -> keras.Model:
         x = keras.ops.max(x, axis=1)
     elif pooling == "mean":
         x = keras.layers.GlobalAveragePooling1D(name="pool")(x, mask=mask)
-    elif pooling == "company":
+    elif pooling == "batch":
         x = CentredOnTheBatch(name="centre")(keras.layers.GlobalAveragePooling1D(name="pool")(x, mask=mask))
     return keras.Model({"tokens": tokens}, {"logits": keras.layers.Dense(3, name="logits")(x)})
 
@@ -114,7 +114,7 @@ def translator(masked: bool) -> keras.Model:
 def test_a_right_model_passes(model: Any, batches: Any) -> None:
     found = audit(model(), batches)
     assert found.largest <= 1e-5
-    assert found.rows == 4
+    assert found.examples == 4
     assert found.outputs >= 4  # one or two outputs: with padding appended, and three rows alone
     assert 0.3 < found.padding < 0.7
     assert found.line.startswith("padding audit: largest difference ")
@@ -126,21 +126,21 @@ def test_a_right_model_passes(model: Any, batches: Any) -> None:
         (lambda: tagger(bidirectional=True, masked=False), Tokens(), "`both_ways` (Bidirectional)"),
         (lambda: classifier("max"), Tokens(per_row=True), "`pool` (GlobalMaxPooling1D)"),
         (lambda: classifier("operation"), Tokens(per_row=True), "`max` (Max)"),
-        (lambda: classifier("company"), Tokens(per_row=True), "`centre` (CentredOnTheBatch)"),
+        (lambda: classifier("batch"), Tokens(per_row=True), "`centre` (CentredOnTheBatch)"),
         (lambda: translator(masked=False), Tokens(second=True), "`attention` (Softmax)"),
     ],
-    ids=["backward-from-padding", "max-pooling", "operation", "company", "attention"],
+    ids=["backward-from-padding", "max-pooling", "operation", "batch", "attention"],
 )
 def test_a_model_that_lets_padding_in_is_stopped_and_the_layer_named(model: Any, batches: Any, layer: str) -> None:
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as caught:
         audit(model(), batches)
-    message = re.sub(r"_\d+`", "`", str(told.value))  # Keras counts the operations of a process
+    message = re.sub(r"_\d+`", "`", str(caught.value))  # Keras counts the operations of a process
     assert f"The first layer whose output differs is {layer}. Hand it the mask" in message
 
 
-def test_company_is_told_from_padding() -> None:
-    with pytest.raises(RunError, match="a row's company in the batch changes the output `logits`"):
-        audit(classifier("company"), Tokens(per_row=True))
+def test_the_other_examples_are_distinguished_from_padding() -> None:
+    with pytest.raises(RunError, match="the other examples of the batch changes the output `logits`"):
+        audit(classifier("batch"), Tokens(per_row=True))
     with pytest.raises(RunError, match="3 steps of padding, appended, changes the output `logits`"):
         audit(tagger(bidirectional=True, masked=False), Tokens())
 
@@ -178,7 +178,7 @@ def test_targets_of_a_row_have_no_time_axis_whatever_their_shape(shape: tuple[in
     assert row_alone(classifier("mean"), batches.batch, 1)[1].shape == (1, *shape[1:])
 
 
-def test_targets_with_an_axis_too_many_are_told_by_the_training_and_not_by_the_audit() -> None:
+def test_targets_with_an_axis_too_many_are_reported_by_the_training_and_not_by_the_audit() -> None:
     def loss(outputs: Any, y: Any) -> Any:
         return cross_entropy(outputs["logits"], y)
 

@@ -27,7 +27,7 @@ def test_backtest_trains_at_every_origin(
     assert "the model is best in " in shown
     folds = json.loads((tmp_path / "backtests" / "time_series.json").read_text())["folds"]
     # The last 12 of 60 days of two shops: two folds of six. A day on which a shop has no line is no window.
-    assert [(fold["split"], fold["unit"]) for fold in folds] == [("test", "step")] * 2
+    assert [(fold["split"], fold["token"]) for fold in folds] == [("test", "step")] * 2
     manifests = [read_manifest(path.parent) for path in sorted(tmp_path.glob("prepared/*/manifest.json"))]
     assert [manifest.splits["test"].rows for manifest in manifests] == [12, 12]
     assert [manifest.splits["train"].rows for manifest in manifests] == [57, 69]
@@ -40,8 +40,8 @@ def test_a_fold_without_a_test_window_is_refused_before_training(
     monkeypatch.setenv("SEQAPPS_CONTRACTS", str(CONTRACTS))
     words = ["backtest", str(CONTRACTS / "time_series.toml"), "--folds", "5", "--workspace", str(tmp_path), "--quiet"]
     assert main(words) == 1
-    told = capsys.readouterr().err
-    assert "has 2 steps, and `data.horizon` needs 3. Allowed: up to 4 folds (`--folds`, `data.fold`)" in told
+    message = capsys.readouterr().err
+    assert "has 2 steps, and `data.horizon` needs 3. Allowed: up to 4 folds (`--folds`, `data.fold`)" in message
     assert not (tmp_path / "runs").exists()
 
 
@@ -57,8 +57,8 @@ def test_a_baseline_that_some_folds_leave_out_has_no_column() -> None:
             application="time_series",
             split="test",
             note="",
-            unit="step",
-            units=10,
+            token="step",
+            tokens=10,
             sequences=10,
             objective="rmse",
             direction="min",

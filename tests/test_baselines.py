@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from seqapps import baselines
 from seqapps.applications import config_from
-from seqapps.baselines import Baseline, Ground, fixed_window, kneser_ney
+from seqapps.baselines import Baseline, BaselineContext, fixed_window, kneser_ney
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.dataset.manifest import Manifest, Split, Table, VocabularyFile
 from seqapps.dataset.ragged import Ragged
@@ -34,21 +34,23 @@ A, B, C, D = 4, 5, 6, 7
 
 def ragged(*rows: list[int]) -> Ragged:
     splits = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Ragged(np.array([unit for row in rows for unit in row], np.int32), splits)
+    return Ragged(np.array([token for row in rows for token in row], np.int32), splits)
 
 
 def ngram_table(ids: Ragged, order: int) -> NDArray[np.int32]:
     """The table that `prepare` writes, by plain counting."""
     counts: Counter[tuple[int, ...]] = Counter()
     history: list[int] = [BEGIN] * (order - 1)
-    for unit in ids.values.tolist():
-        history = [*history, unit][-order:]
+    for token in ids.values.tolist():
+        history = [*history, token][-order:]
         counts[tuple(history)] += 1
-        history = [BEGIN] * (order - 1) if unit == END else history[1:]
+        history = [BEGIN] * (order - 1) if token == END else history[1:]
     return np.array([[*gram, count] for gram, count in sorted(counts.items())], np.int32)
 
 
-def ground(folder: Path, size: int, splits: Mapping[str, Ragged], order: int = 0, **options: Any) -> Ground:
+def context_of(
+    folder: Path, size: int, splits: Mapping[str, Ragged], order: int = 0, **options: Any
+) -> BaselineContext:
     tables = {}
     if order:
         table = ngram_table(splits["train"], order)
@@ -80,7 +82,7 @@ def ground(folder: Path, size: int, splits: Mapping[str, Ragged], order: int = 0
         "test",
     )
     lines: list[str] = []
-    return Ground(config, folder, manifest, lambda split: {"ids": splits[split]}, lines.append)
+    return BaselineContext(config, folder, manifest, lambda split: {"ids": splits[split]}, lines.append)
 
 
 def nats_of(baseline: Baseline, ids: Ragged) -> NDArray[Any]:
@@ -114,15 +116,15 @@ def test_contexts_of_nothing() -> None:
 # ---- uniform and unigram
 
 
-def test_uniform_gives_every_unit_that_can_come_the_same_share(tmp_path: Path) -> None:
+def test_uniform_gives_every_token_that_can_come_the_same_share(tmp_path: Path) -> None:
     ids = ragged([A, B, END], [1, END])
-    nats = nats_of(baselines.load("uniform")(ground(tmp_path, 10, {"train": ids})), ids)
+    nats = nats_of(baselines.load("uniform")(context_of(tmp_path, 10, {"train": ids})), ids)
     assert_allclose(nats, [2.0794415] * 5, rtol=1e-6)  # log 8: `<pad>` and `<bos>` never come
 
 
 def test_unigram_by_hand(tmp_path: Path) -> None:
-    splits = {"train": ragged([A, A, B, END], [A, END])}  # 6 units; V - 2 = 5 that can come: <unk> <eos> A B C
-    unigram = baselines.load("unigram")(ground(tmp_path, 7, splits))
+    splits = {"train": ragged([A, A, B, END], [A, END])}  # 6 tokens; V - 2 = 5 that can come: <unk> <eos> A B C
+    unigram = baselines.load("unigram")(context_of(tmp_path, 7, splits))
     nats = nats_of(unigram, ragged([A, B, C, 1, END]))
     assert_allclose(np.exp(-nats), [4 / 11, 2 / 11, 1 / 11, 1 / 11, 3 / 11], rtol=1e-6)
 
@@ -133,14 +135,14 @@ _TINY = ragged([A, B, END], [A, B, END], [A, C, END], [B, C, END])
 
 
 def test_kneser_ney_bigrams_by_hand(tmp_path: Path) -> None:
-    """The twelve units above, order 2, V = 7, all by hand.
+    """The twelve tokens above, order 2, V = 7, all by hand.
 
     Bigrams: <bos>A 3, <bos>B 1, AB 2, AC 1, B<eos> 2, BC 1, C<eos> 2. Three occur once and three twice, none four
     times: one discount 3 / (3 + 2 * 3) = 1/3. Before A stands only <bos>, before B <bos> and A, before C A and B,
     before <eos> B and C: continuation counts 1, 2, 2, 2, of 7 in all. One is 1 and three are 2: one discount
     1 / (1 + 2 * 3) = 1/7.
     """
-    model = baselines.load("kneser_ney")(ground(tmp_path, 7, {"train": _TINY}, order=2))
+    model = baselines.load("kneser_ney")(context_of(tmp_path, 7, {"train": _TINY}, order=2))
     assert isinstance(model, kneser_ney.KneserNey)
     left = 4 * (1 / 7) / 7 * (1 / 5)  # backoff of the unigrams to 1/5 each
     a, b = (1 - 1 / 7) / 7 + left, (2 - 1 / 7) / 7 + left
@@ -151,20 +153,20 @@ def test_kneser_ney_bigrams_by_hand(tmp_path: Path) -> None:
     # At the beginning: A 3 of 4, B 1 of 4, backoff 2 * 1/3 / 4 = 1/6.
     at_beginning = [0, left / 6, 0, b / 6, 2 / 3 + a / 6, 1 / 6 + b / 6, b / 6]
     assert_allclose(model.next_distribution([]), at_beginning, rtol=1e-12)
-    # A context that was never seen: the unigrams. An unknown unit after A still costs a finite number of nats.
+    # A context that was never seen: the unigrams. An unknown token after A still costs a finite number of nats.
     assert_allclose(model.next_distribution([1]), [0, left, 0, b, a, b, b], rtol=1e-12)
     assert_allclose(nats_of(model, ragged([A, 1])), [-math.log(2 / 3 + a / 6), -math.log(2 / 9 * left)], rtol=1e-6)
 
 
 def reference(ids: Ragged, order: int, size: int) -> Any:
-    """Kneser-Ney over dictionaries of tuples, straight from the text: (context, unit) -> p."""
+    """Kneser-Ney over dictionaries of tuples, straight from the text: (context, token) -> p."""
     raw: list[Counter[tuple[int, ...]]] = [Counter() for _ in range(order + 1)]
     sentence = [BEGIN]
-    for unit in ids.values.tolist():
-        sentence.append(unit)
+    for token in ids.values.tolist():
+        sentence.append(token)
         for k in range(1, min(order, len(sentence)) + 1):
             raw[k][tuple(sentence[-k:])] += 1
-        sentence = [BEGIN] if unit == END else sentence
+        sentence = [BEGIN] if token == END else sentence
     counts: list[dict[tuple[int, ...], int]] = [{} for _ in range(order + 1)]
     for k in range(1, order + 1):
         before: defaultdict[tuple[int, ...], set[int]] = defaultdict(set)
@@ -173,7 +175,7 @@ def reference(ids: Ragged, order: int, size: int) -> Any:
         counts[k] = {gram: n if k == order or gram[0] == BEGIN else len(before[gram]) for gram, n in raw[k].items()}
     taken = [kneser_ney.discounts(np.array([0, *level.values()], np.float64)) for level in counts]
 
-    def probability(context: tuple[int, ...], unit: int) -> float:
+    def probability(context: tuple[int, ...], token: int) -> float:
         p = 1.0 / (size - 2)
         for k in range(1, order + 1):
             near = context[len(context) - k + 1 :]
@@ -183,7 +185,7 @@ def reference(ids: Ragged, order: int, size: int) -> Any:
             if here:
                 total = sum(here.values())
                 freed = sum(taken[k][min(n, 3)] for n in here.values())
-                mine = here.get(unit, 0)
+                mine = here.get(token, 0)
                 p = (mine - taken[k][min(mine, 3)]) / total + freed / total * p
         return p
 
@@ -207,7 +209,7 @@ def test_kneser_ney_sums_to_one_and_equals_the_reference(tmp_path: Path, order: 
         assert_allclose(distribution.sum(), 1.0, rtol=1e-12)
         assert distribution[[0, BEGIN]].tolist() == [0.0, 0.0]
         assert distribution[[1, *range(3, size)]].min() > 0.0
-        want = [expected((BEGIN, *context), unit) for unit in range(3, size)]
+        want = [expected((BEGIN, *context), token) for token in range(3, size)]
         assert_allclose(distribution[3:], want, rtol=1e-10)
 
 
@@ -228,7 +230,7 @@ def test_kneser_ney_scores_what_its_distribution_says_by_blocks_too(monkeypatch:
     model = kneser_ney.from_table(ngram_table(_TINY, 3), 8)
     ids = ragged([A, B, C, END], [D, A], [B, END], [END])  # the second row goes on in the third
     expected = [[], [A], [A, B], [A, B, C], [], [D], [D, A], [D, A, B], []]
-    want = [model.next_distribution(context)[unit] for context, unit in zip(expected, ids.values, strict=True)]
+    want = [model.next_distribution(context)[token] for context, token in zip(expected, ids.values, strict=True)]
     assert_allclose(np.exp(-nats_of(model, ids)), want, rtol=1e-6)
     monkeypatch.setattr(kneser_ney, "_BLOCK", 2)
     assert_allclose(np.exp(-nats_of(model, ids)), want, rtol=1e-6)
@@ -237,7 +239,7 @@ def test_kneser_ney_scores_what_its_distribution_says_by_blocks_too(monkeypatch:
 def test_keys_hold_long_contexts_of_large_vocabularies() -> None:
     random = np.random.default_rng(1)
     ids = ragged([*random.integers(4, 250_000, 3_000).tolist(), END])
-    model = kneser_ney.from_table(ngram_table(ids, 10), 250_000)  # 180 bits of units, 64 of a key
+    model = kneser_ney.from_table(ngram_table(ids, 10), 250_000)  # 180 bits of tokens, 64 of a key
     assert_allclose(model.next_distribution(ids.values[:40].tolist()).sum(), 1.0, rtol=1e-9)
     assert np.exp(-nats_of(model, ids)).mean() > 0.1
 
@@ -253,7 +255,7 @@ def test_discounts_by_hand() -> None:
 
 def test_kneser_ney_without_its_table_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"needs the n-gram table of `prepare`.*Set data\.ngram_order above 0"):
-        baselines.load("kneser_ney")(ground(tmp_path, 7, {"train": _TINY}))
+        baselines.load("kneser_ney")(context_of(tmp_path, 7, {"train": _TINY}))
 
 
 def test_kneser_ney_on_real_text() -> None:
@@ -265,10 +267,10 @@ def test_kneser_ney_on_real_text() -> None:
     cut, size = int(0.9 * len(ids)), int(ids.max()) + 1
     where = ages(ids[:cut])
     grams = np.concatenate([contexts(ids[:cut], where, np.arange(cut), 6), ids[:cut, None]], axis=1)
-    # All units of a gram as one number, 7 bits each, so that counting is one sort.
+    # All tokens of a gram as one number, 7 bits each, so that counting is one sort.
     packed, counts = np.unique(grams @ (1 << 7 * np.arange(6, -1, -1)), return_counts=True)
-    units = (packed[:, None] >> 7 * np.arange(6, -1, -1)) & 127
-    model = kneser_ney.from_table(np.column_stack([units, counts]).astype(np.int32), size)
+    tokens = (packed[:, None] >> 7 * np.arange(6, -1, -1)) & 127
+    model = kneser_ney.from_table(np.column_stack([tokens, counts]).astype(np.int32), size)
     held_out = Ragged(ids[cut:], np.array([0, len(ids) - cut]))
     # One fixed discount gives 1.547 nats a character on these files.
     assert nats_of(model, held_out).mean(dtype=np.float64) == pytest.approx(1.5165, abs=1e-3)
@@ -280,7 +282,7 @@ _SMALL = {"fixed_window_context": 3, "fixed_window_embedding": 8, "fixed_window_
 
 
 def copies(rows: int, seed: int) -> Ragged:
-    """Each unit from the third on is the one three before it: 3 units of context know it, 2 do not."""
+    """Each token from the third on is the one three before it: 3 tokens of context know it, 2 do not."""
     random = np.random.default_rng(seed)
     return ragged(*([*np.tile(random.integers(4, 12, 3), 5).tolist(), END] for _ in range(rows)))
 
@@ -288,13 +290,13 @@ def copies(rows: int, seed: int) -> Ragged:
 def test_fixed_window_learns_what_its_window_holds_and_no_more(tmp_path: Path) -> None:
     splits = {"train": copies(1_500, 1), "validation": copies(100, 2)}
     held_out = copies(100, 3)
-    wide = baselines.load("fixed_window")(ground(tmp_path, 12, splits, **_SMALL))
-    narrow = baselines.load("fixed_window")(ground(tmp_path, 12, splits, **{**_SMALL, "fixed_window_context": 2}))
+    wide = baselines.load("fixed_window")(context_of(tmp_path, 12, splits, **_SMALL))
+    narrow = baselines.load("fixed_window")(context_of(tmp_path, 12, splits, **{**_SMALL, "fixed_window_context": 2}))
     nats = [nats_of(model, held_out).reshape(-1, 16) for model in (wide, narrow)]
     assert nats[0][:, 3:15].mean() < 0.3
     assert nats[1][:, 3:15].mean() > 1.0
     assert_allclose(nats[0][:, 0].mean(), np.log(8), atol=0.1)
-    assert "3 units of context (Bengio et al. 2003), embedding 8, 32 tanh units" in wide.description
+    assert "3 tokens of context (Bengio et al. 2003), embedding 8, 32 tanh units" in wide.description
 
 
 class _Longer(fixed_window._Training):
@@ -315,7 +317,7 @@ def test_fixed_window_has_converged_half_as_many_steps_again_change_less_than_th
     splits = {"train": ragged(*(row for n, row in enumerate(rows) if n % 4)), "validation": ragged(*rows[::4])}
     size = len(letters) + 4
     options = {"fixed_window_embedding": 16, "fixed_window_units": 64, "fixed_window_epochs": 400}
-    prepared = ground(tmp_path, size, splits, **options)
+    prepared = context_of(tmp_path, size, splits, **options)
     baseline = baselines.load("fixed_window")(prepared)
     assert isinstance(baseline, fixed_window.FixedWindow)
     assert baselines.has_converged(baseline)
@@ -334,24 +336,26 @@ def test_fixed_window_has_converged_half_as_many_steps_again_change_less_than_th
 
 def test_fixed_window_tells_of_a_cap_of_steps(tmp_path: Path) -> None:
     splits = {"train": copies(200, 1), "validation": copies(20, 2)}
-    capped = baselines.load("fixed_window")(ground(tmp_path, 12, splits, **{**_SMALL, "fixed_window_max_steps": 20}))
+    capped = baselines.load("fixed_window")(
+        context_of(tmp_path, 12, splits, **{**_SMALL, "fixed_window_max_steps": 20})
+    )
     assert not baselines.has_converged(capped)
-    assert baselines.has_converged(baselines.load("unigram")(ground(tmp_path, 12, splits)))
+    assert baselines.has_converged(baselines.load("unigram")(context_of(tmp_path, 12, splits)))
 
 
 def test_fixed_window_is_a_distribution_and_the_same_twice(tmp_path: Path) -> None:
     splits = {"train": copies(200, 1), "validation": copies(20, 2)}
     options = {**_SMALL, "fixed_window_max_steps": 20}
-    first, second = (baselines.load("fixed_window")(ground(tmp_path, 12, splits, **options)) for _ in range(2))
+    first, second = (baselines.load("fixed_window")(context_of(tmp_path, 12, splits, **options)) for _ in range(2))
     assert (nats_of(first, splits["validation"]) == nats_of(second, splits["validation"])).all()
-    next_units = [nats_of(first, ragged([A, B, unit]))[2] for unit in range(12)]
-    assert_allclose(np.exp(-np.array(next_units)).sum(), 1.0, rtol=1e-5)
+    next_tokens = [nats_of(first, ragged([A, B, token]))[2] for token in range(12)]
+    assert_allclose(np.exp(-np.array(next_tokens)).sum(), 1.0, rtol=1e-5)
     assert ", 20 steps of 512" in first.description
 
 
 def test_fixed_window_is_float32_whatever_the_policy(tmp_path: Path) -> None:
     splits = {"train": copies(100, 1), "validation": copies(20, 2)}
-    prepared = ground(tmp_path, 12, splits, **{**_SMALL, "fixed_window_max_steps": 5})
+    prepared = context_of(tmp_path, 12, splits, **{**_SMALL, "fixed_window_max_steps": 5})
     plain = nats_of(fixed_window.fit(prepared), splits["validation"])
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -363,9 +367,11 @@ def test_fixed_window_is_float32_whatever_the_policy(tmp_path: Path) -> None:
 def test_fixed_window_keeps_the_weights_that_validation_liked_best(tmp_path: Path) -> None:
     """Training text that says nothing about the validation text: a look in between is the best."""
     splits = {"train": copies(40, 1), "validation": ragged([A, A, A, A, END] * 40)}
-    prepared = ground(tmp_path, 12, splits, **{**_SMALL, "fixed_window_epochs": 500})
+    prepared = context_of(tmp_path, 12, splits, **{**_SMALL, "fixed_window_epochs": 500})
     lines: list[str] = []
-    model = fixed_window.fit(Ground(prepared.config, tmp_path, prepared.manifest, prepared.examples, lines.append))
+    model = fixed_window.fit(
+        BaselineContext(prepared.config, tmp_path, prepared.manifest, prepared.examples, lines.append)
+    )
     perplexities = [float(line.rsplit(" ", 1)[1]) for line in lines]
     assert len(perplexities) >= fixed_window._FEWEST_LOOKS
     reached = np.exp(nats_of(model, splits["validation"]).mean(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Shards to batches: literal numbers, every unit exactly once, and files that are not what the manifest says."""
+"""Shards to batches: literal numbers, every token exactly once, and files that are not what the manifest says."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from seqapps.errors import DataError
 
 def ragged(*rows: list[int]) -> Ragged:
     splits = np.cumsum([0, *map(len, rows)])
-    return Ragged(np.array([unit for row in rows for unit in row], np.int32), splits.astype(np.int64))
+    return Ragged(np.array([token for row in rows for token in row], np.int32), splits.astype(np.int64))
 
 
 def numbers(batches: Any, epoch: int = 0, start: int = 0) -> list[tuple[Any, Any, Any]]:
@@ -33,7 +33,7 @@ def numbers(batches: Any, epoch: int = 0, start: int = 0) -> list[tuple[Any, Any
 
 
 def pairs(made: list[tuple[Any, Any, Any]]) -> list[tuple[int, int]]:
-    """What is predicted, with the unit before it, by unit."""
+    """What is predicted, with the token before it, by token."""
     found = []
     for x, y, weights in made:
         real = np.array(weights) > 0
@@ -54,7 +54,7 @@ def test_streams_are_these_numbers() -> None:
     assert numbers(batches, start=2) == []
 
 
-def test_more_streams_than_units_leave_empty_rows() -> None:
+def test_more_streams_than_tokens_leave_empty_rows() -> None:
     batches = StreamBatches(np.array([7, 8]), batch_size=3, window=2, start=3)
     assert numbers(batches) == [([[3, 0], [7, 0], [0, 0]], [[7, 0], [8, 0], [0, 0]], [[1, 0], [1, 0], [0, 0]])]
 
@@ -67,7 +67,7 @@ def test_stream_batches_have_one_static_shape() -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(count=st.integers(1, 60), rows=st.integers(1, 7), window=st.integers(1, 9))
-def test_streams_predict_every_unit_once_from_the_unit_before(count: int, rows: int, window: int) -> None:
+def test_streams_predict_every_token_once_from_the_token_before(count: int, rows: int, window: int) -> None:
     ids = np.arange(4, 4 + count)
     batches = StreamBatches(ids, batch_size=rows, window=window, start=3)
     made = numbers(batches)
@@ -89,7 +89,7 @@ def test_documents_are_these_numbers() -> None:
     rows = ragged([5, 6, 7], [8], [9, 10, 11, 12, 13], [])
     batches = DocumentBatches(rows, batch_size=2, window=3, start=2, seed=1, shuffle=False)
     assert (batches.steps, batches.tokens, batches.batch_size, batches.carries) == (2, 9, 2, False)
-    # Sorted by length; the long document goes on in a row that begins with its unit before, 11.
+    # Sorted by length; the long document goes on in a row that begins with its token before, 11.
     first = ([[2, 0], [11, 12]], [[8, 0], [12, 13]], [[1, 0], [1, 1]])
     second = ([[2, 5, 6], [2, 9, 10]], [[5, 6, 7], [9, 10, 11]], [[1, 1, 1], [1, 1, 1]])
     assert numbers(batches) == [first, second]
@@ -102,7 +102,7 @@ def test_the_last_documents_are_filled_up_with_rows_of_weight_zero() -> None:
 
 
 def test_the_order_of_documents_is_a_function_of_seed_and_epoch() -> None:
-    rows = ragged(*[[unit] * (unit % 5 + 1) for unit in range(4, 60)])
+    rows = ragged(*[[token] * (token % 5 + 1) for token in range(4, 60)])
 
     def made(seed: int, epoch: int) -> Any:
         return numbers(DocumentBatches(rows, batch_size=4, window=9, start=2, seed=seed, shuffle=True), epoch)
@@ -121,11 +121,11 @@ def test_the_order_of_documents_is_a_function_of_seed_and_epoch() -> None:
     window=st.integers(1, 6),
     shuffle=st.booleans(),
 )
-def test_documents_predict_every_unit_once_from_the_unit_before(
+def test_documents_predict_every_token_once_from_the_token_before(
     lengths: list[int], rows: int, window: int, shuffle: bool
 ) -> None:
-    units = iter(range(4, 4 + sum(lengths)))
-    documents = [[next(units) for _ in range(length)] for length in lengths]
+    tokens = iter(range(4, 4 + sum(lengths)))
+    documents = [[next(tokens) for _ in range(length)] for length in lengths]
     batches = DocumentBatches(ragged(*documents), batch_size=rows, window=window, start=2, seed=1, shuffle=shuffle)
     expected = [pair for row in documents for pair in zip([2, *row], row, strict=False)]
     assert pairs(numbers(batches)) == expected
@@ -139,7 +139,7 @@ def order_of(lengths: Any, budget: int = 0, size: int = 32, epoch: int = 0, seed
     return buckets, [rows[rows >= 0] for rows in buckets.order(epoch)]
 
 
-def told_by_its_batch(lengths: Any, order: Any) -> float:
+def predicted_by_its_batch(lengths: Any, order: Any) -> float:
     """Share of the variance of the lengths that lies between batches: 1 where every batch has rows of one length."""
     between = sum(len(rows) * (lengths[rows].mean() - lengths.mean()) ** 2 for rows in order)
     return float(between / (len(lengths) * lengths.var()))
@@ -151,7 +151,7 @@ def test_an_epoch_of_few_batches_mixes_lengths(rows: int, budget: int) -> None:
     lengths = np.random.default_rng(1).integers(3, 40, rows)
     buckets, order = order_of(lengths, budget)
     # What chance alone gives is (batches - 1) / (rows - 1).
-    assert told_by_its_batch(lengths, order) < 2.5 * buckets.steps / rows + 0.1
+    assert predicted_by_its_batch(lengths, order) < 2.5 * buckets.steps / rows + 0.1
 
 
 @settings(max_examples=30, deadline=None)
@@ -238,8 +238,8 @@ def write_split(folder: Path, shards: list[list[list[int]]], features: tuple[Fea
     )
 
 
-IDS = Feature(name="ids", dtype="int64", shape=(None,), meaning="units")
-SCORES = Feature(name="scores", dtype="float32", shape=(None, 2), meaning="two numbers a unit")
+IDS = Feature(name="ids", dtype="int64", shape=(None,), meaning="tokens")
+SCORES = Feature(name="scores", dtype="float32", shape=(None, 2), meaning="two numbers a token")
 
 
 def test_a_split_is_read_in_the_manifests_order(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_saved_weights_give_the_same_outputs_in_a_new_model(option: str, tmp_pat
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "sum", "average", "product"])
-def test_padding_and_company_change_nothing_of_a_masked_stack(option: str) -> None:
+def test_padding_and_the_other_examples_change_nothing_of_a_masked_stack(option: str) -> None:
     keras.utils.set_random_seed(3)
     given = OPTIONS.get(option, {"merge": option})
     config = StackConfig(architecture="stack", **{"units": (4,), **given})
@@ -299,7 +299,7 @@ def test_penalties_are_means_over_real_steps() -> None:
     assert layer.losses == []
 
 
-def test_penalties_are_minimised_and_not_told() -> None:
+def test_penalties_are_minimised_and_not_reported() -> None:
     fields = {**SMALL, "units": (4,), "activation_penalty": 3.0, "temporal_penalty": 2.0}
     keras.utils.set_random_seed(3)
     model = stacked.build(stacked.Config(**fields), vocabulary_size=11, carry=True)
@@ -321,13 +321,13 @@ def test_penalties_are_minimised_and_not_told() -> None:
     assert step.sums().mean_loss == pytest.approx(float(mean), rel=1e-6)
 
 
-def test_vocabulary_dropout_drops_a_unit_wherever_it_stands() -> None:
+def test_vocabulary_dropout_drops_a_token_wherever_it_stands() -> None:
     ids = np.random.default_rng(3).integers(0, 40, (8, 30))
     keras.utils.set_random_seed(1)
     layer = VocabularyDropout(0.5, 40)
     kept = layer(tf.ones((8, 30, 2)), ids, training=True).numpy()[:, :, 0]
-    for unit in range(40):
-        assert len(set(kept[ids == unit])) == 1
+    for token in range(40):
+        assert len(set(kept[ids == token])) == 1
     assert set(np.unique(kept)) == {0.0, 2.0}
     assert_array_equal(layer(tf.ones((8, 30, 2)), ids), np.ones((8, 30, 2)))
     config = stacked.Config(**SMALL, vocabulary_dropout=0.5, word_dropout=0.5)

@@ -43,7 +43,7 @@ def test_what_is_read_of_a_word() -> None:
     assert [f for f in crf.features_of(list("abcde"))[2] if f[:2] in ("-2", "+2")] == ["-2=a", "+2=e"]
 
 
-def test_a_word_that_was_never_seen_is_told_by_its_looks_and_its_neighbours() -> None:
+def test_an_unseen_word_is_predicted_from_its_form_and_its_neighbours() -> None:
     names = [f"{name}/1 walks/2 home/0" for name in ("Anna", "Berta", "Carla", "Dora", "Emma")]
     verbs = [f"we/0 {verb}/2 them/0" for verb in ("walked", "talked", "pushed", "pulled", "asked")]
     found = fitted(tagged(*names * 3, *verbs * 3))
@@ -51,7 +51,7 @@ def test_a_word_that_was_never_seen_is_told_by_its_looks_and_its_neighbours() ->
     assert found.predict(tagged("Zelda/1 walks/2 home/0", "we/0 kicked/2 them/0")).tolist() == [1, 2, 0, 0, 2, 0]
 
 
-def test_a_tag_is_told_by_the_tag_before() -> None:
+def test_a_tag_is_predicted_from_the_tag_before() -> None:
     """The second `x` differs from the first by the tag before it alone: a window of words does not tell them apart."""
     found = fitted(tagged(*["a/0 x/1 x/1 x/1 x/1 x/1 x/1 b/0", "c/0 x/2 x/2 x/2 x/2 x/2 x/2 b/0"] * 10))
     given = tagged("a/0 x/1 x/1 x/1 x/1 x/1 x/1 b/0", "c/0 x/2 x/2 x/2 x/2 x/2 x/2 b/0")
@@ -71,7 +71,7 @@ def noisy(rows: int, seed: int) -> dict[str, Ragged]:
 
 
 def test_the_crf_has_converged() -> None:
-    """Half as many steps again change its figure by less than that figure's standard error, and a cap is told."""
+    """Half as many steps again change its figure by less than that figure's standard error, and a cap is reported."""
     train, held_out = noisy(150, 1), noisy(150, 2)
     truth = held_out["tags"].values
     first = fitted(train)
@@ -212,10 +212,10 @@ def test_where_models_of_single_series_are_not_for() -> None:
         return {str(number).encode(): Timeline(0, np.ones((steps, 1))) for number in range(count)}
 
     check(of(MOST_MODELS, 20), 1)
-    for parts, targets, told in (
+    for parts, targets, message in (
         (of(MOST_MODELS, 20), 2, "one model for each series and target is for up to 20. Received: 40"),
         (of(1, MOST_STEPS + 1), 1, "it is for up to 5,000 steps before the test part. Received: 5,001"),
         (of(1, 11), 1, "it needs 12 steps of series '0'. Received: 11"),
     ):
-        with pytest.raises(Infeasible, match=told):
+        with pytest.raises(Infeasible, match=message):
             check(parts, targets)

@@ -1,4 +1,4 @@
-"""The door: verbs, options, exit codes, and how fast `--help` answers."""
+"""The door: commands, options, exit codes, and how fast `--help` answers."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def seqapps(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_verbs_are_the_files_of_the_folder() -> None:
+def test_commands_are_the_files_of_the_folder() -> None:
     files = {path.stem for path in (ROOT / "seqapps" / "cli").glob("*.py") if not path.stem.startswith("_")}
-    assert set(door.VERBS) == files - {"stages"}
+    assert set(door.COMMANDS) == files - {"stages"}
 
 
-def test_help_lists_every_verb_in_the_order_of_the_journey(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_command_in_the_order_of_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert listed == list(door.VERBS)
+    assert listed == list(door.COMMANDS)
 
 
-@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in door.VERBS)], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in door.COMMANDS)], ids=" ".join)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     program = (
         "import sys\nfrom seqapps.__main__ import main\n"
@@ -78,12 +78,12 @@ def test_help_answers_in_half_a_second() -> None:
     [
         (
             ["trian", "x.toml"],
-            "seqapps: verb `trian` does not exist. Received: 'trian'. Allowed: backtest, config, diagnose, doctor, "
+            "seqapps: command `trian` does not exist. Received: 'trian'. Allowed: backtest, config, diagnose, doctor, "
             "evaluate, export, predict, prepare, promote, report, rollback, run, train, tune. Nearest: train.",
         ),
         (
             ["--workspace", "ws", "run"],
-            "seqapps: the verb comes first. Received: '--workspace'. Example: seqapps run CONFIG --workspace ...",
+            "seqapps: the command comes first. Received: '--workspace'. Example: seqapps run CONFIG --workspace ...",
         ),
         (
             ["train", "x.toml", "--wrkspace", "ws"],
@@ -91,7 +91,7 @@ def test_help_answers_in_half_a_second() -> None:
         ),
         (
             ["train", "x.toml", "--", "--direct_num_workers=2"],
-            "seqapps train: `--` hands options to Beam, and this verb runs no Beam job. "
+            "seqapps train: `--` hands options to Beam, and this command runs no Beam job. "
             "Received: '--direct_num_workers=2'. Allowed with: prepare, run.",
         ),
         (
@@ -107,7 +107,7 @@ def test_help_answers_in_half_a_second() -> None:
         (["config", "nowhere/x.toml"], "nowhere/x.toml does not exist."),
     ],
 )
-def test_wrong_call_is_told_without_a_traceback(
+def test_wrong_call_is_reported_without_a_traceback(
     words: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert door.main(words) == 2
@@ -147,7 +147,7 @@ def failing(error: BaseException) -> object:
 def test_exit_codes(
     error: BaseException, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(door, "load", lambda verb: failing(error))
+    monkeypatch.setattr(door, "load", lambda command: failing(error))
     assert door.main(["doctor"]) == code
     assert capsys.readouterr().err.strip() == text
 
@@ -203,7 +203,7 @@ def test_config_prints_what_it_can_read_again(tmp_path: Path) -> None:
     assert seqapps("config", "--config", str(file)).stdout == first.stdout
 
 
-def test_verb_names_the_one_that_is_missing(tmp_path: Path) -> None:
+def test_command_names_the_one_that_is_missing(tmp_path: Path) -> None:
     given = ["--set", "seed=2", "--workspace", str(tmp_path / "ws")]
     done = seqapps("train", "configs/language_model/python_docs.toml", *given)
     assert done.returncode == 2
@@ -221,15 +221,15 @@ def test_an_export_takes_the_place_of_nothing_but_an_export(tmp_path: Path, caps
     (mine / "model.json").write_text("{}")
     (tmp_path / "link").symlink_to(mine)
     config = "configs/language_model/python_docs.toml"
-    for target, told in (
+    for target, message in (
         (mine, "a folder that is no earlier export; it holds 2 other things, such as model.json"),
         (mine / "thesis.txt", "a file"),
         (tmp_path / "link", "a link"),
     ):
         assert door.main(["export", config, "--output", str(target), "--workspace", str(tmp_path / "ws")]) == 2
         assert capsys.readouterr().err.strip() == (
-            f"export: `--output` {target} is {told}. Nothing was touched. Allowed: a new name, an empty folder, or an "
-            f"earlier export, which is replaced. Example: --output {target.with_name('exported')}."
+            f"export: `--output` {target} is {message}. Nothing was touched. Allowed: a new name, an empty folder, or "
+            f"an earlier export, which is replaced. Example: --output {target.with_name('exported')}."
         )
     assert (mine / "thesis.txt").read_text() == "all of it"
     (mine / "thesis.txt").unlink()
@@ -280,19 +280,19 @@ def test_packages_that_import_share_one_process(processes: list[tuple[str, ...]]
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "message"),
     [("raise OSError('libx.so is missing')", "does not import: OSError: libx.so is missing"),
      ("import os; os.abort()", "does not import: no message")],
 )  # fmt: skip
 def test_a_broken_package_is_named_and_none_is_blamed_for_it(
-    program: str, told: str, processes: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, message: str, processes: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken.py").write_text(program)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     stack = {"rich": "rich", "psutil": "broken", "no-such-package": "x", "pydantic": "pydantic"}
     found = {finding.name: finding for finding in doctor.imports(stack)}
     assert [name for name, finding in found.items() if not finding.good] == ["psutil", "no-such-package"]
-    assert found["psutil"].seen.endswith(told)
+    assert found["psutil"].seen.endswith(message)
     assert found["no-such-package"].seen == "not installed. Remedy: pip install no-such-package"
     assert processes[0] == ("rich", "broken", "pydantic")
 

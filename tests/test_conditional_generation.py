@@ -24,7 +24,7 @@ from pipelines.prepare import prepare
 from seqapps.applications import Call, config_from, options_of
 from seqapps.applications.conditional_generation import ConditionalGeneration, ConditionalScore, Generation
 from seqapps.architectures import conditional
-from seqapps.baselines import Ground, conditional_ngram
+from seqapps.baselines import BaselineContext, conditional_ngram
 from seqapps.dataset.manifest import Manifest, VocabularyFile, read_manifest
 from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import Feature, Schema
@@ -60,14 +60,14 @@ def model_of(*, features: int = 0, **fields: Any) -> keras.Model:
 
 
 def writer_of(**fields: Any) -> ConditionalWriter:
-    tokenizer = Tokenizer(TokenizerConfig(unit="character"), Vocabulary((*SPECIALS, *LETTERS)))
+    tokenizer = Tokenizer(TokenizerConfig(level="character"), Vocabulary((*SPECIALS, *LETTERS)))
     begin, step = conditional.decoder_of(model_of(**fields), config_of(**fields))
     return ConditionalWriter(begin, step, tokenizer, labels=LABELS)
 
 
 def ragged(*rows: list[int]) -> Ragged:
     splits = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Ragged(np.array([unit for row in rows for unit in row], np.int64), splits)
+    return Ragged(np.array([token for row in rows for token in row], np.int64), splits)
 
 
 def logits(model: keras.Model, tokens: list[list[int]], label: list[int]) -> Any:
@@ -92,7 +92,7 @@ def test_the_condition_sets_the_state_before_the_first_step(cell: str) -> None:
 @pytest.mark.parametrize("every_step", WAYS)
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("features", [0, 3], ids=["label", "vector"])
-def test_unit_by_unit_from_the_begin_is_the_whole_row(cell: str, every_step: bool, features: int) -> None:
+def test_token_by_token_from_the_begin_is_the_whole_row(cell: str, every_step: bool, features: int) -> None:
     fields = {"cell": cell, "every_step": every_step}
     model = model_of(features=features, **fields)
     begin, step = conditional.decoder_of(model, config_of(**fields))
@@ -222,7 +222,7 @@ def test_other_checkers() -> None:
 # ---- baseline
 
 
-def ground(rows: list[list[int]], labels: list[int]) -> Ground:
+def context_of(rows: list[list[int]], labels: list[int]) -> BaselineContext:
     manifest = Manifest(
         application="conditional_generation",
         schema_=Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning="ids"),)),
@@ -232,7 +232,7 @@ def ground(rows: list[list[int]], labels: list[int]) -> Ground:
     )  # fmt: skip
     examples = examples_of(rows, labels)
     config = application(data={"ngram_order": 3}).config
-    return Ground(config, Path(), manifest, lambda split: examples, lambda line: None)
+    return BaselineContext(config, Path(), manifest, lambda split: examples, lambda line: None)
 
 
 def examples_of(rows: list[list[int]], labels: list[int]) -> dict[str, Ragged]:
@@ -244,11 +244,11 @@ OF = [0, 0, 1, 1, 2, 0]
 
 
 def test_ngrams_of_each_label_sum_to_one() -> None:
-    model = conditional_ngram.fit(ground(ROWS, OF))
+    model = conditional_ngram.fit(context_of(ROWS, OF))
     outcomes = [UNKNOWN, END, *range(len(SPECIALS), SIZE)]
     for label in (-1, 0, 1, 2):
         for context in ([], [4], [4, 5], [8, 8]):
-            examples = examples_of([[*context, unit, END] for unit in outcomes], [label] * len(outcomes))
+            examples = examples_of([[*context, token, END] for token in outcomes], [label] * len(outcomes))
             last = model.predict(examples)[examples["ids"].splits[1:] - 2]
             assert np.exp(-last.astype(np.float64)).sum() == pytest.approx(1.0, abs=1e-5)
 
@@ -256,7 +256,7 @@ def test_ngrams_of_each_label_sum_to_one() -> None:
 def test_ngrams_of_a_label_know_it_and_those_of_a_new_label_are_of_all() -> None:
     from seqapps.baselines.kneser_ney import from_table
 
-    model = conditional_ngram.fit(ground(ROWS, OF))
+    model = conditional_ngram.fit(context_of(ROWS, OF))
     own, other = model.predict(examples_of([[4, 5, END]] * 2, [0, 1])).reshape(2, 3).sum(axis=1)
     assert own < other
     everything = from_table(conditional_ngram.table_of(ragged(*ROWS), 3), SIZE)
@@ -308,7 +308,7 @@ def test_conditions_of_other_rows_do_not_reach_a_row(others: list[str], seed: in
 SIGNATURES = writer_of(cell="gru").signatures()
 
 
-def test_temperature_zero_takes_the_most_probable_unit(signatures: dict[str, Any]) -> None:
+def test_temperature_zero_takes_the_most_probable_token(signatures: dict[str, Any]) -> None:
     found = write(signatures, ["metal"], temperature=0.0, count=3)
     assert len(set(found["texts"][0])) == 1
     row: list[int] = []
@@ -316,7 +316,7 @@ def test_temperature_zero_takes_the_most_probable_unit(signatures: dict[str, Any
         last = logits(model_of(every_step=True), [[BEGIN, *row]], [2])[0, -1]
         last[[PAD, UNKNOWN, BEGIN]] = -np.inf
         row.append(int(last.argmax()))
-    assert found["texts"][0, 0].decode() == "".join(LETTERS[unit - 4] for unit in row if unit != END)
+    assert found["texts"][0, 0].decode() == "".join(LETTERS[token - 4] for token in row if token != END)
     assert found["length"][0, 0] == len(row)
     assert found["ended"][0, 0] == (END in row)
 
@@ -332,8 +332,8 @@ def test_nats_of_a_written_text_are_those_of_its_score(signatures: dict[str, Any
 
 def test_a_new_label_has_no_answer_and_leaves_the_others_theirs(signatures: dict[str, Any]) -> None:
     found, good = write(signatures, ["fruit", "fruits", "metal"]), write(signatures, ["fruit"])
-    told = "`condition` must be a label of the training data. Received: 'fruits'. Allowed: colour, fruit, metal."
-    assert found["error"].astype(str).tolist() == ["", told, ""]
+    message = "`condition` must be a label of the training data. Received: 'fruits'. Allowed: colour, fruit, metal."
+    assert found["error"].astype(str).tolist() == ["", message, ""]
     assert found["texts"][0].tolist() == good["texts"][0].tolist()
     assert not found["texts"][1].any() and not found["length"][1].any() and not found["ended"][1].any()
 
@@ -382,7 +382,7 @@ def test_answers_hold_as_many_texts_as_are_asked_for() -> None:
     assert found != ConditionalGeneration.answer(call, ["fruit", "metal"], options(count=3, temperature=5.0), 0)
     first = found[0]
     assert isinstance(first, Generation)
-    assert (first.condition, len(first.texts), len(first.units)) == ("fruit", 3, 3)
+    assert (first.condition, len(first.texts), len(first.tokens)) == ("fruit", 3, 3)
     assert ConditionalGeneration.line(first, options(), one_line=True).count("\t") == 2
     assert ConditionalGeneration.line(first, options(), one_line=False) == "\n".join(first.texts)
     assert [ConditionalGeneration.heading(answer) for answer in found] == ["fruit", "metal"]
@@ -391,7 +391,7 @@ def test_answers_hold_as_many_texts_as_are_asked_for() -> None:
 def test_a_text_is_scored_given_its_condition() -> None:
     fruit, metal = ConditionalGeneration.answer(call, ["fruit\tabc", "metal\tabc"], options(score=True), 0)
     assert isinstance(fruit, ConditionalScore)
-    assert (fruit.condition, fruit.text, fruit.units) == ("fruit", "abc", ("a", "b", "c", "<eos>"))
+    assert (fruit.condition, fruit.text, fruit.tokens) == ("fruit", "abc", ("a", "b", "c", "<eos>"))
     assert fruit.total == pytest.approx(sum(fruit.log_probabilities), rel=1e-5)
     assert fruit.total != metal.total
     assert ConditionalGeneration.line(fruit, options(score=True), one_line=False).startswith("fruit: abc\n")

@@ -104,12 +104,12 @@ def test_wrong_type_or_value(file: Path, override: str, text: str) -> None:
         ),
         (
             ["model.bidirectional=true"],
-            "`model.bidirectional` = true cannot be a language model: the backward direction sees the unit that is to "
+            "`model.bidirectional` = true cannot be a language model: the backward direction sees the token that is to "
             "be predicted, so the loss falls to zero and the model can neither score nor write text. Received: true. "
             "Allowed: false.",
         ),
         (
-            ['data.tokens.unit="subword"', "data.vocabulary_size=0"],
+            ['data.tokens.level="subword"', "data.vocabulary_size=0"],
             "`data.vocabulary_size` must be given for subwords. Received: 0. Example: 8000.",
         ),
     ],
@@ -160,7 +160,7 @@ def test_names_of_columns_where_a_file_is_one_text(file: Path, option: str, rece
     )
 
 
-def test_all_mistakes_are_told_at_once(file: Path) -> None:
+def test_all_mistakes_are_reported_at_once(file: Path) -> None:
     assert message(file, "training.epochs=0", "model.embedding=0").splitlines() == [
         "`training.epochs` must be greater than or equal to 1. Received: 0.",
         "`model.embedding` must be greater than or equal to 1. Received: 0.",

@@ -67,7 +67,7 @@ BUILT = [
     ("time_series", "one_series"),
     ("translation", "words_dot"),
 ]
-"""The modes whose model is built and audited here; that of the others gives losses once."""
+"""The modes whose model is built and audited here; that of the others computes losses once."""
 FITTED = [
     ("language_model", "stacked"),
     ("text_classification", "classifier"),
@@ -251,7 +251,7 @@ class One:
 
 
 def validation(model: keras.Model, batch: Batch, objective: Objective) -> Callable[[Batch], float]:
-    """Returns what gives the loss of a batch of the same shapes; it is compiled once."""
+    """Returns a function that computes the loss of a batch of the same shapes; it is compiled once."""
     step = ValidationStep(model, objective, signature_of(batch))
     return lambda batch: step.mean_loss(One(batch))
 
@@ -275,7 +275,7 @@ def test_appended_padding_changes_no_output_and_no_loss(subject: Subject, model:
     assert_allclose(of_longer(longer), of_batch(batch), rtol=1e-5)
 
 
-def test_neither_padding_nor_company_changes_an_output(subject: Subject, model: keras.Model) -> None:
+def test_neither_padding_nor_the_other_examples_change_an_output(subject: Subject, model: keras.Model) -> None:
     found = audit(model, subject.application.batches(subject.folder, subject.manifest, "train"))
     assert found.outputs > 0
     assert found.largest <= 1e-5
@@ -481,19 +481,19 @@ def test_ids_of_beam_are_the_ids_of_the_saved_model(
 ) -> None:
     signature = _loaded(exported.folder).signatures.get("score")
     features = subject.application.schema().names
-    told = _ids_of(signature.structured_outputs, features) if signature is not None else {}
-    if not told:
-        pytest.skip(f"{subject.application.name} has no signature that tells its ids")
+    of_ids = _ids_of(signature.structured_outputs, features) if signature is not None else {}
+    if not of_ids:
+        pytest.skip(f"{subject.application.name} has no signature that returns its ids")
     text = [row.encode() for row in rows]
     everything = np.ones(len(rows), bool)
     # What else a row has, and what else the signature takes (a condition), is that of one real row.
-    columns = {**{name: values[:1] * len(rows) for name, values in raw.columns.items()}, **dict.fromkeys(told, text)}
+    columns = {**{name: values[:1] * len(rows) for name, values in raw.columns.items()}, **dict.fromkeys(of_ids, text)}
     block = RawBlock("text", np.arange(1, len(rows) + 1), columns, everything, everything)
     beam = encoded(subject, block)
     golden = json.loads((exported.folder / "golden.json").read_text(encoding="utf-8"))["score"][0]["inputs"]
-    given = {name: tf.constant(text if name in told else [value[0]] * len(rows)) for name, value in golden.items()}
+    given = {name: tf.constant(text if name in of_ids else [value[0]] * len(rows)) for name, value in golden.items()}
     answer = signature(**given)
-    for output, feature in told.values():
+    for output, feature in of_ids.values():
         for row, ids in enumerate(answer[output].numpy()):
             expected = beam[feature].row(row)
             assert_array_equal(ids[: len(expected)], expected)

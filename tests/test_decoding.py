@@ -17,33 +17,33 @@ from seqapps.inference.choosing import NEVER_WRITTEN, Sampling, _uniform, best, 
 from seqapps.inference.decoding import Hypotheses, Limits, Sequences, Step, beam_search, length_penalty, write
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
-UNITS = tuple(range(len(SPECIALS), len(SPECIALS) + 3))
-SIZE = len(SPECIALS) + len(UNITS)
+TOKENS = tuple(range(len(SPECIALS), len(SPECIALS) + 3))
+SIZE = len(SPECIALS) + len(TOKENS)
 LONGEST = 4
 SPACE = 3**0 + 3**1 + 3**2 + 3**3
-"""Sequences of at most LONGEST units, `<eos>` included: a beam as wide as this loses none."""
+"""Sequences of at most LONGEST tokens, `<eos>` included: a beam as wide as this loses none."""
 
 
 class Chain:
-    """A model whose logits follow from all units before: its state is a hash of them."""
+    """A model whose logits follow from all tokens before: its state is a hash of them."""
 
     def __init__(self, seed: int, sharpness: float = 2.0) -> None:
         self.table = np.random.default_rng(seed).normal(scale=sharpness, size=(97, SIZE)).astype(np.float32)
 
     def state(self, row: int) -> int:
-        """The state before the first unit: every row has its own."""
+        """The state before the first token: every row has its own."""
         return 13 * row % 97
 
-    def after(self, state: Any, unit: Any) -> Any:
-        return (state * 31 + unit) % 97
+    def after(self, state: Any, token: Any) -> Any:
+        return (state * 31 + token) % 97
 
     def log_p(self, row: int, sequence: tuple[int, ...]) -> float:
-        total, state, unit = 0.0, self.state(row), BEGIN
+        total, state, token = 0.0, self.state(row), BEGIN
         for following in sequence:
-            state = self.after(state, unit)
+            state = self.after(state, token)
             logits = self.table[state].astype(np.float64)
             total += logits[following] - np.log(np.exp(logits).sum())
-            unit = following
+            token = following
         return total
 
 
@@ -58,16 +58,16 @@ class Rules(NamedTuple):
         return Limits(*(tf.fill([rows], limit) for limit in self))
 
     def following(self, before: tuple[int, ...]) -> list[int]:
-        """The units that may come next, `<eos>` where no other may."""
+        """The tokens that may come next, `<eos>` where no other may."""
         if len(before) == self.longest - 1:
             return [END]
-        units = [unit for unit in UNITS if not self.order or not repeats((*before, unit), self.order)]
-        return [*units, *([END] if len(before) >= self.shortest else [])] or [END]
+        tokens = [token for token in TOKENS if not self.order or not repeats((*before, token), self.order)]
+        return [*tokens, *([END] if len(before) >= self.shortest else [])] or [END]
 
     def sequences(self, before: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
         found = []
-        for unit in self.following(before):
-            found += [(*before, unit)] if unit == END else self.sequences((*before, unit))
+        for token in self.following(before):
+            found += [(*before, token)] if token == END else self.sequences((*before, token))
         return found
 
 
@@ -84,8 +84,8 @@ def states(chain: Chain, rows: list[int]) -> dict[str, Any]:
 
 
 def step_of(table: Any) -> Step:
-    def step(units: Any, before: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        after = (before["hash"] * 31 + units) % 97
+    def step(tokens: Any, before: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        after = (before["hash"] * 31 + tokens) % 97
         return tf.gather(table, after), {"hash": after}
 
     return step
@@ -137,13 +137,13 @@ def written(chain: Chain, rules: Rules, rows: list[int], sampling: tuple[float, 
 
 
 def sequence(ids: NDArray[np.int32], length: int) -> tuple[int, ...]:
-    """The units of one sequence; nothing but padding stands after them."""
+    """The tokens of one sequence; nothing but padding stands after them."""
     assert_array_equal(ids[length:], PAD)
     return tuple(ids[:length].tolist())
 
 
 def test_the_limits_of_the_tests_are_those_of_the_text() -> None:
-    assert set(range(SIZE)) - set(NEVER_WRITTEN) == {*UNITS, END}
+    assert set(range(SIZE)) - set(NEVER_WRITTEN) == {*TOKENS, END}
     assert len(Rules().sequences()) == SPACE
 
 
@@ -172,12 +172,12 @@ def test_the_whole_space_has_probability_one() -> None:
     """Without a limit on the length: what ends within it, and the share of what does not."""
     chain = Chain(1)
     ends = [each for each in Rules(longest=3).sequences() if len(each) < 3]
-    goes_on = [(a, b) for a in UNITS for b in UNITS]
+    goes_on = [(a, b) for a in TOKENS for b in TOKENS]
     found = search(chain, Rules(longest=3), [0], Beam(SPACE))
     listed = [sequence(found.ids[0, n], found.lengths[0, n]) for n in range(found.count[0])]
     inside = sum(np.exp(found.log_probabilities[0, listed.index(each)]) for each in ends)
-    never = sum(np.exp(chain.log_p(0, (unit,))) for unit in NEVER_WRITTEN)
-    never += sum(np.exp(chain.log_p(0, (a, unit))) for a in UNITS for unit in NEVER_WRITTEN)
+    never = sum(np.exp(chain.log_p(0, (token,))) for token in NEVER_WRITTEN)
+    never += sum(np.exp(chain.log_p(0, (a, token))) for a in TOKENS for token in NEVER_WRITTEN)
     assert inside + never + sum(np.exp(chain.log_p(0, each)) for each in goes_on) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -191,10 +191,10 @@ def test_a_beam_of_one_is_greedy(seed: int, rules: Rules, alpha: float) -> None:
         one = sequence(found.ids[row, 0], found.lengths[row, 0])
         assert one == sequence(greedy.ids[row], greedy.lengths[row])
         state, before = chain.state(row), BEGIN
-        for place, unit in enumerate(one):
+        for place, token in enumerate(one):
             state = chain.after(state, before)
-            assert unit == max(rules.following(one[:place]), key=lambda unit: chain.table[state][unit])
-            before = unit
+            assert token == max(rules.following(one[:place]), key=lambda token: chain.table[state][token])
+            before = token
     assert_allclose(found.log_probabilities[:, 0], greedy.log_probabilities, rtol=1e-5)
 
 
@@ -221,7 +221,7 @@ def never_closing(chain: Chain, rules: Rules, row: int, beam: Beam) -> tuple[lis
     open_, ended, held = [((), 0.0)], list[tuple[float, Any]](), {()}
     while open_ and not (beam.width == 1 and ended):
         grown = [
-            ((*each, unit), chain.log_p(row, (*each, unit))) for each, _ in open_ for unit in rules.following(each)
+            ((*each, token), chain.log_p(row, (*each, token))) for each, _ in open_ for token in rules.following(each)
         ]
         grown.sort(key=lambda found: -found[1])
         for each, log_p in grown[: beam.width]:
@@ -255,13 +255,13 @@ def test_a_row_that_is_closed_would_have_found_nothing_better(
 
 def test_a_row_goes_on_while_an_open_hypothesis_is_better_than_those_that_ended() -> None:
     """K poor hypotheses end before the good one does."""
-    a, b, c = UNITS
+    a, b, c = TOKENS
     chain = Chain(0)
     chain.table = np.full((97, SIZE), -30.0, np.float32)
     state = chain.state(0)
-    for before, unit in ((BEGIN, a), (a, b), (b, a), (a, c)):
+    for before, token in ((BEGIN, a), (a, b), (b, a), (a, c)):
         state = chain.after(state, before)
-        chain.table[state, [unit, END]] = np.log([0.99, 0.01])
+        chain.table[state, [token, END]] = np.log([0.99, 0.01])
     chain.table[chain.after(state, c), END] = 0.0
     found = search(chain, Rules(longest=8), [0], Beam(2, 0.6))
     assert sequence(found.ids[0, 0], found.lengths[0, 0]) == (a, b, a, c, END)
@@ -312,8 +312,8 @@ def test_n_best_is_the_head_of_the_list() -> None:
 
 
 def test_a_wider_beam_finds_what_greedy_search_misses() -> None:
-    """The most probable first unit leads to a worse sequence."""
-    a, b, _ = UNITS
+    """The most probable first token leads to a worse sequence."""
+    a, b, _ = TOKENS
     table = np.full((97, SIZE), -30.0, np.float32)
     chain = Chain(0)
     chain.table = table
@@ -346,8 +346,8 @@ def test_draws_follow_the_probabilities() -> None:
     chain, rows = Chain(6, sharpness=1.0), [0] * 4_000
     found = written(chain, Rules(longest=2), rows, (1.0, 0, 1))
     logits = chain.table[chain.after(chain.state(0), BEGIN)].astype(np.float64)
-    allowed = np.exp(logits[[*UNITS, END]])
-    shares = np.bincount(found.ids[:, 0], minlength=SIZE)[[*UNITS, END]] / len(rows)
+    allowed = np.exp(logits[[*TOKENS, END]])
+    shares = np.bincount(found.ids[:, 0], minlength=SIZE)[[*TOKENS, END]] / len(rows)
     assert_allclose(shares, allowed / allowed.sum(), atol=0.03)
     listed = [sequence(ids, length) for ids, length in zip(found.ids, found.lengths, strict=True)]
     assert_allclose(found.log_probabilities[:20], [chain.log_p(0, each) for each in listed[:20]], rtol=1e-4)

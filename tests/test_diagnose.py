@@ -1,4 +1,4 @@
-"""The verb `diagnose`: a trained run on the terminal, as JSON, and on its page."""
+"""The command `diagnose`: a trained run on the terminal, as JSON, and on its page."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_a_run_is_diagnosed_as_json_on_the_terminal_and_on_its_page(
 ) -> None:
     words = ["diagnose", str(workspace / "runs" / "tiny"), "--workspace", str(workspace)]
     assert main([*words, "--json", "--epoch", "2", "--step", "3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["model"], told["batch"], told["rows"]) == ("trained", [2, 3], 4)
-    (layer,) = told["layers"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["model"], printed["batch"], printed["rows"]) == ("trained", [2, 3], 4)
+    (layer,) = printed["layers"]
     assert (layer["name"], layer["cell"], len(layer["gradient"])) == ("simple_rnn_0", "SimpleRNNCell", 16)
     folder = workspace / "runs" / "tiny" / "diagnosis"
-    assert json.loads((folder / "diagnosis.json").read_text()) == told
+    assert json.loads((folder / "diagnosis.json").read_text()) == printed
     assert sorted(path.name for path in folder.iterdir()) == ["diagnosis.json", "gates.png", "gradients.png"]
 
     assert main(words) == 0

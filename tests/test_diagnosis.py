@@ -271,7 +271,7 @@ def diagnosis_with(*layers: Layer, **fields: Any) -> Diagnosis:
     return Diagnosis(**{**known, "layers": layers, "variables": (), **fields})
 
 
-def test_a_vanishing_layer_is_told_with_its_figures_and_lines_of_the_configuration() -> None:
+def test_a_vanishing_layer_is_reported_with_its_figures_and_lines_of_the_configuration() -> None:
     config = make_config(model={"cell": "simple_rnn"})
     (verdict,) = judge(diagnosis_with(layer_with()), config)
     assert (verdict.kind, verdict.where, verdict.good) == ("vanishes", "rnn_0", False)
@@ -298,7 +298,7 @@ def test_only_the_length_that_half_of_the_rows_have_counts() -> None:
     )
 
 
-def test_an_lstm_that_forgot_is_told_by_its_pace() -> None:
+def test_an_lstm_that_forgot_is_recognised_by_its_pace() -> None:
     # 0.0013 of the gradient after 18 steps.
     pace = 0.0013 ** (1 / 18)
     (verdict,) = over_time(layer_with(gradient=tuple(pace**step for step in range(19)), lengths=(4,) * 19))
@@ -317,7 +317,7 @@ def test_an_lstm_that_forgot_is_told_by_its_pace() -> None:
             "saturated",
             "the input is saturated: 95% low and 0% high, mean 0.02",
         ),
-        ({"dead": 4}, "dead", "4 of 10 units give the same at every step"),
+        ({"dead": 4}, "dead", "4 of 10 units output the same at every step"),
         ({"gradient": (1.0, float("nan")), "lengths": (4, 4)}, "explodes", "the gradient is not finite within 1 steps"),
     ],
 )
@@ -327,7 +327,7 @@ def test_what_is_wrong_with_a_layer(fields: dict[str, Any], kind: str, text: str
     assert [(verdict.kind, verdict.text) for verdict in bad] == [(kind, text)]
 
 
-def test_clipping_that_always_acts_is_told() -> None:
+def test_clipping_that_always_acts_is_reported() -> None:
     clipping = Clipping(
         how="global_norm", threshold=1.0, share=0.8, last=0.9, mean=3.14, largest=20.0, hardest=0.05, skipped=2,
         skipped_at=((2, 7),),

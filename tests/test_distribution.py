@@ -59,7 +59,7 @@ class Broken:
 
 
 def trained(distribution: str, training: Any, model: Any, folder: str = "", stop_at: int = 10**6) -> dict[str, Any]:
-    """Trains a small language model; returns its weights, those of the last copy, and what was told."""
+    """Trains a small language model; returns its weights, those of the last copy, and what was reported."""
     from seqapps.applications import config_from
     from seqapps.architectures import stacked
     from seqapps.batching.documents import DocumentBatches
@@ -154,7 +154,7 @@ def test_devices_draw_different_dropout_and_a_broken_training_ends_as_an_unbroke
     assert found["broken"] == found["whole"]
 
 
-def test_what_is_told_and_what_is_refused(found: Any) -> None:
+def test_what_is_reported_and_what_is_refused(found: Any) -> None:
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     assert found["line"] == f"mirrored: 2 devices share every batch: {kind}:0, {kind}:1"
     assert found["penalty"].startswith('`training.distribution` = "mirrored" cannot add `model.activation_penalty`')

@@ -1,4 +1,4 @@
-"""Laws of evaluation: perplexity by hand, every system on the same units, a bootstrap that is never sure of nothing."""
+"""Laws of evaluation: perplexity by hand, all systems on the same tokens, a bootstrap that is never sure of nothing."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ from seqapps.registry.promotion import gate
 from seqapps.training.trained_model import Trained
 
 BEGIN, END = 2, 3
-SIZE = 9  # four special units and five letters
+SIZE = 9  # four special tokens and five letters
 
 
 def tables_of(batching: str = "stream", **sections: Any) -> dict[str, Any]:
     return {
         "application": "language_model",
         "source": {"builtin": "python-docs"},
-        "data": {"tokens": {"unit": "character"}, "ngram_order": 3},
+        "data": {"tokens": {"level": "character"}, "ngram_order": 3},
         "model": {"cell": "gru", "units": [8], "embedding": 6},
         "training": {"batching": batching, "batch_size": 4},
         "baselines": {"fixed_window_context": 2, "fixed_window_units": 8, "fixed_window_max_steps": 10},
@@ -91,12 +91,12 @@ def write_split(folder: Path, name: str, rows: list[list[int]]) -> Split:
 def prepare(folder: Path, letters: str = "abcde", splits: tuple[str, ...] = ("train", "validation", "test")) -> Path:
     """Writes a prepared folder, as the job does."""
     folder.mkdir(parents=True)
-    Tokenizer(TokenizerConfig(unit="character"), Vocabulary((*SPECIALS, *letters))).save(folder / "vocabularies/text")
+    Tokenizer(TokenizerConfig(level="character"), Vocabulary((*SPECIALS, *letters))).save(folder / "vocabularies/text")
     rows = {name: rows_of(150 if name == "train" else 30, seed) for seed, name in enumerate(splits)}
     grams = [[*gram] for row in rows["train"] for gram in zip([2, 2, *row], [2, *row], row, strict=False)]
-    units, counts = np.unique(grams, axis=0, return_counts=True)
+    tokens, counts = np.unique(grams, axis=0, return_counts=True)
     (folder / "ngrams").mkdir()
-    np.save(folder / "ngrams/part-00000.npy", np.column_stack([units, counts]).astype(np.int32))
+    np.save(folder / "ngrams/part-00000.npy", np.column_stack([tokens, counts]).astype(np.int32))
     vocabulary = VocabularyFile(
         folder="vocabularies/text",
         size=SIZE,
@@ -110,7 +110,7 @@ def prepare(folder: Path, letters: str = "abcde", splits: tuple[str, ...] = ("tr
         rejected={},
         lengths={},
         vocabularies={"text": vocabulary},
-        tables={"ngrams": (Table(file="ngrams/part-00000.npy", rows=len(units), sha256=""),)},
+        tables={"ngrams": (Table(file="ngrams/part-00000.npy", rows=len(tokens), sha256=""),)},
         sources=(),
         fingerprint="1" * 64,
         code_version="0",
@@ -149,7 +149,7 @@ def printed(evaluation: Evaluation) -> str:
 
 
 def test_perplexity_by_hand() -> None:
-    """Three units with p = 1/2, 1/4, 1/8: 6 bits, 2 bits a unit, perplexity 4; cut after two units."""
+    """Three tokens with p = 1/2, 1/4, 1/8: 6 bits, 2 bits a token, perplexity 4; cut after two tokens."""
     application = application_of(config_from(tables_of(promotion={"segment": 2}), "test"))
     nats = -np.log(np.array([0.5, 0.25, 0.125], np.float32))
     statistics = application.statistics(nats, {"ids": Ragged(np.array([4, 5, 3]), np.array([0, 3]))})
@@ -169,18 +169,18 @@ def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(prepare
 
 
 @pytest.mark.parametrize("batching", ["stream", "length"])
-def test_every_system_is_scored_on_the_same_units(prepared: Path, tmp_path: Path, batching: str) -> None:
+def test_every_system_is_scored_on_the_same_tokens(prepared: Path, tmp_path: Path, batching: str) -> None:
     trained = trained_on(prepared, batching=batching)
     evaluation = evaluate(trained, prepared, tmp_path, champion=trained, champion_version="4", console=silent())
     assert evaluation == read_evaluation(tmp_path)
-    assert (evaluation.split, evaluation.note, evaluation.unit) == ("test", "", "character")
-    assert evaluation.units == sum(map(len, rows_of(30, seed=2)))
+    assert (evaluation.split, evaluation.note, evaluation.token) == ("test", "", "character")
+    assert evaluation.tokens == sum(map(len, rows_of(30, seed=2)))
     assert list(evaluation.baselines) == ["uniform", "unigram", "kneser_ney", "fixed_window"]
     statistics = read_statistics(tmp_path)
     names = {"model", "champion", *(f"baseline.{name}" for name in evaluation.baselines)}
     assert set(statistics) == names
     assert {array.shape for array in statistics.values()} == {(evaluation.sequences, 2)}
-    assert {float(array[:, 1].sum()) for array in statistics.values()} == {evaluation.units}
+    assert {float(array[:, 1].sum()) for array in statistics.values()} == {evaluation.tokens}
     assert (statistics["champion"] == statistics["model"]).all()
     assert evaluation.champion == ChampionScore(version="4", metrics=evaluation.metrics)
     order = ["kneser_ney", "unigram", "uniform"]
@@ -201,10 +201,10 @@ def test_baselines_are_fitted_once(prepared: Path, tmp_path: Path, monkeypatch: 
     assert "9 tanh units" in third.baselines["fixed_window"].description
 
 
-def test_a_baseline_that_is_not_for_such_data_is_left_out_and_told(
+def test_a_baseline_that_is_not_for_such_data_is_left_out_and_reported(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(ground: baselines.Ground) -> baselines.Baseline:
+    def fit(context: baselines.BaselineContext) -> baselines.Baseline:
         raise baselines.Infeasible("it is for up to 20 steps. Received: 21")
 
     load = baselines.load
@@ -212,10 +212,10 @@ def test_a_baseline_that_is_not_for_such_data_is_left_out_and_told(
     console, names = Console(file=io.StringIO(), width=200), ["uniform", "unigram"]
     trained = trained_on(prepared, baselines={"names": names})
     evaluation = evaluate(trained, prepared, tmp_path, console=console)
-    told = "unigram is left out: it is for up to 20 steps. Received: 21"
-    assert told in console.file.getvalue()  # type: ignore[attr-defined]
-    assert told in " ".join(printed(evaluation).split())
-    assert (list(evaluation.baselines), evaluation.left_out["unigram"]) == (["uniform"], told.partition(": ")[2])
+    message = "unigram is left out: it is for up to 20 steps. Received: 21"
+    assert message in console.file.getvalue()  # type: ignore[attr-defined]
+    assert message in " ".join(printed(evaluation).split())
+    assert (list(evaluation.baselines), evaluation.left_out["unigram"]) == (["uniform"], message.partition(": ")[2])
     checks = gate(trained.application.config, evaluation, read_statistics(tmp_path), "")
     assert [check.against for check in checks] == ["uniform"]
 
@@ -258,12 +258,12 @@ def test_without_a_test_split_it_scores_validation_and_says_so(tmp_path: Path) -
     assert "there is no test split" in printed(evaluation)
 
 
-def test_a_champion_of_other_units_is_not_compared(prepared: Path, tmp_path: Path) -> None:
+def test_a_champion_of_other_tokens_is_not_compared(prepared: Path, tmp_path: Path) -> None:
     champion = trained_on(prepare(tmp_path / "data", letters="vwxyz"))
     evaluation = evaluate(
         trained_on(prepared), prepared, tmp_path / "out", champion=champion, champion_version="2", console=silent()
     )
-    reason = "its vocabulary `text` is another one, so that its units are not those of the data"
+    reason = "its vocabulary `text` is another one, so that its tokens are not those of the data"
     assert evaluation.champion == ChampionScore(version="2", metrics={}, not_comparable=reason)
     assert "champion" not in read_statistics(tmp_path / "out")
     assert "not comparable" in printed(evaluation)
@@ -272,7 +272,7 @@ def test_a_champion_of_other_units_is_not_compared(prepared: Path, tmp_path: Pat
 
 
 def test_a_diverged_model_is_an_error_and_leaves_no_record(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"evaluate: model gives [\d,]+ of [\d,]+ scores that are not finite"):
+    with pytest.raises(RunError, match=r"evaluate: model outputs [\d,]+ of [\d,]+ scores that are not finite"):
         evaluate(trained_on(prepared, scale=float("nan")), prepared, tmp_path, console=silent())
     with pytest.raises(DataError, match=r"holds no evaluation\.json\. Run `seqapps evaluate`"):
         read_evaluation(tmp_path)
@@ -289,12 +289,12 @@ def test_a_record_of_another_kind_is_refused(tmp_path: Path) -> None:
         read_evaluation(tmp_path)
 
 
-def test_kneser_ney_in_the_record_equals_the_table_unit_by_unit(prepared: Path, tmp_path: Path) -> None:
+def test_kneser_ney_in_the_record_equals_the_table_token_by_token(prepared: Path, tmp_path: Path) -> None:
     """The record's figure is what the fitted object gives on the test rows, one example after the other."""
     evaluation = evaluate(trained_on(prepared), prepared, tmp_path, console=silent())
     model = kneser_ney.from_table(np.load(prepared / "ngrams/part-00000.npy"), SIZE)
     rows = rows_of(30, seed=2)
-    nats = [-math.log(model.next_distribution(row[:at])[unit]) for row in rows for at, unit in enumerate(row)]
+    nats = [-math.log(model.next_distribution(row[:at])[token]) for row in rows for at, token in enumerate(row)]
     assert evaluation.baselines["kneser_ney"].metrics["nats"] == pytest.approx(sum(nats) / len(nats), rel=1e-6)
 
 
@@ -311,15 +311,15 @@ def golden() -> Evaluation:
         application="language_model",
         split="test",
         note="",
-        unit="word",
-        units=73_760,
+        token="word",
+        tokens=73_760,
         sequences=300,
         objective="perplexity",
         direction="min",
         metrics=model,
         baselines={
             "kneser_ney": Score(description="interpolated 5-grams", metrics=kneser, seconds=2.0),
-            "uniform": Score(description="every unit", metrics=uniform, seconds=0.1),
+            "uniform": Score(description="every token", metrics=uniform, seconds=0.1),
         },
         champion=ChampionScore(version="3", metrics=champion),
         seconds=12.0,
@@ -360,7 +360,7 @@ def test_a_baseline_that_a_cap_of_steps_ended_has_a_dagger_and_figures_that_diff
 
 def test_what_a_system_does_not_give_is_a_dash() -> None:
     evaluation = golden()
-    uniform = Score(description="every unit", metrics={"perplexity": 10_000.0}, seconds=0.1)
+    uniform = Score(description="every token", metrics={"perplexity": 10_000.0}, seconds=0.1)
     lines = printed(evaluation.model_copy(update={"baselines": {"uniform": uniform}})).splitlines()
     assert [line.replace("│", " ").split() for line in lines if "uniform" in line] == [
         ["uniform", "10,000.0", "-", "-"]
@@ -401,7 +401,7 @@ def test_a_metric_that_is_not_a_number_is_left_out_and_the_objective_must_be_one
             evaluate(trained, prepared, tmp_path, console=silent())
 
 
-def test_the_worst_texts_are_shown_with_their_least_expected_units(prepared: Path, tmp_path: Path) -> None:
+def test_the_worst_texts_are_shown_with_their_least_expected_tokens(prepared: Path, tmp_path: Path) -> None:
     evaluate(trained_on(prepared), prepared, tmp_path, console=silent())
     details = read_details(tmp_path, {})
     values = [item.value for item in details.worst]
@@ -436,12 +436,12 @@ def perplexity(totals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def systems(gap: float, sequences: int = 200) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Two systems on sequences of 50 units; b costs `gap` nats a unit more on average, with noise of both."""
+    """Two systems on sequences of 50 tokens; b costs `gap` nats a token more on average, with noise of both."""
     random = np.random.default_rng(1)
     hard = random.normal(4.5, 0.4, sequences)
     a, b = hard + random.normal(0, 0.1, sequences), hard + gap + random.normal(0, 0.1, sequences)
-    units = np.full(sequences, 50.0)
-    return np.stack([a * units, units], axis=1), np.stack([b * units, units], axis=1)
+    tokens = np.full(sequences, 50.0)
+    return np.stack([a * tokens, tokens], axis=1), np.stack([b * tokens, tokens], axis=1)
 
 
 def test_a_clearly_better_system_is_better_and_the_other_is_not() -> None:
@@ -506,7 +506,7 @@ def test_the_interval_is_that_of_numpys_multinomial_draws() -> None:
 
 
 def test_a_metric_of_sums_is_not_a_mean_of_metrics() -> None:
-    """A long sequence counts as long as it is: 1 unit at 0 nats and 99 at log 2 give perplexity 2^0.99."""
+    """A long sequence counts as long as it is: 1 token at 0 nats and 99 at log 2 give perplexity 2^0.99."""
     a = np.array([[0.0, 1.0], [99 * math.log(2), 99.0]])
     b = np.array([[0.0, 1.0], [99 * math.log(4), 99.0]])
     result = paired_bootstrap(a, b, perplexity, direction="min", resamples=100, seed=1)

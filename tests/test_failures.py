@@ -26,7 +26,7 @@ def system(number: int, path: str) -> OSError:
 
 
 @pytest.mark.parametrize(
-    ("error", "told", "remedy"),
+    ("error", "message", "remedy"),
     [
         (system(errno.ENOSPC, "ws/x"), "no space is left on the disk (ws/x).", f"on another disk. {AGAIN}"),
         (system(errno.EROFS, "ws"), "ws cannot be written: its disk is read-only.", "`--workspace` on another disk."),
@@ -44,9 +44,9 @@ def system(number: int, path: str) -> OSError:
         (sqlite3.DatabaseError("disk image is malformed"), "ws/mlflow.db is damaged.", "`seqapps run CONFIG`."),
     ],
 )  # fmt: skip
-def test_kind_of_error_to_message(error: Exception, told: str, remedy: str) -> None:
+def test_kind_of_error_to_message(error: Exception, shown: str, remedy: str) -> None:
     message = str(explain(error, "run", Path("ws")))
-    assert message.startswith(told) and " Remedy: " in message and message.endswith(remedy)
+    assert message.startswith(shown) and " Remedy: " in message and message.endswith(remedy)
 
 
 def test_file_where_a_folder_must_be_is_named(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_file_where_a_folder_must_be_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_cause_behind_an_error_is_what_is_told() -> None:
+def test_cause_behind_an_error_is_what_is_reported() -> None:
     try:
         try:
             raise system(errno.ENOSPC, "ws/x")
@@ -83,11 +83,11 @@ def test_error_without_words_keeps_its_traceback_in_a_file(
         def run(arguments: argparse.Namespace, console: object) -> int:
             raise KeyError("nobody thought of it")
 
-    monkeypatch.setattr(door, "load", lambda verb: Command)
+    monkeypatch.setattr(door, "load", lambda command: Command)
     assert door.main(["doctor", "--workspace", str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert "Traceback" not in told
-    assert "KeyError: 'nobody thought of it'" in told and str(tmp_path / TRACE) in told
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    assert "KeyError: 'nobody thought of it'" in message and str(tmp_path / TRACE) in message
     assert "nobody thought of it" in (tmp_path / TRACE).read_text()
     with pytest.raises(KeyError):
         door.main(["doctor", "--workspace", str(tmp_path), "--debug"])
@@ -101,7 +101,7 @@ def test_damaged_record_is_named_with_its_remedy(content: str, tmp_path: Path) -
         read_json(file, "run it again")
 
 
-def test_server_that_is_down_is_told_at_once() -> None:
+def test_server_that_is_down_is_reported_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://me:secret@127.0.0.1:{free.getsockname()[1]}"
@@ -111,7 +111,7 @@ def test_server_that_is_down_is_told_at_once() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_server_that_never_answers_is_told_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_never_answers_is_reported_after_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqapps.registry.reachable.SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(RunError, match="does not answer"):
         reach(f"http://127.0.0.1:{server.getsockname()[1]}")
@@ -133,7 +133,7 @@ def test_store_of_a_kind_that_there_is_not_is_refused() -> None:
         reach("ftp://x/y")
 
 
-def test_database_that_was_cut_is_told_before_mlflow_tries_it(tmp_path: Path) -> None:
+def test_database_that_was_cut_is_reported_before_mlflow_tries_it(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     with sqlite3.connect(file) as base:
         base.execute("create table t (x)")
@@ -147,7 +147,7 @@ def test_database_that_was_cut_is_told_before_mlflow_tries_it(tmp_path: Path) ->
             reach(f"sqlite:///{file}")
 
 
-def test_database_that_is_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_that_is_locked_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqapps.registry.reachable.SECONDS", 0.1)
     file = tmp_path / "mlflow.db"
     base = sqlite3.connect(file, isolation_level=None)

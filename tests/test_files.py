@@ -154,7 +154,7 @@ def test_who_does_the_work_already_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "garbage", "pickled", "one array"])
-def test_damaged_arrays_are_told_with_a_remedy(tmp_path: Path, kind: str) -> None:
+def test_damaged_arrays_are_reported_with_a_remedy(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "statistics.npz"
     np.savez(path, model=np.arange(500.0))
     assert_array_equal(files.read_arrays(path, "x")["model"], np.arange(500.0))

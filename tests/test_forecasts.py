@@ -192,7 +192,7 @@ def test_a_hundredfold_future_changes_nothing_in_training(subject: Subject, tmp_
 
 
 def test_every_baseline_by_hand(subject: Subject) -> None:
-    ground = baselines.Ground(
+    context = baselines.BaselineContext(
         config=subject.application.config,
         folder=subject.folder,
         manifest=subject.manifest,
@@ -201,7 +201,7 @@ def test_every_baseline_by_hand(subject: Subject) -> None:
     )
     test = subject.examples("test")
     past = subject.application.original(dense(test["history"])[:, :, :2, None], test)[..., 0]
-    found = {name: baselines.load(name)(ground).predict(test)[..., 0] for name in subject.application.baselines()}
+    found = {name: baselines.load(name)(context).predict(test)[..., 0] for name in subject.application.baselines()}
     classical = ["ets", "theta", "sarima"]
     assert list(found) == ["persistence", "drift", "seasonal_naive", "linear_autoregression", *classical]
     steps = np.arange(1, 4)[None, :, None]
@@ -263,7 +263,7 @@ def call(subject: Subject, model: keras.Model) -> Call:
 
 
 def file_until(origin: str, ahead: int) -> str:
-    """The lines up to an origin, and those of the next days without what only the future tells."""
+    """The lines up to an origin, and those of the next days without what only the future shows."""
     lines = (CONTRACTS / "time_series.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines[1:]]
     days = sorted({row[0] for row in rows})
@@ -319,12 +319,12 @@ def test_standard_input_is_never_a_path(monkeypatch: pytest.MonkeyPatch) -> None
         ((CONTRACTS / "time_series.csv").read_text(), "nroth", "Nearest: north"),
     ],
 )
-def test_wrong_calls_are_told(call: Call, row: str, series: str, message: str) -> None:
+def test_wrong_calls_are_reported(call: Call, row: str, series: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TimeSeries.answer(call, [row], argparse.Namespace(series=series), 0)
 
 
-def test_a_file_that_cannot_be_forecast_is_told(call: Call) -> None:
+def test_a_file_that_cannot_be_forecast_is_reported(call: Call) -> None:
     text = (CONTRACTS / "time_series.csv").read_text()
     with pytest.raises(DataError, match="needs 3 lines after the last target, with open"):
         TimeSeries.answer(call, [text], NORTH, 0)
@@ -338,13 +338,13 @@ def test_refused_lines_of_an_answer_are_named(subject: Subject, call: Call, caps
     origin = str(np.datetime64(int(test["origin"].values[north]), "s").astype("datetime64[D]"))
     header, *lines = file_until(origin, 3).splitlines()
     TimeSeries.answer(call, ["\n".join([header, "never,north,1,2,clear,1,120", *lines]) + "\n"], NORTH, 0)
-    assert "the text: 1 of " in (told := capsys.readouterr().err)
-    assert "refused: line 2 bad-time" in told
+    assert "the text: 1 of " in (shown := capsys.readouterr().err)
+    assert "refused: line 2 bad-time" in shown
 
 
 def test_an_answer_for_people() -> None:
     answer = Forecast("", "2000-01-31", ("2000-02-29",), ("y",), ((1.5,),), (0.1, 0.5, 0.9), (((1.0, 1.5, 2.25),),))
-    # The forecast is the median, which is told once.
+    # The forecast is the median, which is shown once.
     assert TimeSeries.line(answer, NORTH, one_line=True) == "2000-02-29\t1.5\t1\t2.25"
     assert TimeSeries.line(answer, NORTH, one_line=False).splitlines() == [
         "time          y  0.1   0.9",
@@ -360,17 +360,17 @@ def test_prepare_ends_with_the_first_row_the_step_and_the_clock(tmp_path: Path) 
         "source": {"files": [str(tmp_path / "y.csv")]},
         "data": {"time": "t", "targets": ["y"], "history": 4, "calendar": ["hour"]},
     }
-    told = {}
+    shown = {}
     for zone in ("", "Europe/Berlin"):
         console = Console(file=io.StringIO(), width=200)
         config = config_from({**tables, "data": {**tables["data"], "time_zone": zone}}, "test")
         prepare(config, Workspace(tmp_path / "workspace"), console=console)
-        told[zone] = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "first row: t = '2021-05-31T22:00Z'; y = '0'" in told[""]
-    assert "warning: times with an offset and the features of the calendar are those of UTC" in told[""]
-    assert "first row: t = '2021-06-01T00:00+02:00'; y = '0'" in told["Europe/Berlin"]
-    assert "step: 1h, by the clock of Europe/Berlin where times have an offset" in told["Europe/Berlin"]
-    assert "warning" not in told["Europe/Berlin"]
+        shown[zone] = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "first row: t = '2021-05-31T22:00Z'; y = '0'" in shown[""]
+    assert "warning: times with an offset and the features of the calendar are those of UTC" in shown[""]
+    assert "first row: t = '2021-06-01T00:00+02:00'; y = '0'" in shown["Europe/Berlin"]
+    assert "step: 1h, by the clock of Europe/Berlin where times have an offset" in shown["Europe/Berlin"]
+    assert "warning" not in shown["Europe/Berlin"]
 
 
 def test_large_forecasts_keep_their_digits() -> None:
@@ -427,9 +427,9 @@ def test_parts_without_a_window_are_reported() -> None:
     raw = block_of("north.csv", 10)
     assert set(application.divide(raw, "")) == {"train", "test"}
     assert application.reject(raw) == []
-    (told,) = application.left_out(raw, "")
-    assert (told.reason, told.whole) == ("too-short", False)
-    assert told.text == b"series '': the validation part has 1 steps, a window needs 2"
+    (shown,) = application.left_out(raw, "")
+    assert (shown.reason, shown.whole) == ("too-short", False)
+    assert shown.text == b"series '': the validation part has 1 steps, a window needs 2"
     assert [refusal.reason for refusal in application.left_out(block_of("north.csv", 3), "validation")] == ["too-short"]
 
 
@@ -452,7 +452,7 @@ def test_parts_without_a_window_are_reported() -> None:
         ({"baselines": {"names": ["seasonal_naive"]}}, '"seasonal_naive" needs a `data.season` of at least 2'),
     ],
 )
-def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -> None:
+def test_what_does_not_go_together_is_reported(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config_of(**data)
 

@@ -26,8 +26,8 @@ from seqapps.evaluation.evaluate import STATISTICS, Evaluation, read_evaluation
 from seqapps.preprocessing.labels import Labels
 from seqapps.preprocessing.pretrained import Looked, Vectors
 from seqapps.preprocessing.scaling import Scaling
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig
 from seqapps.preprocessing.tokenizers import Tokenizer
-from seqapps.preprocessing.units import TokenizerConfig
 from seqapps.registry.ledger import Check, Entry, Evidence
 from seqapps.registry.promotion import Decision
 from seqapps.registry.tracking import NamedRun, named_run
@@ -151,7 +151,7 @@ def _names(kind: str) -> Iterator[str]:
 
 VALUES: dict[str, dict[str, Any]] = {
     "run": {"run_id": "a", "uri": "b"},
-    "audit": {"largest": 0.0, "outputs": 1, "rows": 1, "padding": 0.0, "seconds": 0.1},
+    "audit": {"largest": 0.0, "outputs": 1, "examples": 1, "padding": 0.0, "seconds": 0.1},
     "history": {
         "objective": "perplexity", "direction": "min", "best": 2.0, "best_epoch": 1, "stopped": "epochs",
         "parameters": 3, "epochs": [], "padding": 0.0,
@@ -164,7 +164,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "labels": {"names": ["a"], "counts": [2]},
     "scaling": {"names": ["x"], "means": [0.0], "deviations": [1.0]},
     "vectors": {"coverage": 1.0, "words": 1},
-    "tokenizer": {"unit": "character"},
+    "tokenizer": {"level": "character"},
     "stage": {
         "stage": "train", "fingerprint": "f", "components": {"config": {}, "upstream": {}, "code": "c"},
         "outputs": ["model"], "contents": {}, "result": {"run_id": "a", "page": "b"},
@@ -175,7 +175,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "trained": {"config": {}, "code_version": "0.7"},
     "evaluation": {
-        "application": "language_model", "split": "test", "note": "", "unit": "word", "units": 3, "sequences": 2,
+        "application": "language_model", "split": "test", "note": "", "token": "word", "tokens": 3, "sequences": 2,
         "objective": "perplexity", "direction": "min", "metrics": {"perplexity": 2.0}, "baselines": {}, "seconds": 1.0,
     },
     "breakdowns": {"tables": [{"title": "t", "columns": ["a"], "rows": [["x"], [None], [1]]}]},
@@ -247,7 +247,7 @@ def written(kind: str, folder: Path, **changes: Any) -> Path:
     return path
 
 
-def told(kind: str, path: Path) -> str:
+def message(kind: str, path: Path) -> str:
     """Returns the one message of the reader."""
     with pytest.raises(SeqappsError) as raised:
         READERS[kind][1](path)
@@ -278,7 +278,7 @@ def test_a_record_of_this_version_is_read(kind: str, tmp_path: Path) -> None:
 def test_another_format_is_one_message(kind: str, given: Callable[[str, int], Any], says: str, tmp_path: Path) -> None:
     now = formats.FORMATS[kind].number
     path = written(kind, tmp_path, format=given(kind, now))
-    said = told(kind, path)
+    said = message(kind, path)
     assert f"{path} {says.format(older=now - 1, newer=now + 1, now=now, kind=kind)}" in said
     assert "Remedy: " in said and "the version of seqapps that wrote it" in said
     if "code_version" in VALUES[kind]:
@@ -290,7 +290,7 @@ def test_another_format_is_one_message(kind: str, given: Callable[[str, int], An
 def test_what_is_no_record_is_one_message(kind: str, content: str, tmp_path: Path) -> None:
     path = written(kind, tmp_path)
     path.write_text(content)
-    said = told(kind, path)
+    said = message(kind, path)
     assert f"{path} is damaged" in said and "Remedy: " in said
 
 
@@ -298,14 +298,14 @@ def test_what_is_no_record_is_one_message(kind: str, content: str, tmp_path: Pat
 def test_a_cut_record_is_one_message(kind: str, tmp_path: Path) -> None:
     path = written(kind, tmp_path)
     path.write_bytes(path.read_bytes()[:-5])
-    assert f"{path} is damaged" in told(kind, path)
+    assert f"{path} is damaged" in message(kind, path)
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_every_field_that_is_missing_or_of_another_type_is_told(kind: str, tmp_path: Path) -> None:
+def test_every_field_that_is_missing_or_of_another_type_is_reported(kind: str, tmp_path: Path) -> None:
     for field, value in VALUES[kind].items():
         wrong: Any = 3 if isinstance(value, str | list | dict) else ["x"]
-        said = told(kind, written(kind, tmp_path, **{field: wrong}))
+        said = message(kind, written(kind, tmp_path, **{field: wrong}))
         assert " is damaged: " in said and "Remedy: " in said, (field, said)
         try:
             READERS[kind][1](written(kind, tmp_path, **{field: None}))  # a field with a default may be missing
@@ -314,8 +314,8 @@ def test_every_field_that_is_missing_or_of_another_type_is_told(kind: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", set(READERS) - {"tokenizer"})
-def test_a_field_that_no_version_of_this_number_has_is_told(kind: str, tmp_path: Path) -> None:
-    assert " is damaged: " in told(kind, written(kind, tmp_path, surprise=1))
+def test_a_field_that_no_version_of_this_number_has_is_reported(kind: str, tmp_path: Path) -> None:
+    assert " is damaged: " in message(kind, written(kind, tmp_path, surprise=1))
 
 
 # ---- what is made anew, and what is left as it is
@@ -388,12 +388,12 @@ def test_a_version_of_another_format_is_refused() -> None:
 
 def test_evidence_of_the_ledger_is_checked(tmp_path: Path) -> None:
     evidence: dict[str, Any] = {
-        "objective": "perplexity", "direction": "min", "split": "test", "units": 3, "sequences": 2, "metrics": {},
+        "objective": "perplexity", "direction": "min", "split": "test", "tokens": 3, "sequences": 2, "metrics": {},
         "opponent": "", "checks": [dataclasses.asdict(Check("uniform", 1.0, None, True, ""))],
     }  # fmt: skip
     assert _line(written("ledger", tmp_path, evidence=evidence)).evidence == evidence
     evidence["checks"] = [{"against": "uniform"}]
-    said = told("ledger", written("ledger", tmp_path, evidence=evidence))
+    said = message("ledger", written("ledger", tmp_path, evidence=evidence))
     assert "is damaged: in its evidence, the field `checks.0.ours` is missing. Remedy: " in said
 
 

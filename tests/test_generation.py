@@ -23,15 +23,15 @@ WORDS = ("the", "students", "opened", "their", "books", ".", ",", "'", "don", "t
 CELLS = ("simple_rnn", "lstm", "gru")
 
 
-def tokenizer_of(unit: str, **options: Any) -> Tokenizer:
-    tokens = tuple("abcdefghij é\n.") if unit == "character" else WORDS
-    return Tokenizer(TokenizerConfig(unit=unit, **options), Vocabulary((*SPECIALS, *tokens)))
+def tokenizer_of(level: str, **options: Any) -> Tokenizer:
+    tokens = tuple("abcdefghij é\n.") if level == "character" else WORDS
+    return Tokenizer(TokenizerConfig(level=level, **options), Vocabulary((*SPECIALS, *tokens)))
 
 
-def generator_of(unit: str = "word", cell: str = "lstm", start: int = END, **options: Any) -> TextGenerator:
+def generator_of(level: str = "word", cell: str = "lstm", start: int = END, **options: Any) -> TextGenerator:
     """Random weights, three times as large as usual, so that probabilities differ from step to step."""
     keras.utils.set_random_seed(7)
-    tokenizer = tokenizer_of(unit, **options)
+    tokenizer = tokenizer_of(level, **options)
     config = stacked.Config(cell=cell, units=(12, 9), embedding=8, dropout=0.3)
     model = stacked.build(config, vocabulary_size=tokenizer.size, carry=True)
     model.set_weights([3.0 * weight for weight in model.get_weights()])
@@ -90,7 +90,7 @@ def encode(generator: TextGenerator, text: str) -> list[int]:
 def test_greedy_text_is_the_argmax_of_one_pass_over_the_whole_text(cell: str) -> None:
     generator = generator_of("word", cell)
     answer = generate(generator, ["the students"], temperature=0.0)
-    prompt, written = encode(generator, "the students"), [int(unit) for unit in answer["ids"][0] if unit]
+    prompt, written = encode(generator, "the students"), [int(token) for token in answer["ids"][0] if token]
     logits = logits_by_hand(generator, prompt + written)[len(prompt) : -1]
     logits[:, list(NEVER_WRITTEN)] = -np.inf
     assert written == list(logits.argmax(axis=-1))
@@ -153,9 +153,9 @@ def test_seeds_draw_evenly_and_apart() -> None:
 @pytest.mark.parametrize("options", [{}, {"top_k": 3}, {"temperature": 0.0}], ids=str)
 def test_appended_rows_change_no_row_before_them(words: TextGenerator, options: dict[str, Any]) -> None:
     prompts = ["the", "", "the students opened their books . " * 3]
-    alone, in_company = generate(words, prompts, **options), generate(words, prompts + ["and don't"] * 35, **options)
-    assert list(alone["text"]) == list(in_company["text"][:3])
-    np.testing.assert_allclose(alone["nats"], in_company["nats"][:3], rtol=1e-5)
+    alone, in_batch = generate(words, prompts, **options), generate(words, prompts + ["and don't"] * 35, **options)
+    assert list(alone["text"]) == list(in_batch["text"][:3])
+    np.testing.assert_allclose(alone["nats"], in_batch["nats"][:3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -169,7 +169,7 @@ def test_prompts_of_other_lengths_never_reach_a_row(cell: str) -> None:
     for row, text in enumerate(texts):
         alone = complete(generator, [text], 5)
         np.testing.assert_allclose(together["probabilities"][row], alone["probabilities"][0], rtol=1e-4)
-        assert list(together["units"][row]) == list(alone["units"][0])
+        assert list(together["tokens"][row]) == list(alone["tokens"][0])
     scored = score(generator, texts)
     for row, text in enumerate(texts):
         np.testing.assert_allclose(scored["total"][row], score(generator, [text])["total"][0], rtol=1e-4)
@@ -182,17 +182,17 @@ def test_suggestions_are_the_softmax_of_the_model(start: int) -> None:
     for row, ids in enumerate((encode(generator, "the students opened their"), [])):
         probabilities = tf.nn.softmax(logits_by_hand(generator, ids)[-1]).numpy()
         names = generator.tokenizer.vocabulary.tokens
-        order = [unit for unit in np.argsort(-probabilities) if unit not in NEVER_WRITTEN][:6]
-        assert [unit.decode() for unit in answer["units"][row]] == [names[unit] for unit in order]
+        order = [token for token in np.argsort(-probabilities) if token not in NEVER_WRITTEN][:6]
+        assert [token.decode() for token in answer["tokens"][row]] == [names[token] for token in order]
         np.testing.assert_allclose(answer["probabilities"][row], probabilities[order], rtol=1e-5)
 
 
 def test_all_suggestions_sum_to_less_than_one_by_what_is_never_written(words: TextGenerator) -> None:
     answer = complete(words, ["the"], 1000)
     probabilities = tf.nn.softmax(logits_by_hand(words, encode(words, "the"))[-1]).numpy()
-    assert answer["units"].shape == (1, words.tokenizer.size - len(NEVER_WRITTEN))
+    assert answer["tokens"].shape == (1, words.tokenizer.size - len(NEVER_WRITTEN))
     np.testing.assert_allclose(answer["probabilities"].sum(), 1.0 - probabilities[list(NEVER_WRITTEN)].sum(), rtol=1e-5)
-    assert b"<eos>" in answer["units"]
+    assert b"<eos>" in answer["tokens"]
 
 
 def test_a_score_is_the_log_softmax_by_hand(words: TextGenerator) -> None:
@@ -203,11 +203,11 @@ def test_a_score_is_the_log_softmax_by_hand(words: TextGenerator) -> None:
     np.testing.assert_allclose(answer["log_probabilities"][0], expected, rtol=1e-4)
     np.testing.assert_allclose(answer["total"][0], expected.sum(), rtol=1e-5)
     np.testing.assert_allclose(answer["perplexity"][0], np.exp(-expected.sum() / len(expected)), rtol=1e-5)
-    units = ["the", "students", "(", "and", "<unk>", ")", "opened", "<eos>"]
-    assert [unit.decode() for unit in answer["units"][0]] == units
+    tokens = ["the", "students", "(", "and", "<unk>", ")", "opened", "<eos>"]
+    assert [token.decode() for token in answer["tokens"][0]] == tokens
     assert list(answer["length"]) == [8, 2]
     assert list(answer["log_probabilities"][1, 2:]) == [0.0] * 6
-    assert list(answer["units"][1, 1:3]) == [b"<eos>", b""]
+    assert list(answer["tokens"][1, 1:3]) == [b"<eos>", b""]
 
 
 def test_a_text_longer_than_one_call_scores_as_one_pass(characters: TextGenerator) -> None:
@@ -236,7 +236,7 @@ def test_the_loop_ends_when_all_rows_have_ended() -> None:
     assert answer["ids"].tolist() == [[END], [END]] and list(answer["text"]) == [b"", b""]
 
 
-def test_special_units_are_never_written_even_when_the_model_wants_them() -> None:
+def test_special_tokens_are_never_written_even_when_the_model_wants_them() -> None:
     generator = generator_of("word")
     bias = generator.model.get_layer("logits").bias
     bias.assign(tf.tensor_scatter_nd_update(bias.value, [[PAD], [UNKNOWN], [BEGIN]], [50.0, 50.0, 50.0]))
@@ -244,16 +244,16 @@ def test_special_units_are_never_written_even_when_the_model_wants_them() -> Non
         ids = generate(generator, ["the"] * 4, **options)["ids"]
         assert set(ids.ravel()) - set(NEVER_WRITTEN) and not set(ids.ravel()) & {UNKNOWN, BEGIN}
         assert ids[:, 0].all()
-    assert not {b"<pad>", b"<unk>", b"<bos>"} & set(complete(generator, ["the"], 5)["units"][0])
+    assert not {b"<pad>", b"<unk>", b"<bos>"} & set(complete(generator, ["the"], 5)["tokens"][0])
 
 
 def test_top_k_draws_among_the_k_most_probable(words: TextGenerator) -> None:
-    best = set(complete(words, ["the"], 3)["units"][0])
+    best = set(complete(words, ["the"], 3)["tokens"][0])
     ids = generate(words, ["the"] * 200, max_length=1, temperature=3.0, top_k=3)["ids"]
-    assert {words.tokenizer.vocabulary.tokens[unit].encode() for unit in ids[:, 0]} == best
+    assert {words.tokenizer.vocabulary.tokens[token].encode() for token in ids[:, 0]} == best
 
 
-def test_units_are_drawn_as_often_as_they_are_probable(words: TextGenerator) -> None:
+def test_tokens_are_drawn_as_often_as_they_are_probable(words: TextGenerator) -> None:
     ids = generate(words, ["the"] * 4000, max_length=1, temperature=1.0)["ids"][:, 0]
     allowed = tf.nn.softmax(logits_by_hand(words, encode(words, "the"))[-1]).numpy()
     allowed[list(NEVER_WRITTEN)] = 0.0
@@ -296,7 +296,7 @@ def test_a_word_joins_the_prompt_as_its_tokenizer_writes_it() -> None:
 
 def test_subwords_hold_their_spaces() -> None:
     words = ("the", " students", " student", " studied", " opened", " their", " books", " .")
-    tokenizer = learn_tokenizer({word.encode(): 50 for word in words}, TokenizerConfig(unit="subword"), 60, 1)
+    tokenizer = learn_tokenizer({word.encode(): 50 for word in words}, TokenizerConfig(level="subword"), 60, 1)
     keras.utils.set_random_seed(7)
     model = stacked.build(stacked.Config(units=(8,)), vocabulary_size=tokenizer.size, carry=True)
     generator = TextGenerator(model, tokenizer, start=END)
@@ -307,8 +307,8 @@ def test_subwords_hold_their_spaces() -> None:
         written = b"".join(piece for piece in pieces if not piece.startswith(b"<")).decode()
         assert text.decode() == written.replace("\u2581", " ")
         assert answer["full_text"][row].decode() == prompt + text.decode()
-    assert score(generator, ["the students"])["units"][0][-1] == tokenizer.written(tf.constant(END)).numpy()
-    assert complete(generator, ["the stud"], 4)["units"].shape == (1, 4)
+    assert score(generator, ["the students"])["tokens"][0][-1] == tokenizer.written(tf.constant(END)).numpy()
+    assert complete(generator, ["the stud"], 4)["tokens"].shape == (1, 4)
 
 
 def test_invalid_bytes_are_read_as_u_fffd(words: TextGenerator, characters: TextGenerator) -> None:
@@ -327,12 +327,12 @@ def test_a_very_long_prompt_is_read_to_its_end(characters: TextGenerator) -> Non
 
 def test_nothing_asked_gives_nothing(words: TextGenerator) -> None:
     assert generate(words, [])["ids"].shape[0] == 0
-    assert complete(words, [], 3)["units"].shape[0] == 0
+    assert complete(words, [], 3)["tokens"].shape[0] == 0
     assert score(words, [])["total"].shape == (0,)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("max_length", 0, r"at least 1 and at most 4096\. Received:\] \[0\]"),
         ("max_length", 10**9, r"at least 1 and at most 4096\. Received:\] \[1000000000\]"),
@@ -345,9 +345,9 @@ def test_nothing_asked_gives_nothing(words: TextGenerator) -> None:
     ],
 )
 def test_a_number_out_of_range_is_refused_inside_the_graph(
-    words: TextGenerator, name: str, value: Any, told: str
+    words: TextGenerator, name: str, value: Any, message: str
 ) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` must be {told}"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}` must be {message}"):
         generate(words, ["the"], **{name: value})
 
 

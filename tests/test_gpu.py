@@ -43,7 +43,7 @@ MASKS: dict[str, Any] = {
 def equations(
     *, input_h: Any, input_c: Any, params: Any, sequence_lengths: Any, rnn_mode: str, **options: Any
 ) -> tuple[Any, Any, Any, None, None]:
-    """What `CudnnRNNV3` gives, from the equations of cuDNN's handbook (`cudnnRNNMode_t`), step by step."""
+    """What `CudnnRNNV3` outputs, from the equations of cuDNN's handbook (`cudnnRNNMode_t`), step by step."""
     rows, axis = options.pop("input"), 0 if options.pop("time_major") else 1
     assert options == {"is_training": True}
     rows = rows if axis else tf.transpose(rows, (1, 0, 2))
@@ -174,7 +174,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 
 def trained(folder: Path, prepared: Any, **sections: Any) -> Any:
-    """Trains the tiny model; returns what was told at the start, the history and the folder of the model."""
+    """Trains the tiny model; returns what was reported at the start, the history and the folder of the model."""
     from seqapps.applications import application_of, config_from
     from seqapps.training import loop as training
     from seqapps.training.trained_model import save_trained
@@ -188,11 +188,11 @@ def trained(folder: Path, prepared: Any, **sections: Any) -> Any:
     application = application_of(config)
     with training.scope(config):
         model = application.build(manifest)
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
 
     class Listening:
         def on_start(self, plan: Any) -> None:
-            told["recurrence"] = plan.recurrence
+            reported["recurrence"] = plan.recurrence
 
         def __getattr__(self, name: str) -> Any:
             return lambda *_: None
@@ -208,7 +208,7 @@ def trained(folder: Path, prepared: Any, **sections: Any) -> Any:
     )
     keras.mixed_precision.set_global_policy("float32")
     save_trained(folder / "model", application, manifest, model, path)
-    return told["recurrence"], history, folder / "model"
+    return reported["recurrence"], history, folder / "model"
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ Continue = Callable[[Path], Path]
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder whose journey was killed before the first change to the registry."""
+    """A user's folder whose run was killed before the first change to the registry."""
     folder = tmp_path_factory.mktemp("evaluated")
     copy_empty(folder / "ws" / "mlflow.db")
     (folder / "little.toml").write_text(CONFIG)
@@ -40,7 +40,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unbroken(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder after the rest of the journey."""
+    """The same folder after the rest of the run."""
     folder = mutations.copy(evaluated, tmp_path_factory.mktemp("unbroken") / "user")
     code, _, said = command(folder, *RUN)
     assert code == 0, said

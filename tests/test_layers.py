@@ -266,17 +266,17 @@ def test_gradients_of_a_gru_are_those_of_the_chain_rule_by_hand(after: bool) -> 
     for t in range(3):
         a = x[t] @ w + given
         z, r = np.split(_sig(a[:4] + h @ u_zr + own[:4]), 2)
-        told = h @ u_n + own[4:] if after else (r * h) @ u_n
-        n = np.tanh(a[4:] + (r * told if after else told))
-        kept.append((z, r, n, told, h))
+        product = h @ u_n + own[4:] if after else (r * h) @ u_n
+        n = np.tanh(a[4:] + (r * product if after else product))
+        kept.append((z, r, n, product, h))
         h = z * h + (1 - z) * n
     d_w, d_u, d_given, d_own, d_h = np.zeros_like(w), np.zeros_like(u), np.zeros(6), np.zeros(6), np.zeros(2)
     for t in (2, 1, 0):
-        z, r, n, told, h = kept[t]
+        z, r, n, product, h = kept[t]
         d_h = d_h + upstream[t]
         d_n = d_h * (1 - z) * (1 - n**2)
         d_z = d_h * (h - n) * z * (1 - z)
-        d_r = (d_n * told if after else (u_n @ d_n) * h) * r * (1 - r)
+        d_r = (d_n * product if after else (u_n @ d_n) * h) * r * (1 - r)
         d_x, d_recurrent = np.concatenate([d_z, d_r, d_n]), np.concatenate([d_z, d_r, d_n * r if after else d_n])
         d_w, d_given, d_own = d_w + np.outer(x[t], d_x), d_given + d_x, d_own + d_recurrent
         d_u[:, :4] += np.outer(h, d_recurrent[:4])

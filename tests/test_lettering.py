@@ -31,8 +31,8 @@ FAMILY = "A Font of Two Letters"
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A warning is an error; nothing was told before; what fonts there are is asked anew."""
-    monkeypatch.setattr(module, "_told", set())
+    """A warning is an error; nothing was reported before; what fonts there are is asked anew."""
+    monkeypatch.setattr(module, "_reported", set())
     module._families.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -85,7 +85,7 @@ def test_text_is_drawn_as_it_is_written(text: str, shown: str) -> None:
     assert drawn(text) == shown
 
 
-def test_letters_that_no_font_has_are_told_once(
+def test_letters_that_no_font_has_are_reported_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.LOGGER, "propagate", True)
@@ -93,8 +93,8 @@ def test_letters_that_no_font_has_are_told_once(
     for _ in range(3):
         drawn("模型")
         drawn("a 型")
-    told = {id(record): record.getMessage() for record in caplog.records}  # one record may come by two loggers
-    assert [message.partition(":")[0] for message in told.values()] == ["pictures"]
+    shown = {id(record): record.getMessage() for record in caplog.records}  # one record may come by two loggers
+    assert [message.partition(":")[0] for message in shown.values()] == ["pictures"]
     assert "型模" in caplog.text and "fonts-noto-cjk" in caplog.text
 
 
@@ -125,7 +125,7 @@ def test_every_picture_takes_any_text(tmp_path: Path) -> None:
     figures = Value(value=0.5, low=0.4, high=0.6)
     rows = tuple(Slice(name=name, examples=1, sequences=1, model=figures, baseline=figures) for name in names[:-1])
     table = SliceTable(
-        field="$$ 模", split="test", unit="word", objective="accuracy", direction="max", baseline="b", slices=rows
+        field="$$ 模", split="test", token="word", objective="accuracy", direction="max", baseline="b", slices=rows
     )
     assert charts.slices(table).startswith("<?xml")
     assert charts.with_intervals([(name, 0.5, (0.4, 0.6)) for name in names], "x", is_log=False).startswith("<?xml")

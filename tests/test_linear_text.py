@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from pipelines.builtin import unicode_names
 from seqapps import baselines
 from seqapps.applications import config_from
-from seqapps.baselines import Ground, _linear
+from seqapps.baselines import BaselineContext, _linear
 from seqapps.baselines._linear import LinearText
 from seqapps.dataset.manifest import Manifest, VocabularyFile
 from seqapps.dataset.ragged import Ragged
@@ -33,7 +33,7 @@ def examples_of(rows: Rows, labels: Labels) -> dict[str, Ragged]:
     return {"text": Ragged(texts, np.arange(len(rows) + 1, dtype=np.int64)), "labels": Ragged(index, splits)}
 
 
-def ground_of(splits: Mapping[str, Rows], **data: Any) -> Ground:
+def context_of(splits: Mapping[str, Rows], **data: Any) -> BaselineContext:
     counts: dict[bytes, int] = {}
     for _, own in splits["train"]:
         for label in own:
@@ -59,31 +59,31 @@ def ground_of(splits: Mapping[str, Rows], **data: Any) -> Ground:
         "test",
     )
     read = {name: examples_of(rows, labels) for name, rows in splits.items()}
-    return Ground(config, Path(), manifest, lambda split: read[split], lambda line: None)
+    return BaselineContext(config, Path(), manifest, lambda split: read[split], lambda line: None)
 
 
-def fitted(name: str, ground: Ground) -> LinearText:
-    baseline = baselines.load(name)(ground)
+def fitted(name: str, context: BaselineContext) -> LinearText:
+    baseline = baselines.load(name)(context)
     assert isinstance(baseline, LinearText)
     return baseline
 
 
-def share_right(baseline: LinearText, ground: Ground, split: str) -> float:
-    truth = _linear.truth_of(ground, split)
-    return _linear.figures(baseline.predict(ground.examples(split)), truth)["accuracy"]
+def share_right(baseline: LinearText, context: BaselineContext, split: str) -> float:
+    truth = _linear.truth_of(context, split)
+    return _linear.figures(baseline.predict(context.examples(split)), truth)["accuracy"]
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+def names(tmp_path_factory: pytest.TempPathFactory) -> BaselineContext:
     """Real names of characters and their categories, every fortieth of them."""
     ((_, path),) = unicode_names.files(tmp_path_factory.mktemp("cache"))
     lines = path.read_text(encoding="utf-8").splitlines()[1::40]
     rows: Rows = [(text, (label,)) for text, label in (line.split("\t")[:2] for line in lines)]
-    return ground_of({"train": rows[::2], "validation": rows[1::4], "test": rows[3::4]})
+    return context_of({"train": rows[::2], "validation": rows[1::4], "test": rows[3::4]})
 
 
 @pytest.mark.parametrize("name", ["tfidf_logistic", "linear_text"])
-def test_half_as_many_steps_again_change_less_than_the_standard_error(names: Ground, name: str) -> None:
+def test_half_as_many_steps_again_change_less_than_the_standard_error(names: BaselineContext, name: str) -> None:
     baseline = fitted(name, names)
     assert baselines.has_converged(baseline)
     texts = _linear.texts_of(names.examples("train"))
@@ -101,25 +101,27 @@ def test_half_as_many_steps_again_change_less_than_the_standard_error(names: Gro
     assert abs(ended["log_loss"] - longer["log_loss"]) < 0.01
 
 
-def test_a_cap_of_steps_is_told(names: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cap_of_steps_is_reported(names: BaselineContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_linear, "STRENGTHS", (1.0,))
     monkeypatch.setattr(_linear, "MOST_STEPS", 3)
     assert not baselines.has_converged(fitted("tfidf_logistic", names))
 
 
-def test_the_three_kinds_of_features_are_tried_and_the_best_on_validation_is_named(names: Ground) -> None:
+def test_the_three_kinds_of_features_are_tried_and_the_best_on_validation_is_named(names: BaselineContext) -> None:
     lines: list[str] = []
-    ground = Ground(names.config, names.folder, names.manifest, names.examples, lines.append)
-    best = fitted("linear_text", ground)
+    context = BaselineContext(names.config, names.folder, names.manifest, names.examples, lines.append)
+    best = fitted("linear_text", context)
     assert len(lines) == 3 * len(_linear.STRENGTHS)
     figures = [float(line.split(" accuracy ")[1].split()[0]) for line in lines]
     assert best.features.name in lines[int(np.argmax(figures))]
-    assert share_right(best, ground, "validation") == pytest.approx(max(figures), abs=1e-4)
-    assert share_right(best, ground, "validation") >= share_right(fitted("tfidf_logistic", names), ground, "validation")
+    assert share_right(best, context, "validation") == pytest.approx(max(figures), abs=1e-4)
+    assert share_right(best, context, "validation") >= share_right(
+        fitted("tfidf_logistic", names), context, "validation"
+    )
 
 
 @pytest.mark.parametrize("kind", ["words", "presence", "characters"])
-def test_each_label_is_fitted_to_the_same_features(names: Ground, kind: str) -> None:
+def test_each_label_is_fitted_to_the_same_features(names: BaselineContext, kind: str) -> None:
     """Features as a vectorizer gives them, whose indices are not sorted: a fit that sorts them must not mix x up."""
     texts = _linear.texts_of(names.examples("train"))
     words, x = _linear.word_features(texts)
@@ -157,32 +159,32 @@ def telling(count: int, seed: int, classes: int) -> Rows:
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_probabilities_of_one_label_sum_to_one_and_a_row_has_them_alone_or_beside_others(classes: int) -> None:
-    ground = ground_of({"train": telling(90, 1, classes), "validation": telling(30, 2, classes)})
-    baseline = fitted("linear_text", ground)
-    every = baseline.predict(ground.examples("validation"))
+    context = context_of({"train": telling(90, 1, classes), "validation": telling(30, 2, classes)})
+    baseline = fitted("linear_text", context)
+    every = baseline.predict(context.examples("validation"))
     assert_allclose(every.sum(axis=1), 1.0, rtol=1e-5)
-    assert share_right(baseline, ground, "validation") == 1.0
-    one = {"text": ground.examples("validation")["text"].take(np.array([7]))}
+    assert share_right(baseline, context, "validation") == 1.0
+    one = {"text": context.examples("validation")["text"].take(np.array([7]))}
     assert_allclose(baseline.predict(one)[0], every[7], rtol=1e-5)
 
 
 def test_any_number_of_labels_with_one_that_all_rows_have_and_none_without_evidence() -> None:
     rows = [(f"{text} all", (*label, "every")) for text, label in telling(90, 1, 2)]
     rows += [(f"nothing w{number}", ("every",)) for number in range(30)]
-    ground = ground_of({"train": rows, "validation": rows[::3]}, multi_label=True)
+    context = context_of({"train": rows, "validation": rows[::3]}, multi_label=True)
     for name in ("tfidf_logistic", "linear_text"):
-        baseline = fitted(name, ground)
-        p = baseline.predict(ground.examples("validation"))
+        baseline = fitted(name, context)
+        p = baseline.predict(context.examples("validation"))
         assert p.shape == (40, 3)
         assert (p[:, 2] == 1.0).all()  # `every`
-        assert ((p > 0.5) == _linear.truth_of(ground, "validation").hot).mean() > 0.95
+        assert ((p > 0.5) == _linear.truth_of(context, "validation").hot).mean() > 0.95
         assert baseline.converged
 
 
 def test_balanced_rows_weigh_what_the_training_loss_gives_them() -> None:
     rows: Rows = [("a", ("x",)), ("b", ("x",)), ("c", ("x",)), ("d", ("y",))]
     plain, balanced = (
-        ground_of({"train": rows, "validation": rows}, class_weights=kind) for kind in ("none", "balanced")
+        context_of({"train": rows, "validation": rows}, class_weights=kind) for kind in ("none", "balanced")
     )
     truth = _linear.truth_of(balanced, "train")
     assert _linear.row_weights(plain, truth) is None
@@ -193,13 +195,13 @@ def test_balanced_rows_weigh_what_the_training_loss_gives_them() -> None:
 
 def test_texts_without_a_shared_character_leave_the_words() -> None:
     rows: Rows = [("a", ("x",)), ("b", ("y",))]
-    ground = ground_of({"train": rows, "validation": rows})
-    p: NDArray[np.float32] = fitted("linear_text", ground).predict(ground.examples("validation"))
+    context = context_of({"train": rows, "validation": rows})
+    p: NDArray[np.float32] = fitted("linear_text", context).predict(context.examples("validation"))
     assert p.shape == (2, 2)
 
 
 def test_large_texts_are_not_cut_into_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_linear, "_LARGE", 100)
-    ground = ground_of({"train": telling(60, 1, 2), "validation": telling(30, 2, 2)})
-    assert "characters" not in fitted("linear_text", ground).description
-    assert share_right(fitted("linear_text", ground), ground, "validation") == 1.0
+    context = context_of({"train": telling(60, 1, 2), "validation": telling(30, 2, 2)})
+    assert "characters" not in fitted("linear_text", context).description
+    assert share_right(fitted("linear_text", context), context, "validation") == 1.0

@@ -1,4 +1,4 @@
-"""Masked words: the word is never told to itself, blanks are found and filled, counts are what the formula says."""
+"""Masked words: no word is predicted from itself, blanks are found and filled, counts are what the formula says."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from seqapps.applications import Call, config_from
 from seqapps.applications.answers import Score
 from seqapps.applications.masked_word import Filling, MaskedWord
-from seqapps.architectures import two_sided
-from seqapps.baselines import Ground, neighbour_counts, unigram_word
+from seqapps.architectures import cloze
+from seqapps.baselines import BaselineContext, neighbour_counts, unigram_word
 from seqapps.dataset.manifest import Manifest, VocabularyFile
 from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import Feature, Schema
@@ -36,14 +36,14 @@ CELLS = ("simple_rnn", "lstm", "gru")
 
 
 def tokenizer_of(**options: Any) -> Tokenizer:
-    return Tokenizer(TokenizerConfig(unit="word", **options), Vocabulary((*SPECIALS, *WORDS)))
+    return Tokenizer(TokenizerConfig(level="word", **options), Vocabulary((*SPECIALS, *WORDS)))
 
 
 def model_of(**settings: Any) -> keras.Model:
     """Random weights, three times as large as usual."""
     keras.utils.set_random_seed(5)
-    config = two_sided.Config(**{"units": (7, 6, 5), "embedding": 6, "hidden": 8, **settings})
-    model = two_sided.build(config, vocabulary_size=SIZE + 1, blank=SIZE)
+    config = cloze.Config(**{"units": (7, 6, 5), "embedding": 6, "hidden": 8, **settings})
+    model = cloze.build(config, vocabulary_size=SIZE + 1, blank=SIZE)
     model.set_weights([3.0 * weight for weight in model.get_weights()])
     return model
 
@@ -54,7 +54,7 @@ def logits(model: keras.Model, rows: list[list[int]]) -> Any:
 
 def ragged(*rows: list[int]) -> Ragged:
     splits = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Ragged(np.array([unit for row in rows for unit in row], np.int32), splits)
+    return Ragged(np.array([token for row in rows for token in row], np.int32), splits)
 
 
 # ---- what a position knows
@@ -188,7 +188,7 @@ def test_probabilities_are_those_of_the_model_with_the_blank_read_as_a_blank(fil
     p = tf.nn.softmax(logits(filler.model, [ids])[0]).numpy()
     for number, place in enumerate((1, 3)):
         order = 4 + np.argsort(-p[place, 4:SIZE], kind="stable")
-        assert found["words"][0, number].astype(str).tolist() == [WORDS[unit - 4] for unit in order]
+        assert found["words"][0, number].astype(str).tolist() == [WORDS[token - 4] for token in order]
         assert_allclose(found["probabilities"][0, number], p[place, order], rtol=1e-4)
 
 
@@ -274,7 +274,7 @@ def test_what_has_no_two_sides_is_refused(tables: dict[str, Any]) -> None:
 # ---- baselines
 
 
-def ground(train: Ragged) -> Ground:
+def context_of(train: Ragged) -> BaselineContext:
     manifest = Manifest(
         application="masked_word",
         schema_=Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning="ids"),)),
@@ -283,14 +283,14 @@ def ground(train: Ragged) -> Ground:
         tables={}, sources=(), fingerprint="", code_version="", settings={},
     )  # fmt: skip
     config = application().config
-    return Ground(config, Path(), manifest, lambda split: {"ids": train}, lambda line: None)
+    return BaselineContext(config, Path(), manifest, lambda split: {"ids": train}, lambda line: None)
 
 
 TRAIN = ragged([4, 5, 6], [4, 7, 6], [4, 5, 6], [8, 5], [9, 5, 6, 4])
 
 
 def test_unigrams_are_frequencies_with_one_added() -> None:
-    found = unigram_word.fit(ground(TRAIN)).predict({"ids": ragged([5], [12, UNKNOWN])})
+    found = unigram_word.fit(context_of(TRAIN)).predict({"ids": ragged([5], [12, UNKNOWN])})
     outcomes = 15 + SIZE - 3
     assert_allclose(np.exp(-found[:, 0]), [5 / outcomes, 1 / outcomes, 1 / outcomes], rtol=1e-6)
     assert found[:, 1].tolist() == [2, 9, SIZE]  # 4 and 5 stand four times each
@@ -298,7 +298,7 @@ def test_unigrams_are_frequencies_with_one_added() -> None:
 
 
 def test_unigram_ranks_are_those_of_every_system() -> None:
-    model = unigram_word.fit(ground(TRAIN))
+    model = unigram_word.fit(context_of(TRAIN))
     ids = np.arange(4, SIZE)
     found = model.predict({"ids": ragged(ids.tolist())})
     assert_allclose(found, ranked(np.broadcast_to(model.log_p, (len(ids), SIZE)), ids, SIZE), rtol=1e-6)
@@ -310,7 +310,7 @@ def test_neighbours_of_words() -> None:
 
 
 def test_neighbour_counts_sum_to_one_for_seen_and_unseen_neighbours() -> None:
-    model = neighbour_counts.fit(ground(TRAIN))
+    model = neighbour_counts.fit(context_of(TRAIN))
     left, right = (grid.ravel() for grid in np.meshgrid(np.arange(SIZE), np.arange(SIZE)))
     p = model.distribution(left, right)
     assert_allclose(p.sum(axis=1), 1.0, rtol=1e-9)
@@ -320,7 +320,7 @@ def test_neighbour_counts_sum_to_one_for_seen_and_unseen_neighbours() -> None:
 
 def test_neighbour_counts_by_hand() -> None:
     """No count of counts here gives three discounts, so that each is n1 / (n1 + 2 n2), or 1/2 without evidence."""
-    model = neighbour_counts.fit(ground(ragged([4, 5, 6], [4, 5, 6], [4, 7, 6])))
+    model = neighbour_counts.fit(context_of(ragged([4, 5, 6], [4, 5, 6], [4, 7, 6])))
     counts = np.zeros(SIZE)
     counts[[4, 5, 6, 7]] = [3, 2, 3, 1]
     words = np.where(np.isin(np.arange(SIZE), [PAD, BEGIN, END]), 0.0, counts + 1)
@@ -344,7 +344,7 @@ def test_neighbour_counts_by_hand() -> None:
 
 def test_neighbours_beat_frequencies_on_their_own_text() -> None:
     examples = {"ids": TRAIN}
-    unigram, both = (module.fit(ground(TRAIN)).predict(examples) for module in (unigram_word, neighbour_counts))
+    unigram, both = (module.fit(context_of(TRAIN)).predict(examples) for module in (unigram_word, neighbour_counts))
     assert both[:, 0].mean() < unigram[:, 0].mean()
     assert both.shape == unigram.shape == (15, 3)
 
@@ -378,7 +378,7 @@ def test_answers_hold_words_for_each_blank() -> None:
 def test_scores_are_answered() -> None:
     (found,) = MaskedWord.answer(call, ["the star"], options(score=True), 0)
     assert isinstance(found, Score)
-    assert found.units == ("the", "star")
+    assert found.tokens == ("the", "star")
     assert found.total == pytest.approx(sum(found.log_probabilities), rel=1e-5)
     assert "perplexity" in MaskedWord.line(found, options(score=True), one_line=False)
 

@@ -20,7 +20,7 @@ from seqapps.preprocessing.vocabulary import BEGIN
 
 def ragged(rows: list[list[int]]) -> Ragged:
     splits = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-    return Ragged(np.asarray([unit for row in rows for unit in row], np.int64), splits)
+    return Ragged(np.asarray([token for row in rows for token in row], np.int64), splits)
 
 
 def plain(documents: list[list[int]], order: int) -> Counter[tuple[int, ...]]:
@@ -46,7 +46,7 @@ def test_trigrams_of_two_rows() -> None:
     assert packing.unpack(rows).tolist() == [[2, 2, 4, 2], [2, 4, 5, 2], [4, 5, 3, 1]]
 
 
-def test_packing_keeps_units_that_need_several_words() -> None:
+def test_packing_keeps_tokens_that_need_several_words() -> None:
     packing = ngrams.Packing(order=5, size=10_000)
     assert (packing.bits, packing.words) == (14, 2)
     columns = [np.asarray([9_999, place]) for place in range(5)]
@@ -110,15 +110,15 @@ def test_documents_cut_into_parts_count_as_if_whole(documents: list[list[list[in
             found += as_counter(ngrams.count(ids, begins, packing), packing)
             blocks.append(ngrams.border(ids, begins, order))
     found += as_counter(ngrams.seams(blocks, packing), packing)
-    assert found == plain([[unit for part in parts for unit in part] for parts in documents], order)
+    assert found == plain([[token for part in parts for token in part] for parts in documents], order)
 
 
 def test_table_is_cut_into_parts_of_equal_size(tmp_path: Path) -> None:
     packing = ngrams.Packing(order=1, size=100)
     rows = np.stack([*packing.pack([np.arange(10)]), np.arange(1, 11, dtype=np.uint64)], axis=1)
     parts = ngrams.write_table(tmp_path, [rows[:3], rows[3:4], rows[4:]], packing, part_rows=4)
-    told = [(part["file"], part["rows"], part["units"]) for part in parts]
-    assert told == [("part-00000.npy", 4, 10), ("part-00001.npy", 4, 26), ("part-00002.npy", 2, 19)]
+    parts_of = [(part["file"], part["rows"], part["tokens"]) for part in parts]
+    assert parts_of == [("part-00000.npy", 4, 10), ("part-00001.npy", 4, 26), ("part-00002.npy", 2, 19)]
     tables = [np.load(tmp_path / part["file"]) for part in parts]
     for part in parts:
         data = (tmp_path / part["file"]).read_bytes()

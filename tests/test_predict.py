@@ -100,13 +100,13 @@ def test_suggestions_stand_in_order(capsys: Captured, model: str, served: Served
     expected = served.predict(["the c"], complete=True, k=3)[0]
     assert shown[0] == "the c" and len(shown) == 4
     assert [line.split()[0] for line in shown[1:]] == [
-        unit if unit.strip() else repr(unit).split()[0] for unit in expected.units
+        token if token.strip() else repr(token).split()[0] for token in expected.tokens
     ]
     shares = [float(line.split()[-1].rstrip("%")) for line in shown[1:]]
     assert shares == sorted(shares, reverse=True)
 
 
-def test_a_score_shows_every_unit_the_total_and_the_perplexity(capsys: Captured, model: str, served: Served) -> None:
+def test_a_score_shows_every_token_the_total_and_the_perplexity(capsys: Captured, model: str, served: Served) -> None:
     shown = predict(capsys, model, "a cat", "--score").splitlines()
     score = served.predict(["a cat"], score=True)[0]
     assert shown[0] == "a cat"
@@ -118,9 +118,9 @@ def test_json_is_one_object_a_text(capsys: Captured, model: str) -> None:
     lines = predict(capsys, model, "a", "the\ncat", "--json", "--max-length", "5").splitlines()
     answers = [json.loads(line) for line in lines]
     assert [answer["prompt"] for answer in answers] == ["a", "the\ncat"]
-    assert set(answers[0]) == {"prompt", "text", "units", "nats", "ended"}
+    assert set(answers[0]) == {"prompt", "text", "tokens", "nats", "ended"}
     scored = json.loads(predict(capsys, model, "a", "--json", "--score"))
-    assert scored["units"] == ["a", "<eos>"] and scored["total"] == sum(scored["log_probabilities"])
+    assert scored["tokens"] == ["a", "<eos>"] and scored["total"] == sum(scored["log_probabilities"])
 
 
 def test_a_file_gives_one_line_a_line_and_equals_one_call(
@@ -145,8 +145,8 @@ def test_an_empty_line_has_an_empty_line_as_its_answer(
     shown = predict(capsys, model, "--input", str(tmp_path / "in.txt"), "--max-length", "6")
     first, second = (answer.full_text for answer in served.predict(["the cat", "a dog"], max_length=6))
     assert shown == f"\n{escaped(first)}\n\n{escaped(second)}\n\n"
-    told = predict(capsys, model, "--input", str(tmp_path / "in.txt"), "--json", "--score").splitlines()
-    assert [None if line == "null" else json.loads(line)["text"] for line in told] == [
+    printed = predict(capsys, model, "--input", str(tmp_path / "in.txt"), "--json", "--score").splitlines()
+    assert [None if line == "null" else json.loads(line)["text"] for line in printed] == [
         None,
         "the cat",
         None,
@@ -169,9 +169,9 @@ def test_a_line_that_cannot_be_answered_has_a_line_and_its_neighbours_their_answ
     assert lines[2].startswith("a dog")
     assert len(second) > len("a dog")
     assert main([*words, "--json"]) == 1
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [next(iter(answer)) for answer in told] == ["prompt", "error", "prompt"]
-    assert "has 140000 bytes. Allowed: " in told[1]["error"]
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(iter(answer)) for answer in printed] == ["prompt", "error", "prompt"]
+    assert "has 140000 bytes. Allowed: " in printed[1]["error"]
 
 
 def test_texts_stand_anywhere_among_the_options(capsys: Captured, workspace: Path, model: str) -> None:
@@ -185,7 +185,7 @@ def test_an_option_of_several_applications_says_so(capsys: Captured) -> None:
         main(["predict", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "options of conditional_generation, language_model, translation: --max-length N" in shown
-    assert "conditional_generation: most units written (1000); language_model: most units written (100);" in shown
+    assert "conditional_generation: most tokens written (1000); language_model: most tokens written (100);" in shown
     assert "SUPPRESS" not in shown
 
 
@@ -195,7 +195,7 @@ def test_standard_input_is_scored_line_by_line(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a cat\nthe dog\n")))
     shown = predict(capsys, model, "--input", "-", "--score").splitlines()
     scores = served.predict(["a cat", "the dog"], score=True)
-    assert shown == [f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}" for score in scores]
+    assert shown == [f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.tokens)}" for score in scores]
 
 
 def test_a_conversation_ends_at_an_empty_line(capsys: Captured, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

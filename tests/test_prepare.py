@@ -43,7 +43,7 @@ from seqapps.preprocessing.splits import SPLITS, places_of
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.workspace import Workspace
 
-WORDS = {"unit": "word", "words": "whitespace"}
+WORDS = {"level": "word", "words": "whitespace"}
 
 
 def configuration(source: dict[str, Any], seed: int = 1, **data: Any) -> RunConfig:
@@ -77,7 +77,7 @@ def ids_of(folder: Path, split: str) -> list[list[int]]:
 
 def texts_of(folder: Path, split: str) -> list[str]:
     tokens = Tokenizer.load(folder / "vocabularies" / "text").vocabulary.tokens
-    return [" ".join(tokens[unit] for unit in row) for row in ids_of(folder, split)]
+    return [" ".join(tokens[token] for token in row) for row in ids_of(folder, split)]
 
 
 def rejects_of(folder: Path) -> list[dict[str, Any]]:
@@ -234,14 +234,14 @@ def test_a_document_keeps_its_line_ends_and_is_cut_by_position(tmp_path: Path) -
     (tmp_path / "text.txt").write_text(text)
     source = {"files": [str(tmp_path / "text.txt")], "rows": "document"}
     split = {"by": "position", "validation": 0.1, "test": 0.1}
-    data = {"tokens": {"unit": "character"}, "split": split, "ngram_order": 3}
+    data = {"tokens": {"token": "character"}, "split": split, "ngram_order": 3}
     folder = run(configuration(source, **data, shard_bytes=1000), tmp_path)
     tokens = list(Tokenizer.load(folder / "vocabularies/text").vocabulary.tokens)
     names = ("train", "validation", "test")
-    parts = {split: [unit for row in ids_of(folder, split) for unit in row] for split in names}
-    assert [unit for ids in parts.values() for unit in ids].count(3) == 1
+    parts = {split: [token for row in ids_of(folder, split) for token in row] for split in names}
+    assert [token for ids in parts.values() for token in ids].count(3) == 1
     assert parts["test"][-1] == 3
-    written = {split: "".join(tokens[unit] for unit in ids if unit != 3) for split, ids in parts.items()}
+    written = {split: "".join(tokens[token] for token in ids if token != 3) for split, ids in parts.items()}
     assert "".join(written.values()).replace("<unk>", "?") == text.replace("e", "?").replace("n", "?").replace("d", "?")
     assert all(part.endswith("\n") for part in (written["train"], written["validation"]))
     assert abs(len(written["train"]) - 0.8 * len(text)) < 4
@@ -254,7 +254,7 @@ def test_a_document_keeps_its_line_ends_and_is_cut_by_position(tmp_path: Path) -
 
 def test_bad_lines_of_a_document_are_left_out(tmp_path: Path) -> None:
     source = given_splits(tmp_path, b"one\n\xff\n\nlonglonglong\ntwo", rows="document")
-    data = {"max_row_bytes": 10, "max_reject_fraction": 0.5, "tokens": {"unit": "character"}}
+    data = {"max_row_bytes": 10, "max_reject_fraction": 0.5, "tokens": {"level": "character"}}
     folder = run(configuration(source, **data), tmp_path)
     (row,) = texts_of(folder, "train")
     assert row == "o n e \n \n t w o <eos>"
@@ -333,14 +333,14 @@ def test_a_complete_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "told"),
+    ("pattern", "message"),
     [
         ("train/*.tfrecord", "is missing; the folder is made anew"),
         ("manifest.json", "is damaged and cannot be read as JSON: .* Remedy: run `seqapps prepare` again"),
         ("vocabularies/text/tokens.json", "text is missing or was changed; the folder is made anew"),
     ],
 )
-def test_a_damaged_folder_is_made_anew(tmp_path: Path, pattern: str, told: str) -> None:
+def test_a_damaged_folder_is_made_anew(tmp_path: Path, pattern: str, message: str) -> None:
     config = configuration(given_splits(tmp_path, b"a b\nb a\n"))
     folder = run(config, tmp_path)
     before = bytes_of(folder)
@@ -349,7 +349,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, pattern: str, told: str) 
     said = io.StringIO()
     assert prepare(config, Workspace(tmp_path / "ws"), console=Console(file=said, width=10_000)) == folder
     assert bytes_of(folder) == before
-    assert re.search(told, said.getvalue())
+    assert re.search(message, said.getvalue())
 
 
 def test_name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"label,t\xe9xt\nx,a\n", r"column does not exist\. Received: 'text'\. Allowed: label, t\\xe9xt"),
         (gzip.compress(b"label,text\nx,a b\n"), r"^table\.csv is no text: it is a gzip file\. .* to table\.csv\.gz"),
@@ -370,11 +370,11 @@ def test_name_of_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     ],
     ids=["latin-1", "gzip", "zip"],
 )
-def test_table_that_is_no_text_is_told_in_words(tmp_path: Path, content: bytes, told: str) -> None:
+def test_table_that_is_no_text_is_reported_in_words(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(SeqappsError) as caught:
         run(configuration({"files": [str(tmp_path / "table.csv")], "format": "csv"}), tmp_path)
-    assert re.search(told, str(caught.value), re.DOTALL), str(caught.value)
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
 
 
 def test_a_locked_build_is_not_entered(tmp_path: Path) -> None:
@@ -416,8 +416,8 @@ def test_a_folder_without_all_that_was_asked_for_is_not_published(
     given = read_input(config, Workspace(tmp_path / "ws"))
     elements, application = make_plan(config, given.sources, 0), application_of(config)
 
-    def is_not_published(build: Build, told: str) -> None:
-        with pytest.raises(RunError, match=told):
+    def is_not_published(build: Build, message: str) -> None:
+        with pytest.raises(RunError, match=message):
             describe(application, build, elements, given)
 
     changed = r"these are missing, cut or changed: {}\. Use another runner"
@@ -431,7 +431,7 @@ def test_a_folder_without_all_that_was_asked_for_is_not_published(
     ]
     whole = half_done(config, tmp_path / "whole", given)
     assert describe(application, whole, elements, given) == read_manifest(folder)
-    for number, (place, told) in enumerate(lost):
+    for number, (place, message) in enumerate(lost):
         for harm in ("unlink", "cut", "change") if place.startswith("data") else ("unlink",):
             build = Build(Path(shutil.copytree(whole.root, tmp_path / f"{number}-{harm}")))
             (file,) = build.root.glob(place)
@@ -439,10 +439,10 @@ def test_a_folder_without_all_that_was_asked_for_is_not_published(
             file.write_bytes(content[:-1] if harm == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
             if harm == "unlink":
                 file.unlink()
-            is_not_published(build, told)
+            is_not_published(build, message)
     build = Build(Path(shutil.copytree(whole.root, tmp_path / "a part unrecorded")))
     build.tables.write_text(json.dumps({"ngrams": json.loads(build.tables.read_text())["ngrams"][:1]}))
-    is_not_published(build, r"counts \d of the 10 units of the training split")
+    is_not_published(build, r"counts \d of the 10 tokens of the training split")
     build = Build(Path(shutil.copytree(whole.root, tmp_path / "a reject lost")))
     (rejects,) = build.work.glob("*.rejects.jsonl")
     rejects.unlink()
@@ -461,7 +461,7 @@ def test_n_grams_that_are_lost_on_the_way_to_the_table_are_missed(
     real = MergeRuns.extract_output
     with monkeypatch.context() as patch:
         patch.setattr(MergeRuns, "extract_output", lambda self, levels: real(self, levels)[1:])
-        with pytest.raises(RunError, match="the table of 3-grams counts 9 of the 12 units of the training split"):
+        with pytest.raises(RunError, match="the table of 3-grams counts 9 of the 12 tokens of the training split"):
             run(config, tmp_path)
     assert list((tmp_path / "ws" / "prepared").iterdir()) == []
     table = np.load(run(config, tmp_path) / "ngrams" / "part-00000.npy")

@@ -24,7 +24,7 @@ files = ["{folder}/text.txt"]
 shard_bytes = 2000
 ngram_order = 3
 max_reject_fraction = 0.2
-tokens = {{ unit = "word", lowercase = true }}
+tokens = {{ level = "word", lowercase = true }}
 """
 
 
@@ -105,7 +105,7 @@ def assert_stands_still(folder: Path) -> None:
     ],
 )
 def test_ended_by_a_signal(corpus: Path, signal: str, beam: list[str], code: int, by: str) -> None:
-    """It is told as what it was, not as a failure of the runner; no worker lives on, and what is done stays."""
+    """It is reported as what it was, not as a failure of the runner; no worker lives on, and what is done stays."""
     work = corpus / "ws" / "prepared"
     process = Warm("seqapps", "prepare", "tiny.toml", "--workspace", "ws", "--", *beam, cwd=corpus)
 
@@ -142,7 +142,7 @@ def test_workers_that_have_not_begun_end_with_the_launcher(corpus: Path) -> None
     assert left() == []
 
 
-def test_a_worker_that_was_killed_is_told_and_the_same_command_goes_on(corpus: Path) -> None:
+def test_a_worker_that_was_killed_is_reported_and_the_same_command_goes_on(corpus: Path) -> None:
     words = ["prepare", "tiny.toml", "--workspace", "ws", "--", "--direct_num_workers=2"]
     process, work = Warm("seqapps", *words, cwd=corpus), corpus / "ws" / "prepared"
     wait_until(process, lambda: has_worker(process) and bool([*work.glob(".build-*/work/*.counted.json")]))

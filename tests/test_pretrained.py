@@ -15,7 +15,7 @@ from seqapps.preprocessing import resources
 from seqapps.preprocessing.pretrained import PretrainedConfig, Vectors, read_vectors, vectors_of
 
 GLOVE = "the 0.5 1 -2\ncat 1 2 3\n. . . 7 7 7\nParis 4 5 6\ncat 9 9 9\né 0 0.25 0\n"
-UNITS = ("<pad>", "<unk>", "<bos>", "<eos>", "cat", "paris", "dog", "é", ".")
+TOKENS = ("<pad>", "<unk>", "<bos>", "<eos>", "cat", "paris", "dog", "é", ".")
 
 
 def written(path: Path, text: str) -> Path:
@@ -68,7 +68,7 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
 def vectors(tmp_path: Path, embedding: int = 3) -> Vectors:
     config = PretrainedConfig(path=str(written(tmp_path / "v.txt", GLOVE)))
     counts = {b"cat": 6, b"paris": 1, b"dog": 2, "é".encode(): 1, b"rare": 10}
-    return vectors_of(config, UNITS, counts, embedding=embedding)
+    return vectors_of(config, TOKENS, counts, embedding=embedding)
 
 
 def test_share_of_words_found(tmp_path: Path) -> None:

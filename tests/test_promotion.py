@@ -78,12 +78,12 @@ class House:
         inputs = {name: {"dtype": "int64", "shape": [None]} for name in settings}
         text = {"dtype": "string", "shape": [None]}
         inputs |= {"prompt": text, "temperature": {"dtype": "float32", "shape": [None]}}
-        told = {
+        described = {
             "serving_default": {"inputs": {"prompt": text}, "outputs": {"text": text}, "full": "generate"},
             "generate": {"inputs": inputs, "outputs": {"text": text}, "settings": settings},
             "score": {"inputs": {"text": text}, "outputs": {"total": {"dtype": "float32", "shape": [None]}}},
         }
-        record = Exported("language_model", "echo", {}, {}, told, {}, "", "0", tf.__version__, False, {})
+        record = Exported("language_model", "echo", {}, {}, described, {}, "", "0", tf.__version__, False, {})
         formats.write(self.saved_model / "model.json", "export", asdict(record))
 
     def config(self, model: str) -> RunConfig:
@@ -121,7 +121,7 @@ def write_evidence(  # noqa: PLR0913 - the figures of four systems
     champion: tuple[str, float] | None = None,
     not_comparable: str = "",
 ) -> None:
-    """Writes what an evaluation leaves: 40 sequences of 25 units, with the same difficulties for every system."""
+    """Writes what an evaluation leaves: 40 sequences of 25 tokens, with the same difficulties for every system."""
     noise = np.random.default_rng(0).normal(scale=0.3, size=40)
 
     def sums(value: float) -> Any:
@@ -132,8 +132,8 @@ def write_evidence(  # noqa: PLR0913 - the figures of four systems
         "application": "language_model",
         "split": "test",
         "note": "",
-        "unit": "character",
-        "units": 1000,
+        "token": "character",
+        "tokens": 1000,
         "sequences": 40,
         "objective": "perplexity",
         "direction": "min",

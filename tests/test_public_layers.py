@@ -62,16 +62,16 @@ def test_completion_offers_the_public_names_alone() -> None:
 @of_every_layer
 def test_every_layer_says_what_it_takes_and_gives(name: str) -> None:
     kind = getattr(layers, name)
-    told = inspect.cleandoc(kind.__dict__["__doc__"])
-    summary, _, rest = told.partition("\n\n")
+    message = inspect.cleandoc(kind.__dict__["__doc__"])
+    summary, _, rest = message.partition("\n\n")
     assert "\n" not in summary and summary.endswith(".")
     assert "keras" in rest.lower()
-    assert [told.index(section) for section in SECTIONS] == sorted(told.index(section) for section in SECTIONS)
-    parts = {each: told.partition(each)[2].partition("\n\n")[0] for each in SECTIONS}
+    assert [message.index(section) for section in SECTIONS] == sorted(message.index(section) for section in SECTIONS)
+    parts = {each: message.partition(each)[2].partition("\n\n")[0] for each in SECTIONS}
     assert "[" in parts["Returns:\n"] or name == "ActivationPenalty"  # it returns an argument
     filled = {"kwargs", "memory_mask", "dropped_mask"} | ({"mask"} if name == "AttentionPooling" else set())
     for section, function in (("Args:\n", kind.__init__), ("Call arguments:\n", kind.call)):
-        text = told.partition(section)[2]
+        text = message.partition(section)[2]
         if function is keras.layers.Layer.__init__:
             continue  # they are what `options` stands for
         for argument in list(inspect.signature(function).parameters)[1:]:
@@ -80,9 +80,9 @@ def test_every_layer_says_what_it_takes_and_gives(name: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda test: test.name.removeprefix("seqapps.layers."))
 def test_the_examples_of_the_documentation(example: doctest.DocTest) -> None:
-    told: list[str] = []
-    doctest.DocTestRunner().run(example, out=told.append)
-    assert told == []
+    message: list[str] = []
+    doctest.DocTestRunner().run(example, out=message.append)
+    assert message == []
 
 
 def test_every_layer_has_an_example() -> None:
@@ -158,17 +158,17 @@ ARGUMENTS: dict[str, Callable[..., dict[str, Any]]] = {
 def test_a_configuration_holds_every_argument(name: str, dtype: str) -> None:
     kind, arguments = getattr(layers, name), ARGUMENTS[name]()
     layer = kind(**arguments, name="named", trainable=False, dtype=dtype)
-    told = layer.get_config()
+    message = layer.get_config()
     names = set(inspect.signature(kind.__init__).parameters) - {"self", "options", "arguments", "kwargs"}
     if name == "Embedding":
         names -= {"weights", "lora_rank", "lora_alpha", "quantization_config"}  # Keras tells them where they are used
-    assert names <= {*told, "weight_drop"}
-    assert json.loads(json.dumps(told)) is not None  # a file holds JSON
-    again = kind.from_config(json.loads(json.dumps(told)))
+    assert names <= {*message, "weight_drop"}
+    assert json.loads(json.dumps(message)) is not None  # a file holds JSON
+    again = kind.from_config(json.loads(json.dumps(message)))
     assert (again.name, again.trainable, again.dtype_policy.name) == ("named", False, dtype)
-    _same_configuration(again.get_config(), told)
+    _same_configuration(again.get_config(), message)
     _same_configuration(
-        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer)).get_config(), told
+        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer)).get_config(), message
     )
 
 
@@ -187,7 +187,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ActivationPenalty", {"activation": -1.0, "temporal": 0.0}, "not negative. Received: -1.0 and 0.0"),
     ("AdaptiveSoftmax", {"vocabulary_size": 9, "cutoffs": [3], "reduction": 0}, "reduction must be at least 1"),
     ("Attention", {"score": "Dot", "units": 3}, "score must be one of 'dot', 'general', 'additive'. Received: 'Dot'"),
-    ("AttentionPooling", {"units": 0}, "units must be at least 1. Received: 0"),
+    ("AttentionPooling", {"units": 0}, "tokens must be at least 1. Received: 0"),
     ("Blanks", {"rate": -0.1, "blank": 4}, r"rate must be a share. Received: -0.1. Allowed: \[0, 1\)"),
     ("Cell", {"kind": "lstmm", "units": 3}, "kind must be one of 'simple_rnn', 'lstm', 'gru'. Received: 'lstmm'"),
     ("Cell", {"kind": "lstm", "units": 3, "options": {"leek": 0.5}}, "'leak'.*Received: 'leek'"),

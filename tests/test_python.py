@@ -21,7 +21,7 @@ TABLES: dict[str, Any] = {
     "name": "of_a_dictionary",
     "application": "language_model",
     "source": {"files": ["a.txt"]},
-    "data": {"tokens": {"unit": "word"}},
+    "data": {"tokens": {"level": "word"}},
 }
 
 
@@ -30,10 +30,10 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), names)
-    told, run = capsys.readouterr(), names["run"]
-    assert told.err == ""
-    assert "`training.epoch`" in told.out
-    assert "Nearest: epochs" in told.out
+    printed, run = capsys.readouterr(), names["run"]
+    assert printed.err == ""
+    assert "`training.epoch`" in printed.out
+    assert "Nearest: epochs" in printed.out
     assert (run.config.training.epochs, run.config.training.learning_rate) == (2, 0.01)
     assert run.promoted
     assert run.evaluation.metrics["perplexity"] < run.evaluation.baselines["unigram"].metrics["perplexity"]
@@ -62,19 +62,21 @@ def _check_stages(names: dict[str, Any], run: seqapps.Run) -> None:
 
 def test_a_configuration_is_a_file_a_dictionary_or_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "of_a_dictionary.toml"
-    file.write_text('application = "language_model"\n[source]\nfiles = ["a.txt"]\n[data]\ntokens = { unit = "word" }\n')
+    file.write_text(
+        'application = "language_model"\n[source]\nfiles = ["a.txt"]\n[data]\ntokens = { level = "word" }\n'
+    )
     config = seqapps.load_config(file)
     assert isinstance(config, seqapps.Config)
     assert seqapps.load_config(TABLES) == seqapps.load_config(config) == config
     paths = {**TABLES, "source": {"files": (Path("a.txt"),)}}
     assert seqapps.load_config(paths) == config
-    changes = {"data.tokens": {"unit": "character"}, "training.epochs": 3, "model.units": (8, 4), "name": "other"}
+    changes = {"data.tokens": {"level": "character"}, "training.epochs": 3, "model.units": (8, 4), "name": "other"}
     changed = seqapps.load_config(TABLES, changes)
     assert (changed.name, changed.training.epochs) == ("other", 3)
     assert changed == seqapps.load_config(config, changes) == seqapps.load_config(file, changes)
-    assert changed.model_dump()["data"]["tokens"]["unit"] == "character"
+    assert changed.model_dump()["data"]["tokens"]["level"] == "character"
     assert changed.model_dump()["model"]["units"] == (8, 4)
-    assert TABLES["data"] == {"tokens": {"unit": "word"}}
+    assert TABLES["data"] == {"tokens": {"level": "word"}}
     monkeypatch.delenv("SEQAPPS_NOT_SET", raising=False)
     unset = {"source.files": ["${SEQAPPS_NOT_SET}/a.txt"]}
     for given in (TABLES, config, file):
@@ -134,8 +136,8 @@ def test_streams_are_the_default_of_a_language_model(tmp_path: Path) -> None:
 
 def test_what_a_prepared_folder_cannot_give(tmp_path: Path) -> None:
     config, folder = _prepared(tmp_path)
-    with pytest.raises(ConfigError, match=r"Received: data.tokens.unit, application\."):
-        seqapps.load_dataset(folder, overrides={"data.tokens.unit": "word", "application": "masked_word"})
+    with pytest.raises(ConfigError, match=r"Received: data.tokens.level, application\."):
+        seqapps.load_dataset(folder, overrides={"data.tokens.level": "word", "application": "masked_word"})
     with pytest.raises(ConfigError, match=r"`training.batch_size` must be greater than or equal to 1"):
         seqapps.load_dataset(folder, batch_size=0)
     with pytest.raises(DataError, match="not a complete prepared data set"):

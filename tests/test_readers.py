@@ -369,7 +369,7 @@ def test_aligned_files_of_different_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "columns", "told"),
+    ("source", "columns", "message"),
     [
         ({}, ("text", "labels"), 'format "text", rows "line"): column `labels` does not exist. Allowed: text.'),
         ({"rows": "file"}, ("text", "labels"), 'rows "file"): column `labels` does not exist. Allowed: text.'),
@@ -379,10 +379,10 @@ def test_aligned_files_of_different_length(tmp_path: Path) -> None:
         ({"format": "csv", "columns": ["text", "b"], "fields": {"label": "bb"}}, ("text", "label"), "Nearest: b."),
     ],
 )
-def test_a_column_that_a_format_does_not_give(source: dict[str, Any], columns: tuple[str, ...], told: str) -> None:
+def test_a_column_that_a_format_does_not_give(source: dict[str, Any], columns: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError) as failure:
         RowReader.of(configuration(source), columns)
-    for part in told.split(". "):
+    for part in message.split(". "):
         assert part.removesuffix(".") in str(failure.value)
     assert RowReader.of(configuration(source), [*columns[:-1], f"{columns[-1]}?"]).columns == columns
 

@@ -121,8 +121,8 @@ def evaluation(found: dict[str, Any]) -> Evaluation:
         application="language_model",
         split="test",
         note="",
-        unit="word",
-        units=360,
+        token="word",
+        tokens=360,
         sequences=40,
         objective="perplexity",
         direction="min",
@@ -147,7 +147,7 @@ def a_run(folder: Path) -> Run:
     sliced = SliceTable(
         field="label",
         split="test",
-        unit="word",
+        token="word",
         objective="perplexity",
         direction="min",
         baseline="unigram",
@@ -209,7 +209,7 @@ def test_the_page_holds_what_was_found(page: Page) -> None:
         "version 4 of tiny",
         "a.txt:12",
         "commit aaaaaaaaaaaa",
-        "12,345 units/s",
+        "12,345 tokens/s",
         'cell = "gru"',
     ):
         assert said in page.text, said

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seqapps.__main__ import VERBS, parse
+from seqapps.__main__ import COMMANDS, parse
 from seqapps.applications import load_config
 
 ROOT = Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def test_every_dependency_is_locked(name: str) -> None:
 def test_the_page_of_commands_lists_them_in_order() -> None:
     table = (ROOT / "docs/commands.md").read_text().partition("## Commands")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+) ?[^|]*` \|", table, re.MULTILINE)
-    assert tuple(listed) == VERBS
+    assert tuple(listed) == COMMANDS
 
 
 def test_the_readme_links_to_every_page() -> None:

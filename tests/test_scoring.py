@@ -1,4 +1,4 @@
-"""Laws of scoring: every unit once, in order, given all units before it, whatever the cutting."""
+"""Laws of scoring: every token once, in order, given all tokens before it, whatever the cutting."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def lstm(carry: bool = True, **options: Any) -> keras.Model:
     keras.utils.set_random_seed(5)
     config = stacked.Config(**{"cell": "lstm", "units": (7, 6), "embedding": 5, **options})
     model = stacked.build(config, vocabulary_size=SIZE, carry=carry)
-    # Large weights, so that the state matters to every later unit; of a SimpleRNN they would make chaos of rounding.
+    # Large weights, so that the state matters to every later token; of a SimpleRNN they would make chaos of rounding.
     scale = 1.0 if config.cell == "simple_rnn" else 3.0
     model.set_weights([scale * weight for weight in model.get_weights()])
     return model
 
 
-def text(units: int) -> NDArray[np.int64]:
-    return np.random.default_rng(3).integers(3, SIZE, units)
+def text(tokens: int) -> NDArray[np.int64]:
+    return np.random.default_rng(3).integers(3, SIZE, tokens)
 
 
 def one_pass(model: keras.Model, ids: NDArray[Any], start: int) -> NDArray[np.float64]:
-    """-log p of each unit from a single call over the whole text, with log-softmax written out in numpy."""
+    """-log p of each token from a single call over the whole text, with log-softmax written out in numpy."""
     x = tf.constant([[start, *ids[:-1]]], tf.int32)
     states = {tensor.name: tf.zeros((1, tensor.shape[-1])) for tensor in model.inputs if tensor.name != "tokens"}
     logits = model({"tokens": x, **states})["logits"].numpy()[0].astype(np.float64)
@@ -69,24 +69,24 @@ def test_the_window_does_not_matter(window: int) -> None:
     assert_allclose(stream_nats(model, ids, END, streams=1, window=window), one_pass(model, ids, END), atol=1e-5)
 
 
-@pytest.mark.parametrize("units", [50, 53, 49])
-def test_each_stream_is_one_pass_from_state_zero_with_the_unit_before_as_input(units: int) -> None:
-    model, ids = lstm(), text(units)
-    length = -(-units // 4)
-    parts = [ids[low : low + length] for low in range(0, units, length)]
+@pytest.mark.parametrize("tokens", [50, 53, 49])
+def test_each_stream_is_one_pass_from_state_zero_with_the_token_before_as_input(tokens: int) -> None:
+    model, ids = lstm(), text(tokens)
+    length = -(-tokens // 4)
+    parts = [ids[low : low + length] for low in range(0, tokens, length)]
     before = [END, *(part[-1] for part in parts[:-1])]
     expected = np.concatenate([one_pass(model, part, start) for part, start in zip(parts, before, strict=True)])
     assert_allclose(stream_nats(model, ids, END, streams=4, window=5), expected, atol=1e-5)
 
 
-def test_more_streams_than_units_and_a_text_without_units() -> None:
+def test_more_streams_than_tokens_and_a_text_without_tokens() -> None:
     model, ids = lstm(), text(3)
     assert stream_nats(model, ids, END, streams=16, window=8).shape == (3,)
     assert stream_nats(model, ids[:0], END, streams=2, window=8).shape == (0,)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
-def test_the_company_of_a_document_does_not_matter(batch_size: int) -> None:
+def test_the_other_documents_of_a_batch_do_not_matter(batch_size: int) -> None:
     model, ids = lstm(), rows_of(5, 1, 17, 0, 8, 3, 17)
     expected = np.concatenate([one_pass(model, ids.row(row), BEGIN) for row in range(len(ids)) if ids.lengths[row]])
     assert_allclose(document_nats(model, ids, BEGIN, batch_size=batch_size), expected, atol=1e-5)
@@ -130,7 +130,7 @@ def test_log_softmax_is_float32_under_a_half_precision_policy() -> None:
     # bfloat16 has three significant digits; a softmax in it would leave the sum of the probabilities off by a percent.
     assert nats.dtype == np.float32
     assert_allclose(nats.mean(), one_pass(model, ids, END).mean(), rtol=0.02)
-    everything = np.stack([stream_nats(half, np.array([unit]), END, streams=1, window=1)[0] for unit in range(SIZE)])
+    everything = np.stack([stream_nats(half, np.array([token]), END, streams=1, window=1)[0] for token in range(SIZE)])
     assert_allclose(np.exp(-everything).sum(), 1.0, atol=1e-5)
 
 

@@ -44,11 +44,11 @@ def test_configuration_keeps_the_variable_in_every_form(tmp_path: Path, monkeypa
 def test_messages_have_neither_value_nor_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY", CANARY)
     assert secrets.address("https://host/x?token=${CANARY}") == f"https://host/x?token={CANARY}"
-    told = f"GET https://host/x?token={CANARY}: 403; retried at http://a:b@host"
-    assert secrets.scrub(told) == "GET https://host/x?token=${CANARY}: 403; retried at http://host"
+    message = f"GET https://host/x?token={CANARY}: 403; retried at http://a:b@host"
+    assert secrets.scrub(message) == "GET https://host/x?token=${CANARY}: 403; retried at http://host"
 
 
-def test_variable_that_is_not_set_is_told_when_the_file_is_read(tmp_path: Path) -> None:
+def test_variable_that_is_not_set_is_reported_when_the_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('application = "language_model"\nsource = { files = ["${NO_SUCH_FOLDER}/x.txt"] }\n')
     with pytest.raises(ConfigError, match=r"\$\{NO_SUCH_FOLDER\} is not set"):
@@ -59,8 +59,8 @@ def test_variable_stands_only_where_no_record_gets_its_value(tmp_path: Path, mon
     monkeypatch.setenv("CANARY", CANARY)
     file = tmp_path / "x.toml"
     file.write_text('application = "language_model"\nsource = { builtin = "python-docs" }\nname = "${CANARY}"\n')
-    told = r"`\$\{CANARY\}` is replaced in source\.files, .* Received: `name` = "
-    with pytest.raises(ConfigError, match=told) as caught:
+    message = r"`\$\{CANARY\}` is replaced in source\.files, .* Received: `name` = "
+    with pytest.raises(ConfigError, match=message) as caught:
         load_config(file)
     assert CANARY not in str(caught.value)
 
@@ -71,7 +71,7 @@ def test_record_of_a_configuration_is_read_without_its_variables(monkeypatch: py
 
 
 def test_secret_appears_in_no_output_of_a_few_commands(tmp_path: Path) -> None:
-    """Of the whole journey in the long campaigns."""
+    """Of all stages in the long campaigns."""
     check_lines(
         [
             (("prepare", "little.toml"), 0),

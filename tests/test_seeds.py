@@ -19,6 +19,7 @@ from tiny import make_prepared
 from seqapps.applications import application_of
 from seqapps.architectures import (
     classifier,
+    cloze,
     conditional,
     encoder_decoder,
     forecast_decoder,
@@ -26,7 +27,6 @@ from seqapps.architectures import (
     names,
     stacked,
     tagger,
-    two_sided,
 )
 from seqapps.architectures._forecast import Sizes
 from seqapps.seeds import seed_of
@@ -81,7 +81,7 @@ MODELS: dict[str, Make] = {
     ),
     "tagger": tagger_of(word_dropout=0.3, head="crf"),
     "tagger, characters by an lstm": tagger_of(characters="lstm", dropout=0.3),
-    "two_sided": model_of(two_sided, {"tokens": IDS}, {"hidden": 4}, vocabulary_size=9, blank=8),
+    "cloze": model_of(cloze, {"tokens": IDS}, {"hidden": 4}, vocabulary_size=9, blank=8),
     "conditional": model_of(
         conditional,
         {"tokens": IDS, "label": np.array([0, 1])},

@@ -27,7 +27,7 @@ from pipelines.sources import resolve
 from seqapps import baselines
 from seqapps.applications import Call, application_of, config_from, load_config
 from seqapps.applications.sequence_tagging import SequenceTagging, Tagging, TextSpan
-from seqapps.baselines import Ground
+from seqapps.baselines import BaselineContext
 from seqapps.baselines.most_frequent_tag import MostFrequentTag
 from seqapps.dataset.analysed import TaggedRows
 from seqapps.dataset.manifest import Manifest, read_manifest
@@ -89,7 +89,7 @@ def test_shapes() -> None:
 
 def encoder(longest: int) -> WordEncoder:
     words = Tokenizer(TokenizerConfig(lowercase=True), Vocabulary((*SPECIALS, "a b", "é")))
-    characters = Tokenizer(TokenizerConfig(unit="character"), Vocabulary((*SPECIALS, *"abcdefg")))
+    characters = Tokenizer(TokenizerConfig(level="character"), Vocabulary((*SPECIALS, *"abcdefg")))
     return WordEncoder(words, characters, longest)
 
 
@@ -144,7 +144,7 @@ def test_a_tag_that_stands_for_its_token_is_not_blank(tag: str) -> None:
 
 def test_tags_keep_a_nul_at_their_end() -> None:
     rows = [Sentence(b"a b", [b"a", b"b"], ["X", "X\0"]), Sentence(b"a", [b"a"], ["X"])]
-    found = analyse(rows, TokenizerConfig(unit="word"))
+    found = analyse(rows, TokenizerConfig(level="word"))
     assert found.counts["tags"][0] == [b"X", b"X\0"]
     assert found.counts["tags"][1].tolist() == [2, 1]
     assert isinstance(found.rows, TaggedRows)
@@ -379,7 +379,7 @@ def test_given_tokens_are_taken_as_they_are(call: Call) -> None:
     assert whole["length"] == [2, 1] and whole["tokens"][1] == ["x", ""]
 
 
-def test_company_changes_no_answer(call: Call) -> None:
+def test_the_other_examples_change_no_answer(call: Call) -> None:
     together = SequenceTagging.answer(call, ["Prague", STRANGE, "The Seine"], OPTIONS, 0)
     for text, answer in zip(["Prague", STRANGE, "The Seine"], together, strict=True):
         (alone,) = SequenceTagging.answer(call, [text], OPTIONS, 0)
@@ -451,8 +451,8 @@ class Split:
         }
         counts: dict[str, Counter[bytes]] = {}
         for analysis in analyses["train"]:
-            for name, (units, numbers) in analysis.counts.items():
-                pairs = zip(units, numbers.tolist(), strict=True)
+            for name, (tokens, numbers) in analysis.counts.items():
+                pairs = zip(tokens, numbers.tolist(), strict=True)
                 counts.setdefault(name, Counter()).update(dict(pairs))
         resources = self.application.learn(counts)
         self.names = resources["tags"].names
@@ -464,8 +464,8 @@ class Split:
         unknown = np.array([token not in seen for token in test["tokens"].values.tolist()])
         test["unknown"] = Ragged(unknown, test["tokens"].splits)
         self.unknown = float(unknown.mean())
-        ground: Any = Ground(config, path, None, lambda split: self.splits[split], print)  # type: ignore[arg-type]
-        baseline = baselines.load("most_frequent_tag")(ground)
+        context: Any = BaselineContext(config, path, None, lambda split: self.splits[split], print)  # type: ignore[arg-type]
+        baseline = baselines.load("most_frequent_tag")(context)
         assert isinstance(baseline, MostFrequentTag)
         self.baseline = baseline
 

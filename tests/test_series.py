@@ -100,7 +100,7 @@ def test_how_a_time_is_read_depends_on_no_other() -> None:
     assert parsed("t,y\n1949,1\n1950,2\nx,3\n1952,4\n").series[0].numbers[:, 0].tolist()[:2] == [1, 2]
 
 
-def test_time_is_told_short() -> None:
+def test_time_is_written_short() -> None:
     assert [iso(value) for value in seconds("2010-01-02", "2010-01-02T05:00", "2010-01-02T05:00:07")] == [
         "2010-01-02", "2010-01-02T05:00", "2010-01-02T05:00:07",
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def test_name_of_a_step_is_read_back(count: int, unit: str) -> None:
     assert Frequency.parse(frequency.name) == frequency
 
 
-def test_wrong_step_is_told() -> None:
+def test_wrong_step_is_reported() -> None:
     with pytest.raises(ConfigError, match="hourly"):
         Frequency.parse("hourly")
 
@@ -237,7 +237,7 @@ def test_every_line_has_the_cells_of_the_header() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
-def test_an_empty_file_is_told(text: str) -> None:
+def test_an_empty_file_is_reported(text: str) -> None:
     with pytest.raises(
         DataError, match=r"file\.csv: a header line and one line for each step are needed. Received: no line"
     ):
@@ -369,7 +369,7 @@ def test_a_time_comes_out_as_it_goes_in(texts: tuple[str, ...], form: str, prefi
         ("Europe/Berlin", ["2021-03-28T00:00+01:00", "2021-03-28T01:00+01:00", "2021-03-28T03:00+02:00"]),
     ],
 )
-def test_times_with_an_offset_are_told_by_one_clock_and_marked(zone: str, expected: list[str]) -> None:
+def test_times_with_an_offset_are_converted_to_one_clock_and_marked(zone: str, expected: list[str]) -> None:
     text = "t,y\n2021-03-28T00:00+01:00,1\n2021-03-28T00:00Z,2\n2021-03-28T03:00+02:00,3\n"
     found = parsed(text, replace(PLAIN, time_zone=zone))
     (series,) = found.series
@@ -389,7 +389,7 @@ def test_an_unknown_zone_names_the_nearest() -> None:
         check_zone("Europe/Berln")
 
 
-def test_series_of_very_different_levels_are_told() -> None:
+def test_series_of_very_different_levels_are_reported() -> None:
     names = ("y",)
     scaling = Scaling(names, (0.0,), (1.0,), naive_of={"y": {"small": 0.5, "large": 500.0, "still": 0.0}})
     assert unequal(scaling, "y").startswith("y: the steps of series 'large' are 1,000 times those of 'small'")
@@ -539,7 +539,7 @@ def test_a_part_without_a_window_is_left_out() -> None:
     assert {name: len(part.series) - part.context for name, part in parts.items()} == {"train": 36, "validation": 4}
 
 
-def test_a_part_without_a_window_is_told() -> None:
+def test_a_part_without_a_window_is_reported() -> None:
     cut = Cut(0.1, 0.2)
     assert too_short(cut.parts(series_of([1.0] * 10, "a"), PLAN, "1d"), PLAN) == [
         "series 'a': the validation part has 1 steps, a window needs 2"
@@ -556,11 +556,11 @@ def test_a_fold_without_a_window_is_refused() -> None:
     series = series_of([1.0] * 50, "a")  # ten steps for test, and a horizon of two
     for number in range(1, 6):
         Cut(0.1, 0.2, (number, 5)).check_fold(series, PLAN, "file.csv")
-    told = (
+    message = (
         r"file\.csv: fold 1 of 7 of series 'a' has 1 steps, and `data\.horizon` needs 2\. "
         r"Allowed: up to 5 folds \(`--folds`, `data\.fold`\)\."
     )
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         Cut(0.1, 0.2, (1, 7)).check_fold(series, PLAN, "file.csv")
 
 
@@ -673,7 +673,7 @@ def test_a_short_history_is_not_filled() -> None:
         recent(series, PLAN, "1d")
 
 
-def test_a_hole_in_the_history_is_told_where_such_windows_are_left_out() -> None:
+def test_a_hole_in_the_history_is_reported_where_such_windows_are_left_out() -> None:
     (series,) = parsed("t,y\n2000-01-01,1\n2000-01-02,\n2000-01-03,3\n2000-01-04,4\n").series
     assert np.isnan(recent(series, PLAN, "1d")[0]["history"][0][1][0])
     with pytest.raises(ValueError, match=r"`data.missing` is \"reject\", and the history has no y at 2000-01-02"):
@@ -683,7 +683,7 @@ def test_a_hole_in_the_history_is_told_where_such_windows_are_left_out() -> None
     assert recent(longer, replace(PLAN, missing="reject"), "1d")[0]["history"][0][1:] == [[2.0], [3.0], [4.0]]
 
 
-def test_what_a_file_does_not_hold_is_told() -> None:
+def test_what_a_file_does_not_hold_is_reported() -> None:
     empty, one = parsed("t,y\n"), parsed("t,y\n2000-01-01,1\n2000-01-02,2\n")
     with pytest.raises(DataError, match=r"file\.csv holds no series\. Received: no line after the header\."):
         chosen(empty, "", "file.csv")

@@ -89,12 +89,12 @@ def test_the_folder_says_what_it_is(exported: serving.ExportReport) -> None:
     record = serving.read_record(exported.folder)
     assert record["application"] == "language_model" and record["name"] == "tiny"
     assert record["config"]["model"]["units"] == [12, 8]
-    assert record["vocabularies"]["text"]["unit"] == "character"
+    assert record["vocabularies"]["text"]["level"] == "character"
     assert record["manifest_fingerprint"] == "0123456789abcdef" * 4
     text, outputs = {
         "dtype": "string", "shape": [None],
     }, {
-        "units": {"dtype": "string", "shape": [None, None]},
+        "tokens": {"dtype": "string", "shape": [None, None]},
         "probabilities": {"dtype": "float32", "shape": [None, None]},
         "error": {"dtype": "string", "shape": [None]},
     }  # fmt: skip
@@ -141,12 +141,12 @@ sys.modules.update(seqapps=None, tensorflow_text=None, keras=None)
 import tensorflow as tf
 model = tf.saved_model.load({str(exported.folder)!r})
 answer = model.signatures["complete_k"](prompt=tf.constant(["the c"]), k=tf.constant([2], tf.int64))
-print([unit.decode() for unit in answer["units"].numpy()[0]])
+print([token.decode() for token in answer["tokens"].numpy()[0]])
 """
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode == 0, done.stderr
     expected = served.predict(["the c"], complete=True, k=2)[0]
-    assert done.stdout.strip() == repr(list(expected.units))
+    assert done.stdout.strip() == repr(list(expected.tokens))
 
 
 def test_the_check_inside_the_folder_runs_alone(exported: serving.ExportReport, tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_the_served_answers_are_those_of_the_model(served: Served, trained: tupl
     written = served.predict(["the cat", ""], max_length=25, temperature=0.7, top_k=4, seed=11)
     assert written[0].text == generator.write("the cat", length=25, temperature=0.7, top_k=4, seed=11)
     assert written[0].prompt == "the cat" and written[0].full_text == "the cat" + written[0].text
-    assert all(answer.ended or answer.units == 25 for answer in written)
+    assert all(answer.ended or answer.tokens == 25 for answer in written)
     score = served.predict(["the cat", "a"], score=True)[1]
-    assert score.units == ("a", "<eos>") and len(score.log_probabilities) == 2
+    assert score.tokens == ("a", "<eos>") and len(score.log_probabilities) == 2
     np.testing.assert_allclose(score.total, sum(score.log_probabilities), rtol=1e-6)
     np.testing.assert_allclose(score.perplexity, np.exp(-score.total / 2), rtol=1e-5)
     best = served.predict([b"th\xff"], complete=True, k=3)[0]
-    assert best.prompt == "th\ufffd" and len(best.units) == 3
+    assert best.prompt == "th\ufffd" and len(best.tokens) == 3
     assert list(best.probabilities) == sorted(best.probabilities, reverse=True)
 
 
@@ -199,13 +199,13 @@ def test_many_prompts_are_answered_in_batches_that_differ(served: Served) -> Non
     assert served.predict([]) == []
 
 
-def test_a_call_that_cannot_be_answered_is_told_in_words(served: Served) -> None:
+def test_a_call_that_cannot_be_answered_is_reported_in_words(served: Served) -> None:
     with pytest.raises(
         DataError, match=r"predict: `max_length` must be at least 1 and at most 4096\. Received: 5000\."
     ):
         served.call("generate", prompt=["a"], max_length=[5000], temperature=[1.0], top_k=[0], seed=[1])
-    told = r"predict: `prompt` has 20000 bytes\. Allowed: 16384 in a call of 1 rows\. Split it into parts\."
-    with pytest.raises(DataError, match=told):
+    message = r"predict: `prompt` has 20000 bytes\. Allowed: 16384 in a call of 1 rows\. Split it into parts\."
+    with pytest.raises(DataError, match=message):
         served.predict(["a" * 20_000])
 
 
@@ -214,12 +214,12 @@ def test_seeds_stay_in_32_bits() -> None:
 
 
 def folded(tokenizer: Tokenizer) -> Tokenizer:
-    return Tokenizer(TokenizerConfig(unit="character", lowercase=True), tokenizer.vocabulary)
+    return Tokenizer(TokenizerConfig(level="character", lowercase=True), tokenizer.vocabulary)
 
 
 def subwords(tokenizer: Tokenizer) -> Tokenizer:
     counts = {f" {word}".encode(): 9 for word in WORDS} | {word.encode(): 9 for word in WORDS}
-    return learn_tokenizer(counts, TokenizerConfig(unit="subword", lowercase=True), 60, 1)
+    return learn_tokenizer(counts, TokenizerConfig(level="subword", lowercase=True), 60, 1)
 
 
 @pytest.mark.usefixtures("warm_check")

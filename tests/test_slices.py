@@ -28,7 +28,7 @@ LABELS = ("good", "bad")
 class Counting:
     """The least application: an answer is right or wrong. Two sequences an example, as long texts are cut."""
 
-    name, objective, direction, unit = "counting", "accuracy", "max", "word"
+    name, objective, direction, token = "counting", "accuracy", "max", "word"
     config: Any = SimpleNamespace(seed=1, promotion=SimpleNamespace(resamples=200))
 
     def __init__(self, examples: dict[str, Ragged] | None = None) -> None:
@@ -85,8 +85,8 @@ def evaluated(folder: Path, right: Any = RIGHT) -> Counting:
         application="counting",
         split="test",
         note="",
-        unit="word",
-        units=12,
+        token="word",
+        tokens=12,
         sequences=12,
         objective="accuracy",
         direction="max",
@@ -133,9 +133,9 @@ def test_slices_of_a_kept_column(tmp_path: Path) -> None:
 
 
 def test_an_unknown_field_names_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"Allowed: label, length, source\. Nearest: source") as told:
+    with pytest.raises(UsageError, match=r"Allowed: label, length, source\. Nearest: source") as caught:
         found(tmp_path, "sorce")
-    assert "`data.keep`" in str(told.value)
+    assert "`data.keep`" in str(caught.value)
 
 
 def test_slices_are_kept_beside_earlier_ones_and_only_for_their_statistics(tmp_path: Path) -> None:

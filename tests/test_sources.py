@@ -32,7 +32,7 @@ from seqapps.workspace import Workspace
 
 
 def configuration(source: dict[str, Any], **data: Any) -> RunConfig:
-    tables = {"tokens": {"unit": "character"}, "ngram_order": 0, "max_reject_fraction": 0.0} | data
+    tables = {"tokens": {"level": "character"}, "ngram_order": 0, "max_reject_fraction": 0.0} | data
     return config_from({"name": "tiny", "application": "language_model", "source": source, "data": tables}, "a test")
 
 
@@ -241,7 +241,7 @@ def test_when_nothing_can_be_a_validation_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "by", "told"),
+    ("source", "by", "message"),
     [
         ({"format": "csv"}, "position", "cuts at line ends, and a row of this source may span lines"),
         ({"rows": "file"}, "position", "Received: format = 'text', rows = 'file'. Allowed: row, file."),
@@ -250,13 +250,13 @@ def test_when_nothing_can_be_a_validation_row(tmp_path: Path) -> None:
         ({"rows": "file"}, "time", "divides the steps of a series, and language_model has none"),
     ],
 )
-def test_splits_that_a_source_cannot_have(tmp_path: Path, source: dict[str, Any], by: str, told: str) -> None:
+def test_splits_that_a_source_cannot_have(tmp_path: Path, source: dict[str, Any], by: str, message: str) -> None:
     tree(tmp_path, a__txt="text\na\n", b__txt="text\nb\n")
     config = configuration({"files": [str(tmp_path / "a.txt")], **source}, split={"by": by}, keep=list(
         source.get("beside", ())))  # fmt: skip
     with pytest.raises(ConfigError) as failure:
         make_plan(config, resolve(config.source, tmp_path))
-    assert told in str(failure.value)
+    assert message in str(failure.value)
 
 
 def test_whole_files_are_placed_by_name_in_every_format(tmp_path: Path) -> None:
@@ -365,10 +365,10 @@ def test_rejects_of_a_dry_run_have_the_lines_of_the_file(tmp_path: Path) -> None
         config = configuration({"files": [str(tmp_path / "a.txt")], **source}, shard_bytes=1000, max_row_bytes=50,
                                max_reject_fraction=0.5, split={"validation": 0.3})  # fmt: skip
         made = prepare(config, Workspace(tmp_path / "ws"), rows=90, console=Console(file=io.StringIO()))
-        told = [json.loads(line) for line in (made / "rejects/rejects.jsonl").read_text().splitlines()]
+        rejects = [json.loads(line) for line in (made / "rejects/rejects.jsonl").read_text().splitlines()]
         lines = "".join(rows).split("\n")
-        assert len(told) > 5
-        assert all(lines[reject["line"] - 1].startswith("x" * 99) for reject in told)
+        assert len(rejects) > 5
+        assert all(lines[reject["line"] - 1].startswith("x" * 99) for reject in rejects)
 
 
 # ---- the real sets
@@ -476,11 +476,11 @@ def test_one_file_is_all_splits_where_one_says_so(tmp_path: Path) -> None:
     (tmp_path / "tiny.txt").write_text("hello\n")
     file = [str(tmp_path / "tiny.txt")]
     config = configuration({"train": file, "validation": file, "test": file}, split={"same": True})
-    told = io.StringIO()
-    folder = prepare(config, Workspace(tmp_path / "ws"), console=Console(file=told, width=500))
+    message = io.StringIO()
+    folder = prepare(config, Workspace(tmp_path / "ws"), console=Console(file=message, width=500))
     manifest = read_manifest(folder)
     assert {name: split.rows for name, split in manifest.splits.items()} == {"train": 1, "validation": 1, "test": 1}
     assert manifest.found["known"] == {"validation": 1, "test": 1}
     assert "warning: `data.split.same` = true: figures say how well the training data is learned by heart" in (
-        told.getvalue()
+        message.getvalue()
     )

@@ -16,12 +16,12 @@ from numpy.testing import assert_allclose
 from seqapps.applications import load_config
 from seqapps.architectures import (
     classifier,
+    cloze,
     conditional,
     encoder_decoder,
     forecast_decoder,
     forecaster,
     tagger,
-    two_sided,
 )
 from seqapps.architectures._forecast import Sizes
 from seqapps.architectures._stack import StackConfig
@@ -51,8 +51,8 @@ def tagger_of(**fields: Any) -> Any:
 
 
 def two_sided_of(**fields: Any) -> Any:
-    config = two_sided.Config(**{**SMALL, "hidden": 4, "output_layers": [5], **fields})
-    return two_sided.build(config, vocabulary_size=9, blank=8, use_cudnn=False), {"tokens": IDS}, {"tokens": MORE}
+    config = cloze.Config(**{**SMALL, "hidden": 4, "output_layers": [5], **fields})
+    return cloze.build(config, vocabulary_size=9, blank=8, use_cudnn=False), {"tokens": IDS}, {"tokens": MORE}
 
 
 def conditional_of(**fields: Any) -> Any:

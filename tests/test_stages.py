@@ -19,7 +19,7 @@ from seqapps.dataset.manifest import Manifest, sha256_of, write_manifest
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.workflow import promote, train, tune
 from seqapps.workflow import sources as _sources
-from seqapps.workflow.pipeline import Journey
+from seqapps.workflow.pipeline import PipelineRun
 from seqapps.workflow.records import Inputs, Record, Records, mark_of
 from seqapps.workspace import Workspace
 
@@ -245,17 +245,17 @@ def test_a_field_of_data_that_training_may_read_trains_again(
     write_manifest(tmp_path, Manifest(application="text_classification", schema_=schema, **empty, **made_by))
     tables = {"application": "text_classification", "source": {"format": "tsv", "files": ["x.tsv"]}}
 
-    def journey(data: dict[str, Any]) -> Journey:
-        return Journey(config_from({**tables, "data": data}, "test"), workspace, Console(quiet=True), "x.toml")
+    def pipeline(data: dict[str, Any]) -> PipelineRun:
+        return PipelineRun(config_from({**tables, "data": data}, "test"), workspace, Console(quiet=True), "x.toml")
 
-    def digests(of: Journey) -> dict[str, str]:
+    def digests(of: PipelineRun) -> dict[str, str]:
         trained = Record(train.inputs(of, tmp_path), (tmp_path / "model",), {})
         served = promote.package_inputs(of, tmp_path, trained)
         return {"tune": tune.inputs(of, tmp_path).fingerprint, "train": trained.inputs.fingerprint} | {
             "saved_model": served.fingerprint
         }
 
-    before, after = digests(journey({})), digests(journey(field))
+    before, after = digests(pipeline({})), digests(pipeline(field))
     assert {stage: before[stage] != after[stage] for stage in before} == dict.fromkeys(before, again)
 
 
@@ -264,7 +264,7 @@ def test_the_winner_of_a_search_is_measured_as_todays_configuration_says(workspa
     at_the_search = config_from({**tables, "model": {"units": [7]}, "evaluation": {"beam": 4}}, "test")
     today = config_from({**tables, "evaluation": {"beam": 1}, "tuning": {"algorithm": "random"}}, "test")
     record = Record(Inputs("tune", {}), (workspace.root,), {"config": at_the_search.model_dump(mode="json")})
-    won = tune.with_winner(Journey(today, workspace, Console(quiet=True), "x.toml"), record).config
+    won = tune.with_winner(PipelineRun(today, workspace, Console(quiet=True), "x.toml"), record).config
     assert (won.model.model_dump()["units"], won.evaluation.model_dump()["beam"], won.tuning.algorithm) == (
         (7,),
         1,

@@ -22,7 +22,7 @@ from pipelines.prepare import prepare
 from seqapps import baselines
 from seqapps.applications import Application, Call, application_of, config_from, options_of
 from seqapps.applications.text_classification import Classification, TextClassification
-from seqapps.baselines import Ground
+from seqapps.baselines import BaselineContext
 from seqapps.dataset.manifest import Manifest, read_manifest
 from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.errors import ConfigError, DataError, UsageError
@@ -86,17 +86,17 @@ def test_figures_of_several_labels_are_those_of_scikit_learn(seed: int, rows: in
     p = random.random((rows, classes)).astype(np.float32)
     truth = (random.random((rows, classes)) < random.choice([0.1, 0.5])).astype(np.int8)
     found = metrics(multi_statistics(p, truth, np.zeros(rows)).sum(axis=0), calibrated=False)
-    given_labels = p > 0.5
-    assert_allclose(found["accuracy"], accuracy_score(truth, given_labels))
+    predicted_labels = p > 0.5
+    assert_allclose(found["accuracy"], accuracy_score(truth, predicted_labels))
     for average in ("micro", "macro"):
-        expected = f1_score(truth, given_labels, average=average, zero_division=0)
+        expected = f1_score(truth, predicted_labels, average=average, zero_division=0)
         assert_allclose(found[f"{average}_f1"], expected, atol=1e-12)
     each = [log_loss(truth[:, k], p[:, k].astype(np.float64), labels=[0, 1]) for k in range(classes)]
     assert_allclose(found["log_loss"], np.mean(each))
 
 
 def test_silent_labels_count_as_zero() -> None:
-    """Of three labels the last is neither true nor given: its F1 is 0 / 0, which is 0."""
+    """Of three labels the last is neither true nor predicted: its F1 is 0 / 0, which is 0."""
     p, truth = np.array([[0.9, 0.1, 0.1], [0.9, 0.8, 0.1]], np.float32), np.array([[1, 0, 0], [1, 1, 0]])
     found = metrics(multi_statistics(p, truth, np.zeros(2)).sum(axis=0), calibrated=False)
     assert (found["macro_f1"], found["micro_f1"]) == (2 / 3, 1.0)
@@ -178,12 +178,12 @@ def test_shortening_is_the_same_everywhere(rows: list[list[int]], longest: int, 
     ragged = tf.ragged.constant(rows, ragged_rank=1, dtype=tf.int32)
     assert shorten(ragged, longest, kept).to_list() == [plain(row) for row in rows]
     splits = np.cumsum([0, *map(len, rows)])
-    flat = Ragged(np.array([unit for row in rows for unit in row], np.int64), splits)
+    flat = Ragged(np.array([token for row in rows for token in row], np.int64), splits)
     done = shorten_rows(flat, longest, kept)
     assert [done.row(index).tolist() for index in range(len(rows))] == [[*plain(row), 3] for row in rows]
 
 
-# ---- a small journey
+# ---- a small run
 
 
 POSITIVE, NEGATIVE = ("good", "fine", "lovely"), ("bad", "dull", "awful")
@@ -232,8 +232,8 @@ class Prepared:
     def examples(self, split: str) -> dict[str, Ragged]:
         return self.application.examples(self.folder, self.manifest, split)
 
-    def ground(self) -> Ground:
-        return Ground(self.config, self.folder, self.manifest, self.examples, lambda line: None)
+    def context(self) -> BaselineContext:
+        return BaselineContext(self.config, self.folder, self.manifest, self.examples, lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def test_prepared_rows(prepared: Prepared) -> None:
     found = prepared.examples("test")
     assert found["labels"].values[-1] == -1  # "mixed" is not in the training split
     assert found["label"].values[-1] == b"mixed"
-    assert found["ids"].lengths.max() == 7  # six units and <eos>
+    assert found["ids"].lengths.max() == 7  # six tokens and <eos>
     assert prepared.application.slices("label", found) == [name.decode() for name in found["label"].values]
     assert prepared.application.slices("other", found) is None
 
@@ -300,13 +300,13 @@ def test_it_learns_and_beats_the_majority(prepared: Prepared, trained: Any) -> N
     found = figures(prepared, prepared.application.predict(trained, prepared.examples("test")))
     assert list(found) == ["accuracy", "macro_f1", "micro_f1", "log_loss", "ece"]
     assert 0.9 < found["accuracy"] < 0.98  # the row of the unseen label is wrong whatever is said
-    majority = baselines.load("majority")(prepared.ground())
+    majority = baselines.load("majority")(prepared.context())
     assert_allclose(majority.predict(prepared.examples("test"))[0], [1 / 3, 2 / 3], rtol=1e-6)
     assert figures(prepared, majority.predict(prepared.examples("test")))["accuracy"] < 0.7
 
 
 def test_logistic_regression_learns_and_is_the_same_twice(prepared: Prepared) -> None:
-    fitted = [baselines.load("tfidf_logistic")(prepared.ground()) for _ in range(2)]
+    fitted = [baselines.load("tfidf_logistic")(prepared.context()) for _ in range(2)]
     first, second = (baseline.predict(prepared.examples("test")) for baseline in fitted)
     assert_array_equal(first, second)
     assert_allclose(first.sum(axis=1), 1.0, rtol=1e-5)
@@ -404,8 +404,8 @@ def test_the_objective_decides_for_the_network_and_for_the_baselines(
     assert (application.objective, application.direction, application.second) == (decides, direction, "log_loss")
     examples = prepared.examples("test")
     lines: list[str] = []
-    ground = Ground(config, prepared.folder, prepared.manifest, prepared.examples, lines.append)
-    totals = application.statistics(baselines.load("tfidf_logistic")(ground).predict(examples), examples).sum(axis=0)
+    context = BaselineContext(config, prepared.folder, prepared.manifest, prepared.examples, lines.append)
+    totals = application.statistics(baselines.load("tfidf_logistic")(context).predict(examples), examples).sum(axis=0)
     assert next(iter(application.metrics(totals))) == decides
     assert all(f": {decides} " in line for line in lines)
 
@@ -440,7 +440,7 @@ def test_several_labels(several: Prepared, tmp_path: Path) -> None:
     assert found["micro_f1"] > 0.9
     assert found["accuracy"] <= 39 / 40  # `new` is not in training
     for name in application.baselines():
-        baseline = baselines.load(name)(several.ground())
+        baseline = baselines.load(name)(several.context())
         assert baseline.predict(several.examples("test")).shape == (40, 2)
     served = serving_of(application, model, several.resources)
     options = options_of(TextClassification, {})
@@ -493,10 +493,10 @@ def test_another_vectors_file_is_another_input(several: Prepared) -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": {"tokens": {"unit": "subword"}, "vocabulary_size": 0}}, "vocabulary_size"),
+        ({"data": {"tokens": {"level": "subword"}, "vocabulary_size": 0}}, "vocabulary_size"),
         ({"data": {"label_separator": ","}}, "multi_label"),
         ({"data": {"multi_label": True, "class_weights": "balanced"}}, "class_weights"),
-        ({"data": {"tokens": {"unit": "character"}, "pretrained": {"path": "x"}}}, "vectors of words"),
+        ({"data": {"tokens": {"level": "character"}, "pretrained": {"path": "x"}}}, "vectors of words"),
         ({"model": {"train_embedding": False}}, "random vectors"),
         ({"training": {"batching": "stream"}}, '`training.batching` must be "length"'),
     ],
@@ -507,15 +507,15 @@ def test_what_cannot_work_is_refused(sections: dict[str, Any], message: str) -> 
 
 
 def test_running_text_has_no_label() -> None:
-    told = r'`source.rows` = "document" is running text .* Received: document\. Allowed: line, paragraph, file'
-    with pytest.raises(ConfigError, match=told):
+    message = r'`source.rows` = "document" is running text .* Received: document\. Allowed: line, paragraph, file'
+    with pytest.raises(ConfigError, match=message):
         config_of({"files": ["x.txt"], "rows": "document", "from_path": {"label": "folder"}})
 
 
-def test_how_text_becomes_units_by_default() -> None:
+def test_how_text_becomes_tokens_by_default() -> None:
     tokens = config_of({"files": ["x.tsv"], "format": "tsv"}, data={"tokens": {}}).data.tokens
     assert tokens.model_dump() == {
-        "unit": "word",
+        "level": "word",
         "words": "unicode",
         "spacing": "dropped",
         "normalization": "NFKC",

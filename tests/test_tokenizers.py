@@ -17,11 +17,11 @@ from seqapps.preprocessing.analysis import analyse_text, encode_text, learn_toke
 from seqapps.preprocessing.tokenizers import Tokenizer, TokenizerConfig, join, normalize, split
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, UNKNOWN
 
-CHARACTER = TokenizerConfig(unit="character")
-WORD = TokenizerConfig(unit="word", normalization="NFKC", lowercase=True)
-PLAIN_WORD = TokenizerConfig(unit="word", words="whitespace")
-KEPT = TokenizerConfig(unit="word", spacing="kept")
-SUBWORD = TokenizerConfig(unit="subword")
+CHARACTER = TokenizerConfig(level="character")
+WORD = TokenizerConfig(level="word", normalization="NFKC", lowercase=True)
+PLAIN_WORD = TokenizerConfig(level="word", words="whitespace")
+KEPT = TokenizerConfig(level="word", spacing="kept")
+SUBWORD = TokenizerConfig(level="subword")
 # Surrogates are no characters: they have no UTF-8.
 TEXTS = st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1, max_size=5)
 PROSE = [
@@ -39,8 +39,8 @@ def through_beam(texts: list[str], tokenizer: Tokenizer, ends: bool = False) -> 
 
 
 def learned(texts: list[str], config: TokenizerConfig, size: int = 0) -> Tokenizer:
-    (units, counts), _ = analyse_text([text.encode() for text in texts], config)
-    return learn_tokenizer(dict(zip(units, counts.tolist(), strict=True)), config, size, 1)
+    (tokens, counts), _ = analyse_text([text.encode() for text in texts], config)
+    return learn_tokenizer(dict(zip(tokens, counts.tolist(), strict=True)), config, size, 1)
 
 
 def in_graph(texts: list[str], tokenizer: Tokenizer) -> list[list[int]]:
@@ -58,8 +58,8 @@ def decoded(ids: Ragged, tokenizer: Tokenizer) -> list[str]:
 
 
 def test_words_and_their_ids() -> None:
-    (units, counts), arrays = analyse_text([b"The cat, the DOG.", b"", "\u00a0e\u0301t\u00e9\u3000x".encode()], WORD)
-    assert dict(zip([unit.decode() for unit in units], counts.tolist(), strict=True)) == {
+    (tokens, counts), arrays = analyse_text([b"The cat, the DOG.", b"", "\u00a0e\u0301t\u00e9\u3000x".encode()], WORD)
+    assert dict(zip([token.decode() for token in tokens], counts.tolist(), strict=True)) == {
         "the": 2,
         "cat": 1,
         ",": 1,
@@ -75,18 +75,18 @@ def test_words_and_their_ids() -> None:
 
 
 def test_characters_and_their_ids() -> None:
-    (units, counts), arrays = analyse_text(["abé".encode(), b"ba\n"], CHARACTER)
-    assert (units, counts.tolist()) == ([b"\n", b"a", b"b", "é".encode()], [1, 2, 2, 1])
-    tokenizer = learn_tokenizer(dict(zip(units, counts.tolist(), strict=True)), CHARACTER, 6, 1)
+    (tokens, counts), arrays = analyse_text(["abé".encode(), b"ba\n"], CHARACTER)
+    assert (tokens, counts.tolist()) == ([b"\n", b"a", b"b", "é".encode()], [1, 2, 2, 1])
+    tokenizer = learn_tokenizer(dict(zip(tokens, counts.tolist(), strict=True)), CHARACTER, 6, 1)
     assert rows_of(encode_text(arrays, tokenizer, ends=np.asarray([True, True]))) == [[4, 5, 1, 3], [5, 4, 1, 3]]
 
 
-def test_ties_go_by_the_bytes_of_the_unit() -> None:
+def test_ties_go_by_the_bytes_of_the_token() -> None:
     assert learn_tokenizer({b"b": 1, b"a": 1, b"c": 2}, PLAIN_WORD, 6, 1).vocabulary.tokens[4:] == ("c", "a")
 
 
 @pytest.mark.parametrize(
-    ("text", "units"),
+    ("text", "tokens"),
     [
         ("6.2", "6 ￭.￭ 2"),
         ("6 . 2", "6 . 2"),
@@ -99,16 +99,16 @@ def test_ties_go_by_the_bytes_of_the_unit() -> None:
         ("", ""),
     ],
 )
-def test_a_sign_tells_where_no_space_stands(text: str, units: str) -> None:
+def test_a_sign_tells_where_no_space_stands(text: str, tokens: str) -> None:
     found = split(tf.constant([text]), KEPT)
-    assert [unit.decode() for unit in found.flat_values.numpy()] == units.split()
+    assert [token.decode() for token in found.flat_values.numpy()] == tokens.split()
     assert join(found, KEPT).numpy()[0].decode() == text
 
 
-def test_white_space_that_is_no_single_space_is_a_unit() -> None:
+def test_white_space_that_is_no_single_space_is_a_token() -> None:
     (row,) = split(tf.constant(["\ta  b\n c\u202f! "]), KEPT).to_list()
     expected = ["\t￭", "a", "￭ ", "￭ ￭", "b", "￭\n", "c", "￭\u202f", "￭!", "￭ "]
-    assert [unit.decode() for unit in row] == expected
+    assert [token.decode() for token in row] == expected
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_decoding_gives_the_normalised_text(config: TokenizerConfig) -> None:
     @settings(max_examples=15, deadline=None)
     @given(texts=st.lists(st.text(st.sampled_from(known)), min_size=1, max_size=4) | TEXTS)
     def law(texts: list[str]) -> None:
-        tokenizer = learned(texts, config) if config.unit != "subword" else bytewise
-        if config.unit == "subword":  # SentencePiece writes a space as this sign
+        tokenizer = learned(texts, config) if config.level != "subword" else bytewise
+        if config.level == "subword":  # SentencePiece writes a space as this sign
             texts = [text.replace("\u2581", "") for text in texts]
         wanted = normalize(tf.constant([text.encode() for text in texts]), config).numpy().tolist()
         assert decoded(through_beam(texts, tokenizer, ends=True), tokenizer) == [text.decode() for text in wanted]
         assert tokenizer.decode(tokenizer.encode(tf.constant(texts))).numpy().tolist() == wanted
 
-    bytewise = learned(PROSE * 5, config, 600) if config.unit == "subword" else None
+    bytewise = learned(PROSE * 5, config, 600) if config.level == "subword" else None
     law()
 
 
@@ -147,10 +147,10 @@ def test_whitespace_words_come_back_with_one_space_between_them(rows: list[list[
     assert decoded(through_beam(texts, tokenizer, ends=True), tokenizer) == texts
 
 
-def test_words_have_the_units_that_they_have_without_their_spacing() -> None:
+def test_words_have_the_tokens_that_they_have_without_their_spacing() -> None:
     text = tf.constant(["The cat, the 6.2 (DOG)."])
     plain, kept = split(text, WORD).to_list()[0], split(text, WORD.model_copy(update={"spacing": "kept"})).to_list()[0]
-    assert [unit.decode().strip("￭") for unit in kept] == [unit.decode() for unit in plain]
+    assert [token.decode().strip("￭") for token in kept] == [token.decode() for token in plain]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_subwords_spell_what_training_did_not_see() -> None:
 def test_subwords_are_written_with_their_spaces_and_special_ones_by_name() -> None:
     tokenizer = learned(PROSE * 5, SUBWORD, 60)
     ids = tokenizer.encode(tf.constant(["a a"]))[0]
-    written = [unit.decode() for unit in tokenizer.written(tf.concat([ids, [PAD, UNKNOWN, BEGIN, END]], 0)).numpy()]
+    written = [token.decode() for token in tokenizer.written(tf.concat([ids, [PAD, UNKNOWN, BEGIN, END]], 0)).numpy()]
     assert "".join(written[:-4]) == "a a"
     assert written[-4:] == ["<pad>", "<unk>", "<bos>", "<eos>"]
 
@@ -225,9 +225,11 @@ def test_a_saved_tokenizer_gives_the_same_ids(config: TokenizerConfig, tmp_path:
     assert rows_of(through_beam(PROSE, Tokenizer.load(tmp_path / "text"))) == rows_of(through_beam(PROSE, tokenizer))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b'{"format": "tokenizer 1", "unit": "glyph"}'])
-def test_a_damaged_tokenizer_is_told_with_a_remedy(tmp_path: Path, content: bytes) -> None:
-    learned(["abc"], TokenizerConfig(unit="character")).save(tmp_path / "t")
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b'{"format": "tokenizer 1", "level": "glyph"}']
+)
+def test_a_damaged_tokenizer_is_reported_with_a_remedy(tmp_path: Path, content: bytes) -> None:
+    learned(["abc"], TokenizerConfig(level="character")).save(tmp_path / "t")
     (tmp_path / "t" / "tokenizer.json").write_bytes(content)
     with pytest.raises(DataError, match=r"tokenizer\.json is damaged.* Remedy: run `seqapps prepare` again"):
         Tokenizer.load(tmp_path / "t")

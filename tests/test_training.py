@@ -107,9 +107,9 @@ def test_clipping_of_norms_5_and_12(how: Any, threshold: float, factors: list[fl
 
 def test_the_automatic_threshold_is_the_percentile_of_the_norms_so_far() -> None:
     take = tf.function(AutoThreshold(25.0, length=4))
-    told = [float(take(tf.constant(norm))) for norm in (8.0, 4.0, 6.0, math.inf, 2.0)]
+    thresholds = [float(take(tf.constant(norm))) for norm in (8.0, 4.0, 6.0, math.inf, 2.0)]
     # 8; 4 + 1/4 of 4; 4 + 1/2 of 2; infinity is left out; 2 + 3/4 of 2.
-    assert told == pytest.approx([8.0, 5.0, 5.0, 5.0, 3.5])
+    assert thresholds == pytest.approx([8.0, 5.0, 5.0, 5.0, 3.5])
     # The ring holds the last four: 10, 4, 6, 2.
     assert float(take(tf.constant(10.0))) == pytest.approx(3.5)
     assert float(take(tf.constant(10.0))) == pytest.approx(np.percentile([10.0, 10.0, 6.0, 2.0], 25.0))
@@ -523,13 +523,13 @@ def test_the_display_shows_rows_and_samples(terminal: bool) -> None:
     display.close()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "A note." in text
-    assert "1,000 parameters, 640 units in 10 steps an epoch, 2 epochs, 12% padding" in text
+    assert "1,000 parameters, 640 tokens in 10 steps an epoch, 2 epochs, 12% padding" in text
     assert "    1   2.0000      2.5000       12.1825      0.01      0.5    25%    12,345     1:05 *" in text
     assert "[brackets] stay" in text
     assert "1 steps were skipped: a gradient was not finite." in text
     assert "Best perplexity 3.49 after epoch 2 of 2, 2:10." in text
     if not terminal:
-        assert "  epoch 1/2  step 5/10  loss 2.000  perplexity 7.389  12,345 units/s  |g| 0.5  1:15 left" in text
+        assert "  epoch 1/2  step 5/10  loss 2.000  perplexity 7.389  12,345 tokens/s  |g| 0.5  1:15 left" in text
 
 
 def test_the_display_tells_small_figures_apart() -> None:
@@ -553,7 +553,7 @@ def test_perplexity_is_shown_and_logged_only_where_it_is_the_figure(tmp_path: Pa
     assert History.read(tmp_path / "history.json") == history
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert not any("perplexity" in line for line in lines)
-    head, row = (next(line for line in lines if word in line) for word in ("units/s     time", f"{log.loss:.4f}  "))
+    head, row = (next(line for line in lines if word in line) for word in ("tokens/s     time", f"{log.loss:.4f}  "))
     # The column is as wide as its name.
     assert head.index("expected_accuracy") + len("expected_accuracy") == row.index(f"{log.objective:.4f}") + 6
 

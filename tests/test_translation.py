@@ -25,7 +25,7 @@ from seqapps.applications import Call, config_from, options_of
 from seqapps.applications.answers import Score
 from seqapps.applications.translation import Translation, TranslationTask
 from seqapps.architectures import encoder_decoder
-from seqapps.baselines import Ground, copy_source, nearest_translation
+from seqapps.baselines import BaselineContext, copy_source, nearest_translation
 from seqapps.batching.rows import shift_right
 from seqapps.dataset.manifest import Manifest, VocabularyFile
 from seqapps.dataset.ragged import Ragged, RawBlock
@@ -50,7 +50,7 @@ PAIRS = [
     ("The old man runs.", "Le vieil homme court."),
     ("The old cat sleeps.", "Le vieux chat dort."),
 ]
-SIDE = {"unit": "character", "vocabulary_size": 0}
+SIDE = {"level": "character", "vocabulary_size": 0}
 
 
 def block(pairs: list[tuple[str, str]]) -> RawBlock:
@@ -88,10 +88,10 @@ def prepared(**sections: Any) -> Prepared:
     task = application(**sections)
     analysis = task.vocabularies(block(PAIRS))
     counts: dict[str, dict[bytes, int]] = {}
-    for name, (units, found) in analysis.counts.items():
-        for unit, count in zip(units, found.tolist(), strict=True):
+    for name, (tokens, found) in analysis.counts.items():
+        for token, count in zip(tokens, found.tolist(), strict=True):
             counts.setdefault(name, {})
-            counts[name][unit] = counts[name].get(unit, 0) + count
+            counts[name][token] = counts[name].get(token, 0) + count
     resources = dict(task.learn(counts))
     vocabularies = {
         name: VocabularyFile(folder=name, size=tokenizer.size, sha256="", coverage=1.0)
@@ -145,7 +145,7 @@ def test_every_format_gives_the_same_pairs_and_no_space_splits_a_line(tmp_path: 
 
 def test_pairs_that_are_refused() -> None:
     pairs = [("a b", "c"), ("a b c", "d"), ("a", "\u00a0\u202f"), ("", "b"), ("a", "one two three")]
-    data = {"max_length": 2, "source": {"unit": "word"}, "target": {"unit": "word"}}
+    data = {"max_length": 2, "source": {"level": "word"}, "target": {"level": "word"}}
     found = [(refusal.row, refusal.reason) for refusal in application(data=data).reject(block(pairs))]
     assert found == [(1, "too-long"), (2, "empty"), (3, "empty"), (4, "too-long")]
     characters = [("abc", "ab")]
@@ -199,7 +199,7 @@ def test_a_batch_is_shifted_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_shared_vocabulary_is_counted_over_both_sides() -> None:
-    side = {"unit": "subword", "vocabulary_size": 70}
+    side = {"level": "subword", "vocabulary_size": 70}
     shared = prepared(data={"source": side, "target": side, "shared_vocabulary": True})
     assert list(shared.resources) == ["text"]
     both = shared.application.vocabularies(block([("cat", "cat"), ("Run!", "Cours\u202f!")]))
@@ -213,7 +213,7 @@ def test_a_shared_vocabulary_is_counted_over_both_sides() -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": {"shared_vocabulary": True, "target": {"unit": "word"}}}, "needs equal `data.source`"),
+        ({"data": {"shared_vocabulary": True, "target": {"level": "word"}}}, "needs equal `data.source`"),
         ({"model": {"tie_embeddings": "all"}}, "needs `data.shared_vocabulary` = true"),
         ({"data": {"source": {"vocabulary_size": 0}}}, "`data.source.vocabulary_size` must be given for subwords"),
         ({"training": {"batching": "stream"}}, "pairs are rows by themselves"),
@@ -305,9 +305,9 @@ def test_about_the_share_of_the_inputs_is_replaced() -> None:
     model = sampled(0.3)
     target = tf.concat([tf.fill([200, 1], BEGIN), tf.fill([200, 9], PAD + 1)], axis=1)
     seen = model.get_layer("encoder")(tf.repeat(X["source"][:1], 200, axis=0))
-    given = model.get_layer("inputs")(target, seen, training=True).numpy()
-    assert_array_equal(given[:, 0], BEGIN)
-    assert 0.25 < (given[:, 1:] != PAD + 1).mean() < 0.35
+    limited = model.get_layer("inputs")(target, seen, training=True).numpy()
+    assert_array_equal(limited[:, 0], BEGIN)
+    assert 0.25 < (limited[:, 1:] != PAD + 1).mean() < 0.35
 
 
 # ---- metrics
@@ -334,11 +334,11 @@ def test_bleu_and_chrf_are_those_of_sacrebleu(rows: list[tuple[str, str]], token
 
 
 def test_of_equal_bleu_the_lower_perplexity_is_better() -> None:
-    texts, units = np.array([b"a b c d e", b"f g h i j"] * 4, object), np.full(8, 6)
+    texts, tokens = np.array([b"a b c d e", b"f g h i j"] * 4, object), np.full(8, 6)
 
     def sums(nats: float) -> Any:
         prediction = translation_metrics.predictions(texts, np.full(8, nats))
-        return translation_metrics.statistics_of(prediction, texts, units, "13a")
+        return translation_metrics.statistics_of(prediction, texts, tokens, "13a")
 
     def better(ours: float, theirs: float) -> float:
         figures, second = translation_metrics.metrics_of, applications.load("translation").second
@@ -355,9 +355,9 @@ def test_metrics_of_a_known_corpus() -> None:
     written = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
     references = ["The dog bit the man.", "It was not surprising.", "The man had just bitten him."]
     prediction = translation_metrics.predictions(np.array([t.encode() for t in written], object), np.array([1.0, 2, 3]))
-    units = np.array([2, 2, 2])
+    tokens = np.array([2, 2, 2])
     sums = translation_metrics.statistics_of(
-        prediction, np.array([t.encode() for t in references], object), units, "13a"
+        prediction, np.array([t.encode() for t in references], object), tokens, "13a"
     )
     found = translation_metrics.metrics_of(sums.sum(axis=0))
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(written, [references]).score)
@@ -398,11 +398,11 @@ def ragged(*rows: list[Any]) -> Ragged:
 
 def test_baselines() -> None:
     found = prepared()
-    ground = Ground(found.application.config, Path(), found.manifest, lambda _: found.examples, print)
+    context = BaselineContext(found.application.config, Path(), found.manifest, lambda _: found.examples, print)
     asked = {"source": Ragged(np.array([b"the OLD cat sleeps!", "été".encode()], object), np.arange(3))}
-    copied = copy_source.fit(ground).predict(asked)
+    copied = copy_source.fit(context).predict(asked)
     assert copied["text"].tolist() == asked["source"].values.tolist() and np.isnan(copied["nats"]).all()
-    nearest = nearest_translation.fit(ground).predict(asked)
+    nearest = nearest_translation.fit(context).predict(asked)
     assert [text.decode() for text in nearest["text"]] == ["Le vieux chat dort.", PAIRS[0][1]]
 
 
@@ -456,7 +456,7 @@ def test_n_best_lists_of_the_saved_model(served: Exported) -> None:
         scores = [other.score for other in answer.alternatives]
         assert scores == sorted(scores, reverse=True) and 1 <= len(scores) <= 5
         assert answer.text == answer.alternatives[0].text and answer.score == scores[0]
-        penalty = (5 + answer.units) / 6
+        penalty = (5 + answer.tokens) / 6
         assert answer.score == pytest.approx(answer.log_probability / penalty, rel=1e-4)
     alone = answers(served, SOURCES[:1], beam=5, n_best=5, max_length=12, length_penalty=1.0)[0]
     assert [other.text for other in alone.alternatives] == [other.text for other in found[0].alternatives]
@@ -466,7 +466,7 @@ def test_n_best_lists_of_the_saved_model(served: Exported) -> None:
 
 
 def test_lengths_and_repeats_are_limited_in_the_saved_model(served: Exported) -> None:
-    """Units are characters here."""
+    """Tokens are characters here."""
     for answer in answers(served, SOURCES, beam=3, n_best=3, min_length=7, max_length=9):
         assert all(7 <= len(other.text) <= 8 for other in answer.alternatives)
     for order in (1, 2):
@@ -477,16 +477,16 @@ def test_lengths_and_repeats_are_limited_in_the_saved_model(served: Exported) ->
 
 
 def test_without_a_limit_a_translation_may_be_as_long_as_the_data(served: Exported) -> None:
-    """32 units hold every target, and a quarter more is 40; the last one is `<eos>`."""
+    """32 tokens hold every target, and a quarter more is 40; the last one is `<eos>`."""
     assert served.model.longest == 40
-    given, free = (answers(served, SOURCES, no_repeat_ngram=0, max_length=most) for most in (40, 0))
-    assert free == given
+    limited, free = (answers(served, SOURCES, no_repeat_ngram=0, max_length=most) for most in (40, 0))
+    assert free == limited
     longest = answers(served, SOURCES, min_length=39)
-    assert {answer.units for answer in longest} == {40}
+    assert {answer.tokens for answer in longest} == {40}
     longer = answers(served, SOURCES[:1], min_length=50)
-    assert longer[0].units == 51
+    assert longer[0].tokens == 51
     drawn = answers(served, SOURCES, temperature=1.0, min_length=39)
-    assert {answer.units for answer in drawn} == {40}
+    assert {answer.tokens for answer in drawn} == {40}
     task = served.prepared.application
     assert task._search(served.model).max_length == 40
     assert application(evaluation={"max_length": 7})._search(served.model).max_length == 7
@@ -497,11 +497,11 @@ def test_the_score_of_a_translation_is_what_the_search_said(served: Exported) ->
     pairs = [f"{answer.source}\t{answer.text}" for answer in found]
     for answer, score in zip(found, answers(served, pairs, score=True), strict=True):
         assert isinstance(score, Score)
-        assert (score.text, len(score.units)) == (f"{answer.source}\t{answer.text}", answer.units)
-        assert score.units[-1] == "<eos>"
+        assert (score.text, len(score.tokens)) == (f"{answer.source}\t{answer.text}", answer.tokens)
+        assert score.tokens[-1] == "<eos>"
         assert score.total == pytest.approx(answer.log_probability, rel=1e-4, abs=1e-4)
         assert score.total == pytest.approx(sum(score.log_probabilities), rel=1e-4)
-        assert score.perplexity == pytest.approx(np.exp(-score.total / len(score.units)), rel=1e-3)
+        assert score.perplexity == pytest.approx(np.exp(-score.total / len(score.tokens)), rel=1e-3)
 
 
 def test_many_rows_are_translated_and_scored_as_the_saved_model_does(served: Exported) -> None:
@@ -582,7 +582,7 @@ def test_attention_is_drawn_for_every_row(served: Exported, tmp_path: Path, caps
         weights = np.array(looked["attention"][row])
         assert_allclose(weights[:length].sum(axis=1), 1.0, rtol=1e-5)
         assert not weights[length:].any() and not weights[:, width:].any()
-        assert looked["source_units"][row][:width] == [*SOURCES[row], "<eos>"]
+        assert looked["source_tokens"][row][:width] == [*SOURCES[row], "<eos>"]
 
 
 def test_what_a_model_without_attention_lacks(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from seqapps.config import RunConfig
 from seqapps.errors import ConfigError, RunError, UsageError
 from seqapps.registry.tracking import Tracker
 from seqapps.workflow import train
-from seqapps.workflow.pipeline import Journey
+from seqapps.workflow.pipeline import PipelineRun
 from seqapps.workspace import Workspace
 from tuning import spaces
 from tuning.oracles import make_oracle
@@ -280,8 +280,8 @@ def test_a_trial_has_its_figure_again_when_it_is_trained(bench: Bench) -> None:
     assert "Trained again, it has the same figure." in result.config_path.read_text()
     trial = result.trials[1]  # by the command, and no longer after another one
     config = of_trial(bench.config, trial.overrides, trial.seed, "a trial")
-    journey = Journey(config, Workspace(bench.root), Console(quiet=True), "best.toml")
-    train._train(journey, bench.prepared, bench.root / "again", "identity")
+    pipeline = PipelineRun(config, Workspace(bench.root), Console(quiet=True), "best.toml")
+    train._train(pipeline, bench.prepared, bench.root / "again", "identity")
     assert json.loads((bench.root / "again" / "history.json").read_text())["best"] == trial.objective
 
 

@@ -186,7 +186,7 @@ def test_command_takes_our_packages_and_runs_none_of_a_user(
     ("place", "form"),
     [*(("beside the script", form) for form in FORMS), *(("PYTHONPATH", form) for form in FORMS), ("-c", "package")],
 )
-def test_program_that_runs_seqapps_is_told_what_it_cannot_import(
+def test_program_that_runs_seqapps_is_reported_what_it_cannot_import(
     place: str, form: str, fresh: Environment, tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
@@ -198,9 +198,9 @@ def test_program_that_runs_seqapps_is_told_what_it_cannot_import(
     out, err = end(start([fresh.python, *words], tmp_path, users if place == "PYTHONPATH" else None))
     assert out.splitlines()[0].startswith(CONFIG_ERROR)
     assert out.splitlines()[1:] == [str(fresh.packages / name / "__init__.py") for name in NAMES]
-    told = [line for line in err.splitlines() if "Warning" in line]
-    assert len(told) == 2
-    for line, name, path in zip(told, NAMES, hidden, strict=True):
+    message = [line for line in err.splitlines() if "Warning" in line]
+    assert len(message) == 2
+    for line, name, path in zip(message, NAMES, hidden, strict=True):
         place = str(fresh.packages / name)
         assert f"UserWarning: `import {name}` gives seqapps' package in this process ({place}), not {path}." in line
         assert line.startswith("<string>:4:" if "-c" in words else f"{script}:4:")
@@ -235,14 +235,14 @@ def test_run_without_a_search_leaves_the_name_tuning_to_the_program(fresh: Envir
     assert out.startswith(CONFIG_ERROR) and out.endswith("\nTrue\n") and err == ""
 
 
-def test_folder_without_init_that_an_installed_package_hides_is_told(fresh: Environment, tmp_path: Path) -> None:
+def test_folder_without_init_that_an_installed_package_hides_is_reported(fresh: Environment, tmp_path: Path) -> None:
     hidden = of_user(tmp_path, "folder")
     script = tmp_path / "script.py"
     script.write_text(IMPORT.lstrip())
     out, err = end(start([fresh.python, str(script)], tmp_path))
     assert out.splitlines() == [str(fresh.packages / name / "__init__.py") for name in NAMES]
-    told = [line for line in err.splitlines() if line.startswith(f"{script}:1: UserWarning")]
-    assert [path for path in hidden if any(f"not {path}." in line for line in told)] == hidden
+    message = [line for line in err.splitlines() if line.startswith(f"{script}:1: UserWarning")]
+    assert [path for path in hidden if any(f"not {path}." in line for line in message)] == hidden
 
 
 def test_folder_of_data_is_no_module(fresh: Environment, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def make_config(**sections: dict[str, Any]) -> RunConfig:
         "name": "tiny",
         "application": "language_model",
         "source": {"files": ["tiny.txt"]},
-        "data": {"vocabulary_size": 0, "ngram_order": ORDER, "tokens": {"unit": "character"}},
+        "data": {"vocabulary_size": 0, "ngram_order": ORDER, "tokens": {"level": "character"}},
         "model": {"architecture": "stacked", "cell": "gru", "units": [8], "embedding": 6},
         "training": {"batch_size": 4, "window": 16, "epochs": 2, "learning_rate": 0.01, "sample_length": 10},
         "baselines": {
@@ -52,7 +52,7 @@ def make_prepared(path: Path, **sections: dict[str, Any]) -> tuple[RunConfig, Pa
     """
     rows = _sentences(120)
     vocabulary = Vocabulary.from_counts(_counts(rows), 0)
-    tokenizer = Tokenizer(TokenizerConfig(unit="character"), vocabulary=vocabulary)
+    tokenizer = Tokenizer(TokenizerConfig(level="character"), vocabulary=vocabulary)
     tokenizer.save(path / "vocabularies" / "text")
     ids = [[*vocabulary.lookup([letter.encode() for letter in row]).tolist(), END] for row in rows]
     parts = {"train": [ids[:50], ids[50:100]], "validation": [ids[100:110]], "test": [ids[110:]]}

@@ -163,7 +163,7 @@ class _Search:
                 display.begin(trial.trial_id, self._place(trial), self._best(), self._seconds_left())
                 record = self._try(trial, display)
                 self._end(trial, record)
-                self._tell(record)
+                self._report(record)
 
     def result(self) -> SearchResult:
         """Writes the winner and the plot, and logs them to the search's run."""
@@ -288,7 +288,7 @@ class _Search:
         number = list(self.oracle.trials).index(trial.trial_id) + 1
         return f"{number} of {self.config.tuning.trials}" if self.config.tuning.trials else str(number)
 
-    def _tell(self, record: TrialRecord) -> None:
+    def _report(self, record: TrialRecord) -> None:
         best = self._best()
         if record.objective is None:
             line = f"tune: trial {record.trial} failed after {record.seconds:.0f} s: {record.reason}"

@@ -161,15 +161,15 @@ class RowReader:
             if missing and first:
                 key, column = next(iter(missing.items()))
                 if key in groups.CONLLU:
-                    told = ", ".join(name for name in groups.CONLLU if name in first[1])
+                    message = ", ".join(name for name in groups.CONLLU if name in first[1])
                     raise DataError(
                         f"{first[0]}: the column `{key}`, which `{column}` is read from, is `_` in every row: it says "
-                        f'nothing. Those that do: {told}. Remedy: `source.fields`. Example: {column} = "xpos".'
+                        f'nothing. Those that do: {message}. Remedy: `source.fields`. Example: {column} = "xpos".'
                     )
-                told = unknown_name("column", key, first[1])
+                message = unknown_name("column", key, first[1])
                 close = nearest(key, sorted(first[1]))
                 example = f' Example: {column} = "{close}".' if close else ""
-                raise DataError(f"{first[0]}: {told} No row has it. Remedy: `source.fields`.{example}")
+                raise DataError(f"{first[0]}: {message} No row has it. Remedy: `source.fields`.{example}")
 
     def _keys(self, sources: Sequence[Source]) -> Iterator[tuple[str, set[str]]]:
         for source in sources:
@@ -288,8 +288,8 @@ def _key(source: SourceConfig, name: str) -> str:
 
 def _missing(source: SourceConfig, name: str, key: str, given: Sequence[str]) -> str:
     allowed = sorted({*given, *source.from_path} - {""})
-    told = unknown_name(f"column `{name}`", key, allowed)
-    return f'`source` (format "{source.format}", rows "{source.rows}"): {told}'
+    message = unknown_name(f"column `{name}`", key, allowed)
+    return f'`source` (format "{source.format}", rows "{source.rows}"): {message}'
 
 
 def _check_idle(source: SourceConfig, asked: Sequence[str]) -> None:
@@ -298,5 +298,5 @@ def _check_idle(source: SourceConfig, asked: Sequence[str]) -> None:
     for option in ("from_path", "beside", *(() if by_application else ("fields",))):
         for name in getattr(source, option):
             if name not in asked:
-                told = unknown_name(f"`source.{option}`: column `{name}`", name, asked)
-                raise ConfigError(f"{told} Remedy: correct it, leave it out, or add it to `data.keep`.")
+                message = unknown_name(f"`source.{option}`: column `{name}`", name, asked)
+                raise ConfigError(f"{message} Remedy: correct it, leave it out, or add it to `data.keep`.")

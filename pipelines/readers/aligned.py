@@ -58,5 +58,5 @@ def _piece_of(beside: Beside, piece: Piece) -> Piece:
 
 def _unequal(pieces: list[Piece]) -> str:
     """Returns the message with the number of lines of every file, which are read to their ends."""
-    told = ", ".join(f"{piece.name} {count_lines(piece.path)}" for piece in pieces)
-    return f"The files of an aligned source must have the same number of lines. Received: {told}."
+    counts = ", ".join(f"{piece.name} {count_lines(piece.path)}" for piece in pieces)
+    return f"The files of an aligned source must have the same number of lines. Received: {counts}."

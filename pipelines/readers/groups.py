@@ -137,8 +137,8 @@ def keys_of_conllu(request: Request, piece: Piece, file: BinaryIO) -> Iterator[s
             lines = [line.decode("utf-8", "replace") for line in found.lines]
             cells = [line.split("\t") for line in lines if not line.startswith("#")]
             columns = zip(CONLLU, zip_longest(*cells, fillvalue="_"), strict=False)
-            told = {name for name, values in columns if set(values) != {"_"}}
-            yield told | {key for line in lines if line.startswith("#") for key in _comment(line)}
+            named = {name for name, values in columns if set(values) != {"_"}}
+            yield named | {key for line in lines if line.startswith("#") for key in _comment(line)}
 
 
 def _comment(line: str) -> dict[str, str]:

@@ -23,26 +23,26 @@ class Score:
 
     Args:
         text: the scored text, as valid UTF-8.
-        units: its tokens as the vocabulary writes them; `<eos>` last where the model ends texts.
+        tokens: its tokens as the vocabulary writes them; `<eos>` last where the model ends texts.
         log_probabilities: log p of each token, in nats.
         total: their sum.
         perplexity: exp(-total / tokens).
     """
 
     text: str
-    units: tuple[str, ...]
+    tokens: tuple[str, ...]
     log_probabilities: tuple[float, ...]
     total: float
     perplexity: float
 
 
 def scores_of(found: Mapping[str, Any], texts: Sequence[str | bytes]) -> list[Score]:
-    """Returns the scores of texts from the outputs of a signature `score`: `units`, `log_probabilities`, `length`,
+    """Returns the scores of texts from the outputs of a signature `score`: `tokens`, `log_probabilities`, `length`,
     `total` and `perplexity`."""
-    columns = (found[name] for name in ("units", "log_probabilities", "length", "total", "perplexity"))
+    columns = (found[name] for name in ("tokens", "log_probabilities", "length", "total", "perplexity"))
     return [
-        Score(as_text(text), tuple(units[:length]), tuple(shares[:length]), total, perplexity)
-        for text, units, shares, length, total, perplexity in zip(texts, *columns, strict=True)
+        Score(as_text(text), tuple(tokens[:length]), tuple(shares[:length]), total, perplexity)
+        for text, tokens, shares, length, total, perplexity in zip(texts, *columns, strict=True)
     ]
 
 
@@ -55,10 +55,10 @@ def score_line(score: Score, one_line: bool, heading: str = "") -> str:
         heading: first line, instead of the text.
     """
     if one_line:
-        return f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.units)}"
-    width = max((len(visible(unit)) for unit in score.units), default=0)
-    pairs = zip(score.units, score.log_probabilities, strict=True)
-    rows = [f"  {visible(unit):<{width}}  {nats:9.4f}" for unit, nats in pairs]
+        return f"{score.total:.6f}\t{score.perplexity:.6f}\t{len(score.tokens)}"
+    width = max((len(visible(token)) for token in score.tokens), default=0)
+    pairs = zip(score.tokens, score.log_probabilities, strict=True)
+    rows = [f"  {visible(token):<{width}}  {nats:9.4f}" for token, nats in pairs]
     return "\n".join(
         [heading or score.text, *rows, f"  total {score.total:.4f} nats, perplexity {score.perplexity:.4f}"]
     )
@@ -84,9 +84,9 @@ def row_seed(seed: int, row: int) -> int:
     return (seed + row + _INT32) % (2 * _INT32) - _INT32
 
 
-def visible(unit: str) -> str:
+def visible(token: str) -> str:
     """Shows a token that is a space or a line end as a Python string, others as they are."""
-    return unit if unit.isprintable() and unit.strip() else repr(unit)
+    return token if token.isprintable() and token.strip() else repr(token)
 
 
 def escaped(text: str) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from seqapps.dataset.schema import Schema
     from seqapps.optimization.losses import Objective
     from seqapps.preprocessing.resources import Resource
-    from seqapps.preprocessing.units import TokenizerConfig
+    from seqapps.preprocessing.tokenizer_config import TokenizerConfig
 
     Resources = Mapping[str, Any]
     """Vocabulary name to Tokenizer, Labels or Scaling."""
@@ -154,10 +154,10 @@ class Application(ABC):
         """
 
     @property
-    def unit(self) -> str:
-        """Name of what the lengths of the prepared data count, in the singular, for tables: the tokenizer's `unit` if
+    def token(self) -> str:
+        """Name of what the lengths of the prepared data count, in the singular, for tables: the tokenizer's `level` if
         there is a tokenizer."""
-        return str(getattr(getattr(self.config.data, "tokens", None), "unit", "unit"))
+        return str(getattr(getattr(self.config.data, "tokens", None), "level", "token"))
 
     # ---- inside Beam: rows to arrays --------------------------------------------------------------------------
 
@@ -313,7 +313,7 @@ class Application(ABC):
     def statistics(self, prediction: NDArray[Any], examples: Mapping[str, Ragged]) -> NDArray[np.float64]:
         """Returns sums per sequence, `<float64>[sequences, statistics]`, from which every metric follows.
 
-        Sequences are the units that the paired bootstrap resamples.
+        The paired bootstrap resamples sequences.
         """
 
     @abstractmethod

@@ -29,7 +29,7 @@ from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_text
 from seqapps.errors import ConfigError, UsageError, quoted, unknown_name
 from seqapps.preprocessing.checkers import check_pattern, checker
-from seqapps.preprocessing.units import TokenizerConfig, check_subwords
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vectors import numbers_of
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `character` by default. Words keep their spacing by default."""
+    """How text becomes tokens; `character` by default. Words keep their spacing by default."""
 
-    unit: Literal["character", "word", "subword"] = "character"
+    level: Literal["character", "word", "subword"] = "character"
     spacing: Literal["kept", "dropped"] = "kept"
 
 
@@ -53,9 +53,9 @@ class Data(DataConfig):
     """The `data` section of conditional generation.
 
     Args:
-        tokens: how text becomes units.
-        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
-        min_count: rarer units become `<unk>`.
+        tokens: how text becomes tokens.
+        vocabulary_size: largest number of tokens with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer tokens become `<unk>`.
         condition: `label` (a name in the column `label`) or `vector` (numbers in the column `vector`, as a JSON list or
             one number alone).
         vector_size: numbers of a vector; rows with another number of them are refused.
@@ -84,14 +84,14 @@ class Generation:
     Args:
         condition: the condition, as passed in.
         texts: the generated texts.
-        units: number of tokens of each, `<eos>` included.
+        tokens: number of tokens of each, `<eos>` included.
         nats: their -log p given the condition.
         ended: whether the model ended each text by itself.
     """
 
     condition: str
     texts: tuple[str, ...]
-    units: tuple[int, ...]
+    tokens: tuple[int, ...]
     nats: tuple[float, ...]
     ended: tuple[bool, ...]
 
@@ -149,7 +149,7 @@ class ConditionalGeneration(Application):
                 '`data.vector_size` goes with `data.condition` = "vector". Received: '
                 f"condition = {data.condition!r}, vector_size = {data.vector_size}. Example: vector_size = 3."
             )
-        check_subwords(data.tokens.unit, data.vocabulary_size, "data")
+        check_subwords(data.tokens.level, data.vocabulary_size, "data")
         check_pattern(data.checker, data.pattern)
 
     # ---- inside Beam
@@ -190,7 +190,9 @@ class ConditionalGeneration(Application):
         return self.condition.scale(sums)
 
     def schema(self) -> Schema:
-        ids = Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units of one text, closed by <eos>")
+        ids = Feature(
+            name="ids", dtype="int64", shape=(None,), meaning="ids of the tokens of one text, closed by <eos>"
+        )
         return Schema(features=(ids, *self.condition.features))
 
     def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
@@ -229,7 +231,7 @@ class ConditionalGeneration(Application):
             {"ids": ids, name: Ragged(given, np.arange(len(given) + 1))},
             collate,
             lengths=ids.lengths,
-            units=int(ids.splits[-1]),
+            tokens=int(ids.splits[-1]),
             config=self.config,
             split=split,
         )
@@ -278,7 +280,7 @@ class ConditionalGeneration(Application):
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
         """Returns -log p of every token given the condition of its text, and the properties of generated samples.
 
-        `<float32>[units, 4]`: nats; then, at the last token of `data.samples` texts spread evenly over the split,
+        `<float32>[tokens, 4]`: nats; then, at the last token of `data.samples` texts spread evenly over the split,
         whether the text sampled for its condition is novel, distinct and valid (1 or 0); -1 at every other token.
         """
         from seqapps.inference.scoring import document_nats
@@ -332,11 +334,11 @@ class ConditionalGeneration(Application):
         nats = prediction if prediction.ndim == 1 else prediction[:, 0]
         cells = []
         for row, text in zip(rows, texts, strict=True):
-            told = {"text": text.decode("utf-8", "replace")}
+            columns = {"text": text.decode("utf-8", "replace")}
             if "label" in examples:
-                told["condition"] = examples["label"].row(row)[0].decode("utf-8", "replace")
-            told["nats per unit"] = f"{nats[ids.splits[row] : ids.splits[row + 1]].mean():.3f}"
-            cells.append(told)
+                columns["condition"] = examples["label"].row(row)[0].decode("utf-8", "replace")
+            columns["nats per token"] = f"{nats[ids.splits[row] : ids.splits[row + 1]].mean():.3f}"
+            cells.append(columns)
         return cells
 
     # ---- serving
@@ -376,7 +378,7 @@ class ConditionalGeneration(Application):
             "--count", type=int, default=usual["count"], metavar="N", help="texts for each condition (%(default)s)"
         )
         parser.add_argument(
-            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most units written (%(default)s)"
+            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most tokens written (%(default)s)"
         )
         parser.add_argument(
             "--temperature", type=float, default=usual["temperature"], help="0 takes the most probable (%(default)s)"
@@ -388,7 +390,7 @@ class ConditionalGeneration(Application):
             "--seed", type=int, default=usual["seed"], help="equal seeds give equal texts (%(default)s)"
         )
         parser.add_argument(
-            "--score", action="store_true", help="the log-probability of each unit; a row is CONDITION, a tab, TEXT"
+            "--score", action="store_true", help="the log-probability of each token; a row is CONDITION, a tab, TEXT"
         )
 
     @classmethod

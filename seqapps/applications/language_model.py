@@ -27,7 +27,7 @@ from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, UsageError, quoted
-from seqapps.preprocessing.units import TokenizerConfig, check_subwords
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, END
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from seqapps.batching import Batches
     from seqapps.dataset.manifest import Manifest
 
-_UNITS_SHOWN, _LONGEST_SHOWN = 5, 300
+_TOKENS_SHOWN, _LONGEST_SHOWN = 5, 300
 _DRAWING = ("--max-length", "--temperature", "--top-k", "--seed")
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; words keep their spacing by default, so that what is written reads as text."""
+    """How text becomes tokens; words keep their spacing by default, so that what is written reads as text."""
 
     spacing: Literal["kept", "dropped"] = "kept"
 
@@ -52,9 +52,9 @@ class Data(DataConfig):
     """The `data` section of a language model.
 
     Args:
-        tokens: how text becomes units.
-        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
-        min_count: rarer units become `<unk>`.
+        tokens: how text becomes tokens.
+        vocabulary_size: largest number of tokens with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer tokens become `<unk>`.
         keep_empty_lines: an empty line is an example that holds `<eos>` alone, instead of a rejected row.
         ngram_order: order of the Kneser-Ney baseline, whose counts are made in the job; 0 makes none.
     """
@@ -73,14 +73,14 @@ class Continuation:
     Args:
         prompt: the prompt, as valid UTF-8.
         text: the generated text; `prompt + text` has the right spacing.
-        units: number of generated tokens, `<eos>` included.
+        tokens: number of generated tokens, `<eos>` included.
         nats: their -log p under the model.
         ended: whether the model generated `<eos>`.
     """
 
     prompt: str
     text: str
-    units: int
+    tokens: int
     nats: float
     ended: bool
 
@@ -95,7 +95,7 @@ class Completions:
     """The most probable next tokens after a prompt, the best first; `<eos>` means that the text ends."""
 
     prompt: str
-    units: tuple[str, ...]
+    tokens: tuple[str, ...]
     probabilities: tuple[float, ...]
 
 
@@ -138,11 +138,11 @@ class LanguageModel(Application):
     def check(self) -> None:
         if getattr(self.config.model, "bidirectional", False):
             raise ConfigError(
-                "`model.bidirectional` = true cannot be a language model: the backward direction sees the unit that is "
-                "to be predicted, so the loss falls to zero and the model can neither score nor write text. Received: "
-                "true. Allowed: false."
+                "`model.bidirectional` = true cannot be a language model: the backward direction sees the token that "
+                "is to be predicted, so the loss falls to zero and the model can neither score nor write text. "
+                "Received: true. Allowed: false."
             )
-        check_subwords(self._data.tokens.unit, self._data.vocabulary_size, "data")
+        check_subwords(self._data.tokens.level, self._data.vocabulary_size, "data")
 
     # ---- inside Beam
 
@@ -163,7 +163,7 @@ class LanguageModel(Application):
         }
 
     def schema(self) -> Schema:
-        meaning = "ids of the units of one example, closed by <eos> where the example ends"
+        meaning = "ids of the tokens of one example, closed by <eos> where the example ends"
         return Schema(features=(Feature(name="ids", dtype="int64", shape=(None,), meaning=meaning),))
 
     def encode(self, rows: Record, resources: Resources) -> dict[str, Ragged]:
@@ -232,7 +232,7 @@ class LanguageModel(Application):
     # ---- evaluation
 
     def predict(self, model: keras.Model, examples: Mapping[str, Ragged]) -> NDArray[Any]:
-        """Returns -log p of every token of the split given all tokens before it, in nats, `<float32>[units]`."""
+        """Returns -log p of every token of the split given all tokens before it, in nats, `<float32>[tokens]`."""
         from seqapps.inference.scoring import document_nats, stream_nats
 
         evaluation, ids = self.config.evaluation, examples["ids"]
@@ -266,17 +266,17 @@ class LanguageModel(Application):
         ids, tokenizer = examples["ids"], resources["text"]
         cells = []
         for row in rows:
-            units = ids.row(row).astype(np.int32)
+            tokens = ids.row(row).astype(np.int32)
             nats = prediction[ids.splits[row] : ids.splits[row + 1]]
-            worst = np.argsort(-nats, kind="stable")[:_UNITS_SHOWN]
-            text = tokenizer.decode(tf.RaggedTensor.from_tensor(units[None])).numpy()[0].decode("utf-8", "replace")
-            written = tokenizer.written(tf.constant(units[worst])).numpy()
-            told = [
-                f"{answering.visible(unit.decode('utf-8', 'replace'))} {cost:.1f}"
-                for unit, cost in zip(written, nats[worst], strict=True)
+            worst = np.argsort(-nats, kind="stable")[:_TOKENS_SHOWN]
+            text = tokenizer.decode(tf.RaggedTensor.from_tensor(tokens[None])).numpy()[0].decode("utf-8", "replace")
+            written = tokenizer.written(tf.constant(tokens[worst])).numpy()
+            costs = [
+                f"{answering.visible(token.decode('utf-8', 'replace'))} {cost:.1f}"
+                for token, cost in zip(written, nats[worst], strict=True)
             ]
             cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-            cells.append({"text": cut, "least expected (nats)": ", ".join(told)})
+            cells.append({"text": cut, "least expected (nats)": ", ".join(costs)})
         return cells
 
     # ---- serving
@@ -297,11 +297,11 @@ class LanguageModel(Application):
 
     @classmethod
     def options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--complete", action="store_true", help="the most probable next units")
-        parser.add_argument("--score", action="store_true", help="the log-probability of each unit, and perplexity")
+        parser.add_argument("--complete", action="store_true", help="the most probable next tokens")
+        parser.add_argument("--score", action="store_true", help="the log-probability of each token, and perplexity")
         usual = {name: setting.default for name, setting in {**WRITING, **SUGGESTING}.items()}
         parser.add_argument(
-            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most units written (%(default)s)"
+            "--max-length", type=int, default=usual["max_length"], metavar="N", help="most tokens written (%(default)s)"
         )
         parser.add_argument(
             "--temperature", type=float, default=usual["temperature"], help="0 takes the most probable (%(default)s)"
@@ -328,16 +328,16 @@ class LanguageModel(Application):
         if options.complete:
             found = call("complete_k", prompt=texts, **answering.for_rows(options, SUGGESTING, len(texts)))
             return [
-                Completions(as_text(text), tuple(units), tuple(probabilities))
-                for text, units, probabilities in zip(texts, found["units"], found["probabilities"], strict=True)
+                Completions(as_text(text), tuple(tokens), tuple(probabilities))
+                for text, tokens, probabilities in zip(texts, found["tokens"], found["probabilities"], strict=True)
             ]
         if options.score:
             return answering.scores_of(call("score", text=texts), texts)
         found = call("generate", prompt=texts, **answering.for_rows(options, WRITING, len(texts), first))
         columns = (found[name] for name in ("full_text", "text", "length", "nats", "ids"))
         return [
-            Continuation(prompt=full[: len(full) - len(text)], text=text, units=units, nats=nats, ended=END in ids)
-            for full, text, units, nats, ids in zip(*columns, strict=True)
+            Continuation(prompt=full[: len(full) - len(text)], text=text, tokens=tokens, nats=nats, ended=END in ids)
+            for full, text, tokens, nats, ids in zip(*columns, strict=True)
         ]
 
     @classmethod
@@ -355,8 +355,8 @@ class LanguageModel(Application):
         for heading, name in (("writes on", "serving_default"), ("suggests next", "complete")):
             for call in list(golden.get(name) or [])[:1]:
                 prompts = call["inputs"]["prompt"]
-                told = [_told(call["outputs"], row) for row in range(len(prompts))]
-                pairs = zip(prompts, told, strict=True)
+                suggestions = [_suggestions(call["outputs"], row) for row in range(len(prompts))]
+                pairs = zip(prompts, suggestions, strict=True)
                 lines += [f"{heading} ({name})", *(f"  {quoted(asked)} -> {said}" for asked, said in pairs)]
         return lines
 
@@ -366,24 +366,24 @@ class LanguageModel(Application):
         if options.score:
             return super().reply(call, row, options, turn)
         found = call("complete_k", prompt=[as_bytes(row)], k=[options.k])
-        pairs = zip(found["units"][0], found["probabilities"][0], strict=True)
-        suggestions = "  ".join(f"{answering.visible(unit)} {share:.1%}" for unit, share in pairs)
+        pairs = zip(found["tokens"][0], found["probabilities"][0], strict=True)
+        suggestions = "  ".join(f"{answering.visible(token)} {share:.1%}" for token, share in pairs)
         return suggestions if options.complete else f"{suggestions}\n{super().reply(call, row, options, turn)}"
 
 
 def _completions(answer: Completions, one_line: bool) -> str:
-    pairs = list(zip(answer.units, answer.probabilities, strict=True))
+    pairs = list(zip(answer.tokens, answer.probabilities, strict=True))
     if one_line:
-        return "\t".join(f"{answering.visible(unit)}\t{probability:.6f}" for unit, probability in pairs)
-    width = max((len(answering.visible(unit)) for unit in answer.units), default=0)
-    rows = [f"  {answering.visible(unit):<{width}}  {probability:8.4%}" for unit, probability in pairs]
+        return "\t".join(f"{answering.visible(token)}\t{probability:.6f}" for token, probability in pairs)
+    width = max((len(answering.visible(token)) for token in answer.tokens), default=0)
+    rows = [f"  {answering.visible(token):<{width}}  {probability:8.4%}" for token, probability in pairs]
     return "\n".join([answer.prompt, *rows])
 
 
-def _told(outputs: Mapping[str, Any], row: int) -> str:
+def _suggestions(outputs: Mapping[str, Any], row: int) -> str:
     if "probabilities" in outputs:
-        pairs = zip(outputs["units"][row], outputs["probabilities"][row], strict=True)
-        return "  ".join(f"{answering.visible(unit)} {share:.0%}" for unit, share in pairs)
+        pairs = zip(outputs["tokens"][row], outputs["probabilities"][row], strict=True)
+        return "  ".join(f"{answering.visible(token)} {share:.0%}" for token, share in pairs)
     return quoted(outputs["text"][row])
 
 

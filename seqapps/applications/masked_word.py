@@ -27,7 +27,7 @@ from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, quoted
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig
 
 if TYPE_CHECKING:
     import keras
@@ -45,11 +45,11 @@ class Tokens(TokenizerConfig):
     """How text becomes words.
 
     Args:
-        unit: `word`: a blank stands for one.
-        spacing: `dropped`: a word is told, not the text around it, which stays as it was given.
+        level: `word`: a blank stands for one.
+        spacing: `dropped`: a word is predicted; the text around it stays as it was.
     """
 
-    unit: Literal["word"] = "word"
+    level: Literal["word"] = "word"
     spacing: Literal["dropped"] = "dropped"
 
 
@@ -58,7 +58,7 @@ class Data(DataConfig):
 
     Args:
         tokens: how text becomes words.
-        vocabulary_size: largest number of words with the four special units; 0 keeps all.
+        vocabulary_size: largest number of words with the four special tokens; 0 keeps all.
         min_count: rarer words become `<unk>`.
     """
 
@@ -89,7 +89,7 @@ class MaskedWord(Application):
     name = "masked_word"
     data = Data
     analysed = TextRows
-    architectures = ("two_sided",)
+    architectures = ("cloze",)
     objective = "perplexity"
     direction: Literal["min", "max"] = "min"
     columns = ("text",)
@@ -104,12 +104,12 @@ class MaskedWord(Application):
     def check(self) -> None:
         if self.config.source.rows == "document":
             raise ConfigError(
-                '`source.rows` = "document" is one row a file, and a word is told from its whole row. Received: '
+                '`source.rows` = "document" is one row a file, and a word is predicted from its whole row. Received: '
                 "document. Allowed: line, paragraph, file."
             )
         if self.config.training.batching == "stream":
             raise ConfigError(
-                '`training.batching` = "stream" cuts text anywhere, and a word is told from both sides of its row. '
+                '`training.batching` = "stream" cuts text anywhere, and a word is predicted from words on both sides. '
                 "Received: stream. Allowed: length."
             )
 
@@ -161,7 +161,7 @@ class MaskedWord(Application):
             {"ids": ids},
             collate,
             lengths=ids.lengths,
-            units=int(ids.splits[-1]),
+            tokens=int(ids.splits[-1]),
             config=self.config,
             split=split,
         )
@@ -247,7 +247,7 @@ class MaskedWord(Application):
             if not len(words):
                 continue
             worst = int(prediction[low : low + len(words), NATS].argmax())
-            true, best = (_written(tokenizer, int(unit)) for unit in (words[worst], prediction[low + worst, BEST]))
+            true, best = (_written(tokenizer, int(token)) for token in (words[worst], prediction[low + worst, BEST]))
             cells.append({"text": blanked(tokenizer, words, [worst]), "expected": true, "received": best})
         return cells
 
@@ -312,8 +312,8 @@ class MaskedWord(Application):
             columns = (found[name] for name in ("blanks", "words", "probabilities"))
             for text, count, words, shares in zip(call["inputs"]["text"], *columns, strict=True):
                 pairs = zip(words[:count], shares[:count], strict=True)
-                told = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in pairs]
-                lines += [f"  {quoted(text)} -> {'; '.join(told)}"] if told else []
+                suggestions = [" ".join(f"{w} {p:.0%}" for w, p in zip(*pair, strict=True)) for pair in pairs]
+                lines += [f"  {quoted(text)} -> {'; '.join(suggestions)}"] if suggestions else []
         return ["fills", *lines] if lines else []
 
 
@@ -339,8 +339,8 @@ def _ragged(ids: Ragged, count: int) -> Any:
     return tf.ragged.constant(rows, ragged_rank=1, dtype=tf.int32)
 
 
-def _written(tokenizer: Any, unit: int) -> str:
-    text: str = tokenizer.written(np.int32(unit)).numpy().decode("utf-8", "replace")
+def _written(tokenizer: Any, token: int) -> str:
+    text: str = tokenizer.written(np.int32(token)).numpy().decode("utf-8", "replace")
     return text
 
 

@@ -142,7 +142,7 @@ class SequenceTagging(Application):
         return self._data.train_scheme or self._data.scheme
 
     @property
-    def unit(self) -> str:
+    def token(self) -> str:
         """Name of what the lengths of the prepared data count."""
         return "token"
 
@@ -194,7 +194,7 @@ class SequenceTagging(Application):
 
         data, config = self._data, self._words_config()
         words = learn_tokenizer(counts["words"], config, data.vocabulary_size, data.min_count)
-        letters = TokenizerConfig(unit="character", normalization=data.tokens.normalization)
+        letters = TokenizerConfig(level="character", normalization=data.tokens.normalization)
         tags = Labels.from_counts(all_tags(counts["tags"], self._scheme))
         if tags.size < 2:
             raise DataError(f"The training split must hold two tags or more. Received: {list(tags.names)}.")
@@ -267,7 +267,7 @@ class SequenceTagging(Application):
             {name: features[name] for name in (*names, "tags")},
             collate,
             lengths=features["words"].lengths,
-            units=int(np.count_nonzero(features["tags"].values < tags.size)),
+            tokens=int(np.count_nonzero(features["tags"].values < tags.size)),
             config=self.config,
             split=split,
         )
@@ -351,8 +351,8 @@ class SequenceTagging(Application):
                 [names[tag] if tag < len(names) else outside for tag in tags.row(row).tolist()]
                 for tags in (examples["tags"], received)
             ]
-            expected, given = (marked(tokens, tags, self._scheme) for tags in pair)
-            result.append({"text": examples["text"].values[row].decode(), "expected": expected, "received": given})
+            expected, predicted = (marked(tokens, tags, self._scheme) for tags in pair)
+            result.append({"text": examples["text"].values[row].decode(), "expected": expected, "received": predicted})
         return result
 
     # ---- serving
@@ -408,8 +408,8 @@ class SequenceTagging(Application):
         options = argparse.Namespace(tokenised=False)
         if not calls:
             return []
-        told = Call(lambda _, **__: dict(calls[0]["outputs"]))
-        rows = cls.answer(told, calls[0]["inputs"]["text"], options, 0)
+        recorded = Call(lambda _, **__: dict(calls[0]["outputs"]))
+        rows = cls.answer(recorded, calls[0]["inputs"]["text"], options, 0)
         return [f"  {cls.line(row, options, one_line=True)}" for row in rows]
 
     # ---- parts
@@ -429,7 +429,7 @@ class SequenceTagging(Application):
     def _words_config(self) -> TokenizerConfig:
         from seqapps.preprocessing.tokenizers import TokenizerConfig
 
-        return TokenizerConfig(unit="word", **self._data.tokens.model_dump())
+        return TokenizerConfig(level="word", **self._data.tokens.model_dump())
 
     def _encoder(self, resources: Resources) -> WordEncoder:
         from seqapps.preprocessing.word_features import WordEncoder

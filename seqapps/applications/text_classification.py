@@ -27,7 +27,7 @@ from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, quoted
 from seqapps.preprocessing.pretrained import PretrainedConfig, check_embedding
-from seqapps.preprocessing.units import TokenizerConfig, check_subwords
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig, check_subwords
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +43,7 @@ _GOLDEN_ROWS = 4
 
 
 class Tokens(TokenizerConfig):
-    """How text becomes units; `NFKC` and lower case by default. No text is made of them again."""
+    """How text becomes tokens; `NFKC` and lower case by default. No text is made of them again."""
 
     spacing: Literal["dropped"] = "dropped"
     normalization: Literal["none", "NFC", "NFKC"] = "NFKC"
@@ -54,11 +54,11 @@ class Data(DataConfig):
     """The `data` section of a text classification.
 
     Args:
-        tokens: how text becomes units.
-        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
-        min_count: rarer units become `<unk>`.
-        max_length: most units of a text; 0 keeps all.
-        truncate: which end of a longer text is kept: `head`, `tail` or `both` (half of the units from each).
+        tokens: how text becomes tokens.
+        vocabulary_size: largest number of tokens with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer tokens become `<unk>`.
+        max_length: most tokens of a text; 0 keeps all.
+        truncate: which end of a longer text is kept: `head`, `tail` or `both` (half of the tokens from each).
         multi_label: whether a text has any number of labels: a JSON list (`[]` is none), or see `label_separator`.
         label_separator: what stands between several labels of a text, such as `,`.
         label_until: the label ends before this text: with `:`, `DESC:manner` is `DESC`.
@@ -147,16 +147,16 @@ class TextClassification(Application):
                 '`source.rows` = "document" is running text that may be cut anywhere, and a label is that of a whole '
                 'text. Received: document. Allowed: line, paragraph, file ("file" makes one text of each file).'
             )
-        check_subwords(data.tokens.unit, data.vocabulary_size, "data")
+        check_subwords(data.tokens.level, data.vocabulary_size, "data")
         if data.label_separator and not data.multi_label:
             raise ConfigError("`data.label_separator` is for `data.multi_label` = true. Received: false.")
         if data.class_weights == "balanced" and data.multi_label:
             raise ConfigError(
                 '`data.class_weights` = "balanced" is for one label a text. Received: `data.multi_label` = true.'
             )
-        if data.pretrained.path and data.tokens.unit != "word":
+        if data.pretrained.path and data.tokens.level != "word":
             raise ConfigError(
-                f"`data.pretrained` holds vectors of words. Received: `data.tokens.unit` = {data.tokens.unit!r}. "
+                f"`data.pretrained` holds vectors of words. Received: `data.tokens.level` = {data.tokens.level!r}. "
                 'Allowed: "word".'
             )
         if self.config.training.batching != "length":
@@ -212,7 +212,7 @@ class TextClassification(Application):
         labels = "indices of the labels; -1 is one that the training split does not have"
         return Schema(
             features=(
-                Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the units, closed by <eos>"),
+                Feature(name="ids", dtype="int64", shape=(None,), meaning="ids of the tokens, closed by <eos>"),
                 Feature(name="labels", dtype="int64", shape=(None,), meaning=labels),
                 Feature(name="text", dtype="string", shape=(), meaning="the text as it was given"),
                 Feature(name="label", dtype="string", shape=(), meaning="the labels as text"),
@@ -265,7 +265,7 @@ class TextClassification(Application):
             {name: features[name] for name in ("ids", "labels")},
             collate,
             lengths=features["ids"].lengths,
-            units=int(features["ids"].splits[-1]),
+            tokens=int(features["ids"].splits[-1]),
             config=self.config,
             split=split,
         )
@@ -364,15 +364,15 @@ class TextClassification(Application):
     def shown(
         self, prediction: NDArray[Any], examples: Mapping[str, Ragged], resources: Resources, rows: Sequence[int]
     ) -> list[dict[str, str]]:
-        from seqapps.metrics.classification import given_labels
+        from seqapps.metrics.classification import predicted_labels
 
         names = resources["label"].names
         result = []
         for row in rows:
             text, label = (examples[name].values[row].decode("utf-8", "replace") for name in ("text", "label"))
             order = np.argsort(-prediction[row], kind="stable")
-            given = given_labels(prediction[row]) if self._data.multi_label else order[:1]
-            received = ", ".join(f"{names[index]} {prediction[row, index]:.1%}" for index in given)
+            predicted = predicted_labels(prediction[row]) if self._data.multi_label else order[:1]
+            received = ", ".join(f"{names[index]} {prediction[row, index]:.1%}" for index in predicted)
             cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
             result.append({"text": cut, "expected": label, "received": received})
         return result
@@ -474,8 +474,8 @@ def _classification(found: Mapping[str, Any], row: int, text: bytes) -> Classifi
     pairs = sorted(zip(names, found["probabilities"][row], strict=True), key=lambda pair: -pair[1])
     label = found["label"][row]
     labels: tuple[str, ...] = (label,)
-    if "given" in found:
-        above = {name for name, given in zip(names, found["given"][row], strict=True) if given}
+    if "predicted" in found:
+        above = {name for name, predicted in zip(names, found["predicted"][row], strict=True) if predicted}
         labels = tuple(name for name, _ in pairs if name in above)
     weights: tuple[tuple[str, float], ...] = ()
     if "weights" in found:

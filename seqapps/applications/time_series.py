@@ -122,7 +122,7 @@ class TimeSeries(Application):
     """The text that was parsed last."""
 
     @property
-    def unit(self) -> str:
+    def token(self) -> str:
         return "step"
 
     def check(self) -> None:
@@ -167,10 +167,10 @@ class TimeSeries(Application):
 
     def left_out(self, raw: RawBlock, split: str) -> list[Refusal]:
         return [
-            Refusal(row, "too-short", 0, told.encode(), whole=False)
+            Refusal(row, "too-short", 0, reason.encode(), whole=False)
             for row in range(len(raw))
             for parts in self._parts(raw, row, split)
-            for told in too_short(parts, self._plan)
+            for reason in too_short(parts, self._plan)
         ]
 
     def count(self, raw: RawBlock) -> int:
@@ -305,7 +305,7 @@ class TimeSeries(Application):
             {name: examples[name] for name in needed},
             collate,
             lengths=np.full(len(examples["target"]), plan.history + plan.horizon, np.int64),
-            units=int(examples["scored"].values.sum()),
+            tokens=int(examples["scored"].values.sum()),
             config=self.config,
             split=split,
         )

@@ -27,7 +27,7 @@ from seqapps.dataset.ragged import Ragged, RawBlock, evenly_spaced
 from seqapps.dataset.schema import Feature, Schema
 from seqapps.dataset.text_files import as_bytes, as_text
 from seqapps.errors import ConfigError, DataError, UsageError, quoted, wrong_value
-from seqapps.preprocessing.units import TokenizerConfig, check_subwords
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig, check_subwords
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
 if TYPE_CHECKING:
@@ -43,23 +43,23 @@ if TYPE_CHECKING:
 SIDES = ("source", "target")
 SHARED = "text"
 """Name of the vocabulary that both sides share, if they do."""
-_SHOWN_ROWS, _SHOWN_UNITS = 4, 24
-_MOST_UNITS = 100
+_SHOWN_ROWS, _SHOWN_TOKENS = 4, 24
+_MOST_TOKENS = 100
 """Maximum length of a translation if the manifest does not hold the target lengths."""
 
 
 class Side(TokenizerConfig):
-    """How the text of one side becomes units; see `seqapps.preprocessing.units.TokenizerConfig`.
+    """How the text of one side becomes tokens; see `seqapps.preprocessing.tokenizer_config.TokenizerConfig`.
 
     `subword`, `character` and words that keep their spacing (the default) give the text back as it was; normalization
     `none` keeps every space as it is written, U+00A0 and U+202F too, and NFKC makes plain spaces of them.
 
     Args:
-        vocabulary_size: largest number of units with the four special ones; 0 keeps all (not for `subword`).
-        min_count: rarer units become `<unk>`.
+        vocabulary_size: largest number of tokens with the four special ones; 0 keeps all (not for `subword`).
+        min_count: rarer tokens become `<unk>`.
     """
 
-    unit: Literal["character", "word", "subword"] = "subword"
+    level: Literal["character", "word", "subword"] = "subword"
     spacing: Literal["kept", "dropped"] = "kept"
     vocabulary_size: int = Field(8_000, ge=0)
     min_count: int = Field(1, ge=1)
@@ -74,7 +74,7 @@ class Data(DataConfig):
     """The `data` section of a translation.
 
     Args:
-        source, target: how the text of each side becomes units.
+        source, target: how the text of each side becomes tokens.
         shared_vocabulary: one vocabulary, counted over both sides.
         max_length: a pair with more words on a side, as white space divides them (more characters for `character`), is
             rejected as `too-long`; 0 takes all. Nothing is cut.
@@ -104,7 +104,7 @@ class Translation:
         text: the best translation.
         score: log p divided by the length penalty, by which the alternatives are ranked.
         log_probability: log p(text | source), `<eos>` included.
-        units: number of generated tokens, `<eos>` included.
+        tokens: number of generated tokens, `<eos>` included.
         alternatives: the n-best list, `text` first (`--n-best`).
         picture: path of the attention plot (`--attention`); empty otherwise.
     """
@@ -113,7 +113,7 @@ class Translation:
     text: str
     score: float
     log_probability: float
-    units: int
+    tokens: int
     alternatives: tuple[Alternative, ...]
     picture: str = ""
 
@@ -164,13 +164,13 @@ class TranslationTask(Application):
         return self.config.evaluation
 
     @property
-    def unit(self) -> str:
-        return self._data.target.unit
+    def token(self) -> str:
+        return self._data.target.level
 
     def check(self) -> None:
         data = self._data
         for name in SIDES:
-            check_subwords(self._side(name).unit, self._side(name).vocabulary_size, f"data.{name}")
+            check_subwords(self._side(name).level, self._side(name).vocabulary_size, f"data.{name}")
         if data.shared_vocabulary and data.source != data.target:
             raise ConfigError(
                 "`data.shared_vocabulary` = true needs equal `data.source` and `data.target`. Received: "
@@ -192,9 +192,9 @@ class TranslationTask(Application):
     def reject(self, raw: RawBlock) -> list[Refusal]:
         from seqapps.preprocessing.pairs import refusal
 
-        data, units = self._data, (self._data.source.unit, self._data.target.unit)
+        data, levels = self._data, (self._data.source.level, self._data.target.level)
         pairs = zip(raw.columns["source"], raw.columns["target"], strict=True)
-        reasons = [refusal(pair, units, data.max_length) for pair in pairs]
+        reasons = [refusal(pair, levels, data.max_length) for pair in pairs]
         return [Refusal(row, reason) for row, reason in enumerate(reasons) if reason]
 
     def split_keys(self, raw: RawBlock) -> list[bytes]:
@@ -222,8 +222,8 @@ class TranslationTask(Application):
     def schema(self) -> Schema:
         return Schema(
             features=(
-                Feature(name="target_ids", dtype="int64", shape=(None,), meaning="units of the target, then <eos>"),
-                Feature(name="source_ids", dtype="int64", shape=(None,), meaning="units of the source, then <eos>"),
+                Feature(name="target_ids", dtype="int64", shape=(None,), meaning="tokens of the target, then <eos>"),
+                Feature(name="source_ids", dtype="int64", shape=(None,), meaning="tokens of the source, then <eos>"),
                 Feature(name="source", dtype="string", shape=(), meaning="the source as it was given"),
                 Feature(name="target", dtype="string", shape=(), meaning="the reference as it was given"),
             )
@@ -259,7 +259,7 @@ class TranslationTask(Application):
             {name: features[name] for name in ("source_ids", "target_ids")},
             collate,
             lengths=features["source_ids"].lengths + features["target_ids"].lengths,
-            units=int(features["target_ids"].splits[-1]),
+            tokens=int(features["target_ids"].splits[-1]),
             config=self.config,
             split=split,
         )
@@ -332,8 +332,8 @@ class TranslationTask(Application):
         """Returns for each row: counts of BLEU and chrF, nats and tokens of the reference, exact match, and 1."""
         from seqapps.metrics.translation import statistics_of
 
-        references, units = examples["target"].values, examples["target_ids"].lengths
-        return statistics_of(prediction, references, units, self._scoring.bleu_tokenizer)
+        references, tokens = examples["target"].values, examples["target_ids"].lengths
+        return statistics_of(prediction, references, tokens, self._scoring.bleu_tokenizer)
 
     def metrics(self, totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         from seqapps.metrics.translation import metrics_of
@@ -386,16 +386,16 @@ class TranslationTask(Application):
     def options(cls, parser: argparse.ArgumentParser) -> None:
         usual = {name: setting.default for name, setting in {**SAMPLING, **TRANSLATING}.items()}
 
-        def number(option: str, told: str, kind: type = int) -> None:
+        def number(option: str, meaning: str, kind: type = int) -> None:
             default = usual[option.strip("-").replace("-", "_")]
-            parser.add_argument(option, type=kind, default=default, metavar="N", help=f"{told} (%(default)s)")
+            parser.add_argument(option, type=kind, default=default, metavar="N", help=f"{meaning} (%(default)s)")
 
         number("--beam", "hypotheses of the search; 1: greedy")
         number("--n-best", "translations of each text")
-        number("--max-length", "most units written; 0: as the data is long")
-        number("--min-length", "fewest units written")
+        number("--max-length", "most tokens written; 0: as the data is long")
+        number("--min-length", "fewest tokens written")
         number("--length-penalty", "0 prefers short translations", float)
-        number("--no-repeat-ngram", "no N units twice; 0: any")
+        number("--no-repeat-ngram", "no N tokens twice; 0: any")
         parser.add_argument("--temperature", type=float, default=0.0, help="above 0 draws instead of searching (0)")
         number("--top-k", "draw among the N most probable; 0: all")
         number("--seed", "equal seeds give equal texts")
@@ -409,7 +409,7 @@ class TranslationTask(Application):
             most = f"must be at most `--beam`, which is {options.beam}"
             raise UsageError(wrong_value("predict: `--n-best`", options.n_best, most))
         if 0 < options.max_length <= options.min_length:
-            least_of = f"must be below `--max-length` {options.max_length}, whose last unit is `<eos>`"
+            least_of = f"must be below `--max-length` {options.max_length}, whose last token is `<eos>`"
             raise UsageError(wrong_value("predict: `--min-length`", options.min_length, least_of))
         for name in cls._not_read(options):
             given = f"`--{name.replace('_', '-')}`"
@@ -447,8 +447,8 @@ class TranslationTask(Application):
             attended = call("attend", source=texts, target=[text.encode() for text in found["text"]])
             pictures = draw_rows(attended, options.attention, first)
             for text, picture in zip(texts, pictures, strict=True):
-                told = quoted(as_text(text))
-                print(f"predict: {picture} shows where the model looked in {told}", file=sys.stderr)
+                shown = quoted(as_text(text))
+                print(f"predict: {picture} shows where the model looked in {shown}", file=sys.stderr)
         return [
             _translation(as_text(text), found, row, picture)
             for row, (text, picture) in enumerate(zip(texts, pictures, strict=True))
@@ -498,12 +498,12 @@ def _longest(manifest: Manifest) -> int:
     """Returns the maximum length of a translation in tokens: the power of two that bounds all training targets, plus a
     quarter."""
     bounds = [int(bound) for bound in manifest.lengths.get("train", {})]
-    return max(bounds) * 5 // 4 if bounds else _MOST_UNITS
+    return max(bounds) * 5 // 4 if bounds else _MOST_TOKENS
 
 
 def _short_rows(ids: Ragged, count: int) -> NDArray[np.int64]:
     """Returns rows, spread evenly, that are short enough for an attention plot."""
-    short = np.flatnonzero(ids.lengths <= _SHOWN_UNITS)
+    short = np.flatnonzero(ids.lengths <= _SHOWN_TOKENS)
     return short[evenly_spaced(len(short), count)]
 
 
@@ -511,8 +511,8 @@ def _translation(source: str, found: Mapping[str, Any], row: int, picture: str) 
     count = found["count"][row]
     columns = (found[name][row][:count] for name in ("texts", "scores", "log_probabilities"))
     alternatives = tuple(Alternative(*values) for values in zip(*columns, strict=True))
-    best, units = alternatives[0], found["length"][row]
-    return Translation(source, best.text, best.score, best.log_probability, units, alternatives, picture)
+    best, tokens = alternatives[0], found["length"][row]
+    return Translation(source, best.text, best.score, best.log_probability, tokens, alternatives, picture)
 
 
 def _scores(call: Call, texts: Sequence[bytes]) -> list[answering.Score]:

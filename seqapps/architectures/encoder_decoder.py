@@ -96,7 +96,7 @@ class Config(StackConfig):
         if self.attention_units and self.attention != "additive":
             raise ValueError(f'`model.attention_units` is for "additive". Received: attention {self.attention!r}')
         if self.input_feeding and self.attention == "none":
-            raise ValueError("`model.input_feeding` feeds what attention gave. Received: attention 'none'")
+            raise ValueError("`model.input_feeding` feeds the output of attention. Received: attention 'none'")
         self.refuse(["output_layers"], "is not for an encoder-decoder, whose `embedding` is the size of such a layer")
         if self.attention == "none":
             self.refuse(["merge"], "joins the encoder's outputs, and without attention its states alone are used")
@@ -137,14 +137,14 @@ def build(
     source = keras.Input((None,), dtype="int32", name="source")
     target = keras.Input((None,), dtype="int32", name="target")
     seen = encoder(source)
-    given = target
+    inputs = target
     if config.scheduled_sampling:
         from seqapps.layers.scheduled_sampling import ScheduledSampling
 
         share, steps = config.scheduled_sampling, config.scheduled_sampling_steps
         sampled = ScheduledSampling(decoder, share, steps, seed=seed, name="inputs")
-        given = sampled(target, seen)
-    logits = decoder({"target": given, **seen})["logits"]
+        inputs = sampled(target, seen)
+    logits = decoder({"target": inputs, **seen})["logits"]
     return keras.Model({"source": source, "target": target}, {"logits": logits}, name="encoder_decoder")
 
 

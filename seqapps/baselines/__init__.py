@@ -7,7 +7,7 @@ The module of a baseline defines
     RANK                    its place in their lists, from the simplest to the strongest; equal ones by name (or 100)
     DEFAULT                 whether it runs where `baselines.names` is empty (or True)
     missing(config)         what it needs and a configuration does not have, with an example; "" if nothing (optional)
-    fit(ground)             fits it: `Ground` -> `Baseline`; raises `Infeasible`
+    fit(context)            fits it: `BaselineContext` -> `Baseline`; raises `Infeasible`
 
 and imports at its top only what is quick to import: lists of baselines are made before TensorFlow is there.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ground:
+class BaselineContext:
     """The data that a baseline may learn from: the prepared data of the run, read by the application.
 
     Args:
@@ -104,13 +104,13 @@ def names() -> list[str]:
     return plugins.BASELINES.names()
 
 
-def load(name: str) -> Callable[[Ground], Baseline]:
+def load(name: str) -> Callable[[BaselineContext], Baseline]:
     """Returns `fit` of a baseline.
 
     Raises:
         ConfigError: there is none, listing all names and the nearest; or a package brings one that is broken.
     """
-    fit: Callable[[Ground], Baseline] = plugins.BASELINES.module(name).fit
+    fit: Callable[[BaselineContext], Baseline] = plugins.BASELINES.module(name).fit
     return fit
 
 

@@ -11,7 +11,7 @@ from seqapps.preprocessing.vocabulary import BEGIN, END
 
 
 def ages(ids: NDArray[Any]) -> NDArray[np.int64]:
-    """Returns the number of preceding tokens of the same example for each token, `<int64>[units]`.
+    """Returns the number of preceding tokens of the same example for each token, `<int64>[tokens]`.
 
     An example ends with END. A row that does not is a part of a longer document, which continues in the next row.
     """
@@ -23,7 +23,7 @@ def contexts(ids: NDArray[Any], age: NDArray[np.int64], at: NDArray[np.int64], s
     """Returns the `size` tokens before each chosen token, the nearest last, `<int64>[chosen, size]`.
 
     Args:
-        ids: all tokens, `<int>[units]`.
+        ids: all tokens, `<int>[tokens]`.
         age: the result of `ages(ids)`.
         at: positions of the chosen tokens, `<int64>[chosen]`.
         size: tokens of a context.

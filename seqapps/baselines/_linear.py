@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Ground
+from seqapps.baselines import BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.classification import metrics, multi_hot, multi_statistics, single_statistics
 from seqapps.threads import one_thread
@@ -175,16 +175,16 @@ def _words_of(texts: Sequence[str]) -> dict[str, Any]:
 # ---- fitting
 
 
-def best_of(ground: Ground, candidates: Iterable[tuple[Features, Any]]) -> LinearText:
+def best_of(context: BaselineContext, candidates: Iterable[tuple[Features, Any]]) -> LinearText:
     """Returns the regressions with the features and the strength that are best on the validation split.
 
     Args:
-        ground: the data.
+        context: the data.
         candidates: features, and their values on the training rows; lazy, since they may be large.
     """
-    train, held_out = (truth_of(ground, split) for split in ("train", "validation"))
-    texts = texts_of(ground.examples("validation"))
-    weights, objective = row_weights(ground, train), _objective(ground, train.multi)
+    train, held_out = (truth_of(context, split) for split in ("train", "validation"))
+    texts = texts_of(context.examples("validation"))
+    weights, objective = row_weights(context, train), _objective(context, train.multi)
     best, best_figure = None, (-np.inf, -np.inf)
     for features, x in candidates:
         check = features.transform(texts)
@@ -193,22 +193,22 @@ def best_of(ground: Ground, candidates: Iterable[tuple[Features, Any]]) -> Linea
             found = figures(fitted.score(check), held_out)
             # Log loss is the only one of them that is minimised.
             figure = (-found["log_loss"] if objective == "log_loss" else found[objective], -found["log_loss"])
-            ground.report(f"{features.name}, C = {strength:g}: {objective} {found[objective]:.4f} on validation")
+            context.report(f"{features.name}, C = {strength:g}: {objective} {found[objective]:.4f} on validation")
             if best is None or figure > best_figure:
                 best, best_figure = fitted, figure
     assert best is not None
     return best
 
 
-def truth_of(ground: Ground, split: str) -> Truth:
+def truth_of(context: BaselineContext, split: str) -> Truth:
     """Returns the true labels of a split."""
-    labels, classes = ground.examples(split)["labels"], ground.manifest.vocabularies["label"].size
-    return Truth(labels, multi_hot(labels, classes), bool(getattr(ground.config.data, "multi_label", False)))
+    labels, classes = context.examples(split)["labels"], context.manifest.vocabularies["label"].size
+    return Truth(labels, multi_hot(labels, classes), bool(getattr(context.config.data, "multi_label", False)))
 
 
-def row_weights(ground: Ground, truth: Truth) -> NDArray[np.float64] | None:
+def row_weights(context: BaselineContext, truth: Truth) -> NDArray[np.float64] | None:
     """Returns the training row weights for `class_weights = "balanced"`, `<float64>[N]`; None otherwise."""
-    if getattr(ground.config.data, "class_weights", "none") != "balanced":
+    if getattr(context.config.data, "class_weights", "none") != "balanced":
         return None
     counts: NDArray[np.float64] = np.asarray(truth.hot.sum(axis=0), np.float64)
     shares: NDArray[np.float64] = truth.hot @ (1.0 / np.maximum(counts, 1.0))
@@ -288,8 +288,8 @@ def figures(probabilities: NDArray[np.float32], truth: Truth) -> dict[str, float
     return {name: float(value) for name, value in metrics(totals, calibrated=not truth.multi).items()}
 
 
-def _objective(ground: Ground, multi: bool) -> str:
-    chosen = str(getattr(ground.config.data, "objective", "auto"))
+def _objective(context: BaselineContext, multi: bool) -> str:
+    chosen = str(getattr(context.config.data, "objective", "auto"))
     return ("micro_f1" if multi else "accuracy") if chosen == "auto" else chosen
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground, Infeasible
+from seqapps.baselines import Baseline, BaselineContext, Infeasible
 from seqapps.baselines._windows import horizon_of, past_of, rows_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
@@ -159,26 +159,26 @@ class EachByItself:
         return found[..., None]
 
 
-def fit_each(ground: Ground, kind: str, fit: Fit) -> Baseline:
+def fit_each(context: BaselineContext, kind: str, fit: Fit) -> Baseline:
     """Returns a model for every target of every series of the training part.
 
     Raises:
         Infeasible: there are too many series, too many steps, or too few; names the limit.
     """
-    scaling, manifest = targets_of(ground), ground.manifest
-    examples = [ground.examples("train")]
+    scaling, manifest = targets_of(context), context.manifest
+    examples = [context.examples("train")]
     if "test" in manifest.splits and manifest.splits["test"].rows:
-        examples.append(ground.examples("validation"))
+        examples.append(context.examples("validation"))
     step = Frequency.parse(manifest.vocabularies["frequency"].facts["names"][0])
     seen, *more = (timelines(part, step, scaling) for part in examples)
     for part in more:
         seen = {name: _joined(before, part[name]) if name in part else before for name, before in seen.items()}
     check(seen, scaling.size)
-    season, models = int(getattr(ground.config.data, "season", 0)), {}
+    season, models = int(getattr(context.config.data, "season", 0)), {}
     for name, whole in seen.items():
         models[name] = tuple(fit_one(fit, values, season) for values in whole.values.T)
-        told = ", ".join(model.name for model in models[name])
-        ground.report(f"{name.decode()}: {told}" if name else told)
+        chosen = ", ".join(model.name for model in models[name])
+        context.report(f"{name.decode()}: {chosen}" if name else chosen)
     return EachByItself(kind, scaling, step, seen, models)
 
 

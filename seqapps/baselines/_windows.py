@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Ground
+from seqapps.baselines import BaselineContext
 from seqapps.preprocessing.scaling import Scaling
 
 if TYPE_CHECKING:
     from seqapps.dataset.ragged import Ragged
 
 
-def targets_of(ground: Ground) -> Scaling:
+def targets_of(context: BaselineContext) -> Scaling:
     """Returns the scaling of the targets: the first variables of all."""
-    feature = next(feature for feature in ground.manifest.schema_.features if feature.name == "target")
-    scaling = Scaling.from_facts(ground.manifest.vocabularies["scaling"].facts)
+    feature = next(feature for feature in context.manifest.schema_.features if feature.name == "target")
+    scaling = Scaling.from_facts(context.manifest.vocabularies["scaling"].facts)
     return scaling.of(scaling.names[: feature.shape[1]])
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground, kneser_ney
+from seqapps.baselines import Baseline, BaselineContext, kneser_ney
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.baselines.kneser_ney import KneserNey, from_table
 from seqapps.config import RunConfig
@@ -60,30 +60,30 @@ class ConditionalNgram:
         return f"Kneser-Ney {order}-grams of each of {count} labels (shares {low:.2f} to {high:.2f}) over those of all"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every token given the label of its row, in nats, `<float32>[units]`."""
+        """Returns -log p of every token given the label of its row, in nats, `<float32>[tokens]`."""
         nats = self.everything.predict(examples)
         for label, (model, share) in enumerate(zip(self.labels, self.shares, strict=True)):
-            units = _units_of(examples, label)
+            tokens = _tokens_of(examples, label)
             own = np.exp(-model.predict({"ids": _rows_of(examples, label)}).astype(np.float64))
-            p = share * own + (1.0 - share) * np.exp(-nats[units].astype(np.float64))
-            nats[units] = -np.log(p)
+            p = share * own + (1.0 - share) * np.exp(-nats[tokens].astype(np.float64))
+            nats[tokens] = -np.log(p)
         return nats
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the models of the training split, with shares from the validation split."""
-    examples, size = ground.examples("train"), ground.manifest.vocabularies["text"].size
-    order = getattr(ground.config.data, "ngram_order", 5)
+    examples, size = context.examples("train"), context.manifest.vocabularies["text"].size
+    order = getattr(context.config.data, "ngram_order", 5)
     everything = from_table(table_of(examples["ids"], order), size)
-    held_out, labels, shares = ground.examples("validation"), [], []
+    held_out, labels, shares = context.examples("validation"), [], []
     known = everything.predict(held_out)
     count = int(examples["condition"].values.max()) + 1
     for label in range(count):
         model = from_table(table_of(_rows_of(examples, label), order), size)
         own = np.exp(-model.predict({"ids": _rows_of(held_out, label)}).astype(np.float64))
-        shares.append(best_share(own, np.exp(-known[_units_of(held_out, label)].astype(np.float64))))
+        shares.append(best_share(own, np.exp(-known[_tokens_of(held_out, label)].astype(np.float64))))
         labels.append(model)
-        ground.report(f"label {label + 1} of {count}, share {shares[-1]:.2f}")
+        context.report(f"label {label + 1} of {count}, share {shares[-1]:.2f}")
     return ConditionalNgram(everything, tuple(labels), tuple(shares))
 
 
@@ -113,6 +113,6 @@ def _rows_of(examples: Mapping[str, Ragged], label: int) -> Ragged:
     return examples["ids"].take(np.flatnonzero(examples["condition"].values == label))
 
 
-def _units_of(examples: Mapping[str, Ragged], label: int) -> NDArray[np.int64]:
+def _tokens_of(examples: Mapping[str, Ragged], label: int) -> NDArray[np.int64]:
     """Returns the places of the tokens of a label's rows."""
     return np.flatnonzero(np.repeat(examples["condition"].values == label, examples["ids"].lengths))

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
 
@@ -25,6 +25,6 @@ class CopySource:
         return without_probabilities(examples["source"].values)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the baseline."""
     return CopySource()

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import RunError
 
@@ -93,7 +93,7 @@ class Crf:
         return np.array(found, np.int32)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the CRF of the training split; of a large one, of its first sentences (`_TOKENS`, `_CELLS`).
 
     It takes seconds for ten thousand tokens, a minute for 200,000 of 17 tags, and half a kilobyte a token.
@@ -101,7 +101,7 @@ def fit(ground: Ground) -> Baseline:
     Raises:
         RunError: CRFsuite ended without a model.
     """
-    return train(ground.examples("train"), MOST_STEPS, ground.report)
+    return train(context.examples("train"), MOST_STEPS, context.report)
 
 
 def train(examples: Mapping[str, Ragged], most_steps: int, report: Callable[[str], None]) -> Crf:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._windows import horizon_of, past_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
@@ -40,6 +40,6 @@ class Drift:
         return forecast[..., None]
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Learns nothing."""
-    return Drift(targets_of(ground))
+    return Drift(targets_of(context))

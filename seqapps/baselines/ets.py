@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
@@ -110,13 +110,13 @@ class Smoothing:
         return found
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the form with the least AICc for each series.
 
     Raises:
         Infeasible: see `_timelines.check`.
     """
-    return fit_each(ground, "exponential smoothing (Hyndman et al. 2002), by AICc", smooth)
+    return fit_each(context, "exponential smoothing (Hyndman et al. 2002), by AICc", smooth)
 
 
 def smooth(values: Values, season: int) -> Smoothing:

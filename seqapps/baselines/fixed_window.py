@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.config import BaselinesConfig
 from seqapps.errors import RunError
@@ -37,7 +37,7 @@ _FEWEST_LOOKS = 6
 """Before the rate decays: on little data, the first steps may improve the loss by less than its standard error."""
 _STEPS_BETWEEN = 1_000
 """Maximum number of steps between two evaluations."""
-_VALIDATION_UNITS = 50_000
+_VALIDATION_TOKENS = 50_000
 """Maximum number of validation tokens that an evaluation scores."""
 _VALIDATION_CELLS = 1 << 27
 """Logits of an evaluation: over 10,000 words it scores 13,000 tokens, or it would cost as much as the training."""
@@ -62,11 +62,11 @@ class FixedWindow:
     converged: bool
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every token, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[tokens]`."""
         return _scorer(self.model)(examples["ids"].values)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the model with the weights that were best on the validation split.
 
     The learning rate is constant until half as many steps again have improved the validation loss by less than its
@@ -77,21 +77,21 @@ def fit(ground: Ground) -> Baseline:
     Raises:
         RunError: the loss is not finite.
     """
-    config, seed = ground.config.baselines, ground.config.seed
-    ids = ground.examples("train")["ids"].values
-    size = ground.manifest.vocabularies["text"].size
-    looked_at = min(_VALIDATION_UNITS, max(1, _VALIDATION_CELLS // size))
-    held_out = ground.examples("validation")["ids"].values[:looked_at]
+    config, seed = context.config.baselines, context.config.seed
+    ids = context.examples("train")["ids"].values
+    size = context.manifest.vocabularies["text"].size
+    looked_at = min(_VALIDATION_TOKENS, max(1, _VALIDATION_CELLS // size))
+    held_out = context.examples("validation")["ids"].values[:looked_at]
     model = build(config, size, seed)
     an_epoch = -(-len(ids) // _BATCH)
     most = min(config.fixed_window_epochs * an_epoch, config.fixed_window_max_steps)
     between = max(1, min(an_epoch // _LOOKS, _STEPS_BETWEEN))
     batches = _batches(ids, config.fixed_window_context, seed_of(seed, "fixed_window", "order"))
-    training = _Training(model, batches, held_out, ground.report)
+    training = _Training(model, batches, held_out, context.report)
     done, converged = training.run(most, between)
     return FixedWindow(
         model,
-        f"neural model of {config.fixed_window_context} units of context (Bengio et al. 2003), embedding "
+        f"neural model of {config.fixed_window_context} tokens of context (Bengio et al. 2003), embedding "
         f"{config.fixed_window_embedding}, {config.fixed_window_units} tanh units, {done:,} steps of {_BATCH}",
         converged,
     )
@@ -217,7 +217,7 @@ def _step(model: keras.Model) -> _Step:
 
 
 def _scorer(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """Returns ids `<int>[units]` to -log p of each, `<float32>[units]`."""
+    """Returns ids `<int>[tokens]` to -log p of each, `<float32>[tokens]`."""
     import tensorflow as tf
 
     size = int(model.inputs[0].shape[1])

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._contexts import ages, contexts
 from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
@@ -84,7 +84,7 @@ class KneserNey:
         return f"interpolated {len(self.orders)}-grams, modified Kneser-Ney discounts, {rows:,} n-grams"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every token, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[tokens]`."""
         ids = examples["ids"].values.astype(np.int64)
         age, nats = ages(ids), np.empty(len(ids), np.float32)
         for low in range(0, len(ids), _BLOCK):
@@ -104,33 +104,33 @@ class KneserNey:
         p[[PAD, BEGIN]] = 0.0
         return p
 
-    def _probability(self, before: _Ints, units: _Ints) -> NDArray[np.float64]:
+    def _probability(self, before: _Ints, tokens: _Ints) -> NDArray[np.float64]:
         """Returns p of each token after the context in its row of `before`, from the lowest order up."""
-        p = np.full(len(units), 1.0 / (self.size - 2))
-        context = np.zeros(len(units), np.int64)
+        p = np.full(len(tokens), 1.0 / (self.size - 2))
+        context = np.zeros(len(tokens), np.int64)
         for distance, order in enumerate(self.orders):
             if distance:
                 context = _find(order.contexts, context * self.size + before[:, -distance])
-            place = _find(order.keys, context * self.size + units)
+            place = _find(order.keys, context * self.size + tokens)
             p = order.shares[place] + order.backoff[context] * p
         return p
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the model of the training split's n-gram table. The whole table is held in memory.
 
     Raises:
         DataError: the prepared folder has no n-gram table.
     """
-    tables = ground.manifest.tables.get(TABLE, ())
+    tables = context.manifest.tables.get(TABLE, ())
     if not tables:
         raise DataError(
-            f"{ground.folder}: kneser_ney needs the n-gram table of `prepare`, and there is none. "
+            f"{context.folder}: kneser_ney needs the n-gram table of `prepare`, and there is none. "
             "Set data.ngram_order above 0, or leave kneser_ney out of baselines.names."
         )
-    ground.report(f"reading {sum(table.rows for table in tables):,} n-grams")
-    rows = np.concatenate([np.load(ground.folder / table.file) for table in tables])
-    return from_table(rows, ground.manifest.vocabularies["text"].size)
+    context.report(f"reading {sum(table.rows for table in tables):,} n-grams")
+    rows = np.concatenate([np.load(context.folder / table.file) for table in tables])
+    return from_table(rows, context.manifest.vocabularies["text"].size)
 
 
 def from_table(table: NDArray[np.int32], size: int) -> KneserNey:

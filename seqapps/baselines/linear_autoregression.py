@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._windows import rows_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
@@ -54,9 +54,9 @@ class LinearAutoregression:
         return self.scaling.undo(found.reshape(len(found), -1, self.scaling.size))[..., None]
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the weights that the training split gives."""
-    train, held_out = ground.examples("train"), ground.examples("validation")
+    train, held_out = context.examples("train"), context.examples("validation")
     sizes = {
         name: tuple(int(v) for v in rows_of(train[name]).reshape(-1, _width(train[name])).max(axis=0, initial=0))
         for name in _CODES
@@ -70,7 +70,7 @@ def fit(ground: Ground) -> Baseline:
         error = float((counts * np.square(check @ found - truth)).sum() / max(counts.sum(), 1.0))
         if error < best:
             best, penalty, kept = error, candidate, found
-    return LinearAutoregression(targets_of(ground), sizes, kept, penalty)
+    return LinearAutoregression(targets_of(context), sizes, kept, penalty)
 
 
 def design(examples: Mapping[str, Ragged], sizes: Mapping[str, tuple[int, ...]]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._linear import (
     Features,
     best_of,
@@ -31,9 +31,9 @@ APPLICATIONS = ("text_classification",)
 RANK = 30
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the regressions of the training split that are best on the validation split."""
-    return best_of(ground, _candidates(texts_of(ground.examples("train"))))
+    return best_of(context, _candidates(texts_of(context.examples("train"))))
 
 
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[Features, Any]]:

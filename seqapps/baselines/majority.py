@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 
 APPLICATIONS = ("text_classification",)
@@ -32,8 +32,8 @@ class Majority:
         return np.tile(self.shares, (len(examples["labels"]), 1))
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the shares of the training split."""
-    classes, labels = ground.manifest.vocabularies["label"].size, ground.examples("train")["labels"]
+    classes, labels = context.manifest.vocabularies["label"].size, context.examples("train")["labels"]
     counts = np.bincount(labels.values, minlength=classes)
     return Majority((counts / len(labels)).astype(np.float32))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 
 APPLICATIONS = ("sequence_tagging",)
@@ -39,9 +39,9 @@ class MostFrequentTag:
         return np.fromiter((get(word, self.otherwise) for word in words), np.int32, len(words))
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the most frequent tags of the training split."""
-    examples = ground.examples("train")
+    examples = context.examples("train")
     words, index = np.unique(examples["tokens"].values, return_inverse=True)
     tags = examples["tags"].values.astype(np.int64)
     best = _most_frequent(index, tags)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.metrics.translation import without_probabilities
 
@@ -17,7 +17,7 @@ RANK = 20
 
 _CHUNK = 256
 """Number of rows that are compared with the training split at once."""
-_UNITS = r"\w+|[^\w\s]"
+_TOKENS = r"\w+|[^\w\s]"
 
 
 class NearestTranslation:
@@ -33,7 +33,7 @@ class NearestTranslation:
     def __init__(self, sources: NDArray[np.object_], targets: NDArray[np.object_]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._vectorizer = TfidfVectorizer(token_pattern=_UNITS, ngram_range=(1, 2), dtype=np.float32)
+        self._vectorizer = TfidfVectorizer(token_pattern=_TOKENS, ngram_range=(1, 2), dtype=np.float32)
         self._rows = self._vectorizer.fit_transform(_decoded(sources)).T.tocsr()
         self._targets = targets
         self.description = (
@@ -54,7 +54,7 @@ def _decoded(texts: NDArray[np.object_]) -> list[str]:
     return [text.decode("utf-8", errors="replace") for text in texts]
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the training split, indexed."""
-    train = ground.examples("train")
+    train = context.examples("train")
     return NearestTranslation(train["source"].values, train["target"].values)

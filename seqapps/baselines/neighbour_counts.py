@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines.kneser_ney import discounts
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD
@@ -98,11 +98,11 @@ class NeighbourCounts:
         return self.both.probability(left * len(self.words) + right, product)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the counts of the training split."""
-    size = ground.manifest.vocabularies["text"].size
-    left, words, right = neighbours(ground.examples("train")["ids"])
-    ground.report(f"counting {len(words):,} words between their neighbours")
+    size = context.manifest.vocabularies["text"].size
+    left, words, right = neighbours(context.examples("train")["ids"])
+    context.report(f"counting {len(words):,} words between their neighbours")
     counts = np.bincount(words, minlength=size) + 1.0
     counts[[PAD, BEGIN, END]] = 0.0
     levels = (_level(contexts, words, size) for contexts in (left, right, left * size + right))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._windows import horizon_of, past_of, targets_of
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.scaling import Scaling
@@ -31,6 +31,6 @@ class Persistence:
         return np.repeat(last, horizon_of(examples), axis=1)[..., None]
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Learns nothing."""
-    return Persistence(targets_of(ground))
+    return Persistence(targets_of(context))

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._likelihood import best_of
 from seqapps.baselines._timelines import Values, filled, fit_each
 
@@ -112,13 +112,13 @@ class Arima:
         return found
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the model of each series.
 
     Raises:
         Infeasible: see `_timelines.check`.
     """
-    return fit_each(ground, "seasonal ARIMA, orders by AICc (Hyndman & Khandakar 2008)", arima)
+    return fit_each(context, "seasonal ARIMA, orders by AICc (Hyndman & Khandakar 2008)", arima)
 
 
 def arima(values: Values, season: int) -> Arima:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._windows import rows_of, targets_of
 from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
@@ -40,6 +40,6 @@ class SeasonalNaive:
         return self.scaling.undo(rows_of(examples["seasonal"]))[..., None]
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Learns nothing."""
-    return SeasonalNaive(targets_of(ground))
+    return SeasonalNaive(targets_of(context))

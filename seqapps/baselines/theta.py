@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.baselines._timelines import Values, filled, fit_each
 
 APPLICATIONS = ("time_series",)
@@ -74,13 +74,13 @@ class Theta:
         return plain
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the fitted series.
 
     Raises:
         Infeasible: see `_timelines.check`.
     """
-    return fit_each(ground, "theta method (Assimakopoulos & Nikolopoulos 2000)", theta)
+    return fit_each(context, "theta method (Assimakopoulos & Nikolopoulos 2000)", theta)
 
 
 def theta(values: Values, season: int) -> Theta:

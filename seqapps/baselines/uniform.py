@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 
 APPLICATIONS = ("language_model", "conditional_generation")
@@ -28,13 +28,13 @@ class Uniform:
     @property
     def description(self) -> str:
         """What it is, in one line."""
-        return f"every one of {self.outcomes:,} units equally likely"
+        return f"every one of {self.outcomes:,} tokens equally likely"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every token, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[tokens]`."""
         return np.full(len(examples["ids"].values), np.log(self.outcomes), np.float32)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the uniform distribution over the vocabulary."""
-    return Uniform(ground.manifest.vocabularies["text"].size - 2)
+    return Uniform(context.manifest.vocabularies["text"].size - 2)

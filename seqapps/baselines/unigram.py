@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, PAD
 
@@ -29,18 +29,18 @@ class Unigram:
 
     nats: NDArray[np.float32]
 
-    description = "relative frequency of the unit, add-one smoothing"
+    description = "relative frequency of the token, add-one smoothing"
 
     def predict(self, examples: Mapping[str, Ragged]) -> NDArray[np.float32]:
-        """Returns -log p of every token, in nats, `<float32>[units]`."""
+        """Returns -log p of every token, in nats, `<float32>[tokens]`."""
         nats: NDArray[np.float32] = self.nats[examples["ids"].values]
         return nats
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the frequencies of the training split."""
-    size = ground.manifest.vocabularies["text"].size
-    counts = np.bincount(ground.examples("train")["ids"].values, minlength=size) + 1.0
+    size = context.manifest.vocabularies["text"].size
+    counts = np.bincount(context.examples("train")["ids"].values, minlength=size) + 1.0
     counts[[PAD, BEGIN]] = 0.0
     with np.errstate(divide="ignore"):
         return Unigram(-np.log(counts / counts.sum()).astype(np.float32))

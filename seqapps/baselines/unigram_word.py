@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from seqapps.baselines import Baseline, Ground
+from seqapps.baselines import Baseline, BaselineContext
 from seqapps.dataset.ragged import Ragged
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS
 
@@ -39,10 +39,10 @@ class UnigramWord:
         return np.stack([-self.log_p[ids], ranks[ids], best[ids]], axis=1).astype(np.float32)
 
 
-def fit(ground: Ground) -> Baseline:
+def fit(context: BaselineContext) -> Baseline:
     """Returns the frequencies of the training split."""
-    size = ground.manifest.vocabularies["text"].size
-    counts = np.bincount(ground.examples("train")["ids"].values, minlength=size) + 1.0
+    size = context.manifest.vocabularies["text"].size
+    counts = np.bincount(context.examples("train")["ids"].values, minlength=size) + 1.0
     counts[[PAD, BEGIN, END]] = 0.0
     with np.errstate(divide="ignore"):
         return UnigramWord(np.log(counts / counts.sum()))

@@ -35,7 +35,7 @@ class Buckets:
     examples x longest example stays within the budget (at least one).
 
     Args:
-        lengths: steps of each example, `<int64>[rows]`.
+        lengths: steps of each example, `<int64>[examples]`.
         batch_size: examples per batch (B).
         token_budget: examples x longest example of a batch; 0 takes `batch_size`.
         seed: determines the order, together with the epoch.
@@ -50,7 +50,7 @@ class Buckets:
         self._budget, self._seed, self._shuffle = token_budget, seed, shuffle
         self.steps = self._fewest = self._count(np.argsort(lengths, kind="stable"))
         if token_budget and shuffle:
-            first = self._count(self._rows(np.random.default_rng([seed, 0]), self._window))
+            first = self._count(self._examples(np.random.default_rng([seed, 0]), self._window))
             self.steps = max(self._fewest, min(len(lengths), math.ceil(first * (1.0 + _SPARE))))
 
     def order(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -58,51 +58,51 @@ class Buckets:
         generator, window = np.random.default_rng([self._seed, epoch]), self._window
         if not self._shuffle:
             return self._cut(np.argsort(self.lengths, kind="stable"))
-        rows = self._rows(generator, window)
+        examples = self._examples(generator, window)
         for _ in range(_DRAWS):  # redraw an order that needs too many batches
-            if self._count(rows) <= self.steps:
+            if self._count(examples) <= self.steps:
                 break
-            rows = self._rows(generator, window)
-        while self._count(rows) > self.steps:
+            examples = self._examples(generator, window)
+        while self._count(examples) > self.steps:
             window *= 2
-            rows = self._sorted(rows, window)
-        batches = _divided(self._cut(rows), self.steps)
+            examples = self._sorted(examples, window)
+        batches = _divided(self._cut(examples), self.steps)
         return [batches[place] for place in generator.permutation(self.steps)]
 
     def padding(self) -> float:
         """Returns the share of padding in the first epoch: 1 - steps of examples / (examples x longest)."""
         positions = 0
-        for rows in self.order(0):
-            positions += len(rows) * int(self.lengths[rows[rows >= 0]].max(initial=0))
+        for examples in self.order(0):
+            positions += len(examples) * int(self.lengths[examples[examples >= 0]].max(initial=0))
         return 1.0 - int(self.lengths.sum()) / positions if positions else 0.0
 
     @property
     def _window(self) -> int:
         return window_of(self._fewest)
 
-    def _rows(self, generator: np.random.Generator, window: int) -> NDArray[np.int64]:
+    def _examples(self, generator: np.random.Generator, window: int) -> NDArray[np.int64]:
         """Returns all examples in random order, sorted by length within windows."""
-        rows = generator.permutation(len(self.lengths))
-        return self._sorted(rows, window) if window > 1 and len(rows) else rows
+        examples = generator.permutation(len(self.lengths))
+        return self._sorted(examples, window) if window > 1 and len(examples) else examples
 
-    def _sorted(self, rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
-        per_batch = len(rows) / self._fewest if self._budget else self.batch_size
+    def _sorted(self, examples: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+        per_batch = len(examples) / self._fewest if self._budget else self.batch_size
         width = max(1, round(per_batch * window))
-        parts = [rows[low : low + width] for low in range(0, len(rows), width)]
+        parts = [examples[low : low + width] for low in range(0, len(examples), width)]
         return np.concatenate([part[np.argsort(self.lengths[part], kind="stable")] for part in parts])
 
-    def _count(self, rows: NDArray[np.int64]) -> int:
+    def _count(self, examples: NDArray[np.int64]) -> int:
         if not self._budget:
-            return math.ceil(len(rows) / self.batch_size)
-        return len(_cuts(self.lengths[rows], self._budget)) - 1
+            return math.ceil(len(examples) / self.batch_size)
+        return len(_cuts(self.lengths[examples], self._budget)) - 1
 
-    def _cut(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    def _cut(self, examples: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Cuts consecutive examples into batches."""
         if self._budget:
-            cuts = _cuts(self.lengths[rows], self._budget)
-            return [rows[low:high] for low, high in pairwise(cuts)]
+            cuts = _cuts(self.lengths[examples], self._budget)
+            return [examples[low:high] for low, high in pairwise(cuts)]
         filled = np.full(self.steps * self.batch_size, -1, np.int64)
-        filled[: len(rows)] = rows
+        filled[: len(examples)] = examples
         return list(filled.reshape(self.steps, self.batch_size))
 
 

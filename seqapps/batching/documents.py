@@ -9,8 +9,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.batching.buckets import Buckets
-from seqapps.batching.prefetch import made_ahead
-from seqapps.batching.rows import batches_of_rows, shift_right
+from seqapps.batching.prefetch import prefetch
+from seqapps.batching.rows import batches_of_examples, shift_right
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
 from seqapps.preprocessing.vocabulary import PAD
@@ -42,9 +42,9 @@ class DocumentBatches:
     ) -> None:
         self.tokens = int(ids.splits[-1])
         if not self.tokens:
-            raise DataError("A split must hold units to make batches. Received: an empty split.")
+            raise DataError("A split must hold tokens to make batches. Received: an empty split.")
         self.batch_size = batch_size
-        self._units = ids.values.astype(np.int32, copy=False)
+        self._tokens = ids.values.astype(np.int32, copy=False)
         self._offsets, self._lengths, self._before = _parts(ids, window, start)
         self._buckets = Buckets(
             self._lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle
@@ -65,22 +65,22 @@ class DocumentBatches:
 
         x is `{"tokens": <int32>[B, T]}`, y `<int32>[B, T]`, weights `<float32>[B, T]`; T differs from batch to batch.
         """
-        units, before = tf.constant(self._units), tf.constant(self._before)
+        tokens, before = tf.constant(self._tokens), tf.constant(self._before)
         offsets, lengths = tf.constant(self._offsets), tf.constant(self._lengths)
 
-        def gather(rows: Any) -> tuple[dict[str, Any], Any, Any]:
-            present = tf.cast(rows >= 0, tf.int64)
-            rows = tf.maximum(rows, 0)
-            length = tf.gather(lengths, rows) * present
+        def gather(examples: Any) -> tuple[dict[str, Any], Any, Any]:
+            present = tf.cast(examples >= 0, tf.int64)
+            examples = tf.maximum(examples, 0)
+            length = tf.gather(lengths, examples) * present
             steps = tf.range(tf.reduce_max(length))[None, :]
             real = steps < length[:, None]
-            index = (tf.gather(offsets, rows)[:, None] + steps) * tf.cast(real, tf.int64)
-            y = tf.where(real, tf.gather(units, index), PAD)
-            x = shift_right(y, tf.gather(before, rows))
+            index = (tf.gather(offsets, examples)[:, None] + steps) * tf.cast(real, tf.int64)
+            y = tf.where(real, tf.gather(tokens, index), PAD)
+            x = shift_right(y, tf.gather(before, examples))
             return {"tokens": tf.where(real, x, PAD)}, y, tf.cast(real, tf.float32)
 
-        dataset = batches_of_rows(self.order(epoch)[start:], self.batch_size)
-        return made_ahead(dataset, gather)
+        dataset = batches_of_examples(self.order(epoch)[start:], self.batch_size)
+        return prefetch(dataset, gather)
 
 
 def _parts(ids: Ragged, window: int, start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:

@@ -32,7 +32,7 @@ def for_fit(batches: Batches) -> tf.data.Dataset:
     dataset = tf.data.Dataset.range(1).flat_map(epoch).map(_for_losses)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(batches.steps))
     options = tf.data.Options()
-    options.autotune.enabled = False  # see `made_ahead`
+    options.autotune.enabled = False  # see `prefetch`
     return dataset.with_options(options)
 
 

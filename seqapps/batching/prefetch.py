@@ -12,7 +12,7 @@ _AHEAD = 8
 _MOST_THREADS = 8
 
 
-def made_ahead(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+def prefetch(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
     """Maps a function over the elements in parallel, in order, and prefetches the results.
 
     tf.data's autotuning is off. Its thread sleeps increasingly long between polls and does not always notice that the

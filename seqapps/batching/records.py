@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.batching.prefetch import made_ahead
+from seqapps.batching.prefetch import prefetch
 from seqapps.dataset.manifest import Manifest, Shard
 from seqapps.dataset.ragged import Ragged
 from seqapps.dataset.schema import Feature, Schema
@@ -50,7 +50,7 @@ def _read_shard(path: Path, shard: Shard, schema: Schema) -> dict[str, Ragged]:
         for feature in schema.features
     }
     dataset = tf.data.TFRecordDataset(str(path)).batch(_RECORDS)
-    dataset = made_ahead(dataset, lambda records: tf.io.parse_example(records, features))
+    dataset = prefetch(dataset, lambda records: tf.io.parse_example(records, features))
     try:
         batches = list(dataset)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from seqapps.batching.buckets import Buckets
-from seqapps.batching.prefetch import made_ahead
+from seqapps.batching.prefetch import prefetch
 from seqapps.config import RunConfig
 from seqapps.dataset.ragged import Ragged
 from seqapps.errors import DataError
@@ -25,10 +25,10 @@ class RowBatches:
     """Independent examples with zero initial state, bucketed by length (`Buckets`).
 
     Args:
-        features: name to rows; text features are left out.
+        features: name to examples; text features are left out.
         collate: builds `(x, y, weights)` from a padded batch, as graph operations, including the shift by one.
-        lengths: steps of each example, by which examples are bucketed, `<int64>[rows]`.
-        units: number of unmasked positions (weight 1) in an epoch, for throughput figures.
+        lengths: steps of each example, by which examples are bucketed, `<int64>[examples]`.
+        tokens: number of unmasked positions (weight 1) in an epoch, for throughput figures.
         batch_size, token_budget, seed, shuffle: see `Buckets`.
 
     Raises:
@@ -43,7 +43,7 @@ class RowBatches:
         collate: Collate,
         *,
         lengths: NDArray[np.int64],
-        units: int,
+        tokens: int,
         batch_size: int,
         token_budget: int = 0,
         seed: int,
@@ -54,7 +54,7 @@ class RowBatches:
         self._features = {name: rows for name, rows in features.items() if rows.values.dtype.kind in "iufb"}
         self._collate = collate
         self._buckets = Buckets(lengths, batch_size=batch_size, token_budget=token_budget, seed=seed, shuffle=shuffle)
-        self.steps, self.tokens, self.batch_size = self._buckets.steps, units, batch_size
+        self.steps, self.tokens, self.batch_size = self._buckets.steps, tokens, batch_size
 
     @classmethod
     def of_split(  # noqa: PLR0913
@@ -63,7 +63,7 @@ class RowBatches:
         collate: Collate,
         *,
         lengths: NDArray[np.int64],
-        units: int,
+        tokens: int,
         config: RunConfig,
         split: str,
     ) -> RowBatches:
@@ -72,7 +72,7 @@ class RowBatches:
             features,
             collate,
             lengths=lengths,
-            units=units,
+            tokens=tokens,
             batch_size=config.training.batch_size,
             token_budget=config.training.token_budget,
             seed=config.seed,
@@ -88,24 +88,24 @@ class RowBatches:
         """Returns `(x, y, weights)` of an epoch, from batch `start` on."""
         columns = {name: (tf.constant(rows.values), tf.constant(rows.splits)) for name, rows in self._features.items()}
 
-        def gather(rows: Any) -> tuple[dict[str, Any], Any, Any]:
-            present = rows >= 0
-            rows = tf.maximum(rows, 0)
-            padded = {name: _padded(values, splits, rows, present) for name, (values, splits) in columns.items()}
+        def gather(examples: Any) -> tuple[dict[str, Any], Any, Any]:
+            present = examples >= 0
+            examples = tf.maximum(examples, 0)
+            padded = {name: _padded(values, splits, examples, present) for name, (values, splits) in columns.items()}
             dense = {name: values for name, (values, _) in padded.items()}
             lengths = {name: length for name, (_, length) in padded.items()}
             return self._collate(dense, lengths, tf.cast(present, tf.float32))
 
         order = self._buckets.order(epoch)[start:]
-        dataset = batches_of_rows(order, self._buckets.batch_size)
-        return made_ahead(dataset, gather)
+        dataset = batches_of_examples(order, self._buckets.batch_size)
+        return prefetch(dataset, gather)
 
 
-def batches_of_rows(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.Dataset:
-    """Returns a dataset of the row indices of each batch, with static shape if all batches have the same size."""
-    if all(len(rows) == batch_size for rows in order):
+def batches_of_examples(order: list[NDArray[np.int64]], batch_size: int) -> tf.data.Dataset:
+    """Returns a dataset of the example indices of each batch, with static shape if all batches have the same size."""
+    if all(len(examples) == batch_size for examples in order):
         return tf.data.Dataset.from_tensor_slices(np.array(order, np.int64).reshape(-1, batch_size))
-    splits = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(rows) for rows in order])])
+    splits = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(examples) for examples in order])])
     ragged = tf.RaggedTensor.from_row_splits(np.concatenate(order), splits)
     return tf.data.Dataset.from_tensor_slices(ragged)
 
@@ -124,10 +124,10 @@ def shift_right(ids: Any, first: Any) -> Any:
     return tf.concat([tf.cast(begins, ids.dtype), ids[:, :-1]], axis=1)
 
 
-def _padded(values: Any, splits: Any, rows: Any, present: Any) -> tuple[Any, Any]:
-    """Returns the chosen rows padded with zeros to the longest, and their lengths `<int32>[B]`."""
-    begins = tf.gather(splits, rows)
-    lengths = (tf.gather(splits, rows + 1) - begins) * tf.cast(present, splits.dtype)
+def _padded(values: Any, splits: Any, examples: Any, present: Any) -> tuple[Any, Any]:
+    """Returns the chosen examples padded with zeros to the longest, and their lengths `<int32>[B]`."""
+    begins = tf.gather(splits, examples)
+    lengths = (tf.gather(splits, examples + 1) - begins) * tf.cast(present, splits.dtype)
     steps = tf.range(tf.reduce_max(lengths))[None, :]
     real = steps < lengths[:, None]
     found = tf.gather(values, (begins[:, None] + steps) * tf.cast(real, splits.dtype))

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from seqapps.batching.prefetch import made_ahead
+from seqapps.batching.prefetch import prefetch
 from seqapps.errors import DataError
 from seqapps.preprocessing.vocabulary import PAD
 
@@ -37,7 +37,7 @@ class StreamBatches:
 
     def __init__(self, ids: NDArray[Any], *, batch_size: int, window: int, start: int) -> None:
         if not len(ids):
-            raise DataError("A split must hold units to make batches. Received: an empty split.")
+            raise DataError("A split must hold tokens to make batches. Received: an empty split.")
         self.tokens = len(ids)
         self.batch_size = batch_size
         self.window = window
@@ -59,10 +59,10 @@ class StreamBatches:
             offset = tf.cast(step, tf.int32) * self.window
             real = offset + tf.range(self.window)[None, :] < lengths[:, None]
             before = tf.slice(lines, [0, offset], shape)
-            units = tf.slice(lines, [0, offset + 1], shape)
-            return {"tokens": tf.where(real, before, PAD)}, units, tf.cast(real, tf.float32)
+            tokens = tf.slice(lines, [0, offset + 1], shape)
+            return {"tokens": tf.where(real, before, PAD)}, tokens, tf.cast(real, tf.float32)
 
-        return made_ahead(tf.data.Dataset.range(start, self.steps), cut)
+        return prefetch(tf.data.Dataset.range(start, self.steps), cut)
 
 
 def _lines(ids: NDArray[Any], rows: int, length: int, padded: int, start: int) -> NDArray[np.int32]:

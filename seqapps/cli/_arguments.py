@@ -28,6 +28,6 @@ def refuse_settings(arguments: argparse.Namespace, asked: str) -> None:
     """
     if arguments.overrides:
         raise UsageError(
-            f"seqapps {arguments.verb}: `--set` changes a configuration, and {asked!r} is none. Received: "
+            f"seqapps {arguments.command}: `--set` changes a configuration, and {asked!r} is none. Received: "
             f"{', '.join(arguments.overrides)}. Remedy: leave it out."
         )

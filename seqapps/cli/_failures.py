@@ -22,12 +22,12 @@ _UNREACHABLE = ("max retries exceeded", "connection refused", "failed to establi
 _LONGEST = 500
 
 
-def explain(error: BaseException, verb: str, workspace: Path, uri: str = "") -> SeqappsError:
+def explain(error: BaseException, command: str, workspace: Path, uri: str = "") -> SeqappsError:
     """Returns one message for an error: that of a `SeqappsError`, or one by its type.
 
     Args:
         error: the error to explain.
-        verb: the command.
+        command: the command.
         workspace: its workspace.
         uri: the MLflow store that the command line named; empty for the workspace's own.
     """
@@ -38,7 +38,7 @@ def explain(error: BaseException, verb: str, workspace: Path, uri: str = "") -> 
     for link in chain:
         if found := _of_store(link, store) or _of_kind(link):
             return RunError(found)
-    return RunError(_unforeseen(error, verb, workspace))
+    return RunError(_unforeseen(error, command, workspace))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -149,7 +149,7 @@ _STORE = {
 }
 
 
-def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
+def _unforeseen(error: BaseException, command: str, workspace: Path) -> str:
     """Returns the message for an unexpected error; its traceback goes to a file."""
     place = ""
     with suppress(OSError, ValueError):
@@ -158,7 +158,7 @@ def _unforeseen(error: BaseException, verb: str, workspace: Path) -> str:
         target.write_text(trace, encoding="utf-8", errors="backslashreplace")
         place = f" Its traceback lies in {target}."
     return (
-        f"seqapps {verb} met an error that it has no words for: {_short(error)} ({_line_of(error)}).{place} Remedy: "
+        f"seqapps {command} met an error that it has no words for: {_short(error)} ({_line_of(error)}).{place} Remedy: "
         f"`--debug` shows the traceback; please report it. {_AGAIN}"
     )
 

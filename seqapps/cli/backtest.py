@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from seqapps.evaluation.evaluate import Evaluation
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
 
 HELP = "train and evaluate at later and later origins of a series"
 
@@ -38,9 +38,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     from seqapps import formats
     from seqapps.cli._page import page, places
     from seqapps.errors import UsageError
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
 
-    whole = journey_of(arguments, console)
+    whole = pipeline_of(arguments, console)
     if FIELD not in type(whole.config.data).model_fields:
         raise UsageError(
             f"seqapps backtest is for series: `data.{FIELD}` is no field of {whole.config.application}. "
@@ -49,11 +49,11 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.folds < 2:
         raise UsageError(f"seqapps backtest: `--folds` must be at least 2. Received: {arguments.folds}.")
     folds = [_fold(arguments, console, whole, number) for number in range(1, arguments.folds + 1)]
-    prepared = [_prepared(journey) for journey in folds]  # all of them, before the first is trained
+    prepared = [_prepared(pipeline) for pipeline in folds]  # all of them, before the first is trained
     found, folders = [], {}
-    for number, (journey, data) in enumerate(zip(folds, prepared, strict=True), 1):
+    for number, (pipeline, data) in enumerate(zip(folds, prepared, strict=True), 1):
         whole.say(f"backtest: fold {number} of {arguments.folds}")
-        evaluation, folders[f"fold {number}"] = _evaluated(journey, data)
+        evaluation, folders[f"fold {number}"] = _evaluated(pipeline, data)
         found.append(evaluation)
     target = whole.workspace.root / "backtests" / f"{whole.config.name}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -80,11 +80,11 @@ def table(evaluations: list[Evaluation]) -> Table:
     mean = {name: sum(line[name] for line in lines) / len(lines) for name in names}
     best = max if first.direction == "max" else min
     made = Table(title=f"{first.objective} at {len(lines)} origins", title_justify="left")
-    for column in ("fold", f"{first.unit}s", *names):
+    for column in ("fold", f"{first.token}s", *names):
         made.add_column(column, justify="left" if column == "fold" else "right")
-    units = [evaluation.units for evaluation in evaluations]
+    tokens = [evaluation.tokens for evaluation in evaluations]
     for label, count, line in zip(
-        [*map(str, range(1, len(lines) + 1)), "mean"], [*units, sum(units)], [*lines, mean], strict=True
+        [*map(str, range(1, len(lines) + 1)), "mean"], [*tokens, sum(tokens)], [*lines, mean], strict=True
     ):
         if label == "mean":
             made.add_section()
@@ -96,16 +96,16 @@ def table(evaluations: list[Evaluation]) -> Table:
     return made
 
 
-def _fold(arguments: argparse.Namespace, console: Console, whole: Journey, number: int) -> Journey:
+def _fold(arguments: argparse.Namespace, console: Console, whole: PipelineRun, number: int) -> PipelineRun:
     """Returns the pipeline of one fold."""
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
 
     name = f"{whole.config.name}-fold-{number}-of-{arguments.folds}"
     own = [f"data.{FIELD}=[{number}, {arguments.folds}]", f"name={name}", f"promotion.model={name}"]
-    return journey_of(argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *own]}), console)
+    return pipeline_of(argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *own]}), console)
 
 
-def _prepared(journey: Journey) -> Path:
+def _prepared(pipeline: PipelineRun) -> Path:
     """Returns the prepared folder of a fold.
 
     Raises:
@@ -115,20 +115,20 @@ def _prepared(journey: Journey) -> Path:
     from seqapps.errors import DataError
     from seqapps.workflow import prepare
 
-    folder = prepare.stage(journey).outputs[0]
+    folder = prepare.stage(pipeline).outputs[0]
     if "test" not in read_manifest(folder).splits:
         raise DataError(
-            f"{journey.config.name}: its test part holds no window with a target. Remedy: fewer `--folds`, or a larger "
-            "`data.split.test`."
+            f"{pipeline.config.name}: its test part holds no window with a target. Remedy: fewer `--folds`, or a "
+            "larger `data.split.test`."
         )
     return folder
 
 
-def _evaluated(journey: Journey, prepared: Path) -> tuple[Evaluation, Path]:
+def _evaluated(pipeline: PipelineRun, prepared: Path) -> tuple[Evaluation, Path]:
     """Returns the evaluation of a fold, and its folder. Nothing is tuned: the configuration is used as it is."""
     from seqapps.evaluation.evaluate import read_evaluation
     from seqapps.workflow import evaluate, train
 
-    trained = train.stage(journey, prepared)
-    folder = evaluate.stage(journey, prepared, trained).outputs[0]
+    trained = train.stage(pipeline, prepared)
+    folder = evaluate.stage(pipeline, prepared, trained).outputs[0]
     return read_evaluation(folder), folder

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Prints TOML to stdout."""
     from seqapps.config import to_toml
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
 
-    print(to_toml(journey_of(arguments, console).config.model_dump(mode="json")), end="")
+    print(to_toml(pipeline_of(arguments, console).config.model_dump(mode="json")), end="")
     return 0

@@ -119,31 +119,31 @@ def _of_config(arguments: argparse.Namespace, console: Console) -> Subject:
     from seqapps.applications import application_of
     from seqapps.errors import UsageError
     from seqapps.workflow import train
-    from seqapps.workflow.pipeline import journey_of, manifest_of
+    from seqapps.workflow.pipeline import manifest_of, pipeline_of
     from seqapps.workflow.records import Records
     from seqapps.workflow.run import need_data
 
     named = {**vars(arguments), "file": arguments.run, "config_file": None}
-    journey, prepared = need_data(journey_of(argparse.Namespace(**named), console))
-    name = journey.config.name
+    pipeline, prepared = need_data(pipeline_of(argparse.Namespace(**named), console))
+    name = pipeline.config.name
     # An earlier version of the code may have trained it: a diagnosis only needs the weights.
-    records = Records(journey.workspace, name, any_code=True)
-    stage_inputs = train.inputs(journey, prepared)
+    records = Records(pipeline.workspace, name, any_code=True)
+    stage_inputs = train.inputs(pipeline, prepared)
     record = None if arguments.initial else records.find(stage_inputs)
     if record is not None:
         return _subject(train.folder_of(record), prepared)
     if not arguments.initial and (lack := records.lack(stage_inputs)):
         raise UsageError(
-            f"diagnose: the trained model is damaged ({lack}). Run `{journey.command('train')}` first: a finished "
+            f"diagnose: the trained model is damaged ({lack}). Run `{pipeline.command('train')}` first: a finished "
             "training is only saved anew."
         )
     why = "as asked" if arguments.initial else "it has no finished training with this configuration"
     return Subject(
-        application=application_of(journey.config),
+        application=application_of(pipeline.config),
         manifest=manifest_of(prepared),
         prepared=prepared,
         folder=None,
-        target=journey.workspace.root / FOLDER / name,
+        target=pipeline.workspace.root / FOLDER / name,
         said=f"{name} as it is built, before any step ({why})",
     )
 

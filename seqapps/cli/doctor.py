@@ -134,8 +134,8 @@ def _version(distribution: str) -> str:
 
 
 def _imported(distribution: str, seconds: float) -> Finding:
-    told = f"in {seconds:.1f} s" if seconds >= _SHOWN_SECONDS else "with those above"
-    return Finding(distribution, True, f"{_version(distribution)}, imported {told}")
+    duration = f"in {seconds:.1f} s" if seconds >= _SHOWN_SECONDS else "with those above"
+    return Finding(distribution, True, f"{_version(distribution)}, imported {duration}")
 
 
 def _import(distribution: str, module: str) -> Finding:
@@ -165,11 +165,11 @@ def package(name: str) -> Finding:
         name: of `seqapps.top_level.NAMES`.
     """
     if rivals := _rivals(name):
-        told = f"{', '.join(rivals)} is installed over {ROOT / name}. Remedy: an environment for seqapps alone"
-        return Finding(name, False, told)
+        duration = f"{', '.join(rivals)} is installed over {ROOT / name}. Remedy: an environment for seqapps alone"
+        return Finding(name, False, duration)
     hidden = dict.fromkeys(map(str, others(name, [str(Path.cwd()), *sys.path])))
-    told = f"; a program that runs seqapps cannot import {', '.join(hidden)} by this name" if hidden else ""
-    return Finding(name, True, f"{ROOT / name}{told}")
+    duration = f"; a program that runs seqapps cannot import {', '.join(hidden)} by this name" if hidden else ""
+    return Finding(name, True, f"{ROOT / name}{duration}")
 
 
 def _rivals(name: str) -> list[str]:

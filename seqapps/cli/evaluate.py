@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Record
 
 
@@ -34,16 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Evaluates, and prints the tables to stdout."""
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
     from seqapps.workflow.run import need_training
 
-    journey, prepared, trained = need_training(journey_of(arguments, console))
+    pipeline, prepared, trained = need_training(pipeline_of(arguments, console))
     fields = [field.strip() for given in arguments.slices for field in given.split(",") if field.strip()]
-    _check_fields(journey, prepared, fields)
-    record = stages.stage(journey, prepared, trained)
+    _check_fields(pipeline, prepared, fields)
+    record = stages.stage(pipeline, prepared, trained)
     show(record)
     if fields:
-        _slice(journey, prepared, trained, record, fields)
+        _slice(pipeline, prepared, trained, record, fields)
     return 0
 
 
@@ -57,9 +57,9 @@ def show(record: Record) -> None:
         page().print(table)
 
 
-def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
+def _check_fields(pipeline: PipelineRun, prepared: Path, fields: list[str]) -> None:
     """Raises for an unknown field, before anything is scored."""
-    if all(field == "length" or field in journey.config.data.keep for field in fields):
+    if all(field == "length" or field in pipeline.config.data.keep for field in fields):
         return
     from seqapps.workflow.stack import import_tensorflow
 
@@ -68,13 +68,13 @@ def _check_fields(journey: Journey, prepared: Path, fields: list[str]) -> None:
     from seqapps.dataset.manifest import read_manifest
     from seqapps.evaluation.slices import slices_of
 
-    application, manifest = application_of(journey.config), read_manifest(prepared)
+    application, manifest = application_of(pipeline.config), read_manifest(prepared)
     examples = application.examples(prepared, manifest, "validation")
     for field in fields:
         slices_of(application, field, examples)
 
 
-def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fields: list[str]) -> None:
+def _slice(pipeline: PipelineRun, prepared: Path, trained: Record, record: Record, fields: list[str]) -> None:
     """Evaluates slices, prints them to stdout and logs them."""
     from seqapps.applications import application_of
     from seqapps.cli._page import page
@@ -84,7 +84,7 @@ def _slice(journey: Journey, prepared: Path, trained: Record, record: Record, fi
     import_tensorflow()
     from seqapps.evaluation import slices
 
-    application, folder = application_of(journey.config), record.outputs[0]
+    application, folder = application_of(pipeline.config), record.outputs[0]
     for found in slices.measure(application, prepared, read_manifest(prepared), folder, fields):
         page().print(slices.table(found))
-    journey.tracker.log_artifact(trained.result["run_id"], folder / slices.FILE_NAME, "evaluation")
+    pipeline.tracker.log_artifact(trained.result["run_id"], folder / slices.FILE_NAME, "evaluation")

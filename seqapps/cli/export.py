@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Publishes, and prints the folder to stdout."""
     from seqapps.workflow import promote
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
     from seqapps.workflow.run import need_evaluation
 
     if arguments.output is not None:
         stages.check_output(arguments.output)
-    journey, prepared, trained, evaluated = need_evaluation(journey_of(arguments, console))
-    record = stages.stage(journey, promote.need(journey, prepared, trained, evaluated), arguments.output)
+    pipeline, prepared, trained, evaluated = need_evaluation(pipeline_of(arguments, console))
+    record = stages.stage(pipeline, promote.need(pipeline, prepared, trained, evaluated), arguments.output)
     print(record.outputs[0])
     return 0

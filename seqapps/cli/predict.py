@@ -151,12 +151,12 @@ def talk(model: Served, options: argparse.Namespace, console: Console) -> int:
 
 def _help_of(readers: list[tuple[str, argparse.Action]]) -> str:
     """Returns the help of an option, with its default; by application if they differ."""
-    told: dict[str, list[str]] = {}
+    meanings: dict[str, list[str]] = {}
     for name, action in readers:
-        told.setdefault(str(action.help) % {"default": action.default}, []).append(name)
-    if len(told) == 1:
-        return next(iter(told)).replace("%", "%%")
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in told.items()).replace("%", "%%")
+        meanings.setdefault(str(action.help) % {"default": action.default}, []).append(name)
+    if len(meanings) == 1:
+        return next(iter(meanings)).replace("%", "%%")
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in meanings.items()).replace("%", "%%")
 
 
 def _options_of(name: str) -> list[argparse.Action]:

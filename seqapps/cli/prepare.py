@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Prepares the data, and prints the folder to stdout."""
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
 
-    print(stages.stage(journey_of(arguments, console), verify=True).outputs[0])
+    print(stages.stage(pipeline_of(arguments, console), verify=True).outputs[0])
     return 0

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Decides, and prints the decision to stdout. A refused promotion exits with `REFUSED`, for scripts."""
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
     from seqapps.workflow.run import need_evaluation
 
     if arguments.force is not None and not arguments.force.strip():
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "promote: `--force` needs the reason, which is kept in the ledger. Received: "
             f"{arguments.force!r}. Example: --force 'the baseline reads the labels'."
         )
-    found = need_evaluation(journey_of(arguments, console))
+    found = need_evaluation(pipeline_of(arguments, console))
     record = stages.stage(*found, force=(arguments.force or "").strip())
     show(record)
     return REFUSED if stages.refused(record) else 0

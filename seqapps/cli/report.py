@@ -82,7 +82,7 @@ def _configuration(config: RunConfig) -> Table:
 
 
 def _data(manifest: Manifest) -> Table:
-    table = _table("data", "split", "rows", "units")
+    table = _table("data", "split", "rows", "tokens")
     for name, split in manifest.splits.items():
         table.add_row(name, f"{split.rows:,}", f"{split.tokens:,}")
     vocabularies = manifest.vocabularies.items()
@@ -99,7 +99,7 @@ def _epochs(history: History) -> Table:
     table = _table(
         f"training: {history.parameters:,} parameters, {history.seconds / 60:.1f} min, {history.padding:.0%} padding, "
         f"validation loss {bars}",
-        *("epoch", "loss", "validation loss", history.objective, "rate", "gradient norm", "clipped", "units/s"),
+        *("epoch", "loss", "validation loss", history.objective, "rate", "gradient norm", "clipped", "tokens/s"),
     )
     for epoch in history.epochs:
         mark = " *" if epoch.epoch == history.best_epoch else ""

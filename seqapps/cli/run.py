@@ -43,18 +43,18 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     from dataclasses import replace
 
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
     from seqapps.workflow.promote import refused
     from seqapps.workflow.run import every_stage
     from seqapps.workspace import Workspace
 
-    journey = journey_of(arguments, console, DRY_RUN if arguments.dry_run else ())
+    pipeline = pipeline_of(arguments, console, DRY_RUN if arguments.dry_run else ())
     if arguments.dry_run:
-        workspace = Workspace(journey.workspace.root / "dry-run")
-        workspace.sweep(journey.config.name)
-        journey = replace(journey, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
-        journey.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
-    finished = every_stage(journey)
+        workspace = Workspace(pipeline.workspace.root / "dry-run")
+        workspace.sweep(pipeline.config.name)
+        pipeline = replace(pipeline, workspace=workspace, uri=workspace.tracking_uri, rows=DRY_ROWS)
+        pipeline.say(f"dry run: {DRY_ROWS} rows and one epoch in {workspace.root}; its figures mean nothing")
+    finished = every_stage(pipeline)
     show(finished)
     return REFUSED if refused(finished.promoted) and not arguments.dry_run else 0
 
@@ -69,5 +69,5 @@ def show(finished: Finished) -> None:
     promote.show(finished.promoted)
     print(finished.exported.result["showcase"])
     folder, target = train.folder_of(finished.trained), finished.exported.outputs[0]
-    page, command = finished.reported.outputs[0], finished.journey.tracker.page_command
+    page, command = finished.reported.outputs[0], finished.pipeline.tracker.page_command
     print(places({"report": page, "run folder": folder, "SavedModel": target, "MLflow page": command}))

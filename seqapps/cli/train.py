@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Trains, and prints the run folder to stdout."""
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
     from seqapps.workflow.run import need_data
 
-    journey, prepared = need_data(journey_of(arguments, console))
-    print(stages.folder_of(stages.stage(journey, prepared)))
+    pipeline, prepared = need_data(pipeline_of(arguments, console))
+    print(stages.folder_of(stages.stage(pipeline, prepared)))
     return 0

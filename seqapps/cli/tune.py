@@ -24,14 +24,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Searches, and prints the winner's file to stdout."""
     from seqapps.errors import UsageError
     from seqapps.workflow import prepare
-    from seqapps.workflow.pipeline import journey_of
+    from seqapps.workflow.pipeline import pipeline_of
 
-    journey = journey_of(arguments, console)
-    if journey.config.tuning.algorithm == "none":
+    pipeline = pipeline_of(arguments, console)
+    if pipeline.config.tuning.algorithm == "none":
         raise UsageError(
-            f'{journey.file}: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
-            f"Example: {journey.command('tune')} --set tuning.algorithm=random --set tuning.trials=20."
+            f'{pipeline.file}: `tuning.algorithm` is "none". Allowed: random, bayesian, hyperband. '
+            f"Example: {pipeline.command('tune')} --set tuning.algorithm=random --set tuning.trials=20."
         )
-    record = stages.stage(journey, prepare.need(journey))
+    record = stages.stage(pipeline, prepare.need(pipeline))
     print(record.outputs[0])
     return 0

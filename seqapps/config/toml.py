@@ -67,11 +67,11 @@ def _check_format(tables: dict[str, Any], where: str) -> None:
     Raises:
         ConfigError: a search of another version of seqapps wrote it.
     """
-    told = formats.unlike(tables, "winner") if formats.FIELD in tables else ""
-    if told:
+    message = formats.unlike(tables, "winner") if formats.FIELD in tables else ""
+    if message:
         raise ConfigError(
-            f"{where} {told}. Remedy: search again (`seqapps tune CONFIG`), use the version of seqapps that wrote it, "
-            f"or take out the line `{formats.FIELD}` and mend the fields that are then told."
+            f"{where} {message}. Remedy: search again (`seqapps tune CONFIG`), use the version of seqapps that wrote "
+            f"it, or take out the line `{formats.FIELD}` and mend the fields that are then reported."
         )
     tables.pop(formats.FIELD, None)
 

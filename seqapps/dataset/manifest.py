@@ -25,7 +25,9 @@ HASHES = "sha256.json"
 """File name in the cache, see `hashes_of`."""
 Book = dict[str, tuple[str, str]]
 """The cache of `hashes_of`: path to stamp and sha256."""
-MADE_AGAIN = "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its verb again"
+MADE_AGAIN = (
+    "run `seqapps prepare` again, or remove the folder of the model that it belongs to and run its command again"
+)
 """The remedy for a vocabulary, labels or a scaling that cannot be read."""
 
 
@@ -207,7 +209,7 @@ def damage(folder: str | os.PathLike[str]) -> str:
     try:
         manifest = read_manifest(place)
     except formats.FormatError as error:
-        return f"{place / FILE_NAME} {error.told}"
+        return f"{place / FILE_NAME} {error.description}"
     except DataError as error:
         return str(error) if (place / FILE_NAME).exists() else ""
     return _damaged_file(place, manifest) or _damaged_vocabulary(place, manifest)
@@ -230,6 +232,6 @@ def _damaged_vocabulary(place: Path, manifest: Manifest) -> str:
         if not inner.is_dir() or sha256_of_folder(inner) != vocabulary.sha256:
             return f"{inner} is missing or was changed"
         for file in sorted(inner.iterdir()):
-            if told := formats.stale(file):
-                return f"{file} {told}"
+            if description := formats.stale(file):
+                return f"{file} {description}"
     return ""

@@ -112,12 +112,12 @@ def _noting(layer: Any, found: dict[int, Call]) -> Any:
     def call(
         sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False, **options: Any
     ) -> Any:
-        given = usual(sequences, initial_state=initial_state, mask=mask, training=training, **options)
+        result = usual(sequences, initial_state=initial_state, mask=mask, training=training, **options)
         initial = None if initial_state is None else keras.tree.flatten(initial_state)
-        outputs = list(given) if isinstance(given, list | tuple) else [given]
+        outputs = list(result) if isinstance(result, list | tuple) else [result]
         found.pop(id(layer), None)
         found[id(layer)] = Call(layer, sequences, initial, mask, outputs, [])
-        return given
+        return result
 
     return call
 

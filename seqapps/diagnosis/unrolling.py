@@ -118,19 +118,19 @@ def _nested(cell: Any, states: list[Any]) -> Any:
 
 def _check(call: Call, outputs: Any, last: list[Any]) -> None:
     """Raises where the outputs differ from the layer's."""
-    given, layer = call.outputs[0], call.layer
+    expected, layer = call.outputs[0], call.layer
     mine = outputs if layer.return_sequences else outputs[:, -1]
     if call.mask is not None and layer.return_sequences:
         mask = call.mask[:, ::-1] if layer.go_backwards else call.mask
-        real = tf.cast(mask, given.dtype)[:, :, None]
-        mine, given = mine * tf.cast(real, mine.dtype), given * real
-    difference = float(tf.reduce_max(tf.abs(tf.cast(mine, tf.float32) - tf.cast(given, tf.float32))))
-    allowed = 1e-3 if keras.backend.standardize_dtype(given.dtype) == "float32" else 5e-2
-    scale = max(1.0, float(tf.reduce_max(tf.abs(tf.cast(given, tf.float32)))))
+        real = tf.cast(mask, expected.dtype)[:, :, None]
+        mine, expected = mine * tf.cast(real, mine.dtype), expected * real
+    difference = float(tf.reduce_max(tf.abs(tf.cast(mine, tf.float32) - tf.cast(expected, tf.float32))))
+    allowed = 1e-3 if keras.backend.standardize_dtype(expected.dtype) == "float32" else 5e-2
+    scale = max(1.0, float(tf.reduce_max(tf.abs(tf.cast(expected, tf.float32)))))
     # Written so that nan passes: it is what the diagnosis looks for.
     if difference > allowed * scale:
         raise ValueError(
-            f"its cell, called step by step, gives another output than the layer (difference {difference:.2g}): the "
+            f"its cell, called step by step, returns another output than the layer (difference {difference:.2g}): the "
             "layer does more than its cell"
         )
 

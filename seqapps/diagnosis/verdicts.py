@@ -96,8 +96,8 @@ def _finite(diagnosis: Diagnosis, config: RunConfig) -> Iterator[Verdict]:
     clipping = diagnosis.clipping
     if clipping is not None and clipping.skipped:
         places = [f"--epoch {epoch} --step {step}" for epoch, step in clipping.skipped_at[:3]]
-        told = f"; the first ones: {', '.join(places)}" if places else ""
-        text = f"{clipping.skipped:,} steps had a gradient that is not finite, and moved nothing{told}"
+        listed = f"; the first ones: {', '.join(places)}" if places else ""
+        text = f"{clipping.skipped:,} steps had a gradient that is not finite, and moved nothing{listed}"
         yield Verdict(kind="not finite", where="", good=False, text=text, remedies=_slower(config))
 
 
@@ -116,7 +116,7 @@ def _gates(layer: Layer, config: RunConfig) -> Iterator[Verdict]:
 
 def _dead(layer: Layer, config: RunConfig) -> Iterator[Verdict]:
     if layer.dead > DEAD * layer.units:
-        text = f"{layer.dead} of {layer.units} units give the same at every step"
+        text = f"{layer.dead} of {layer.units} units output the same at every step"
         yield Verdict(kind="dead", where=layer.name, good=False, text=text, remedies=_slower(config))
 
 

@@ -101,8 +101,8 @@ class Evaluation(_Record):
         application: name of the application.
         split: the split that was scored.
         note: why it is not the test split; empty when it is.
-        unit: what the metrics count: `character`, `word`, `subword`.
-        units: how many of them were scored, `<eos>` included and padding not.
+        token: what the metrics count: `character`, `word`, `subword`.
+        tokens: how many of them were scored, `<eos>` included and padding not.
         rows: rows of the split; 0 where it is not known.
         sequences: rows of `statistics.npz`, which the bootstrap resamples.
         objective, direction: the metric that decides, and whether it is minimised or maximised.
@@ -117,8 +117,8 @@ class Evaluation(_Record):
     application: str
     split: str
     note: str
-    unit: str
-    units: int
+    token: str
+    tokens: int
     rows: int = 0
     sequences: int
     objective: str
@@ -167,15 +167,15 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
     if note:
         console.print(f"evaluate: {note}", style="yellow")
     examples = application.examples(prepared, manifest, split)
-    console.print(f"evaluate: scoring the model on {split} ({manifest.splits[split].tokens:,} units)")
+    console.print(f"evaluate: scoring the model on {split} ({manifest.splits[split].tokens:,} tokens)")
     began = time.monotonic()
     prediction = application.predict(trained.model, examples)
     statistics = {"model": _statistics(application, prediction, examples, "model")}
     seconds, scores, left_out = time.monotonic() - began, {}, {}
     for name in application.baselines():
-        ground = _ground(name, application, prepared, manifest, console)
+        context = _context(name, application, prepared, manifest, console)
         try:
-            scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, ground, split, folder)
+            scores[name], statistics[f"baseline.{name}"] = _baseline(name, application, context, split, folder)
         except baselines.Infeasible as reason:
             left_out[name] = str(reason)
             console.print(f"evaluate: {name} is left out: {reason}", style="yellow")
@@ -196,8 +196,8 @@ def evaluate(  # noqa: PLR0913 - what a run has at this point
         application=application.name,
         split=split,
         note=note,
-        unit=application.unit,
-        units=manifest.splits[split].tokens,
+        token=application.token,
+        tokens=manifest.splits[split].tokens,
         rows=manifest.splits[split].rows,
         sequences=len(statistics["model"]),
         objective=application.objective,
@@ -287,14 +287,14 @@ def _difference(model: Manifest, data: Manifest) -> str:
             continue
         other = model.vocabularies.get(name)
         if other is None or other.sha256 != vocabulary.sha256:
-            return f"its vocabulary `{name}` is another one, so that its units are not those of the data"
+            return f"its vocabulary `{name}` is another one, so that its tokens are not those of the data"
     return ""
 
 
-def _ground(
+def _context(
     name: str, application: Application, prepared: Path, manifest: Manifest, console: Console
-) -> baselines.Ground:
-    return baselines.Ground(
+) -> baselines.BaselineContext:
+    return baselines.BaselineContext(
         config=application.config,
         folder=prepared,
         manifest=manifest,
@@ -304,12 +304,12 @@ def _ground(
 
 
 def _baseline(
-    name: str, application: Application, ground: baselines.Ground, split: str, folder: Path
+    name: str, application: Application, context: baselines.BaselineContext, split: str, folder: Path
 ) -> tuple[Score, NDArray[np.float64]]:
     """Returns a baseline's result and its sums per sequence, from the cache when nothing changed."""
     config = application.config
     inputs = {
-        "data": ground.manifest.fingerprint,
+        "data": context.manifest.fingerprint,
         "split": split,
         "config": config.baselines.model_dump(mode="json", exclude={"names"}),
         "seed": config.seed,
@@ -323,8 +323,8 @@ def _baseline(
         arrays = read_arrays(cache, "it is made again")
         return Score.model_validate_json(str(arrays["score"])), arrays["statistics"]
     began = time.monotonic()
-    ground.report("fitting on the training split")
-    baseline, examples = baselines.load(name)(ground), ground.examples(split)
+    context.report("fitting on the training split")
+    baseline, examples = baselines.load(name)(context), context.examples(split)
     statistics = _statistics(application, baseline.predict(examples), examples, name)
     seconds = round(time.monotonic() - began, 3)
     score = Score(
@@ -371,7 +371,7 @@ def _statistics(
     wrong = int(np.count_nonzero(~np.isfinite(prediction))) if is_network else 0
     if wrong:
         raise RunError(
-            f"evaluate: {system} gives {wrong:,} of {prediction.size:,} scores that are not finite. {_REMEDY}"
+            f"evaluate: {system} outputs {wrong:,} of {prediction.size:,} scores that are not finite. {_REMEDY}"
         )
     statistics = application.statistics(prediction, examples)
     with np.errstate(all="ignore"):

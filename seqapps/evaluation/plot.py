@@ -32,7 +32,7 @@ def picture(evaluation: Evaluation, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlim(1, max(values) ** 1.15)
     better = "lower" if evaluation.direction == "min" else "higher"
-    axes.set_xlabel(f"{label(evaluation.objective, evaluation.unit)} on {evaluation.split} ({better} is better)")
+    axes.set_xlabel(f"{label(evaluation.objective, evaluation.token)} on {evaluation.split} ({better} is better)")
     axes.spines[["top", "right"]].set_visible(False)
     with new_file(path) as temporary:
         drawing.savefig(temporary, format="png", dpi=120)

@@ -81,7 +81,7 @@ class SliceTable(_Record):
 
     Args:
         field: the field that defines the slices.
-        split, unit: of the evaluation.
+        split, token: of the evaluation.
         objective, direction: of the evaluation.
         baseline: the best baseline on the whole split; empty without baselines.
         slices: in order.
@@ -89,7 +89,7 @@ class SliceTable(_Record):
 
     field: str
     split: str
-    unit: str
+    token: str
     objective: str
     direction: str
     baseline: str
@@ -145,7 +145,7 @@ def measure(
             SliceTable(
                 field=field,
                 split=evaluation.split,
-                unit=evaluation.unit,
+                token=evaluation.token,
                 objective=evaluation.objective,
                 direction=evaluation.direction,
                 baseline=best,
@@ -199,7 +199,7 @@ def slices_of(application: Application, field: str, examples: Mapping[str, Ragge
 
 def table(slices: SliceTable) -> Table:
     """Returns the slices of a field as a table."""
-    title = f"{slices.split}, {label(slices.objective, slices.unit)} by {slices.field}"
+    title = f"{slices.split}, {label(slices.objective, slices.token)} by {slices.field}"
     result = Table(title=title, title_justify="left")
     result.add_column("slice", max_width=40)
     for name in ("examples", "model", "95 %", *((slices.baseline, "95 %") if slices.baseline else ())):

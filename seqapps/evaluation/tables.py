@@ -61,7 +61,7 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
         table = Table(title_justify="left")
         table.add_column("system", no_wrap=True)
         for metric in metrics:
-            table.add_column(label(metric, evaluation.unit), justify="right")
+            table.add_column(label(metric, evaluation.token), justify="right")
         columns = {metric: column(metric, marked) for metric in metrics}
         for name, values in marked:
             cells = [columns[metric].get(name, "-") for metric in metrics]
@@ -70,7 +70,7 @@ def tables(evaluation: Evaluation, width: int = WIDTH) -> list[Table]:
             table.add_row(Text(name), *cells, style="bold green" if " *" in name else None)
         result.append(table)
     rows_of = f"{evaluation.rows:,} rows, " if evaluation.rows else ""
-    result[0].title = f"{evaluation.split}: {rows_of}{evaluation.units:,} {evaluation.unit}s"
+    result[0].title = f"{evaluation.split}: {rows_of}{evaluation.tokens:,} {evaluation.token}s"
     notes = [evaluation.note, evaluation.champion.not_comparable if evaluation.champion else ""]
     if not all(score.converged for score in evaluation.baselines.values()):
         notes.insert(0, f"{_CAPPED} its fitting was ended by a cap of steps: it may be stronger than it looks")
@@ -96,7 +96,7 @@ def _parts(evaluation: Evaluation, width: int) -> list[list[str]]:
     parts: list[list[str]] = [[]]
     left = width
     for metric in metrics_of(evaluation):
-        needed = max(_NARROWEST, len(label(metric, evaluation.unit))) + _FRAME
+        needed = max(_NARROWEST, len(label(metric, evaluation.token))) + _FRAME
         if parts[-1] and needed > left:
             parts.append([])
             left = width

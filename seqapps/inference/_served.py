@@ -135,8 +135,8 @@ def answering(module: Any, method: Callable[..., Any], inputs: Mapping[str, Any]
         rows = tf.shape(next(iter(given.values())))[0]
         # Nothing is computed before the bounds are checked.
         counts = tf.stack([tf.shape(value)[0] for value in given.values()])
-        told = f"{', '.join(f'`{name}`' for name in given)} must have a value for each row."
-        with tf.control_dependencies([_check(tf.reduce_all(counts == rows), told, counts)]):
+        message = f"{', '.join(f'`{name}`' for name in given)} must have a value for each row."
+        with tf.control_dependencies([_check(tf.reduce_all(counts == rows), message, counts)]):
             given = {name: tf.identity(value) for name, value in given.items()}
         with tf.control_dependencies(_checks(given, bounds, module.most_written, rows)):
             given, rows = {name: tf.identity(value) for name, value in given.items()}, tf.identity(rows)
@@ -193,16 +193,16 @@ def _checks(given: Mapping[str, Any], bounds: Bounds, most: int, rows: Any) -> l
         checks.append(_check(tf.reduce_all(fine), f"`{name}` {setting.words}.", tf.boolean_mask(values, ~fine)[:1]))
     if bounds.product:
         largest = [tf.reduce_max(tf.concat([*map(given.get, names), [1]], axis=0)) for names in bounds.product]
-        told = " times ".join(["Rows", *(" or ".join(f"`{name}`" for name in names) for names in bounds.product)])
-        remedy = f"{told} must be at most {most}: ask for less, or send fewer rows."
+        parts = " times ".join(["Rows", *(" or ".join(f"`{name}`" for name in names) for names in bounds.product)])
+        remedy = f"{parts} must be at most {most}: ask for less, or send fewer rows."
         # Each is within its bounds, or the call fails; clipped, so that the product fits in 64 bits.
         asked = tf.reduce_prod(tf.clip_by_value(tf.stack([tf.cast(rows, tf.int64), *largest]), 0, 1 << 16))
         checks.append(_check(asked <= most, remedy, asked))
     return checks
 
 
-def _check(fine: Any, told: str, received: Any) -> Any:
-    return tf.debugging.Assert(fine, [f"{told} Received:", received])
+def _check(fine: Any, message: str, received: Any) -> Any:
+    return tf.debugging.Assert(fine, [f"{message} Received:", received])
 
 
 def _too_long(texts: Mapping[str, Any], module: ServedModule, area: bool, rows: Any) -> Any:
@@ -217,8 +217,8 @@ def _too_long(texts: Mapping[str, Any], module: ServedModule, area: bool, rows: 
     for name, text in texts.items():
         length = _bytes(text)
         remedy = tf.where(length > most, "Split it into parts.", "Send fewer rows in a call, or split it into parts.")
-        told = (f"`{name}` has ", length, " bytes. Allowed: ", allowed, " in a call of ", rows, " rows. ", remedy)
-        words = tf.strings.join([_words(part) for part in told])
+        parts = (f"`{name}` has ", length, " bytes. Allowed: ", allowed, " in a call of ", rows, " rows. ", remedy)
+        words = tf.strings.join([_words(part) for part in parts])
         errors = tf.where((errors == "") & (length > allowed), words, errors)
     return errors
 

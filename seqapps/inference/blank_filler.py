@@ -41,7 +41,7 @@ def _cells(filler: BlankFiller, settings: Any, longest: Any) -> Any:
 
 
 class BlankFiller(ServedModule):
-    """A two-sided model with text as input and output.
+    """A cloze model with text as input and output.
 
     Args:
         model: from `tokens <int32>[B, T]` to `logits`, with layers named `context` and `logits`.
@@ -83,8 +83,8 @@ class BlankFiller(ServedModule):
         k = whole(k)
         most = tf.reduce_max(k)
         marked, error = _few_enough(marks(text), most)
-        units = tf.strings.regex_replace(marked, _MARK, f" {_MARK} ")
-        ids, is_blank = self.tokenizer.encode(units), self.tokenizer.split(units).flat_values == _MARK
+        tokens = tf.strings.regex_replace(marked, _MARK, f" {_MARK} ")
+        ids, is_blank = self.tokenizer.encode(tokens), self.tokenizer.split(tokens).flat_values == _MARK
         dense = _dense(ids.with_flat_values(tf.where(is_blank, self.blank, ids.flat_values)))
         steps = tf.ragged.range(ids.row_lengths())
         places = tf.ragged.boolean_mask(steps, steps.with_flat_values(is_blank))
@@ -114,7 +114,7 @@ class BlankFiller(ServedModule):
             text: `<string>[B]`; may be empty.
 
         Returns:
-            `units <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
+            `tokens <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
             natural logarithm (0 on padding); `length <int32>[B]`; `total <float32>[B]` the sum; `perplexity
             <float32>[B]` = exp(-total / length), 1 if there is no word.
         """
@@ -126,7 +126,7 @@ class BlankFiller(ServedModule):
         log_probabilities = tf.scatter_nd(tf.where(real), -nats, tf.shape(dense, tf.int64))
         total = tf.reduce_sum(log_probabilities, axis=1)
         return {
-            "units": tf.where(real, self.tokenizer.written(dense), ""),
+            "tokens": tf.where(real, self.tokenizer.written(dense), ""),
             "ids": dense,
             "log_probabilities": log_probabilities,
             "length": length,
@@ -178,15 +178,25 @@ def _few_enough(marked: Any, k: Any) -> tuple[Any, Any]:
     """
     blanks = tf.cast(tf.strings.split(marked, _MARK).row_lengths(), tf.int32) - 1
     allowed = tf.clip_by_value(MOST_WRITTEN // (k * tf.shape(marked)[0]), 1, _MOST_BLANKS)
-    told = [tf.strings.as_string(count) for count in (blanks, allowed, k, tf.shape(marked)[0])]
+    shown = [tf.strings.as_string(count) for count in (blanks, allowed, k, tf.shape(marked)[0])]
     words = tf.strings.join(
-        ["`text` has ", told[0], " blanks. Allowed: ", told[1], " where `k` is ", told[2], ", in ", told[3], " rows."]
+        [
+            "`text` has ",
+            shown[0],
+            " blanks. Allowed: ",
+            shown[1],
+            " where `k` is ",
+            shown[2],
+            ", in ",
+            shown[3],
+            " rows.",
+        ]
     )
     return tf.where(blanks > allowed, "", marked), tf.where(blanks > allowed, words, "")
 
 
 def context_of(model: keras.Model) -> keras.Model:
-    """Returns the part of a two-sided model below its logits: `tokens <int32>[B, T]` to `<float>[B, T, D]`."""
+    """Returns the part of a cloze model below its logits: `tokens <int32>[B, T]` to `<float>[B, T, D]`."""
     return keras.Model(model.input, model.get_layer(CONTEXT).output)
 
 
@@ -194,7 +204,7 @@ def word_ranks(model: keras.Model, ids: Ragged, size: int, *, cells: int = 1 << 
     """Returns the output of `ranked` for every word of all rows given the others, in the order of `ids.values`.
 
     Args:
-        model: a two-sided model.
+        model: a cloze model.
         ids: the rows, `<int>[N]` in all.
         size: V, without the blank.
         cells: maximum number of values of a layer's sequence at one time.
@@ -236,8 +246,8 @@ def suggestions(filler: BlankFiller, texts: list[str], k: int) -> str:
     lines = []
     for text, words, shares in zip(texts, found["words"].numpy(), found["probabilities"].numpy(), strict=True):
         pairs = zip(words[0].tolist(), shares[0].tolist(), strict=True) if len(words) else ()
-        told = (f"{word.decode('utf-8', 'replace')} {share:.0%}" for word, share in pairs)
-        lines.append(f"{text} -> {'  '.join(told)}")
+        shown = (f"{word.decode('utf-8', 'replace')} {share:.0%}" for word, share in pairs)
+        lines.append(f"{text} -> {'  '.join(shown)}")
     return "\n".join(lines)
 
 

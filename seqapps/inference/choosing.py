@@ -82,12 +82,12 @@ def choose(logits: Any, step: Any, sampling: Sampling) -> Any:
     return tf.where(drawn, chosen, if_any(~drawn, most_probable))
 
 
-def log_probabilities(logits: Any, unit: Any) -> Any:
+def log_probabilities(logits: Any, token: Any) -> Any:
     """Returns log p of one token of each row among all tokens. `<float32>[..., V], <int32>[...] -> <float32>[...]`.
 
     As the negative of `sparse_softmax_cross_entropy_with_logits`, which also computes gradients.
     """
-    return tf.gather(tf.nn.log_softmax(logits), unit, batch_dims=unit.shape.rank)
+    return tf.gather(tf.nn.log_softmax(logits), token, batch_dims=token.shape.rank)
 
 
 def best(values: Any, k: Any) -> tuple[Any, Any]:

@@ -193,8 +193,8 @@ class ConditionalWriter(TextDecoder):
             return dict(self.begin({"vector": vector}, training=False)), error
         label = self._places.lookup(condition)
         shown = ", ".join(self.labels[:_SHOWN]) + (", ..." if len(self.labels) > _SHOWN else "")
-        told = ["`condition` must be a label of the training data. Received: ", _quoted(condition)]
-        error = tf.where(label < 0, tf.strings.join([*told, f". Allowed: {shown}."]), "")
+        message = ["`condition` must be a label of the training data. Received: ", _quoted(condition)]
+        error = tf.where(label < 0, tf.strings.join([*message, f". Allowed: {shown}."]), "")
         return dict(self.begin({"label": tf.maximum(label, 0)}, training=False)), error
 
 

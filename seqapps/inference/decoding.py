@@ -1,8 +1,8 @@
 """Decoding with a step function, as graph operations: greedy, sampling and beam search with n-best lists.
 
-A step function is `(units <int32>[N], states) -> (logits <float>[N, V], states)`; states are nested tensors whose first
-axis is N. Constant tensors (an encoder's memory) belong to the step function; beam search calls it with each row of a
-batch repeated `width` times, so that they must be repeated as by `tf.repeat`.
+A step function is `(tokens <int32>[N], states) -> (logits <float>[N, V], states)`; states are nested tensors whose
+first axis is N. Constant tensors (an encoder's memory) belong to the step function; beam search calls it with each row
+of a batch repeated `width` times, so that they must be repeated as by `tf.repeat`.
 
 A sequence ends with `<eos>`. At the last step of a row, `<eos>` is the only token allowed: every returned sequence is
 complete, and its log-probability is that of the whole sequence, `<eos>` included.
@@ -86,7 +86,7 @@ class _Line(NamedTuple):
     """Loop variables of decoding, for rows `[B]`."""
 
     step: Any
-    unit: Any
+    token: Any
     done: Any
     log_probabilities: Any
     ids: Any
@@ -109,18 +109,18 @@ def write(step: Step, states: Any, start: Any, limits: Limits, sampling: Samplin
         return ~tf.reduce_all(line.done)
 
     def write_one(line: _Line) -> list[_Line]:
-        logits, after = step(line.unit, line.states)
+        logits, after = step(line.token, line.states)
         logits = tf.cast(logits, tf.float32)
         allowed = _allowed(logits, line.step, line.ids, limits)
-        unit = tf.where(line.done, PAD, choose(allowed, line.step, sampling))
-        found = log_probabilities(logits, unit)
+        token = tf.where(line.done, PAD, choose(allowed, line.step, sampling))
+        found = log_probabilities(logits, token)
         return [
             _Line(
                 step=line.step + 1,
-                unit=unit,
-                done=line.done | (unit == END),
+                token=token,
+                done=line.done | (token == END),
                 log_probabilities=line.log_probabilities + tf.where(line.done, 0.0, found),
-                ids=_longer(line.ids, unit),
+                ids=_longer(line.ids, token),
                 states=_alike(after, line.states),
             )
         ]
@@ -132,14 +132,14 @@ def write(step: Step, states: Any, start: Any, limits: Limits, sampling: Samplin
 
 
 class _Beam(NamedTuple):
-    """Beam state: K live hypotheses for each row (`ids`, `log_p`, `unit`, `states`), and the best K that ended.
+    """Beam state: K live hypotheses for each row (`ids`, `log_p`, `token`, `states`), and the best K that ended.
 
     `log_p` is -inf where there is no hypothesis, `ended_scores` where none has ended yet.
     """
 
     step: Any
     closed: Any
-    unit: Any
+    token: Any
     ids: Any
     log_p: Any
     states: Any
@@ -175,7 +175,7 @@ def beam_search(  # noqa: PLR0913 - the settings of a search
     begin = _Beam(
         step=tf.constant(0),
         closed=tf.zeros([rows], tf.bool),
-        unit=tf.repeat(start[:, None], widest, axis=1),
+        token=tf.repeat(start[:, None], widest, axis=1),
         ids=empty,
         log_p=tf.where(tf.range(widest) == 0, tf.zeros([rows, widest]), nothing),
         states=tf.nest.map_structure(lambda state: tf.repeat(state, widest, axis=0), states),
@@ -207,23 +207,23 @@ def beam_search(  # noqa: PLR0913 - the settings of a search
 
 def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) -> _Beam:
     """Runs one step of all rows."""
-    rows, widest = tf.shape(beam.unit)[0], tf.shape(beam.unit)[1]
+    rows, widest = tf.shape(beam.token)[0], tf.shape(beam.token)[1]
     inside = tf.range(widest) < width[:, None]
-    logits, states = step(tf.reshape(beam.unit, [-1]), beam.states)
+    logits, states = step(tf.reshape(beam.token, [-1]), beam.states)
     log_p = tf.nn.log_softmax(tf.cast(logits, tf.float32))
     flat = tf.reshape(beam.ids, [rows * widest, beam.step])
     allowed = _allowed(log_p, beam.step, flat, limits.repeated(widest))
     # Of 2 K candidates at least K do not end: each hypothesis has one ending only. The best 2 K of all include at most
     # 2 K of each hypothesis.
-    values, units = best(allowed, 2 * widest)
+    values, tokens = best(allowed, 2 * widest)
     each = tf.shape(values)[1]
     totals = tf.reshape(values, [rows, widest, each]) + beam.log_p[:, :, None]
     found = tf.math.top_k(tf.reshape(totals, [rows, widest * each]), tf.minimum(2 * widest, widest * each))
-    parent, unit = found.indices // each, tf.gather(tf.reshape(units, [rows, -1]), found.indices, batch_dims=1)
-    ids = _longer(tf.gather(beam.ids, parent, batch_dims=1), unit)
+    parent, token = found.indices // each, tf.gather(tf.reshape(tokens, [rows, -1]), found.indices, batch_dims=1)
+    ids = _longer(tf.gather(beam.ids, parent, batch_dims=1), token)
     there = (found.values > -np.inf) & ~beam.closed[:, None]
 
-    ends = there & (unit == END) & (tf.range(tf.shape(unit)[1]) < width[:, None])
+    ends = there & (token == END) & (tf.range(tf.shape(token)[1]) < width[:, None])
     scores = tf.where(ends, found.values / length_penalty(beam.step + 1, alpha)[:, None], -np.inf)
     kept = tf.math.top_k(tf.concat([beam.ended_scores, scores], axis=1), widest)
     before = tf.pad(beam.ended_ids, [[0, 0], [0, 0], [0, 1]], constant_values=PAD)
@@ -231,7 +231,7 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
     ended_log_p = tf.gather(tf.concat([beam.ended_log_p, found.values], axis=1), kept.indices, batch_dims=1)
     ended_scores = tf.where(inside, kept.values, -np.inf)
 
-    alive = tf.math.top_k(tf.where(there & (unit != END), found.values, -np.inf), widest)
+    alive = tf.math.top_k(tf.where(there & (token != END), found.values, -np.inf), widest)
     goes_on = tf.where(inside, alive.values, -np.inf)
     parent = tf.gather(parent, alive.indices, batch_dims=1)
     source = tf.reshape(parent + tf.range(rows)[:, None] * widest, [-1])
@@ -240,7 +240,7 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
         closed=beam.closed
         | _is_settled(ended_scores, goes_on, inside, length_penalty(limits.longest, alpha))
         | ((width == 1) & (ended_scores[:, 0] > -np.inf)),
-        unit=tf.gather(unit, alive.indices, batch_dims=1),
+        token=tf.gather(token, alive.indices, batch_dims=1),
         ids=tf.gather(ids, alive.indices, batch_dims=1),
         log_p=goes_on,
         states=tf.nest.map_structure(lambda state: tf.gather(state, source), states),
@@ -248,7 +248,7 @@ def _advance(beam: _Beam, step: Step, limits: Limits, width: Any, alpha: Any) ->
         ended_log_p=ended_log_p,
         ended_scores=ended_scores,
     )
-    return after._replace(unit=_alike(after.unit, beam.unit), states=_alike(after.states, beam.states))
+    return after._replace(token=_alike(after.token, beam.token), states=_alike(after.states, beam.states))
 
 
 def _is_settled(scores: Any, goes_on: Any, inside: Any, penalty: Any) -> Any:
@@ -322,9 +322,9 @@ def _repeats(size: Any, step: Any, ids: Any, order: Any) -> Any:
     return tf.cond(step > 0, found, lambda: tf.zeros([rows, size], tf.bool))
 
 
-def _longer(ids: Any, unit: Any) -> Any:
-    """Returns `<int32>[..., step + 1]`: the ids with `unit <int32>[...]` appended."""
-    return tf.concat([ids, unit[..., None]], axis=-1)
+def _longer(ids: Any, token: Any) -> Any:
+    """Returns `<int32>[..., step + 1]`: the ids with `token <int32>[...]` appended."""
+    return tf.concat([ids, token[..., None]], axis=-1)
 
 
 def _growing(begin: Any, **ranks: int) -> Any:

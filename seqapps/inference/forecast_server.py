@@ -85,15 +85,15 @@ def _readable(inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     found = dict(inputs)
     for name, value in inputs.items():
         if name == "times":
-            fine, told = is_time(value), "`times` must be ISO 8601 without a zone, as 2021-01-31T09:00."
+            fine, message = is_time(value), "`times` must be ISO 8601 without a zone, as 2021-01-31T09:00."
             found[name] = tf.where(fine, value, "1970")
         elif value.dtype != tf.string:
-            fine, told = ~tf.math.is_inf(value), f"`{name}` must not hold infinite numbers."
+            fine, message = ~tf.math.is_inf(value), f"`{name}` must not hold infinite numbers."
             found[name] = tf.where(fine, value, tf.zeros((), value.dtype))
         else:
             continue
         wrong = ~tf.reduce_all(fine, axis=list(range(1, value.shape.rank)))
-        error = tf.where(wrong & (error == ""), told, error)
+        error = tf.where(wrong & (error == ""), message, error)
     return found, error
 
 
@@ -125,16 +125,16 @@ def golden_call(
     if columns.static_numbers:
         inputs["static"] = scaling.of(columns.static_numbers).undo(features["static"]).tolist()
 
-    def told(codes: Any, names: tuple[str, ...]) -> Any:
+    def labels_of(codes: Any, names: tuple[str, ...]) -> Any:
         known = [["", *resources[category(name)].names] for name in names]
         return [[known[place][code] for place, code in enumerate(row)] for row in codes]
 
     if columns.labels:
         before = [[""] * len(columns.labels)] * (plan.lookback - plan.history)
-        inputs["labels"] = [before + told(row, columns.labels) for row in features["codes"].tolist()]
+        inputs["labels"] = [before + labels_of(row, columns.labels) for row in features["codes"].tolist()]
     if columns.known_labels:
         known_names = tuple(columns.labels[place] for place in columns.known_labels)
-        inputs["known_labels"] = [told(row, known_names) for row in features["known_codes"].tolist()]
+        inputs["known_labels"] = [labels_of(row, known_names) for row in features["known_codes"].tolist()]
     if columns.static_labels:
-        inputs["static_labels"] = told(features["static_codes"].tolist(), columns.static_labels)
+        inputs["static_labels"] = labels_of(features["static_codes"].tolist(), columns.static_labels)
     return inputs

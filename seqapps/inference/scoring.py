@@ -43,17 +43,17 @@ def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: i
         UsageError: `streams` or `window` is below 1, or the model is not stateful.
     """
     _check_positive(streams=streams, window=window)
-    units = len(ids)
-    if not units:
+    tokens = len(ids)
+    if not tokens:
         return np.zeros(0, np.float32)
-    streams = min(streams, units)
-    length = -(-units // streams)
+    streams = min(streams, tokens)
+    length = -(-tokens // streams)
     window = min(window, length)
     windows = -(-length // window)
     if windows > 1 and not state_sizes(model):
         raise UsageError(
-            f"A text of {units} units in {streams} streams needs {windows} windows of {window}, and this model carries "
-            "no state from one to the next. Build it with carry = True."
+            f"A text of {tokens} tokens in {streams} streams needs {windows} windows of {window}, and this model "
+            "carries no state from one to the next. Build it with carry = True."
         )
     x = _streams(np.concatenate([[start], ids[:-1]]), streams, length, windows * window)
     y = _streams(ids, streams, length, windows * window)
@@ -64,7 +64,7 @@ def stream_nats(model: keras.Model, ids: NDArray[Any], start: int, *, streams: i
         columns = slice(low, low + window)
         part, states = step(tf.constant(x[:, columns]), tf.constant(y[:, columns]), states, {})
         nats[:, columns] = part.numpy()
-    return nats[:, :length].reshape(-1)[:units]
+    return nats[:, :length].reshape(-1)[:tokens]
 
 
 def document_nats(

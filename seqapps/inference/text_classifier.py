@@ -15,7 +15,7 @@ from seqapps.preprocessing.shortening import Kept, closed, shorten
 from seqapps.preprocessing.tokenizers import Tokenizer
 from seqapps.preprocessing.vocabulary import PAD
 
-_UNIT = 10
+_TOKEN = 10
 """Memory of a token during tokenisation, in numbers."""
 _LONG, _LONG_CELLS = 1 << 17, 1 << 21
 """Bounds of truncated texts, of which the model reads only a part."""
@@ -24,7 +24,7 @@ _LONG, _LONG_CELLS = 1 << 17, 1 << 21
 def _cells(classifier: TextClassifier, settings: Any, longest: Any) -> Any:
     """Returns the values of a row: its tokens after truncation, in the widest layer."""
     steps = longest if not classifier._longest else tf.minimum(longest, classifier._longest)
-    return tf.maximum((steps + 1) * widest(classifier.model), _UNIT * longest)
+    return tf.maximum((steps + 1) * widest(classifier.model), _TOKEN * longest)
 
 
 class TextClassifier(ServedModule):
@@ -74,7 +74,7 @@ class TextClassifier(ServedModule):
         Returns:
             `label <string>[B]` the most probable one and its `probability <float32>[B]`; `probabilities
             <float32>[B, C]` of the `labels <string>[B, C]`, the same in every row; for multi-label models also
-            `given <bool>[B, C]`.
+            `predicted <bool>[B, C]`.
         """
         answer, _ = self._classify(self.ids(text))
         return answer
@@ -105,12 +105,12 @@ class TextClassifier(ServedModule):
             "labels": tf.repeat(self._names[None, :], tf.shape(best)[0], axis=0),
         }
         if self._multi:
-            answer["given"] = probabilities > THRESHOLD
+            answer["predicted"] = probabilities > THRESHOLD
         return answer, outputs
 
     def _tokens(self, text: Any, ids: Any) -> Any:
         """Returns the tokens as `<string>[B, T]`: unknown words as written in the text."""
-        if self.tokenizer.config.unit == "subword":
+        if self.tokenizer.config.level == "subword":
             return ids.with_flat_values(self.tokenizer.written(ids.flat_values)).to_tensor("")
         tokens = shorten(self.tokenizer.split(text), self._longest, self._kept)
         return tf.concat([tokens, tf.fill([tokens.nrows(), 1], "<eos>")], axis=1).to_tensor("")

@@ -40,7 +40,7 @@ class _Text(NamedTuple):
     """Loop variables of generation; rows `[B]`, states `[B, D]`."""
 
     step: Any
-    unit: Any
+    token: Any
     done: Any
     nats: Any
     states: dict[str, Any]
@@ -76,7 +76,7 @@ class TextDecoder(ServedModule):
         one call of the model, and no row reads padding.
         """
         rows, lengths = ids.nrows(tf.int32), tf.cast(ids.row_lengths(), tf.int32)
-        units = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
+        tokens = tf.concat([tf.fill([rows, 1], self.start), ids.to_tensor(PAD)], axis=1)
 
         def unfinished(position: Any, states: dict[str, Any]) -> Any:
             return tf.reduce_any(lengths > position)
@@ -86,13 +86,13 @@ class TextDecoder(ServedModule):
             ahead = tf.reduce_min(tf.gather_nd(lengths, active)) - position
             stop = position + tf.minimum(ahead, _PROMPT_STEPS)
             now = {name: tf.gather_nd(state, active) for name, state in states.items()}
-            _, after = self._call(tf.gather_nd(units, active)[:, position:stop], now)
+            _, after = self._call(tf.gather_nd(tokens, active)[:, position:stop], now)
             return stop, {
                 name: tf.tensor_scatter_nd_update(state, active, after[name]) for name, state in states.items()
             }
 
         _, states = tf.while_loop(unfinished, advance, (0, zero_states(self.model, rows)))
-        return states, tf.gather(units, lengths, batch_dims=1)
+        return states, tf.gather(tokens, lengths, batch_dims=1)
 
     def _write(self, states: dict[str, Any], last: Any, max_length: Any, sampling: Sampling) -> tuple[Any, Any]:
         """Returns the generated ids `<int32>[B, steps]`, at most `max_length <int32>[B]` of each row, and their summed
@@ -104,18 +104,18 @@ class TextDecoder(ServedModule):
             return ~tf.reduce_all(text.done)
 
         def write_one(text: _Text) -> list[_Text]:
-            logits, states = self._step(text.unit, text.states)
+            logits, states = self._step(text.token, text.states)
             chosen = choose(logits + barred, text.step, sampling)
-            unit = tf.where(text.done, PAD, chosen)
-            nats = -log_probabilities(logits, unit)
+            token = tf.where(text.done, PAD, chosen)
+            nats = -log_probabilities(logits, token)
             return [
                 _Text(
                     step=text.step + 1,
-                    unit=unit,
-                    done=text.done | (unit == END) | (text.step + 1 >= max_length),
+                    token=token,
+                    done=text.done | (token == END) | (text.step + 1 >= max_length),
                     nats=text.nats + tf.where(text.done, 0.0, nats),
                     states=states,
-                    written=tf.concat([text.written, unit[:, None]], axis=1),
+                    written=tf.concat([text.written, token[:, None]], axis=1),
                 )
             ]
 
@@ -134,7 +134,7 @@ class TextDecoder(ServedModule):
         log_probabilities = tf.where(real, self._log_probabilities(dense, states), 0.0)
         total = tf.reduce_sum(log_probabilities, axis=1)
         return {
-            "units": tf.where(real, self.tokenizer.written(dense), ""),
+            "tokens": tf.where(real, self.tokenizer.written(dense), ""),
             "ids": dense,
             "log_probabilities": log_probabilities,
             "length": length,
@@ -168,10 +168,10 @@ class TextDecoder(ServedModule):
         logits = tf.cast(outputs.pop("logits"), tf.float32)
         return logits, {name: tf.ensure_shape(outputs[name], states[name].shape) for name in states}
 
-    def _step(self, unit: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _step(self, token: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """One time step: `<int32>[B]` to logits `<float32>[B, V]` and the states after it."""
         with unrolled(self.model):
-            logits, states = self._call(unit[:, tf.newaxis], states)
+            logits, states = self._call(token[:, tf.newaxis], states)
         return logits[:, 0], states
 
     def _writable(self) -> Any:
@@ -179,7 +179,7 @@ class TextDecoder(ServedModule):
 
     def _opening(self, prompt: Any) -> Any:
         """Returns the ids of a prompt; with words, a trailing space belongs to the next word."""
-        if self.tokenizer.config.unit == "word":
+        if self.tokenizer.config.level == "word":
             prompt = tf.strings.regex_replace(prompt, r"[\pZ\s\x{0085}]+$", "")
         return self.tokenizer.encode(prompt)
 
@@ -187,7 +187,7 @@ class TextDecoder(ServedModule):
         """Returns the continuation and the full text, `<string>[B]` each; the second is prompt + continuation."""
         prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8", errors="replace")
         ids = tf.RaggedTensor.from_tensor(written, padding=PAD)
-        if self.tokenizer.config.unit != "word":
+        if self.tokenizer.config.level != "word":
             text = self.tokenizer.decode(ids)  # characters and subwords include their spaces
             return text, prompt + text
         # Only the tokenizer knows whether a space separates two words: the continuation is the decoded whole less the
@@ -282,7 +282,7 @@ class TextGenerator(TextDecoder):
             k: `<int64>[B]`, number of suggestions; at most the number of tokens that can be generated.
 
         Returns:
-            `units <string>[B, k]` as the vocabulary writes them (`<eos>`: the text ends here), most probable first,
+            `tokens <string>[B, k]` as the vocabulary writes them (`<eos>`: the text ends here), most probable first,
             and `probabilities <float32>[B, k]` among all tokens, so that they sum to at most 1. Padded with "" and 0
             where another row requests more.
         """
@@ -290,10 +290,10 @@ class TextGenerator(TextDecoder):
         logits, _ = self._step(last, states)
         probabilities = tf.where(self._writable(), tf.nn.softmax(logits), -1.0)
         k = whole(k)
-        found, units = best(probabilities, tf.minimum(tf.reduce_max(k), self.tokenizer.size - len(NEVER_WRITTEN)))
+        found, tokens = best(probabilities, tf.minimum(tf.reduce_max(k), self.tokenizer.size - len(NEVER_WRITTEN)))
         asked = tf.range(tf.shape(found)[1]) < k[:, None]
         return {
-            "units": tf.where(asked, self.tokenizer.written(units), ""),
+            "tokens": tf.where(asked, self.tokenizer.written(tokens), ""),
             "probabilities": tf.where(asked, found, 0.0),
         }
 
@@ -305,7 +305,7 @@ class TextGenerator(TextDecoder):
             text: `<string>[B]`; may be empty.
 
         Returns:
-            `units <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
+            `tokens <string>[B, T]` ("" on padding) and their `ids <int32>[B, T]`; `log_probabilities <float32>[B, T]`,
             natural logarithm (0 on padding); `length <int32>[B]` in tokens, with `<eos>`; `total <float32>[B]` the sum;
             `perplexity <float32>[B]` = exp(-total / length).
         """
@@ -322,7 +322,7 @@ def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, 
     Returns:
         Signature name to keyword arguments, as JSON values.
     """
-    prompts, texts = [*_openings(ids, tokenizer, units=12), ""], [*_openings(ids, tokenizer, units=60), ""]
+    prompts, texts = [*_openings(ids, tokenizer, tokens=12), ""], [*_openings(ids, tokenizer, tokens=60), ""]
 
     def asked(**settings: Any) -> dict[str, Any]:
         return {"prompt": prompts, **{name: [value] * len(prompts) for name, value in settings.items()}}
@@ -340,9 +340,9 @@ def golden_calls(ids: Ragged, tokenizer: Tokenizer) -> dict[str, list[dict[str, 
     }
 
 
-def _openings(ids: Ragged, tokenizer: Tokenizer, *, units: int, rows: int = 3) -> list[str]:
+def _openings(ids: Ragged, tokenizer: Tokenizer, *, tokens: int, rows: int = 3) -> list[str]:
     """Returns the beginnings of rows spread evenly over `ids`, of increasing length, as prompts."""
     chosen = evenly_spaced(len(ids), rows)
-    parts = [ids.row(int(row))[: units * (index + 1) // rows] for index, row in enumerate(chosen)]
+    parts = [ids.row(int(row))[: tokens * (index + 1) // rows] for index, row in enumerate(chosen)]
     ragged = tf.ragged.constant([part.tolist() for part in parts], ragged_rank=1, dtype=tf.int32)
     return [text.decode("utf-8", errors="replace") for text in tokenizer.decode(ragged).numpy()] if parts else []

@@ -183,7 +183,7 @@ class Translator(ServedModule):
             source, target: `<string>[B]` each.
 
         Returns:
-            `units <string>[B, T]` of the target and `source_units <string>[B, S]`, "" on padding, with their
+            `tokens <string>[B, T]` of the target and `source_tokens <string>[B, S]`, "" on padding, with their
             `ids` and `source_ids <int32>`; `log_probabilities <float32>[B, T]`; `length <int32>[B]` tokens of
             the target; `total <float32>[B]` the sum; `perplexity <float32>[B]` = exp(-total / length).
         """
@@ -191,9 +191,9 @@ class Translator(ServedModule):
         nats = self.nats(source_ids, ids)
         total, length = -tf.reduce_sum(nats, axis=1), _lengths(ids)
         return {
-            "units": _written(self.target, ids),
+            "tokens": _written(self.target, ids),
             "ids": ids,
-            "source_units": _written(self.source, source_ids),
+            "source_tokens": _written(self.source, source_ids),
             "source_ids": source_ids,
             "log_probabilities": -nats,
             "length": length,
@@ -208,14 +208,14 @@ class Translator(ServedModule):
             source, target: `<string>[B]` each.
 
         Returns:
-            `attention <float32>[B, T, S]`, whose rows sum to 1; `units <string>[B, T]` of the target and
-            `source_units <string>[B, S]`, "" on padding; `length` and `source_length <int32>[B]`, `<eos>` included.
+            `attention <float32>[B, T, S]`, whose rows sum to 1; `tokens <string>[B, T]` of the target and
+            `source_tokens <string>[B, S]`, "" on padding; `length` and `source_length <int32>[B]`, `<eos>` included.
         """
         source_ids, ids = self._read(self.source, source), self._read(self.target, target)
         return {
             "attention": self.attention(source_ids, ids),
-            "units": _written(self.target, ids),
-            "source_units": _written(self.source, source_ids),
+            "tokens": _written(self.target, ids),
+            "source_tokens": _written(self.source, source_ids),
             "length": _lengths(ids),
             "source_length": _lengths(source_ids),
         }
@@ -247,7 +247,7 @@ class Translator(ServedModule):
         def lost(found: dict[str, Any], y: Any) -> Any:
             return tf.where(y != PAD, cross_entropy(found["logits"], y), 0.0)
 
-        return self._told(source, target, lost, [None, None])
+        return self._teacher_forced(source, target, lost, [None, None])
 
     def attention(self, source: Any, target: Any) -> Any:
         """Returns the attention weights, `<float32>[B, T, S]`, for a given target."""
@@ -256,9 +256,11 @@ class Translator(ServedModule):
             real = (y != PAD)[:, :, None]
             return tf.cast(tf.where(real, found["attention"], tf.zeros((), found["attention"].dtype)), tf.float32)
 
-        return self._told(source, target, weights, [None, None, None])
+        return self._teacher_forced(source, target, weights, [None, None, None])
 
-    def _told(self, source: Any, target: Any, wanted: Callable[[dict[str, Any], Any], Any], shape: list[None]) -> Any:
+    def _teacher_forced(
+        self, source: Any, target: Any, wanted: Callable[[dict[str, Any], Any], Any], shape: list[None]
+    ) -> Any:
         """Returns a function of the decoder's outputs at each step for a given target (teacher forcing).
 
         The decoder runs as many steps at once as keep both the logits and the hidden values of additive attention
@@ -275,11 +277,11 @@ class Translator(ServedModule):
         step = tf.maximum(self.target.size, tf.shape(source)[1] * _attention_units(self.decoder))
         most = tf.maximum(_CELLS // (tf.maximum(rows, 1) * step), 1)
 
-        def part(low: Any, states: dict[str, Any], told: Any) -> Any:
+        def part(low: Any, states: dict[str, Any], earlier: Any) -> Any:
             y = target[:, low : low + most]
             found = self.decoder({"target": before[:, low : low + most], **states, **memory}, training=False)
             after = {name: found[name] for name in states}
-            return low + most, after, tf.concat([told, wanted(found, y)], axis=1)
+            return low + most, after, tf.concat([earlier, wanted(found, y)], axis=1)
 
         begin = (0, states, tf.zeros([rows, 0, *[tf.shape(source)[1] for _ in shape[2:]]]))
         kept = {name: tf.TensorShape([None, *value.shape[1:]]) for name, value in states.items()}
@@ -295,9 +297,9 @@ class Translator(ServedModule):
         return memory, {name: value for name, value in seen.items() if name.startswith(STATE)}
 
     def _step(self, memory: dict[str, Any]) -> Step:
-        def step(units: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        def step(tokens: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             with unrolled(self.decoder):
-                found = self.decoder({"target": units[:, None], **states, **memory}, training=False)
+                found = self.decoder({"target": tokens[:, None], **states, **memory}, training=False)
             return found["logits"][:, 0], {name: found[name] for name in states}
 
         return step
@@ -308,8 +310,8 @@ class Translator(ServedModule):
         """Returns the attention between two texts, for plotting."""
         found = self.attend(tf.constant([source]), tf.constant([target]))
         across, down = (
-            [unit.decode("utf-8", errors="replace") for unit in found[name].numpy()[0]]
-            for name in ("source_units", "units")
+            [token.decode("utf-8", errors="replace") for token in found[name].numpy()[0]]
+            for name in ("source_tokens", "tokens")
         )
         return Panel(across, down, found["attention"].numpy()[0])
 

@@ -1,4 +1,4 @@
-"""Layers of a two-sided model: masking words, reversing rows, and shifting rows by one step."""
+"""Layers of a cloze model: masking words, reversing rows, and shifting rows by one step."""
 
 from __future__ import annotations
 

@@ -150,9 +150,9 @@ class FeedingDecoder(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the layer's arguments."""
-        told = keras.saving.serialize_keras_object
-        own = {"cells": [told(cell) for cell in self.cells], "dropouts": list(self.dropouts), "seed": self.seed}
-        layers = {"attention": told(self.attention), "readout": told(self.readout)}
+        message = keras.saving.serialize_keras_object
+        own = {"cells": [message(cell) for cell in self.cells], "dropouts": list(self.dropouts), "seed": self.seed}
+        layers = {"attention": message(self.attention), "readout": message(self.readout)}
         return {**super().get_config(), **own, **layers}
 
     @classmethod

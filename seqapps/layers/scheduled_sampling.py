@@ -98,8 +98,8 @@ class ScheduledSampling(keras.layers.Layer):  # type: ignore[misc]
         def advance(step: Any, states: dict[str, Any], inputs: Any) -> tuple[Any, dict[str, Any], Any]:
             with unrolled(self.decoder):
                 found = self.decoder({"target": inputs[:, step, None], **states, **memory}, training=False)
-            unit = tf.argmax(found["logits"][:, 0], axis=-1, output_type=tf.int32)
-            replaced = tf.where((places == step + 1)[None, :] & own, unit[:, None], inputs)
+            token = tf.argmax(found["logits"][:, 0], axis=-1, output_type=tf.int32)
+            replaced = tf.where((places == step + 1)[None, :] & own, token[:, None], inputs)
             after = {name: tf.ensure_shape(found[name], state.shape) for name, state in states.items()}
             return step + 1, after, tf.ensure_shape(replaced, inputs.shape)
 

@@ -35,23 +35,23 @@ def single_statistics(probabilities: NDArray[Any], truth: NDArray[np.int64]) -> 
         probabilities: `<float>[N, C]`.
         truth: `<int64>[N]`.
     """
-    rows, classes = probabilities.shape
+    examples, classes = probabilities.shape
     p = probabilities.astype(np.float64)
-    every, known = np.arange(rows), truth != UNSEEN
+    every, known = np.arange(examples), truth != UNSEEN
     chosen = np.argmax(p, axis=1)
     right = chosen == truth
     of_truth = np.where(known, p[every, np.where(known, truth, 0)], 0.0)
     nats = -np.log(np.clip(of_truth, _EPSILON, 1.0 - _EPSILON))
     true_class = np.where(known, truth, classes)
-    counts = np.zeros((3, rows, classes + 1))
+    counts = np.zeros((3, examples, classes + 1))
     counts[0, every, true_class] = 1.0
     counts[1, every, chosen] = 1.0
     counts[2, every, chosen] = right
     confidence = p[every, chosen]
     place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    bins = np.zeros((3, rows, BINS))
+    bins = np.zeros((3, examples, BINS))
     bins[0, every, place], bins[1, every, place], bins[2, every, place] = 1.0, confidence, right
-    head = np.stack([np.ones(rows), right, nats], axis=1)
+    head = np.stack([np.ones(examples), right, nats], axis=1)
     return np.concatenate([head, *counts, *bins], axis=1)
 
 
@@ -67,21 +67,21 @@ def multi_statistics(probabilities: NDArray[Any], truth: NDArray[Any], unseen: N
         unseen: number of true labels of each example that do not occur in the training split, `<int>[N]`.
     """
     p = np.clip(probabilities.astype(np.float64), _EPSILON, 1.0 - _EPSILON)
-    given, true = probabilities > THRESHOLD, truth > 0
+    predicted, true = probabilities > THRESHOLD, truth > 0
     nats = -np.where(true, np.log(p), np.log1p(-p)).mean(axis=1)
-    right = (given == true).all(axis=1) & (unseen == 0)
+    right = (predicted == true).all(axis=1) & (unseen == 0)
     nothing = np.zeros((len(p), 1))
     head = np.stack([np.ones(len(p)), right, nats], axis=1)
-    columns = [head, true, unseen[:, None], given, nothing, given & true, nothing]
+    columns = [head, true, unseen[:, None], predicted, nothing, predicted & true, nothing]
     return np.concatenate([np.asarray(column, np.float64) for column in columns], axis=1)
 
 
 def multi_hot(labels: Ragged, classes: int) -> NDArray[np.int8]:
     """Returns the multi-hot encoding, `<int8>[N, C]`; unseen labels (below 0) are left out."""
     truth = np.zeros((len(labels), classes), np.int8)
-    rows = np.repeat(np.arange(len(labels)), labels.lengths)
+    examples = np.repeat(np.arange(len(labels)), labels.lengths)
     known = labels.values >= 0
-    truth[rows[known], labels.values[known]] = 1
+    truth[examples[known], labels.values[known]] = 1
     return truth
 
 
@@ -101,7 +101,7 @@ def metrics(totals: Floats, *, calibrated: bool) -> dict[str, Floats]:
         totals: sums of `single_statistics` or `multi_statistics`.
         calibrated: whether they hold the bins of the calibration error.
     """
-    rows = totals[..., 0]
+    examples = totals[..., 0]
     true, predicted, hits = class_sums(totals, calibrated=calibrated)
     both = true + predicted
     f1 = 2.0 * hits / np.maximum(both, 1.0)
@@ -110,14 +110,14 @@ def metrics(totals: Floats, *, calibrated: bool) -> dict[str, Floats]:
         counted[..., :-1] = True
     with np.errstate(invalid="ignore", divide="ignore"):
         found = {
-            "accuracy": totals[..., 1] / rows,
+            "accuracy": totals[..., 1] / examples,
             "macro_f1": f1.sum(axis=-1) / counted.sum(axis=-1),
             "micro_f1": 2.0 * hits.sum(axis=-1) / np.maximum(both.sum(axis=-1), 1.0),
-            "log_loss": totals[..., 2] / rows,
+            "log_loss": totals[..., 2] / examples,
         }
     if calibrated:
         _, confidence, right = np.split(totals[..., -3 * BINS :], 3, axis=-1)
-        found["ece"] = np.abs(confidence - right).sum(axis=-1) / rows
+        found["ece"] = np.abs(confidence - right).sum(axis=-1) / examples
     return found
 
 
@@ -145,8 +145,8 @@ def class_table(totals: Floats, names: tuple[str, ...], *, calibrated: bool) -> 
     return tuple(table)
 
 
-def given_labels(probabilities: NDArray[Any]) -> NDArray[np.int64]:
-    """Returns the labels above THRESHOLD, the most probable first. `<float>[C] -> <int64>[given]`."""
+def predicted_labels(probabilities: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns the labels above THRESHOLD, the most probable first. `<float>[C] -> <int64>[predicted]`."""
     order = np.argsort(-probabilities, kind="stable")
     return order[probabilities[order] > THRESHOLD]
 

@@ -9,9 +9,9 @@ _MOST_DECIMALS = 9
 _MOST_MORE = 3
 
 
-def label(metric: str, unit: str) -> str:
+def label(metric: str, token: str) -> str:
     """Returns a metric's display name."""
-    return f"{metric} per {unit}" if metric in ("bits", "nats") else metric.replace("_", " ")
+    return f"{metric} per {token}" if metric in ("bits", "nats") else metric.replace("_", " ")
 
 
 def figure(value: float, more: int = 0) -> str:

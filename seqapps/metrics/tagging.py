@@ -35,18 +35,18 @@ def statistics(
         splits: sentence boundaries, `<int64>[sentences + 1]`.
         tags: their scheme.
     """
-    rows = len(splits) - 1
-    sentences = np.repeat(np.arange(rows, dtype=np.int64), np.diff(splits))
+    examples = len(splits) - 1
+    sentences = np.repeat(np.arange(examples, dtype=np.int64), np.diff(splits))
 
     def per_sentence(places: NDArray[np.int64], values: NDArray[Any]) -> Array:
-        return np.bincount(sentences[places], weights=values, minlength=rows).astype(np.float64)
+        return np.bincount(sentences[places], weights=values, minlength=examples).astype(np.float64)
 
     everywhere = np.arange(len(expected))
 
     right = predicted == expected
     tokens, rights = np.diff(splits).astype(np.float64), per_sentence(everywhere, right)
     sums = [tokens, rights, *(per_sentence(everywhere, part) for part in (unknown, unknown & right))]
-    sums += [np.ones(rows), (tokens == rights).astype(np.float64)]
+    sums += [np.ones(examples), (tokens == rights).astype(np.float64)]
     gold, found = tags.chunks(expected, splits), tags.chunks(predicted, splits)
     agree = _agree(gold, found, len(expected))
     formed = np.zeros(len(expected), np.bool_)
@@ -54,11 +54,11 @@ def statistics(
     strict = agree & found.formed & formed[found.starts]
     counted = ((gold, gold.formed), (found, found.formed), (found, strict))
     sums += [per_sentence(part.starts, share) for part, share in counted]
-    table = np.zeros((rows, 3, tags.types + 1))
+    table = np.zeros((examples, 3, tags.types + 1))
     shares: tuple[tuple[Chunks, Any], ...] = ((gold, 1), (found, 1), (found, agree))
     for column, (part, share) in enumerate(shares):
         np.add.at(table[:, column], (sentences[part.starts], part.types), share)
-    return np.concatenate([np.stack(sums, axis=1), table.reshape(rows, -1)], axis=1)
+    return np.concatenate([np.stack(sums, axis=1), table.reshape(examples, -1)], axis=1)
 
 
 def token_metrics(totals: Array) -> dict[str, Array]:

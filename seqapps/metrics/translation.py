@@ -113,33 +113,33 @@ def without_probabilities(texts: NDArray[np.object_]) -> NDArray[Any]:
 
 
 def statistics_of(
-    prediction: NDArray[Any], references: NDArray[np.object_], units: NDArray[np.int64], tokenizer: str
+    prediction: NDArray[Any], references: NDArray[np.object_], tokens: NDArray[np.int64], tokenizer: str
 ) -> NDArray[np.float64]:
-    """Returns per-example sums, `<float64>[rows, 32]`: `sentence_counts`, then nats and tokens of the reference,
+    """Returns per-example sums, `<float64>[examples, 32]`: `sentence_counts`, then nats and tokens of the reference,
     whether the translation equals the reference, and 1.
 
     Args:
         prediction: one PREDICTION per example.
         references: UTF-8.
-        units: of each reference, `<eos>` included.
+        tokens: of each reference, `<eos>` included.
         tokenizer: of BLEU.
     """
     written = [text.decode("utf-8", errors="replace") for text in prediction["text"]]
     wanted = [text.decode("utf-8", errors="replace") for text in references]
     met = [one.strip() == other.strip() for one, other in zip(written, wanted, strict=True)]
-    further = np.stack([prediction["nats"], units, met, np.ones(len(written))], axis=1).astype(np.float64)
+    further = np.stack([prediction["nats"], tokens, met, np.ones(len(written))], axis=1).astype(np.float64)
     return np.concatenate([sentence_counts(written, wanted, tokenizer), further], axis=1)
 
 
 def metrics_of(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Returns the metrics of summed `statistics_of`: BLEU and chrF (0 to 100), perplexity of the reference per token,
     and the exact-match rate."""
-    nats, units, met, rows = np.moveaxis(totals[..., -4:], -1, 0)
+    nats, tokens, met, examples = np.moveaxis(totals[..., -4:], -1, 0)
     return {
         "bleu": bleu(totals[..., :BLEU_COUNTS]),
         "chrf": chrf(totals[..., BLEU_COUNTS:-4]),
-        "perplexity": np.exp(nats / units),
-        "exact_match": met / rows,
+        "perplexity": np.exp(nats / tokens),
+        "exact_match": met / examples,
     }
 
 
@@ -149,4 +149,4 @@ def parts_of(totals: NDArray[np.float64]) -> tuple[tuple[str | float, ...], ...]
     shares = (precisions(totals[:BLEU_COUNTS]) / 100.0).tolist()
     orders = ((f"{n + 1}-grams", counts[2 + n], counts[6 + n], share) for n, share in enumerate(shares))
     penalty = float(brevity_penalty(totals[:BLEU_COUNTS]))
-    return (*orders, ("units written, of the reference", counts[0], counts[1], penalty))
+    return (*orders, ("tokens written, of the reference", counts[0], counts[1], penalty))

@@ -31,8 +31,8 @@ class Panel(NamedTuple):
 
 def draw_attention(panels: Sequence[Panel], path: Path) -> Path:
     """Writes a PNG with one matrix beside the other, and returns its path."""
-    with lettering(unit for panel in panels for unit in (*panel.source, *panel.target)) as written:
-        return _draw(panels, path, lambda unit: written(unit if unit.strip() else unit.replace(" ", "\u2423")))
+    with lettering(token for panel in panels for token in (*panel.source, *panel.target)) as written:
+        return _draw(panels, path, lambda token: written(token if token.strip() else token.replace(" ", "\u2423")))
 
 
 def _draw(panels: Sequence[Panel], path: Path, shown: Callable[[str], str]) -> Path:
@@ -47,8 +47,8 @@ def _draw(panels: Sequence[Panel], path: Path, shown: Callable[[str], str]) -> P
     for axes, panel in zip(grid, panels, strict=True):
         image = axes.imshow(panel.attention, cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
         axes.xaxis.tick_top()
-        axes.set_xticks(range(len(panel.source)), [shown(unit) for unit in panel.source], rotation=90)
-        axes.set_yticks(range(len(panel.target)), [shown(unit) for unit in panel.target])
+        axes.set_xticks(range(len(panel.source)), [shown(token) for token in panel.source], rotation=90)
+        axes.set_yticks(range(len(panel.target)), [shown(token) for token in panel.target])
     if image is not None:
         figure.colorbar(image, ax=list(grid), label="weight", shrink=0.8)
     with new_file(path) as temporary:
@@ -67,7 +67,7 @@ def draw_rows(attended: Mapping[str, Any], file: str, first: int) -> list[str]:
     drawn = []
     for row, (length, width) in enumerate(zip(attended["length"], attended["source_length"], strict=True)):
         matrix = np.asarray(attended["attention"][row])[:length, :width]
-        panel = Panel(attended["source_units"][row][:width], attended["units"][row][:length], matrix)
+        panel = Panel(attended["source_tokens"][row][:width], attended["tokens"][row][:length], matrix)
         path, number = Path(file), first + row + 1
         path = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         drawn.append(str(draw_attention([panel], path)))

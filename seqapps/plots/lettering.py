@@ -91,12 +91,12 @@ def _letters_of(path: str) -> frozenset[str]:
         return frozenset()
 
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
 def _tell_once(letters: str) -> None:
-    if not _told:
-        _told.add(letters)
+    if not _reported:
+        _reported.add(letters)
         LOGGER.warning(
             "pictures: no font of this machine has %s: such characters are drawn as code points. Remedy: install a "
             "font that has them, such as fonts-noto-cjk.",

@@ -33,12 +33,12 @@ def analyse_text(texts: list[bytes], config: TokenizerConfig) -> tuple[Counts, D
         rows are the texts themselves, because their tokens are only known when the vocabulary is.
     """
     with tf.device("CPU:0"):
-        if config.unit == "subword":
+        if config.level == "subword":
             return subwords.count_words(texts, config), _whole(texts)
-        take_apart = _characters if config.unit == "character" else _words
-        units, counts, index, splits = take_apart(texts, config)
-    index = index.astype(np.min_scalar_type(max(len(units) - 1, 0)), copy=False)
-    return (units, counts), DictionaryRows(units, index, splits)
+        take_apart = _characters if config.level == "character" else _words
+        tokens, counts, index, splits = take_apart(texts, config)
+    index = index.astype(np.min_scalar_type(max(len(tokens) - 1, 0)), copy=False)
+    return (tokens, counts), DictionaryRows(tokens, index, splits)
 
 
 def learn_tokenizer(
@@ -49,7 +49,7 @@ def learn_tokenizer(
     Raises:
         DataError: there is nothing to learn from, or `vocabulary_size` is too small for subwords.
     """
-    if config.unit == "subword":
+    if config.level == "subword":
         return Tokenizer(config, model=subwords.learn(counts, vocabulary_size, min_count))
     return Tokenizer(config, vocabulary=Vocabulary.from_counts(counts, vocabulary_size, min_count))
 
@@ -59,11 +59,11 @@ def encode_text(rows: DictionaryRows, tokenizer: Tokenizer, *, ends: NDArray[np.
 
     The ids are those of `tokenizer.encode` on the same texts.
     """
-    if tokenizer.config.unit == "subword":
+    if tokenizer.config.level == "subword":
         with tf.device("CPU:0"):
             return _closed(subwords.encode(rows.strings, tokenizer), ends)
     if tokenizer.vocabulary is None:
-        raise DataError(f"A {tokenizer.config.unit} tokenizer needs its vocabulary. Received: none.")
+        raise DataError(f"A {tokenizer.config.level} tokenizer needs its vocabulary. Received: none.")
     ids = tokenizer.vocabulary.lookup(rows.strings).astype(np.int64)
     return _closed(Ragged(ids[rows.index], rows.splits), ends)
 
@@ -75,8 +75,8 @@ def _whole(texts: list[bytes]) -> DictionaryRows:
 
 def _words(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], Any, Any, Any]:
     ragged = split(tf.constant(texts, tf.string, shape=(len(texts),)), config)
-    units, index, counts = tf.unique_with_counts(ragged.flat_values, out_idx=tf.int32)
-    return units.numpy().tolist(), counts.numpy().astype(np.int64), index.numpy(), ragged.row_splits.numpy()
+    tokens, index, counts = tf.unique_with_counts(ragged.flat_values, out_idx=tf.int32)
+    return tokens.numpy().tolist(), counts.numpy().astype(np.int64), index.numpy(), ragged.row_splits.numpy()
 
 
 def _characters(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes], Any, Any, Any]:
@@ -88,8 +88,8 @@ def _characters(texts: list[bytes], config: TokenizerConfig) -> tuple[list[bytes
     present = np.flatnonzero(histogram)
     rank = np.zeros(len(histogram), np.int32)
     rank[present] = np.arange(len(present), dtype=np.int32)
-    units = [chr(code).encode() for code in present.tolist()]
-    return units, histogram[present].astype(np.int64), rank[codes], ragged.row_splits.numpy()
+    tokens = [chr(code).encode() for code in present.tolist()]
+    return tokens, histogram[present].astype(np.int64), rank[codes], ragged.row_splits.numpy()
 
 
 def _closed(ids: Ragged, ends: NDArray[np.bool_]) -> Ragged:

@@ -11,8 +11,8 @@ import numpy as np
 from seqapps.dataset.analysed import Analysis, Counts, PairRows, Side
 from seqapps.dataset.ragged import Ragged, RawBlock
 from seqapps.preprocessing.analysis import analyse_text, encode_text
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig
 from seqapps.preprocessing.tokenizers import Tokenizer
-from seqapps.preprocessing.units import TokenizerConfig
 
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
@@ -26,19 +26,19 @@ def sentence_key(text: bytes) -> bytes:
     return (_BETWEEN_WORDS.sub(" ", normal).strip() or normal).encode()
 
 
-def refusal(sides: tuple[bytes, ...], units: tuple[str, ...], longest: int) -> str:
+def refusal(sides: tuple[bytes, ...], levels: tuple[str, ...], longest: int) -> str:
     """Returns the reason to refuse a pair, or an empty text.
 
     Args:
         sides: source and target.
-        units: the kind of token of each side.
+        levels: the level of the tokens of each side.
         longest: most words of a side, as white space divides them (most code points for `character`); 0 takes all.
     """
-    for text, unit in zip(sides, units, strict=True):
+    for text, level in zip(sides, levels, strict=True):
         words = text.decode("utf-8", errors="replace")
         if not words.strip():
             return "empty"
-        if longest and (len(words) if unit == "character" else len(words.split())) > longest:
+        if longest and (len(words) if level == "character" else len(words.split())) > longest:
             return "too-long"
     return ""
 
@@ -54,10 +54,10 @@ def analyse_pairs(raw: RawBlock, sides: Mapping[str, tuple[str, TokenizerConfig]
     rows: dict[str, Side] = {}
     for side, (vocabulary, config) in sides.items():
         texts = raw.columns[side]
-        (units, found), encoded = analyse_text(texts, config)
+        (tokens, found), encoded = analyse_text(texts, config)
         rows[side] = Side(encoded, texts)
         before, seen = counts.get(vocabulary, ([], np.zeros(0, np.int64)))
-        counts[vocabulary] = ([*before, *units], np.concatenate([seen, found]))
+        counts[vocabulary] = ([*before, *tokens], np.concatenate([seen, found]))
     return Analysis(counts, PairRows(rows["source"], rows["target"]))
 
 

@@ -153,13 +153,13 @@ class Vectors:
 
 
 def vectors_of(
-    config: PretrainedConfig, units: Sequence[str], counts: Mapping[bytes, int], *, embedding: int
+    config: PretrainedConfig, tokens: Sequence[str], counts: Mapping[bytes, int], *, embedding: int
 ) -> Vectors:
     """Returns the vectors of a vocabulary.
 
     Args:
         config: names the file.
-        units: the vocabulary in the order of its ids, with its special tokens.
+        tokens: the vocabulary in the order of its ids, with its special tokens.
         counts: how often each token occurs in the training split, for the coverage.
         embedding: the dimension of the model's embedding.
 
@@ -167,10 +167,10 @@ def vectors_of(
         DataError: the file is missing, is not a text file of vectors, or a line differs in dimension from those before.
         ConfigError: the file's vectors have another dimension than the model's embedding.
     """
-    words = [unit.encode() for unit in units[_SPECIALS:]]
+    words = [token.encode() for token in tokens[_SPECIALS:]]
     found = read_vectors(Path(expand(config.path)), words, any_case=config.any_case)
     check_dimension(found.dimension, embedding, config.path)
-    matrix = np.zeros((len(units), found.dimension), np.float32)
+    matrix = np.zeros((len(tokens), found.dimension), np.float32)
     matrix[_SPECIALS:] = found.matrix
     present = np.concatenate([np.zeros(_SPECIALS, np.bool_), found.present])
     covered = sum(counts.get(word, 0) for word, there in zip(words, found.present.tolist(), strict=True) if there)

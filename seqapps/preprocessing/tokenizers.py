@@ -19,7 +19,7 @@ from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece
 from seqapps import formats
 from seqapps.dataset.manifest import MADE_AGAIN
 from seqapps.errors import DataError
-from seqapps.preprocessing.units import TokenizerConfig
+from seqapps.preprocessing.tokenizer_config import TokenizerConfig
 from seqapps.preprocessing.vocabulary import BEGIN, END, PAD, SPECIALS, UNKNOWN, Vocabulary
 
 __all__ = ["FILE_NAME", "SUBWORD_FILE", "Tokenizer", "TokenizerConfig", "join", "normalize", "split"]
@@ -72,7 +72,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         self.config = config
         self.vocabulary = vocabulary
         self.model = model
-        if config.unit == "subword":
+        if config.level == "subword":
             if model is None:
                 raise DataError("A subword tokenizer needs its SentencePiece model. Received: none.")
             self._pieces = tf_text.SentencepieceTokenizer(model, out_type=tf.int32)
@@ -80,14 +80,14 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
             self.size = int(self._pieces.vocab_size())
             return
         if vocabulary is None:
-            raise DataError(f"A {config.unit} tokenizer needs its vocabulary. Received: none.")
+            raise DataError(f"A {config.level} tokenizer needs its vocabulary. Received: none.")
         self.size = len(vocabulary)
         keys = list(vocabulary.ids)
         self._ids = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(keys, [vocabulary.ids[key] for key in keys], tf.string, tf.int32),
             default_value=UNKNOWN,
         )
-        unknown = "\ufffd" if config.unit == "character" else "<unk>"
+        unknown = "\ufffd" if config.level == "character" else "<unk>"
         self._tokens = tf.constant(["", unknown, "", "", *vocabulary.tokens[4:]])
 
     @property
@@ -105,22 +105,22 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
 
     def encode(self, text: Any) -> Any:
         """Returns ids as ragged `<int32>[B, None]`, without `<bos>` and `<eos>`."""
-        if self.config.unit == "subword":
+        if self.config.level == "subword":
             return self._pieces.tokenize(self.normalize(text))
-        units = self.split(text)
-        return units.with_flat_values(self._ids.lookup(units.flat_values))
+        tokens = self.split(text)
+        return tokens.with_flat_values(self._ids.lookup(tokens.flat_values))
 
-    def lookup(self, units: Any) -> Any:
+    def lookup(self, tokens: Any) -> Any:
         """Returns the ids of text that is already tokenised, `<string>[N] -> <int32>[N]` (`character` and `word`); each
         token is normalised as a text is."""
-        return self._ids.lookup(self.normalize(units))
+        return self._ids.lookup(self.normalize(tokens))
 
     def decode(self, ids: Any) -> Any:
         """Detokenises ragged ids. `<int32>[B, None] -> <string>[B]`; special tokens are skipped."""
         flat = ids.flat_values
         keep = (flat != PAD) & (flat != BEGIN) & (flat != END)
         ids = tf.ragged.boolean_mask(ids, ids.with_flat_values(keep))
-        if self.config.unit == "subword":
+        if self.config.level == "subword":
             return self._pieces.detokenize(ids)
         return join(ids.with_flat_values(tf.gather(self._tokens, ids.flat_values)), self.config)
 
@@ -130,7 +130,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
         A subword's space is a space; a byte token is written as its number, `<0x0A>`. If words keep their spacing,
         punctuation has its marks.
         """
-        if self.config.unit == "subword":
+        if self.config.level == "subword":
             pieces = tf.strings.regex_replace(self._pieces.id_to_string(ids), "\u2581", " ")
             names = tf.gather(tf.constant(SPECIALS), tf.minimum(ids, len(SPECIALS) - 1))
             return tf.where(ids < len(SPECIALS), names, pieces)
@@ -159,7 +159,7 @@ class Tokenizer(tf.Module):  # type: ignore[misc]
             config = formats.read(folder / FILE_NAME, "tokenizer", TokenizerConfig, MADE_AGAIN)
         except FileNotFoundError:
             raise DataError(f"{folder} holds no {FILE_NAME}: it is not a tokenizer folder.") from None
-        if config.unit == "subword":
+        if config.level == "subword":
             return cls(config, model=(folder / SUBWORD_FILE).read_bytes())
         return cls(config, vocabulary=Vocabulary.load(folder))
 
@@ -178,33 +178,33 @@ def split(text: Any, config: TokenizerConfig) -> Any:
     For `subword` these are the words whose counts the vocabulary is learned from.
     """
     text = normalize(text, config)
-    if config.unit == "character":
+    if config.level == "character":
         return tf.strings.unicode_split(text, "UTF-8")
     if config.keeps_spacing:
         return _split_with_marks(text)
     # Seven times as fast as one `regex_split`: few characters are separate tokens, and the plain split is a scan.
-    if config.unit == "word" and config.words == "unicode":
+    if config.level == "word" and config.words == "unicode":
         text = tf.strings.regex_replace(text, _ALONE, r" \1 ")
     return tf.strings.split(tf.strings.regex_replace(text, _OTHER_SPACE, " "))
 
 
-def join(units: Any, config: TokenizerConfig) -> Any:
+def join(tokens: Any, config: TokenizerConfig) -> Any:
     """Detokenises ragged tokens, `<string>[B, None] -> <string>[B]` (`character` and `word`).
 
     `join(split(text))` is the normalised text for characters, for words that keep their spacing, and for `whitespace`
     words separated by single spaces, with none at the ends; for other words it is heuristic.
     """
-    if config.unit == "character":
-        return tf.strings.reduce_join(units, axis=-1)
+    if config.level == "character":
+        return tf.strings.reduce_join(tokens, axis=-1)
     if config.keeps_spacing:
-        return _join_by_marks(units)
-    text = tf.strings.reduce_join(units, axis=-1, separator=" ")
+        return _join_by_marks(tokens)
+    text = tf.strings.reduce_join(tokens, axis=-1, separator=" ")
     return text if config.words == "whitespace" else _attach_punctuation(text)
 
 
 def changed(texts: Sequence[bytes], config: TokenizerConfig) -> list[tuple[bytes, bytes]]:
     """Returns texts whose round trip is not lossless although all tokens are known, each with its result."""
-    if config.unit == "subword" or not texts:
+    if config.level == "subword" or not texts:
         return []
     with tf.device("CPU:0"):
         normal = normalize(tf.constant(list(texts), tf.string), config)
@@ -232,13 +232,13 @@ def _split_with_marks(text: Any) -> Any:
     return tf.ragged.boolean_mask(parts.with_flat_values(marked), parts.with_flat_values(~gap))
 
 
-def _join_by_marks(units: Any) -> Any:
-    flat, follows, _ = units.flat_values, *_neighbours(units)
+def _join_by_marks(tokens: Any) -> Any:
+    flat, follows, _ = tokens.flat_values, *_neighbours(tokens)
     before = tf.strings.regex_full_match(flat, rf"\x{{FFED}}{_SIGN}\x{{FFED}}?")
     after = tf.strings.regex_full_match(flat, rf"\x{{FFED}}?{_SIGN}\x{{FFED}}")
     bare = tf.strings.regex_replace(flat, rf"^\x{{FFED}}?({_SIGN})\x{{FFED}}?$", r"\1")
     apart = follows & ~before & ~tf.roll(after, 1, 0)
-    return tf.strings.reduce_join(units.with_flat_values(tf.strings.join([tf.where(apart, " ", ""), bare])), axis=-1)
+    return tf.strings.reduce_join(tokens.with_flat_values(tf.strings.join([tf.where(apart, " ", ""), bare])), axis=-1)
 
 
 def _neighbours(rows: Any) -> tuple[Any, Any]:

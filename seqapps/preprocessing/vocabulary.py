@@ -35,7 +35,7 @@ class Vocabulary:
             raise DataError(f"A vocabulary begins with {SPECIALS}. Received: {self.tokens[:4]}.")
         if len(set(self.tokens)) != len(self.tokens):
             twice = [token for token in set(self.tokens) if self.tokens.count(token) > 1]
-            raise DataError(f"A vocabulary holds every unit once. Received twice: {sorted(twice)[:5]}.")
+            raise DataError(f"A vocabulary holds every token once. Received twice: {sorted(twice)[:5]}.")
 
     def __len__(self) -> int:
         return len(self.tokens)

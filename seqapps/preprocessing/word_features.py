@@ -41,16 +41,16 @@ def split_with_offsets(text: Any, words: str) -> tuple[Any, Any, Any, Any]:
         ragged `<int32>[B, None]` each.
     """
     valid = normalize(text, TokenizerConfig())
-    units = split(valid, TokenizerConfig.model_validate({"words": words}))
+    tokens = split(valid, TokenizerConfig.model_validate({"words": words}))
     codes = tf.strings.unicode_decode(valid, "UTF-8")
     spaces = tf.reduce_any(codes.flat_values[:, None] == tf.constant(_SPACES)[None, :], axis=1)
     place = tf.ragged.range(tf.cast(codes.row_lengths(), tf.int32)).flat_values
     # The concatenated words are the text without its spaces: the n-th visible character is the same in both.
     place = tf.boolean_mask(place, ~spaces)
-    lengths = tf.strings.length(units.flat_values, "UTF8_CHAR")
+    lengths = tf.strings.length(tokens.flat_values, "UTF8_CHAR")
     ends = tf.cumsum(lengths)
     first, last = tf.gather(place, ends - lengths), tf.gather(place, ends - 1)
-    return valid, units, units.with_flat_values(first), units.with_flat_values(last + 1)
+    return valid, tokens, tokens.with_flat_values(first), tokens.with_flat_values(last + 1)
 
 
 def shapes_of(words: Any) -> Any:

@@ -59,7 +59,7 @@ class Evidence:
     """The figures behind a decision of the gate.
 
     Args:
-        objective, direction, split, units, sequences, metrics: of the evaluation.
+        objective, direction, split, tokens, sequences, metrics: of the evaluation.
         opponent: the champion that it was compared with; empty for none.
         checks: the conditions, in order.
     """
@@ -67,7 +67,7 @@ class Evidence:
     objective: str
     direction: str
     split: str
-    units: int
+    tokens: int
     sequences: int
     metrics: Mapping[str, float]
     opponent: str
@@ -147,9 +147,9 @@ class Entry:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where} is damaged and cannot be read as JSON: {error}. Remedy: {damaged}.") from None
-        told = formats.unlike(record, "ledger") if isinstance(record, dict) else ""
-        if told:
-            raise formats.FormatError(where, told, _ANOTHER)
+        message = formats.unlike(record, "ledger") if isinstance(record, dict) else ""
+        if message:
+            raise formats.FormatError(where, message, _ANOTHER)
         if isinstance(record, dict):
             record = {_NAMES.get(name, name): value for name, value in record.items()}
         entry = formats.checked(record, "ledger", cls, where, damaged)

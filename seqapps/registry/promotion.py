@@ -434,7 +434,7 @@ def _evidence(evaluation: Evaluation, checks: tuple[Check, ...]) -> dict[str, An
         "objective": evaluation.objective,
         "direction": evaluation.direction,
         "split": evaluation.split,
-        "units": evaluation.units,
+        "tokens": evaluation.tokens,
         "sequences": evaluation.sequences,
         "metrics": evaluation.metrics,
         "opponent": evaluation.champion.version if evaluation.champion else "",

@@ -142,11 +142,11 @@ def readable(ref: ModelVersionRef) -> ModelVersionRef:
     Raises:
         FormatError: another one registered it.
     """
-    told = formats.unlike({formats.FIELD: ref.format or None}, "version")
-    if told:
+    message = formats.unlike({formats.FIELD: ref.format or None}, "version")
+    if message:
         raise formats.FormatError(
             f"version {ref.version} of `{ref.model}`",
-            told,
+            message,
             "use the version of seqapps that registered it, or take a model of another name: `seqapps run CONFIG --set "
             "promotion.model=NAME`",
         )
@@ -157,11 +157,11 @@ def _refuse_another_format(tracker: Tracker, ref: ModelVersionRef) -> None:
     """Raises if the files of a version have another format: a server of that version of seqapps may read them."""
     folder = files_of(tracker, ref)
     record = None if folder is None else folder / "artifacts" / SAVED_MODEL / exported.FILE_NAME
-    told = "" if record is None else formats.stale(record)
-    if told:
+    message = "" if record is None else formats.stale(record)
+    if message:
         raise formats.FormatError(
             f"{record}, in service as version {ref.version} of `{ref.model}`,",
-            told,
+            message,
             "use the version of seqapps that registered it, or train a new version (`seqapps run CONFIG` without "
             "`--any-code`)",
         )

@@ -20,12 +20,12 @@ def gradients(run: Run) -> Html:
     if found is None:
         return Html("")
     epoch, step = found.batch
-    told = f"Of {found.rows} rows of the training batch at epoch {epoch}, step {step}; loss {found.loss:.4g}."
+    caption = f"Of {found.rows} rows of the training batch at epoch {epoch}, step {step}; loss {found.loss:.4g}."
     rows = [
         (_mark(verdict), verdict.where or "the run", verdict.text, _remedies(verdict)) for verdict in found.verdicts
     ]
     parts = [
-        element("p", told, class_="soft"),
+        element("p", caption, class_="soft"),
         table(("verdict", "where", "what was found", "what may help"), rows, stacked=True),
     ]
     drawn = {name: run.folder / "diagnosis" / name for name in _CAPTIONS}

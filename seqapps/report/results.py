@@ -28,13 +28,13 @@ def comparison(run: Run) -> Html:
         (name, metrics[objective], run.intervals.get(_key(name))) for name, metrics in systems if objective in metrics
     ]
     values = [value for _, value, _ in dots]
-    title = label(objective, evaluation.unit)
+    title = label(objective, evaluation.token)
     better = "lower" if evaluation.direction == "min" else "higher"
     drawn = charts.with_intervals(dots, title, is_log=min(values) > 0 and max(values) > 10 * min(values))
     caption = f"{title} on {evaluation.split}, {better} is better. Bars: 95 % of a bootstrap over "
     note = [element("p", evaluation.note, class_="bad")] if evaluation.note else []
     others = [name for name in scoreboard.metrics_of(evaluation) if name != objective]
-    labels = [label(name, evaluation.unit) for name in others]
+    labels = [label(name, evaluation.token) for name in others]
     figures = {metric: scoreboard.column(metric, systems) for metric in (objective, *others)}
     rows = [
         (

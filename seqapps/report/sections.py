@@ -29,7 +29,7 @@ def heading(run: Run) -> Html:
     sentence = f"{config.application.replace('_', ' ')}, {config.model.architecture.replace('_', ' ')}: {size} rows."
     tiles = []
     if evaluation is not None:
-        name = label(evaluation.objective, evaluation.unit)
+        name = label(evaluation.objective, evaluation.token)
         value = metric_value(evaluation.metrics[evaluation.objective])
         tiles.append((value, f"{evaluation.split} {name}{span(run.intervals.get('model'))}"))
         if run.best_baseline:
@@ -70,15 +70,15 @@ _RANDOM = "Drawn by the seed from the {split} split, so that the worst ones are 
 
 
 def _data(run: Run) -> Html:
-    manifest, unit = run.manifest, run.application.unit
+    manifest, token = run.manifest, run.application.token
     parts = [
         table(
-            ("split", "rows", f"{unit}s", f"{unit}s a row"),
+            ("split", "rows", f"{token}s", f"{token}s a row"),
             [
                 (name, f"{split.rows:,}", f"{split.tokens:,}", f"{split.tokens / max(1, split.rows):.1f}")
                 for name, split in ((name, manifest.splits[name]) for name in run.splits)
             ],
-            numbers=("rows", f"{unit}s", f"{unit}s a row"),
+            numbers=("rows", f"{token}s", f"{token}s a row"),
         )
     ]
     if manifest.vocabularies:
@@ -86,7 +86,7 @@ def _data(run: Run) -> Html:
         parts.append(table(("resource", "size", "of the training split covered"), rows, numbers=("size",)))
     if len({bound for counts in manifest.lengths.values() for bound in counts}) > 1:
         lengths = {name: manifest.lengths[name] for name in run.splits if name in manifest.lengths}
-        parts.append(figure(picture(charts.lengths(lengths), "rows by length"), f"Lengths in {unit}s."))
+        parts.append(figure(picture(charts.lengths(lengths), "rows by length"), f"Lengths in {token}s."))
     refused = {reason: count for reason, count in manifest.rejected.items() if count}
     if refused:
         parts.append(element("h3", "Refused rows"))
@@ -147,7 +147,7 @@ def _by_layer(history: History, title: str, field: str) -> str:
 
 def _epochs(run: Run) -> Html:
     assert run.history is not None
-    numbers = ("loss", "validation loss", run.history.objective, "rate", "gradient norm", "clipped", "units/s", "time")
+    numbers = ("loss", "validation loss", run.history.objective, "rate", "gradient norm", "clipped", "tokens/s", "time")
     rows = [
         (
             f"{log.epoch}",
@@ -212,13 +212,13 @@ def _size(run: Run) -> Html:
         rows += [
             ("parameters", f"{history.parameters:,}"),
             ("training", f"{duration(history.seconds)} for {len(history.epochs)} epochs"),
-            ("speed of training", f"{speeds[len(speeds) // 2]:,.0f} units/s (the middle epoch)"),
+            ("speed of training", f"{speeds[len(speeds) // 2]:,.0f} tokens/s (the middle epoch)"),
         ]
     if run.saved_model_bytes:
         rows.append(("SavedModel", _bytes(run.saved_model_bytes)))
     if evaluation is not None:
-        speed = evaluation.units / max(evaluation.seconds, 1e-9)
-        rows.append(("scoring the model", f"{duration(evaluation.seconds)}, {speed:,.0f} units/s"))
+        speed = evaluation.tokens / max(evaluation.seconds, 1e-9)
+        rows.append(("scoring the model", f"{duration(evaluation.seconds)}, {speed:,.0f} tokens/s"))
     return facts(rows) if rows else Html("")
 
 

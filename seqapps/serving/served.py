@@ -74,10 +74,10 @@ class Served:
         try:
             return check.answer(tf, self._model.signatures[signature], inputs)
         except tf.errors.InvalidArgumentError as error:
-            told = _ASSERTION.search(error.message)
-            if told is None:
+            assertion = _ASSERTION.search(error.message)
+            if assertion is None:
                 raise
-            raise DataError(f"predict: {told[1]} {told[2]}.") from None
+            raise DataError(f"predict: {assertion[1]} {assertion[2]}.") from None
 
 
 def load(folder: Path) -> Served:

@@ -125,9 +125,9 @@ def read(path: Path) -> Checkpoint:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop(_META).tobytes().decode())
-        told = formats.unlike(meta, "checkpoint")
-        if told:
-            raise DataError(f"{path} {told}, and is left aside.")
+        message = formats.unlike(meta, "checkpoint")
+        if message:
+            raise DataError(f"{path} {message}, and is left aside.")
         if flaw := formats.flaw(meta, Position):
             raise ValueError(flaw)
         identity = meta.pop("identity")

@@ -49,7 +49,7 @@ def learning_curves(history: History, path: Path) -> None:
 
 def loss_title(history: History) -> str:
     """Returns the label of the loss with its unit: nats if it is a cross entropy."""
-    return "loss (nats per unit)" if history.objective == "perplexity" else "loss (mean per unit)"
+    return "loss (nats per token)" if history.objective == "perplexity" else "loss (mean per token)"
 
 
 def _label(axes: Axes, title: str) -> None:

@@ -14,7 +14,7 @@ from seqapps.training.log import EpochLog, History, StepLog, TrainingPlan
 
 _SECONDS_BETWEEN_LINES = 30.0
 _FIGURE = 12
-_HEADER = "epoch     loss  validation  {:>{}}      rate      |g|   clip   units/s     time"
+_HEADER = "epoch     loss  validation  {:>{}}      rate      |g|   clip   tokens/s     time"
 
 
 class TrainingDisplay:
@@ -43,7 +43,7 @@ class TrainingDisplay:
             done = "all epochs are done" if plan.epoch >= plan.epochs else f"epoch {plan.epoch + 1}, step {plan.step}"
             self._console.print(f"Going on from the checkpoint: {done}.")
         self._console.print(
-            f"{plan.parameters:,} parameters, {plan.tokens:,} units in {plan.steps:,} steps an epoch, "
+            f"{plan.parameters:,} parameters, {plan.tokens:,} tokens in {plan.steps:,} steps an epoch, "
             f"{plan.epochs} epochs, {plan.padding:.0%} padding"
         )
         if plan.recurrence:
@@ -60,7 +60,7 @@ class TrainingDisplay:
         """Advances the bar; without a terminal prints a line now and then."""
         perplexity = "" if log.perplexity is None else f"perplexity {log.perplexity:.4g}  "
         text = (
-            f"loss {figure(log.loss)}  {perplexity}{log.tokens_per_second:,.0f} units/s  "
+            f"loss {figure(log.loss)}  {perplexity}{log.tokens_per_second:,.0f} tokens/s  "
             f"|g| {log.gradient_norm:.3g}  {duration(log.seconds_left)} left"
         )
         if self._progress is not None and self._task is not None:

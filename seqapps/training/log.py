@@ -170,14 +170,14 @@ class Audit:
     Args:
         largest: the largest difference, relative to max(1, |value|).
         outputs: number of outputs compared, over all runs.
-        rows: examples in the batch.
+        examples: in the batch.
         padding: share of its steps that are padding.
         seconds: time taken.
     """
 
     largest: float
     outputs: int
-    rows: int
+    examples: int
     padding: float
     seconds: float
 

@@ -155,7 +155,7 @@ class _Run:
         self.replicas.prepare(model)
         with self.replicas.scope():
             self.optimizer = make_optimizer(self.settings, model.trainable_variables)
-        self.mover = TrainingStep(
+        self.train_step = TrainingStep(
             model, self.optimizer, objective, self.settings, train.dataset(0).element_spec, replicas=self.replicas
         )
         self.judged = task.judge
@@ -200,16 +200,16 @@ class _Run:
     def _take_steps(self, listeners: Sequence[Listener]) -> None:
         """Runs the remaining steps of the epoch. Reads the sums only now and then: reading blocks."""
         self.clock.start()
-        told, before = -math.inf, self.mover.sums()
+        reported, before = -math.inf, self.train_step.sums()
         with deferred() as interrupted:  # between two steps the state is consistent
             for x, y, weights in self.batches.dataset(self.epoch, self.step):
                 states = self.states if self.batches.carries else self.zeros_of(weights.shape[0])
-                self.states = self.mover(x, y, weights, states, self._rate(self.step))
+                self.states = self.train_step(x, y, weights, states, self._rate(self.step))
                 self.step += 1
-                if time.monotonic() - told >= _SECONDS_BETWEEN_LOGS:
+                if time.monotonic() - reported >= _SECONDS_BETWEEN_LOGS:
                     sums = self._look()
                     log = self._step_log(sums.since(before))
-                    told, before = time.monotonic(), sums
+                    reported, before = time.monotonic(), sums
                     for listener in listeners:
                         listener.on_step(log)
                 if self._checkpoint_is_due() or interrupted():
@@ -220,7 +220,7 @@ class _Run:
 
     def _look(self) -> Sums:
         """Reads the sums, updates the clock, and stops a training that diverged."""
-        sums = self.mover.sums()
+        sums = self.train_step.sums()
         # The tokens of the examples; a classifier's loss counts one per example.
         self.clock.read(self.step, self.step * self.batches.tokens / self.batches.steps)
         if sums.skipped_in_a_row >= _MOST_SKIPPED:
@@ -257,7 +257,7 @@ class _Run:
                 averaging.start()
                 self.waited = 0
         self.epoch, self.step, self.states = self.epoch + 1, 0, self.zeros
-        self.mover.clear()
+        self.train_step.clear()
         self.clock = _Clock()
         return log
 
@@ -282,7 +282,7 @@ class _Run:
         groups = {
             "model": self.model.variables,  # with the state of every dropout seed generator
             "optimizer": self.optimizer.variables,
-            "sums": self.mover.variables,
+            "sums": self.train_step.variables,
             "state": [self.states[name] for name in self.zeros],
             "best": self.best_weights,
         }
@@ -305,7 +305,7 @@ class _Run:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         meta = checkpoint.meta
-        variables = [*self.model.variables, *self.optimizer.variables, *self.mover.variables]
+        variables = [*self.model.variables, *self.optimizer.variables, *self.train_step.variables]
         values = [*checkpoint.group("model"), *checkpoint.group("optimizer"), *checkpoint.group("sums")]
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -355,7 +355,7 @@ class _Run:
         )
 
     def _epoch_log(self, validation_loss: float, value: float, improved: bool, sample: str) -> EpochLog:
-        sums = self.mover.sums()
+        sums = self.train_step.sums()
         return EpochLog(
             epoch=self.epoch + 1,
             steps=self.batches.steps,
@@ -373,7 +373,7 @@ class _Run:
             tokens_per_second=self.clock.tokens_per_second,
             seconds=self.clock.seconds,
             sample=sample,
-            clip_threshold=self.mover.automatic_threshold,
+            clip_threshold=self.train_step.automatic_threshold,
             non_finite_first=sums.first_skipped,
             gradient_norms=sums.mean_layer_norms,
             spectral_radii=recurrent_radii(self.model),

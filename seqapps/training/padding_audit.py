@@ -46,7 +46,7 @@ class _Change:
     """A variant of the batch: indices of its examples, and inputs that must have the same outputs for them."""
 
     what: str
-    rows: slice
+    examples: slice
     x: Mapping[str, Any]
 
 
@@ -67,16 +67,18 @@ def audit(model: keras.Model, batches: Batches, *, precision: str = "float32") -
     began, tolerance = time.monotonic(), TOLERANCE[precision]
     batch = _most_padded(model, batches)
     x, _, weights = batch
-    rows = len(_rows(weights))
+    examples = len(_real_examples(weights))
     changes = [_Change(f"{_STEPS} steps of padding, appended,", slice(None), append_padding(model, batch, _STEPS)[0])]
-    for row in _spread(np.flatnonzero(_rows(weights)), _ALONE):
-        changes.append(_Change("a row's company in the batch", slice(row, row + 1), alone(model, batch, row)[0]))
+    for example in _spread(np.flatnonzero(_real_examples(weights)), _ALONE):
+        changes.append(
+            _Change("the other examples of the batch", slice(example, example + 1), alone(model, batch, example)[0])
+        )
     largest, outputs = 0.0, 0
     with full_precision():
-        give = runner(model, x)
-        plain = give(x)
+        outputs_of = runner(model, x)
+        plain = outputs_of(x)
         for change in changes:
-            found = _differences(model, batch, change, plain, give)
+            found = _differences(model, batch, change, plain, outputs_of)
             name, difference = max(found.items(), key=lambda item: item[1], default=("", 0.0))
             if difference > tolerance:
                 layer = _first_layer(model, name, batch, change, tolerance)
@@ -86,7 +88,7 @@ def audit(model: keras.Model, batches: Batches, *, precision: str = "float32") -
                     "mask, or set what stands on padding to a value that changes nothing."
                 )
             largest, outputs = max(largest, difference), outputs + len(found)
-    return Audit(largest, outputs, rows, _padding(model, batch), round(time.monotonic() - began, 3))
+    return Audit(largest, outputs, examples, _padding(model, batch), round(time.monotonic() - began, 3))
 
 
 # ---- batches
@@ -108,14 +110,16 @@ def append_padding(model: keras.Model, batch: Batch, steps: int) -> Batch:
     return longer, y, weights
 
 
-def alone(model: keras.Model, batch: Batch, row: int) -> Batch:
+def alone(model: keras.Model, batch: Batch, example: int) -> Batch:
     """Returns one example as a batch of one, every time axis cut to the example's own length (`lengths_of`)."""
     x, y, weights = batch
-    lengths = {size: int(found[row]) for size, found in lengths_of(model, batch).items()}
+    lengths = {size: int(found[example]) for size, found in lengths_of(model, batch).items()}
     open_axes = _open_axes(model, x)
-    cut = {name: _cut(value[row : row + 1], open_axes.get(name, ()), lengths) for name, value in x.items()}
+    cut = {name: _cut(value[example : example + 1], open_axes.get(name, ()), lengths) for name, value in x.items()}
     axes_of = _axes_beside_weights(model, batch)
-    y, weights = tf.nest.map_structure(lambda value: _cut(value[row : row + 1], axes_of(value), lengths), (y, weights))
+    y, weights = tf.nest.map_structure(
+        lambda value: _cut(value[example : example + 1], axes_of(value), lengths), (y, weights)
+    )
     return cut, y, weights
 
 
@@ -127,7 +131,7 @@ def lengths_of(model: keras.Model, batch: Batch) -> dict[int, NDArray[np.int64]]
     """
     x, _, weights = batch
     last: dict[int, NDArray[np.int64]] = {}
-    told = set()
+    known = set()
     for name, axes in _open_axes(model, x).items():
         values: NDArray[Any] = np.asarray(x[name])
         for axis in axes:
@@ -135,13 +139,13 @@ def lengths_of(model: keras.Model, batch: Batch) -> dict[int, NDArray[np.int64]]
             other = tuple(place for place in range(1, values.ndim) if place != axis)
             last[size] = np.maximum(last.get(size, 1), _last_true(np.any(values != 0, axis=other)))
             if values.dtype.kind in "iub":
-                told.add(size)
+                known.add(size)
     if _weights_have_time(model, batch):
         values = np.asarray(weights)
         size = values.shape[1]
         last[size] = np.maximum(last.get(size, 1), _last_true(np.any(values > 0, axis=tuple(range(2, values.ndim)))))
-        told.add(size)
-    return {size: found for size, found in last.items() if size in told}
+        known.add(size)
+    return {size: found for size, found in last.items() if size in known}
 
 
 # ---- outputs
@@ -162,7 +166,7 @@ def runner(model: keras.Model, x: Mapping[str, Any]) -> Callable[[Mapping[str, A
         for name, value in x.items()
     }
 
-    def give(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def outputs_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
         states = zero_states(model, tf.shape(next(iter(inputs.values())))[0])
         found = model({**inputs, **states}, training=False)
         named = found if isinstance(found, Mapping) else dict(enumerate(tf.nest.flatten(found)))
@@ -170,7 +174,7 @@ def runner(model: keras.Model, x: Mapping[str, Any]) -> Callable[[Mapping[str, A
         return {name: tf.cast(value, tf.float32) for name, value in kept.items() if value.dtype.is_floating}
 
     # The concrete graph: TensorFlow would warn that a function made for each model is retraced repeatedly.
-    graph = tf.function(give, autograph=False).get_concrete_function(signature)
+    graph = tf.function(outputs_of, autograph=False).get_concrete_function(signature)
     return lambda inputs: {name: value.numpy() for name, value in graph(dict(inputs)).items()}
 
 
@@ -209,7 +213,7 @@ def full_precision() -> Iterator[None]:
 
 def _difference(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any], lengths: Lengths) -> float:
     real = np.ones(first.shape, bool)
-    real &= _rows(weights).reshape(-1, *[1] * (first.ndim - 1))
+    real &= _real_examples(weights).reshape(-1, *[1] * (first.ndim - 1))
     for axis in range(1, first.ndim):
         size = first.shape[axis]
         if axis == 1 and weights.ndim > 1 and weights.shape[1] == size:
@@ -228,12 +232,16 @@ def _difference(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]
 
 
 def _differences(
-    model: keras.Model, batch: Batch, change: _Change, plain: Outputs, give: Callable[[Mapping[str, Any]], Outputs]
+    model: keras.Model,
+    batch: Batch,
+    change: _Change,
+    plain: Outputs,
+    outputs_of: Callable[[Mapping[str, Any]], Outputs],
 ) -> dict[str, float]:
-    lengths = {size: found[change.rows] for size, found in lengths_of(model, batch).items()}
-    rows = len(_rows(batch[2]))
-    first = {name: value[change.rows] for name, value in plain.items() if value.ndim and len(value) == rows}
-    return compare(first, give(change.x), np.asarray(batch[2])[change.rows], lengths)
+    lengths = {size: found[change.examples] for size, found in lengths_of(model, batch).items()}
+    examples = len(_real_examples(batch[2]))
+    first = {name: value[change.examples] for name, value in plain.items() if value.ndim and len(value) == examples}
+    return compare(first, outputs_of(change.x), np.asarray(batch[2])[change.examples], lengths)
 
 
 def _first_layer(model: keras.Model, output: str, batch: Batch, change: _Change, tolerance: float) -> str:
@@ -242,8 +250,8 @@ def _first_layer(model: keras.Model, output: str, batch: Batch, change: _Change,
     end = outputs[output] if isinstance(outputs, Mapping) else tf.nest.flatten(outputs)[int(output)]
     way = [tensor for tensor in _way_to(end) if not isinstance(_maker(tensor), keras.layers.InputLayer)]
     probe = keras.Model(model.input, {str(place): tensor for place, tensor in enumerate(way)})
-    give = runner(probe, batch[0])
-    found = _differences(model, batch, change, give(batch[0]), give)
+    outputs_of = runner(probe, batch[0])
+    found = _differences(model, batch, change, outputs_of(batch[0]), outputs_of)
     for place, tensor in enumerate(way):
         if found.get(str(place), 0.0) > tolerance:
             maker = _maker(tensor)
@@ -328,17 +336,17 @@ def _last_true(found: Any) -> NDArray[np.int64]:
     return np.where(found.any(axis=1), found.shape[1] - backward, 0)
 
 
-def _rows(weights: Any) -> NDArray[np.bool_]:
+def _real_examples(weights: Any) -> NDArray[np.bool_]:
     """Returns which examples have a weight above 0, `<bool>[B]`."""
     values = np.asarray(weights)
     found: Any = np.any(values > 0, axis=tuple(range(1, values.ndim)))
-    rows: NDArray[np.bool_] = found
-    return rows
+    examples: NDArray[np.bool_] = found
+    return examples
 
 
 def _padding(model: keras.Model, batch: Batch) -> float:
     """Returns the share of padding in the time axes of the weighted examples."""
-    real = _rows(batch[2])
+    real = _real_examples(batch[2])
     shares = [1.0 - found[real].mean() / size for size, found in lengths_of(model, batch).items() if size]
     return float(np.mean(shares)) if shares and real.any() else 0.0
 
@@ -347,8 +355,8 @@ def _most_padded(model: keras.Model, batches: Batches) -> Batch:
     """Returns a few examples of the batch with most padding, among the first few of an epoch."""
     found = list(itertools.islice(iter(batches.dataset(0)), _BATCHES))
     x, y, weights = max(found, key=lambda batch: _padding(model, batch))
-    lengths = sum(lengths_of(model, (x, y, weights)).values(), np.zeros(len(_rows(weights)), np.int64))
-    real = np.flatnonzero(_rows(weights))
+    lengths = sum(lengths_of(model, (x, y, weights)).values(), np.zeros(len(_real_examples(weights)), np.int64))
+    real = np.flatnonzero(_real_examples(weights))
     chosen = np.array(_spread(real[np.argsort(lengths[real], kind="stable")], _ROWS), np.int64)
 
     def take(value: Any) -> Any:
@@ -357,6 +365,6 @@ def _most_padded(model: keras.Model, batches: Batches) -> Batch:
     return {name: take(value) for name, value in x.items()}, tf.nest.map_structure(take, y), take(weights)
 
 
-def _spread(rows: NDArray[Any], count: int) -> list[int]:
+def _spread(examples: NDArray[Any], count: int) -> list[int]:
     """Returns at most `count` of the examples: the first, the last and some between."""
-    return [int(rows[place]) for place in evenly_spaced(len(rows), count)]
+    return [int(examples[place]) for place in evenly_spaced(len(examples), count)]

@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seqapps.training.trained_model import Trained
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Inputs, Record
 
 
 NO_CHAMPION = "none"
 
 
-def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
+def stage(pipeline: PipelineRun, prepared: Path, trained: Record) -> Record:
     """Runs the stage if it is not up to date. Its output is the folder `evaluation/` of the run.
 
     A model has one such folder. A marker file beside it identifies its inputs, so that going back to earlier ones
@@ -24,41 +24,41 @@ def stage(journey: Journey, prepared: Path, trained: Record) -> Record:
     from seqapps.workflow import train
     from seqapps.workflow.records import Record, mark_of
 
-    stage_inputs = inputs(journey, prepared, trained)
+    stage_inputs = inputs(pipeline, prepared, trained)
 
     def work() -> Record:
         folder = train.folder_of(trained) / "evaluation"
         mark = mark_of(folder, stage_inputs)
-        _evaluate(journey, prepared, trained, folder)
+        _evaluate(pipeline, prepared, trained, folder)
         mark.touch()
         return Record(stage_inputs, (folder, mark), {})
 
-    return journey.perform(stage_inputs, work, folder=train.folder_of(trained))
+    return pipeline.perform(stage_inputs, work, folder=train.folder_of(trained))
 
 
-def need(journey: Journey, prepared: Path, trained: Record) -> Record:
+def need(pipeline: PipelineRun, prepared: Path, trained: Record) -> Record:
     """Returns the record of the evaluation, or raises with the missing command."""
-    return journey.need(inputs(journey, prepared, trained), "evaluate")
+    return pipeline.need(inputs(pipeline, prepared, trained), "evaluate")
 
 
-def inputs(journey: Journey, prepared: Path, trained: Record) -> Inputs:
+def inputs(pipeline: PipelineRun, prepared: Path, trained: Record) -> Inputs:
     """Returns what an evaluation depends on: its part of the configuration, the model, the data, the champion."""
     from seqapps.dataset.manifest import read_manifest
     from seqapps.workflow.records import data_digest
 
     part = {
-        **journey.part("evaluation", "baselines"),
-        "promotion": {"segment": journey.config.promotion.segment},
+        **pipeline.part("evaluation", "baselines"),
+        "promotion": {"segment": pipeline.config.promotion.segment},
     }
     upstream = {
         "model": trained.inputs.fingerprint,
         "data": data_digest(read_manifest(prepared)),
-        "champion": opponent(journey, trained),
+        "champion": opponent(pipeline, trained),
     }
-    return journey.inputs("evaluate", part, upstream)
+    return pipeline.inputs("evaluate", part, upstream)
 
 
-def opponent(journey: Journey, trained: Record) -> str:
+def opponent(pipeline: PipelineRun, trained: Record) -> str:
     """Returns the version that the model has to beat, or NO_CHAMPION.
 
     A model that became champion keeps the opponent that it beat, from the ledger: it is not compared with itself, and
@@ -67,7 +67,7 @@ def opponent(journey: Journey, trained: Record) -> str:
     from seqapps.registry.ledger import ledger, promotion_of
     from seqapps.registry.versions import champion, versions
 
-    tracker, model = journey.tracker, journey.config.model_name
+    tracker, model = pipeline.tracker, pipeline.config.model_name
     found = champion(tracker, model)
     now = found.version if found else ""
     entry = promotion_of(ledger(tracker, model), trained.result["run_id"], now)
@@ -79,7 +79,7 @@ def opponent(journey: Journey, trained: Record) -> str:
     return now or NO_CHAMPION
 
 
-def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -> None:
+def _evaluate(pipeline: PipelineRun, prepared: Path, trained: Record, folder: Path) -> None:
     from seqapps.workflow.stack import import_tensorflow
 
     import_tensorflow()
@@ -90,18 +90,18 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
     from seqapps.training.trained_model import load_trained
 
     (folder / slices.FILE_NAME).unlink(missing_ok=True)  # of another evaluation
-    training.configure(journey.config)
-    version = opponent(journey, trained)
+    training.configure(pipeline.config)
+    version = opponent(pipeline, trained)
     result = evaluation.evaluate(
         load_trained(trained.outputs[0]),
         prepared,
         folder,
-        champion=_champion(journey, version),
+        champion=_champion(pipeline, version),
         champion_version="" if version == NO_CHAMPION else version,
-        config=journey.config,
-        console=journey.console,
+        config=pipeline.config,
+        console=pipeline.console,
     )
-    tracker, run_id = journey.tracker, trained.result["run_id"]
+    tracker, run_id = pipeline.tracker, trained.result["run_id"]
     tracker.log_last_metrics(run_id, evaluation.as_metrics(result))
     for name in (evaluation.FILE_NAME, evaluation.PICTURE, details.BREAKDOWNS, details.EXAMPLES):
         tracker.log_artifact(run_id, folder / name, "evaluation")
@@ -109,12 +109,12 @@ def _evaluate(journey: Journey, prepared: Path, trained: Record, folder: Path) -
         tracker.log_artifact(run_id, folder / details.PICTURES, f"evaluation/{details.PICTURES}")
 
 
-def _champion(journey: Journey, version: str) -> Trained | None:
+def _champion(pipeline: PipelineRun, version: str) -> Trained | None:
     """Returns the model of a version; None when there is no champion."""
     from seqapps.registry.versions import trained_folder, versions
     from seqapps.training.trained_model import load_trained
 
     if version == NO_CHAMPION:
         return None
-    found = {ref.version: ref for ref in versions(journey.tracker, journey.config.model_name)}
-    return load_trained(trained_folder(journey.tracker, found[version], journey.workspace))
+    found = {ref.version: ref for ref in versions(pipeline.tracker, pipeline.config.model_name)}
+    return load_trained(trained_folder(pipeline.tracker, found[version], pipeline.workspace))

@@ -12,7 +12,7 @@ from seqapps.errors import DataError, UsageError
 from seqapps.files import new_folder
 
 if TYPE_CHECKING:
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Record
 
 
@@ -20,16 +20,16 @@ _EXPORT = frozenset({"model.json", "saved_model.pb"})
 """Files that every exported folder has."""
 
 
-def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Record:
+def stage(pipeline: PipelineRun, promoted: Record, output: Path | None = None) -> Record:
     """Runs the stage if it is not up to date. Its output is the published folder."""
     from seqapps.workflow.promote import refused
     from seqapps.workflow.records import Record
     from seqapps.workflow.showcase import showcase
 
     version = promoted.result["version"]
-    target = output or journey.workspace.exports / journey.config.model_name / version
+    target = output or pipeline.workspace.exports / pipeline.config.model_name / version
     upstream = {"saved_model": promoted.inputs.upstream["saved_model"], "version": version}
-    stage_inputs = journey.inputs("export", {"output": str(output or "")}, upstream)
+    stage_inputs = pipeline.inputs("export", {"output": str(output or "")}, upstream)
 
     def work() -> Record:
         if output is not None:
@@ -37,9 +37,9 @@ def stage(journey: Journey, promoted: Record, output: Path | None = None) -> Rec
         publish(promoted.outputs[0], target)
         return Record(stage_inputs, (target,), {"version": version, "showcase": showcase(target)})
 
-    record = journey.perform(stage_inputs, work)
+    record = pipeline.perform(stage_inputs, work)
     if refused(promoted):
-        journey.say(f"export: version {version} was refused as champion; it is exported all the same: {target}")
+        pipeline.say(f"export: version {version} was refused as champion; it is exported all the same: {target}")
     return record
 
 

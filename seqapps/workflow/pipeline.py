@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Journey:
-    """The pipeline of one configuration: its stages, and what they share.
+class PipelineRun:
+    """One run of the pipeline: its configuration, its stages, and what they share.
 
     Args:
         config: the run's configuration.
@@ -50,9 +50,9 @@ class Journey:
     any_code: bool = False
     options: str = ""
 
-    def command(self, verb: str) -> str:
+    def command(self, command: str) -> str:
         """Returns another command line for the same configuration, workspace and store."""
-        return f"seqapps {verb} {shlex.quote(self.file)}{self.options}"
+        return f"seqapps {command} {shlex.quote(self.file)}{self.options}"
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -70,7 +70,7 @@ class Journey:
         """Prints a one-line message; paths are never broken."""
         self.console.print(scrub(line), soft_wrap=True, highlight=False, markup=False)
 
-    def with_config(self, config: RunConfig) -> Journey:
+    def with_config(self, config: RunConfig) -> PipelineRun:
         """Returns the same pipeline with another configuration, such as the tuner's winner."""
         return replace(self, config=config)
 
@@ -98,12 +98,12 @@ class Journey:
         """Runs a stage if it is not up to date, and prints whether; see `Records.perform`."""
         return self.records.perform(inputs, work, self.say, folder=folder, doubt=doubt)
 
-    def need(self, inputs: Inputs, verb: str, doubt: Doubt | None = None) -> Record:
+    def need(self, inputs: Inputs, command: str, doubt: Doubt | None = None) -> Record:
         """Returns the record of an earlier stage.
 
         Args:
             inputs: of that stage.
-            verb: the command of that stage.
+            command: the command of that stage.
             doubt: see `Records.perform`.
 
         Raises:
@@ -114,12 +114,12 @@ class Journey:
             why = (why or self.records.reason(inputs)).replace("runs", "it would run", 1)
             raise UsageError(
                 f"`{inputs.stage}` is not done for this configuration ({why}). "
-                f"Run `{self.command(verb)}` first, or all stages with `{self.command('run')}`."
+                f"Run `{self.command(command)}` first, or all stages with `{self.command('run')}`."
             )
         return record
 
 
-def journey_of(arguments: argparse.Namespace, console: Console, overrides: Sequence[str] = ()) -> Journey:
+def pipeline_of(arguments: argparse.Namespace, console: Console, overrides: Sequence[str] = ()) -> PipelineRun:
     """Returns the pipeline of a command line.
 
     Raises:
@@ -131,8 +131,8 @@ def journey_of(arguments: argparse.Namespace, console: Console, overrides: Seque
     if len(given) != 1:
         received = " and ".join(given) or "none"
         raise UsageError(
-            f"seqapps {arguments.verb} needs one configuration file. Received: {received}. "
-            f"Example: seqapps {arguments.verb} configs/language_model/python_docs.toml."
+            f"seqapps {arguments.command} needs one configuration file. Received: {received}. "
+            f"Example: seqapps {arguments.command} configs/language_model/python_docs.toml."
         )
     return begin(
         load_config(given[0], [*overrides, *arguments.overrides]),
@@ -156,14 +156,14 @@ def begin(  # noqa: PLR0913 - what a command line has
     beam_arguments: Sequence[str] = (),
     any_code: bool = False,
     options: str = "",
-) -> Journey:
-    """Returns the pipeline of a configuration, for a command and for a call from Python; see `Journey`.
+) -> PipelineRun:
+    """Returns the pipeline of a configuration, for a command and for a call from Python; see `PipelineRun`.
 
     What killed processes left half done in the workspace is removed. The store is that of `uri`, or else that of the
     configuration.
     """
     workspace.sweep(config.name)
-    return Journey(
+    return PipelineRun(
         config=config,
         workspace=workspace,
         console=console,

@@ -6,49 +6,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Inputs, Record
 
 
-def stage(journey: Journey, *, verify: bool = False) -> Record:
+def stage(pipeline: PipelineRun, *, verify: bool = False) -> Record:
     """Runs the stage if it is not up to date. Its only output is the prepared folder.
 
     Args:
-        journey: of the configuration.
+        pipeline: of the configuration.
         verify: whether to read every file before the folder counts as intact: a failing disk changes no file times,
             and users run this stage alone as a remedy.
     """
     from seqapps.dataset.manifest import damage
     from seqapps.workflow.records import Record
 
-    stage_inputs = inputs(journey)
+    stage_inputs = inputs(pipeline)
 
     def work() -> Record:
         from pipelines.prepare import prepare
         from seqapps.workflow.stack import import_tensorflow
 
-        if not journey.beam_arguments:  # then Beam runs in this process
+        if not pipeline.beam_arguments:  # then Beam runs in this process
             import_tensorflow()
 
         folder = prepare(
-            journey.config,
-            journey.workspace,
-            beam_arguments=list(journey.beam_arguments),
-            rows=journey.rows,
-            console=journey.console,
+            pipeline.config,
+            pipeline.workspace,
+            beam_arguments=list(pipeline.beam_arguments),
+            rows=pipeline.rows,
+            console=pipeline.console,
         )
         return Record(stage_inputs, (folder,), {})
 
     doubt = (lambda record: damage(record.outputs[0])) if verify else None
-    return journey.perform(stage_inputs, work, doubt=doubt)
+    return pipeline.perform(stage_inputs, work, doubt=doubt)
 
 
-def need(journey: Journey) -> Path:
+def need(pipeline: PipelineRun) -> Path:
     """Returns the prepared folder, or raises with the missing command."""
-    return journey.need(inputs(journey), "prepare").outputs[0]
+    return pipeline.need(inputs(pipeline), "prepare").outputs[0]
 
 
-def inputs(journey: Journey) -> Inputs:
+def inputs(pipeline: PipelineRun) -> Inputs:
     """Returns the inputs of a prepared folder: configuration, the raw files' content, the job's code."""
     from seqapps.top_level import take
     from seqapps.workflow.records import Inputs
@@ -56,6 +56,6 @@ def inputs(journey: Journey) -> Inputs:
     take("pipelines")
     from pipelines.prepare import fingerprint
 
-    components = fingerprint(journey.config, journey.workspace, rows=journey.rows)
-    config = {**journey.config.preparation, "rows": journey.rows}
+    components = fingerprint(pipeline.config, pipeline.workspace, rows=pipeline.rows)
+    config = {**pipeline.config.preparation, "rows": pipeline.rows}
     return Inputs("prepare", config, {"raw files": components["data"]}, components["code"])

@@ -204,8 +204,8 @@ class Records:
         for path, sha256 in record.contents.items():
             if now[path] != sha256:
                 return f"{path} was changed"
-            if told := formats.stale(path):
-                return f"{path} {told}"
+            if description := formats.stale(path):
+                return f"{path} {description}"
         return ""
 
     def _file(self, stage: str) -> Path:
@@ -233,7 +233,7 @@ class Records:
         try:
             _stored(path)
         except formats.FormatError as error:
-            return f"runs because its record {error.told} ({path})"
+            return f"runs because its record {error.description} ({path})"
         except DataError:
             return f"runs because its record is damaged ({path})"
         except FileNotFoundError:

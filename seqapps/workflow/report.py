@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqapps.dataset.manifest import Manifest
     from seqapps.report import Run
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Record
     from seqapps.workspace import Workspace
 
@@ -72,21 +72,21 @@ def prepared_of(manifest: Manifest, workspace: Workspace) -> Path | None:
     return next((folder for folder in found if (folder / "manifest.json").exists()), None)
 
 
-def stage(journey: Journey, trained: Record, promoted: Record, exported: Record) -> Record:
+def stage(pipeline: PipelineRun, trained: Record, promoted: Record, exported: Record) -> Record:
     """Writes the page at the end of a pipeline if it is not up to date, and logs it. Its output is the file."""
     from seqapps.report import FILE_NAME
     from seqapps.workflow import train
     from seqapps.workflow.records import Record
 
     upstream = {"promotion": promoted.inputs.fingerprint, "export": exported.inputs.fingerprint}
-    stage_inputs = journey.inputs("report", {}, upstream)
+    stage_inputs = pipeline.inputs("report", {}, upstream)
     folder = train.folder_of(trained)
 
     def work() -> Record:
         from seqapps.report import write_report
 
-        write_report(collect(folder, journey.workspace, journey.uri), folder / FILE_NAME)
-        journey.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
+        write_report(collect(folder, pipeline.workspace, pipeline.uri), folder / FILE_NAME)
+        pipeline.tracker.log_artifact(trained.result["run_id"], folder / FILE_NAME)
         return Record(stage_inputs, (folder / FILE_NAME,), {}, steady=False)  # `seqapps report` writes it, too
 
-    return journey.perform(stage_inputs, work, folder=folder)
+    return pipeline.perform(stage_inputs, work, folder=folder)

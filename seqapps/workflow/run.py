@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seqapps.config import RunConfig
 from seqapps.top_level import take
-from seqapps.workflow.pipeline import Journey
+from seqapps.workflow.pipeline import PipelineRun
 from seqapps.workflow.records import Record
 
 
@@ -16,18 +16,18 @@ class Data(NamedTuple):
     """Prepared data, and the configuration to train on it.
 
     Args:
-        journey: the pipeline, with the winner's configuration if there was a search.
+        pipeline: the pipeline, with the winner's configuration if there was a search.
         prepared: the prepared folder.
     """
 
-    journey: Journey
+    pipeline: PipelineRun
     prepared: Path
 
 
 class Training(NamedTuple):
     """A finished training: `Data`, and the record of the training."""
 
-    journey: Journey
+    pipeline: PipelineRun
     prepared: Path
     trained: Record
 
@@ -35,7 +35,7 @@ class Training(NamedTuple):
 class Evaluation(NamedTuple):
     """A finished evaluation: `Training`, and the record of the evaluation."""
 
-    journey: Journey
+    pipeline: PipelineRun
     prepared: Path
     trained: Record
     evaluated: Record
@@ -46,11 +46,11 @@ class Finished:
     """The results of a whole run.
 
     Args:
-        journey: with the configuration that was trained: the winner's, if there was a search.
+        pipeline: with the configuration that was trained: the winner's, if there was a search.
         trained, evaluated, promoted, exported, reported: the records of the stages.
     """
 
-    journey: Journey
+    pipeline: PipelineRun
     trained: Record
     evaluated: Record
     promoted: Record
@@ -63,7 +63,7 @@ def packages_of(config: RunConfig) -> tuple[str, ...]:
     return ("pipelines",) if config.tuning.algorithm == "none" else ("pipelines", "tuning")
 
 
-def every_stage(journey: Journey) -> Finished:
+def every_stage(pipeline: PipelineRun) -> Finished:
     """Runs every stage that is not up to date.
 
     Raises:
@@ -71,41 +71,41 @@ def every_stage(journey: Journey) -> Finished:
     """
     from seqapps.workflow import export, promote, report
 
-    take(*packages_of(journey.config))  # a search begins long after the other stages
-    journey, prepared, trained, evaluated = make_evaluation(journey)
-    promoted = promote.stage(journey, prepared, trained, evaluated)
-    exported = export.stage(journey, promoted)
-    reported = report.stage(journey, trained, promoted, exported)
-    return Finished(journey, trained, evaluated, promoted, exported, reported)
+    take(*packages_of(pipeline.config))  # a search begins long after the other stages
+    pipeline, prepared, trained, evaluated = make_evaluation(pipeline)
+    promoted = promote.stage(pipeline, prepared, trained, evaluated)
+    exported = export.stage(pipeline, promoted)
+    reported = report.stage(pipeline, trained, promoted, exported)
+    return Finished(pipeline, trained, evaluated, promoted, exported, reported)
 
 
-def make_data(journey: Journey) -> Data:
+def make_data(pipeline: PipelineRun) -> Data:
     """Prepares the data and searches, where that is not up to date."""
     from seqapps.workflow import prepare, tune
 
-    prepared = prepare.stage(journey).outputs[0]
-    if journey.config.tuning.algorithm != "none":
-        journey = tune.with_winner(journey, tune.stage(journey, prepared))
-    return Data(journey, prepared)
+    prepared = prepare.stage(pipeline).outputs[0]
+    if pipeline.config.tuning.algorithm != "none":
+        pipeline = tune.with_winner(pipeline, tune.stage(pipeline, prepared))
+    return Data(pipeline, prepared)
 
 
-def make_training(journey: Journey) -> Training:
+def make_training(pipeline: PipelineRun) -> Training:
     """Trains, after what that needs, where it is not up to date."""
     from seqapps.workflow import train
 
-    journey, prepared = make_data(journey)
-    return Training(journey, prepared, train.stage(journey, prepared))
+    pipeline, prepared = make_data(pipeline)
+    return Training(pipeline, prepared, train.stage(pipeline, prepared))
 
 
-def make_evaluation(journey: Journey) -> Evaluation:
+def make_evaluation(pipeline: PipelineRun) -> Evaluation:
     """Evaluates, after what that needs, where it is not up to date."""
     from seqapps.workflow import evaluate
 
-    journey, prepared, trained = make_training(journey)
-    return Evaluation(journey, prepared, trained, evaluate.stage(journey, prepared, trained))
+    pipeline, prepared, trained = make_training(pipeline)
+    return Evaluation(pipeline, prepared, trained, evaluate.stage(pipeline, prepared, trained))
 
 
-def need_data(journey: Journey) -> Data:
+def need_data(pipeline: PipelineRun) -> Data:
     """Returns the prepared data and the configuration to train.
 
     Raises:
@@ -113,11 +113,11 @@ def need_data(journey: Journey) -> Data:
     """
     from seqapps.workflow import prepare, tune
 
-    prepared = prepare.need(journey)
-    return Data(tune.winner(journey, prepared), prepared)
+    prepared = prepare.need(pipeline)
+    return Data(tune.winner(pipeline, prepared), prepared)
 
 
-def need_training(journey: Journey) -> Training:
+def need_training(pipeline: PipelineRun) -> Training:
     """Returns the finished training.
 
     Raises:
@@ -125,11 +125,11 @@ def need_training(journey: Journey) -> Training:
     """
     from seqapps.workflow import train
 
-    journey, prepared = need_data(journey)
-    return Training(journey, prepared, train.need(journey, prepared))
+    pipeline, prepared = need_data(pipeline)
+    return Training(pipeline, prepared, train.need(pipeline, prepared))
 
 
-def need_evaluation(journey: Journey) -> Evaluation:
+def need_evaluation(pipeline: PipelineRun) -> Evaluation:
     """Returns the finished evaluation.
 
     Raises:
@@ -137,5 +137,5 @@ def need_evaluation(journey: Journey) -> Evaluation:
     """
     from seqapps.workflow import evaluate
 
-    journey, prepared, trained = need_training(journey)
-    return Evaluation(journey, prepared, trained, evaluate.need(journey, prepared, trained))
+    pipeline, prepared, trained = need_training(pipeline)
+    return Evaluation(pipeline, prepared, trained, evaluate.need(pipeline, prepared, trained))

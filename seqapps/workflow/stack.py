@@ -47,8 +47,8 @@ def keep_compiled(cache: Path) -> None:
         tensorflow = version("tensorflow")
     except PackageNotFoundError:
         return
-    told = "\n".join([tensorflow, os.environ.get("XLA_FLAGS", ""), *kinds])
-    folder = str(cache.resolve() / f"xla-{hashlib.sha256(told.encode()).hexdigest()[:12]}")
+    key = "\n".join([tensorflow, os.environ.get("XLA_FLAGS", ""), *kinds])
+    folder = str(cache.resolve() / f"xla-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     if len(folder.split()) == 1:
         os.environ.setdefault("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={folder}")
 

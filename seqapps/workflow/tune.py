@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seqapps.workflow.pipeline import Journey
+    from seqapps.workflow.pipeline import PipelineRun
     from seqapps.workflow.records import Inputs, Record
 
 
 _BUDGETS = ("trials", "minutes")
 
 
-def stage(journey: Journey, prepared: Path) -> Record:
+def stage(pipeline: PipelineRun, prepared: Path) -> Record:
     """Runs the search if it is not up to date. Its first output is the winner's configuration file."""
     from seqapps.workflow.records import Record
 
-    stage_inputs = inputs(journey, prepared)
+    stage_inputs = inputs(pipeline, prepared)
 
     def work() -> Record:
         from seqapps.top_level import take
@@ -29,29 +29,29 @@ def stage(journey: Journey, prepared: Path) -> Record:
         from seqapps.files import write_text
         from tuning.search import search
 
-        folder = journey.workspace.search(journey.config.name, _identity(stage_inputs))
-        result = search(journey.config, prepared, folder, tracker=journey.tracker, console=journey.console)
+        folder = pipeline.workspace.search(pipeline.config.name, _identity(stage_inputs))
+        result = search(pipeline.config, prepared, folder, tracker=pipeline.tracker, console=pipeline.console)
         # Searches that differ only in their budget share a folder; each keeps its own winner.
         won = folder / stage_inputs.fingerprint[:12] / result.config_path.name
         won.parent.mkdir(exist_ok=True)
         write_text(won, result.config_path.read_text(encoding="utf-8"))
         return Record(stage_inputs, (won,), {"config": result.best.model_dump(mode="json")})
 
-    return journey.perform(stage_inputs, work)
+    return pipeline.perform(stage_inputs, work)
 
 
-def winner(journey: Journey, prepared: Path) -> Journey:
+def winner(pipeline: PipelineRun, prepared: Path) -> PipelineRun:
     """Returns the pipeline with the configuration to train: the winner when the configuration asks for a search.
 
     Raises:
         UsageError: it asks for one that is not finished.
     """
-    if journey.config.tuning.algorithm == "none":
-        return journey
-    return with_winner(journey, journey.need(inputs(journey, prepared), "tune"))
+    if pipeline.config.tuning.algorithm == "none":
+        return pipeline
+    return with_winner(pipeline, pipeline.need(inputs(pipeline, prepared), "tune"))
 
 
-def with_winner(journey: Journey, record: Record) -> Journey:
+def with_winner(pipeline: PipelineRun, record: Record) -> PipelineRun:
     """Returns the pipeline with the seed, the `model` and the `training` of a search's winner, without a search, and
     with its split of the rows.
 
@@ -60,9 +60,9 @@ def with_winner(journey: Journey, record: Record) -> Journey:
     from seqapps.applications import config_from
 
     won = {name: record.result["config"][name] for name in ("seed", "model", "training")}
-    tables = {**journey.config.model_dump(mode="json"), **won, "tuning": {"algorithm": "none"}}
+    tables = {**pipeline.config.model_dump(mode="json"), **won, "tuning": {"algorithm": "none"}}
     tables["data"]["split"]["seed"] = record.result["config"]["data"]["split"]["seed"]
-    return journey.with_config(config_from(tables, str(record.outputs[0])))
+    return pipeline.with_config(config_from(tables, str(record.outputs[0])))
 
 
 def _identity(stage_inputs: Inputs) -> str:
@@ -73,10 +73,10 @@ def _identity(stage_inputs: Inputs) -> str:
     return digest_of([{**stage_inputs.config, "tuning": tuning}, dict(stage_inputs.upstream)])
 
 
-def inputs(journey: Journey, prepared: Path) -> Inputs:
+def inputs(pipeline: PipelineRun, prepared: Path) -> Inputs:
     """Returns the inputs of a search: all that training reads, the search's own section, the data, the code."""
     from seqapps.dataset.manifest import read_manifest
     from seqapps.workflow.records import data_digest
 
-    part = {**journey.part("application", "seed", "model", "training", "tuning"), "data": journey.own_data}
-    return journey.inputs("tune", part, {"data": data_digest(read_manifest(prepared))})
+    part = {**pipeline.part("application", "seed", "model", "training", "tuning"), "data": pipeline.own_data}
+    return pipeline.inputs("tune", part, {"data": data_digest(read_manifest(prepared))})

@@ -1,4 +1,4 @@
-"""A secret in the address of the data and of the store appears in nothing that the whole journey writes or says."""
+"""A secret in the address of the data and of the store appears in nothing that any stage writes or prints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES = (
 )  # fmt: skip
 
 
-def test_secret_appears_in_no_output_of_the_journey(tmp_path: Path) -> None:
+def test_secret_appears_in_no_output_of_any_stage(tmp_path: Path) -> None:
     folder = check_lines(LINES, tmp_path)
     exported = (next(folder.glob("ws/exports/*/1")) / "model.json").read_text()
     assert '"source"' not in exported and '"tracking"' not in exported

@@ -22,7 +22,7 @@ from seqapps import applications
 from seqapps.config import RunConfig, Section
 
 LITTLE = "little.toml"
-CONFIG_VERBS = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest", "config")
+CONFIG_COMMANDS = ("prepare", "tune", "train", "evaluate", "promote", "export", "run", "backtest", "config")
 READERS = (
     ("prepare", LITTLE),
     ("evaluate", LITTLE),
@@ -40,7 +40,7 @@ def line(*words: str, **more: Any) -> Case:
 
 def after(damage: Sequence[tuple[str, str]], *words: str, **more: Any) -> Case:
     """Returns a case of these words in a damaged workspace; what other code made counts, so that nothing else runs."""
-    any_code = ("--any-code",) if words[0] in CONFIG_VERBS else ()
+    any_code = ("--any-code",) if words[0] in CONFIG_COMMANDS else ()
     return Case((*words, *any_code), tuple(damage), **more)
 
 
@@ -50,8 +50,8 @@ def after(damage: Sequence[tuple[str, str]], *words: str, **more: Any) -> Case:
 def _files() -> Iterator[Case]:
     """A configuration file that is none."""
     for kind in ("empty", "garbage", "folder", "loop", "bytes", "remove", "cut"):
-        for verb in ("config", "prepare", "rollback"):
-            words = (verb, LITTLE, *(("--reason", "x") if verb == "rollback" else ()))
+        for command in ("config", "prepare", "rollback"):
+            words = (command, LITTLE, *(("--reason", "x") if command == "rollback" else ()))
             yield Case(words, ((kind, LITTLE),), code=None if kind == "cut" else 2, says=LITTLE)
     for content in ("\xff\xfe", "[" * 3000, "x = 1\n" * 3, 'application = "\x00"', "application = 3", "[[source]]"):
         yield line("config", "x.toml", files=(("x.toml", content),), code=2, says="x.toml")
@@ -87,13 +87,13 @@ def _values(place: int, parts: int) -> Iterator[Case]:
 
 
 def _options() -> Iterator[Case]:
-    """Words that no verb knows, options without a value, odd places."""
+    """Words that no command knows, options without a value, odd places."""
     for words in (["nothing"], ["--workspace", "ws"], ["-h"], ["--version"], ["--debugg"], [""], ["run", "--"]):
         yield line(*words)
-    for verb in door.VERBS:
-        yield line(verb, "--nonsense", code=2, says="nonsense|needs one|required")
-        yield line(verb, "--set", code=2)
-        yield line(verb, LITTLE, "extra", "more", code=2 if verb != "predict" else None)
+    for command in door.COMMANDS:
+        yield line(command, "--nonsense", code=2, says="nonsense|needs one|required")
+        yield line(command, "--set", code=2)
+        yield line(command, LITTLE, "extra", "more", code=2 if command != "predict" else None)
     for words in (["--set", "="], ["--set", "x"], ["--set", "a.b.c.d=1"], ["--set", "seed.x=1"],
                   ["--set", "a=1", "b=2"], ["--set", "training=3"], ["--set", "=1"],
                   ["--set", "training.epochs=" + "[" * 3000]):  # fmt: skip
@@ -123,9 +123,9 @@ def _stores() -> Iterator[Case]:
 # ---- workspaces
 
 
-def _damaged(file: str, kinds: Sequence[str], verbs: Sequence[tuple[str, ...]] = READERS) -> Iterator[Case]:
+def _damaged(file: str, kinds: Sequence[str], commands: Sequence[tuple[str, ...]] = READERS) -> Iterator[Case]:
     for kind in kinds:
-        for words in verbs:
+        for words in commands:
             yield after([(kind, file)], *words)
 
 
@@ -139,7 +139,7 @@ def _store_files(place: int) -> Iterator[Case]:
 
 
 def _records(stage: str) -> Iterator[Case]:
-    """A record that is damaged is made again: the journey ends well."""
+    """A record that is damaged is made again: the run ends well."""
     for kind in ("empty", "cut", "list"):
         yield after([(kind, f"ws/stages/*/{stage}*.json")], "run", LITTLE, code=0)
 
@@ -161,7 +161,7 @@ FILES_OF_STAGES = {
     "checkpoint": ("ws/runs/*/checkpoint*.npz", ("cut",)),
     "cache": ("ws/cache/*.json", ("cut", "list", "folder")),
 }
-"""What a stage leaves to the ways in which it is damaged; the journey makes it again by itself."""
+"""What a stage leaves to the ways in which it is damaged; the run makes it again by itself."""
 
 
 def _outputs(name: str) -> Iterator[Case]:
@@ -202,7 +202,7 @@ REMEDIED = {
     "registered-variables": ("ws/mlartifacts/*/models/*/artifacts/artifacts/*/variables/*data*", ("garbage", "remove")),
     "registered-record": ("ws/mlartifacts/*/models/*/artifacts/artifacts/*/model.json", ("garbage", "remove")),
 }
-"""What can be damaged to the ways; each verb that meets it ends well, or names a command after which it does."""
+"""What can be damaged to the ways; each command that meets it ends well, or names a command after which it does."""
 ASKING = (
     ("train", LITTLE),
     ("evaluate", LITTLE, "--slices", "length"),
@@ -236,7 +236,7 @@ MADE_ANEW = {
     "examples": "ws/runs/*/evaluation/examples.json",
     "hashes": "ws/cache/sha256.json",
 }
-"""Kind of a record to the files that the journey makes again by itself, whatever their format."""
+"""Kind of a record to the files that the pipeline makes again by itself, whatever their format."""
 REFUSED = {
     "export": ("ws/exports/*/1/model.json", (("run", LITTLE), ("predict", "ws/exports/little/1", "the cat"))),
     "version": (
@@ -340,7 +340,7 @@ WITHOUT = {"files", "names", "beam", *(name for name in GROUPS if name.startswit
 
 @pytest.fixture(scope="session")
 def travelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a configuration and a workspace whose journey is done. It was made as `case` beside itself: the
+    """A folder with a configuration and a workspace whose run is done. It was made as `case` beside itself: the
     places that MLflow knows are those of a copy of that name."""
     folder = tmp_path_factory.mktemp("travelled")
     (folder / "case").mkdir()

@@ -1,4 +1,4 @@
-"""Every stage of the journey, killed before every change that it makes, and run again: the end of an unbroken journey.
+"""Every stage of a run, killed before every change that it makes, and run again: the end of an unbroken run.
 
 A change is a file or a folder that is made or opened for writing, a rename, a link, an fsync, a removal, or a call of
 MLflow's client that writes. A stage begins from a copy of a workspace in which those before it are done; that and the
@@ -112,7 +112,7 @@ def test_killed_before_a_change_and_run_again(stage: str, block: int, tmp_path: 
 def end_of_search(workspace: Path) -> dict[str, Any]:
     """Returns what a search found and left."""
     records = [json.loads(path.read_text()) for path in sorted(workspace.glob("tuning/*/records/*.json"))]
-    told = ("trial", "status", "overrides", "objective", "epochs", "parameters", "seed", "reason")
+    reported = ("trial", "status", "overrides", "objective", "epochs", "parameters", "seed", "reason")
     best = [path.read_text() for path in workspace.glob("tuning/*/best.toml")]
     with sqlite3.connect(workspace / "mlflow.db") as store:
         question = "select name, status from runs where status <> 'KILLED' and name like 'trial-%' order by name"
@@ -120,7 +120,7 @@ def end_of_search(workspace: Path) -> dict[str, Any]:
         (running,) = store.execute("select count(*) from runs where status = 'RUNNING'").fetchone()
     files = [path.relative_to(workspace) for path in workspace.rglob("*") if path.is_file()]
     return {
-        "records": [{key: record[key] for key in told} for record in records],
+        "records": [{key: record[key] for key in reported} for record in records],
         "best": [_SAID.sub("", text) for text in best],
         "trials": runs,
         "running": running,

@@ -1,4 +1,4 @@
-"""Random layers and random calls: whatever Keras' recurrent layers give, ours give, in every way they can be called."""
+"""Random layers and random calls: whatever Keras' recurrent layers output, ours do, in every way they can be called."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def random_case(random: np.random.Generator, kind: str, mode: Mode) -> Case:
 @pytest.mark.parametrize("number", range(3))
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_keras_gives_ours_give(kind: str, mode: Mode, number: int) -> None:
+def test_ours_output_what_keras_outputs(kind: str, mode: Mode, number: int) -> None:
     random = np.random.default_rng([list(KINDS).index(kind), MODES.index(mode), number])
     for _ in range(CASES):
         conforms(random_case(random, kind, mode))

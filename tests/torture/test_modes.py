@@ -1,4 +1,4 @@
-"""Every mode of every application: held to every law, and taken through the whole journey, from raw rows to a service.
+"""Every mode of every application: held to every law, and taken through all stages, from raw rows to a service.
 
 `tests/test_contracts.py` finds the modes, and holds them to the quick laws.
 """
@@ -46,7 +46,7 @@ def test_every_law_holds(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def journey(tmp_path: Path) -> Iterator[Path]:
+def pipeline(tmp_path: Path) -> Iterator[Path]:
     """A workspace with an empty store."""
     copy_empty(tmp_path / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
@@ -56,22 +56,24 @@ def journey(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("case", [*PAIRS, *MODES], ids="-".join)
-def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = journey / "mode.toml"
+def test_all_stages(case: tuple[str, str], pipeline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = pipeline / "mode.toml"
     file.write_text(to_toml(config_of(*case).model_dump(mode="json")))
     settings = [f"--set={name}={value}" for name, value in SHORT.items()]
-    for verb in ("prepare", "train", "evaluate", "promote", "export"):
-        force = ["--force", "every mode is served"] if verb == "promote" else []
-        assert main([verb, str(file), "--workspace", str(journey), *settings, *force]) == 0, capsys.readouterr()
+    for command in ("prepare", "train", "evaluate", "promote", "export"):
+        force = ["--force", "every mode is served"] if command == "promote" else []
+        assert main([command, str(file), "--workspace", str(pipeline), *settings, *force]) == 0, capsys.readouterr()
     capsys.readouterr()
 
-    folder = next((journey / "exports").glob("*/1"))
+    folder = next((pipeline / "exports").glob("*/1"))
     name = folder.parent.name
     call = json.loads((folder / "golden.json").read_text(encoding="utf-8"))["serving_default"][0]["inputs"]
-    assert main(["predict", f"{name}@champion", *_row(case, call, journey), "--workspace", str(journey), "--json"]) == 0
+    assert (
+        main(["predict", f"{name}@champion", *_row(case, call, pipeline), "--workspace", str(pipeline), "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out.splitlines()[0])
 
-    mlflow.set_tracking_uri(f"sqlite:///{journey / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{pipeline / 'mlflow.db'}")
     served = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     columns = {key: value for key, value in call.items() if isinstance(value, list)}
     single = {key: value for key, value in call.items() if not isinstance(value, list)}
@@ -80,7 +82,7 @@ def test_the_whole_journey(case: tuple[str, str], journey: Path, capsys: pytest.
 
 
 def _row(case: tuple[str, str], call: dict[str, Any], folder: Path) -> list[str]:
-    """Returns a row that `predict` takes, with what else it has to be told."""
+    """Returns a row that `predict` takes, with its further options."""
     if case[0] == "time_series" and case in MODES:
         return [str(CONTRACTS / "time_series" / "one.csv")]
     if case[0] == "time_series":

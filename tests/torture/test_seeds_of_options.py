@@ -17,7 +17,7 @@ BUILT = {
     "stacked": {"vocabulary_size": 30, "carry": False},
     "classifier": {"vocabulary_size": 9, "classes": 3},
     "tagger": {"sizes": (9, 9, 9), "allowed": np.ones((4, 4), bool)},
-    "two_sided": {"vocabulary_size": 30, "blank": 29},
+    "cloze": {"vocabulary_size": 30, "blank": 29},
     "conditional": {"vocabulary_size": 30, "labels": 2, "features": 0},
     "encoder_decoder": {"source_size": 9, "target_size": 9},
     "forecaster": {"sizes": test_seeds.WINDOW},

@@ -17,7 +17,7 @@ _PARTS = [start for start in range(0, 0x110000, _PART) if not 0xD800 <= start < 
 
 @pytest.mark.parametrize("config", [CHARACTER, KEPT, FOLDED, SUBWORD], ids=["character", "word", "folded", "subword"])
 def test_decoding_gives_the_normalised_text(config: TokenizerConfig) -> None:
-    known = learned(PROSE * 5, config, 600) if config.unit == "subword" else None
+    known = learned(PROSE * 5, config, 600) if config.level == "subword" else None
 
     @settings(max_examples=400, deadline=None)
     @given(texts=TEXTS)

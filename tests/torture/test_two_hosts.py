@@ -117,8 +117,8 @@ def test_of_two_hosts_that_promote_at_once_one_moves_the_champion(server: str, t
         children.append(Warm(str(tmp_path / "child.py"), *words, cwd=ROOT, environment=environment))
     done = [child.finish() for child in children]
     assert [child.returncode for child in done] == [0, 0], done
-    told: list[Any] = sorted((json.loads(child.stdout.splitlines()[-1]) for child in done), key=len)
-    ((refused,), (action, before, after)) = told
+    reported: list[Any] = sorted((json.loads(child.stdout.splitlines()[-1]) for child in done), key=len)
+    ((refused,), (action, before, after)) = reported
     assert refused.startswith(f"the champion of `shared` changed from none to {after} while this was decided.")
     assert (action, before) == ("promote", "")
     tracker = Tracker(server, None, experiment="tiny")

@@ -145,8 +145,8 @@ def _gru_after(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
-            (told,) = kept or run(True)[2:]
-            d_all, d_h = _gru.backward_after(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
+            (activations,) = kept or run(True)[2:]
+            d_all, d_h = _gru.backward_after(activations, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
             d_all, earlier = steps.cut(d_all), before(steps.cut(outputs), h, steps.reverse)
             units = h.shape[-1]
             d_u, d_x = d_all[..., : 3 * units], tf.concat([d_all[..., : 2 * units], d_all[..., 3 * units :]], -1)
@@ -173,11 +173,15 @@ def _gru_before(x: Any, *weights: Any, steps: Steps, keep: bool) -> Any:
         outputs, last, *kept = run(keep)
 
         def gradient(d_out: Any, d_h: Any) -> Any:
-            (told,) = kept or run(True)[2:]
-            d_z, d_h = _gru.backward_before(told, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
-            d_z, told, earlier = steps.cut(d_z), steps.cut(told), before(steps.cut(outputs), h, steps.reverse)
+            (activations,) = kept or run(True)[2:]
+            d_z, d_h = _gru.backward_before(activations, outputs, h, recurrent, steps, steps.fill(d_out), d_h)
+            d_z, activations, earlier = (
+                steps.cut(d_z),
+                steps.cut(activations),
+                before(steps.cut(outputs), h, steps.reverse),
+            )
             units = h.shape[-1]
-            reset = told[..., units : 2 * units] * earlier
+            reset = activations[..., units : 2 * units] * earlier
             d_recurrent = tf.concat([outer(earlier, d_z[..., : 2 * units]), outer(reset, d_z[..., 2 * units :])], -1)
             return project(d_z, tf.transpose(kernel)), outer(x, d_z), d_recurrent, column_sums(d_z), d_h
 

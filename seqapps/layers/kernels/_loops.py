@@ -80,7 +80,7 @@ class Steps(NamedTuple):
         """Returns the same steps in the other order."""
         return self._replace(reverse=self._by_direction(False, True))
 
-    def told(self) -> Steps:
+    def traceable(self) -> Steps:
         """Returns the same steps with a dynamic direction if their number is dynamic."""
         return self if isinstance(self.length, int) else self._replace(reverse=tf.constant(self.reverse))
 
@@ -98,7 +98,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     graph = tf.function(function, jit_compile=True, autograph=False)
 
     def call(*arguments: Any) -> Any:
-        found = graph(*[given.told() if isinstance(given, Steps) else given for given in arguments])
+        found = graph(*[given.traceable() if isinstance(given, Steps) else given for given in arguments])
         # Stops TensorFlow from differentiating the compiled graph itself.
         return tf.nest.map_structure(tf.stop_gradient, found)
 

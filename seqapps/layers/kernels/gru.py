@@ -39,18 +39,18 @@ def _forward_after(x: Any, recurrent: Any, bias: Any, h: Any, steps: Steps, keep
     units = recurrent.shape[0]
 
     def step(n: Any, x_t: Any, h: Any) -> tuple[Any, Any]:
-        h_t, told = cell_after(x_t, recurrent, bias, h)
+        h_t, activations = cell_after(x_t, recurrent, bias, h)
         if steps.mask is not None:
             h_t = tf.where(steps.real(n), h_t, h)
-        return h_t, told
+        return h_t, activations
 
     def light(n: Any, x_t: Any, h: Any, outputs: Any) -> list[Any]:
         h, _ = step(n, x_t, h)
         return [n + 1, read(x, after(steps.following(n), h)), h, write(outputs, steps.place(n), h)]
 
     def keeping(n: Any, x_t: Any, h: Any, outputs: Any, kept: Any) -> list[Any]:
-        h, told = step(n, x_t, h)
-        kept = write(kept, steps.place(n), told)
+        h, activations = step(n, x_t, h)
+        kept = write(kept, steps.place(n), activations)
         return [n + 1, read(x, after(steps.following(n), h)), h, write(outputs, steps.place(n), h), kept]
 
     if not keep:
@@ -97,18 +97,18 @@ def _forward_before(x: Any, recurrent: Any, h: Any, steps: Steps, keep: bool) ->
     of_gates, of_candidate = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
 
     def step(n: Any, x_t: Any, h: Any) -> tuple[Any, Any]:
-        h_t, told = cell_before(x_t, of_gates, of_candidate, h)
+        h_t, activations = cell_before(x_t, of_gates, of_candidate, h)
         if steps.mask is not None:
             h_t = tf.where(steps.real(n), h_t, h)
-        return h_t, told
+        return h_t, activations
 
     def light(n: Any, x_t: Any, h: Any, outputs: Any) -> list[Any]:
         h, _ = step(n, x_t, h)
         return [n + 1, read(x, after(steps.following(n), h)), h, write(outputs, steps.place(n), h)]
 
     def keeping(n: Any, x_t: Any, h: Any, outputs: Any, kept: Any) -> list[Any]:
-        h, told = step(n, x_t, h)
-        kept = write(kept, steps.place(n), told)  # in place: the gates overwrite the projections
+        h, activations = step(n, x_t, h)
+        kept = write(kept, steps.place(n), activations)  # in place: the gates overwrite the projections
         return [n + 1, read(kept, steps.following(n)), h, write(outputs, steps.place(n), h), kept]
 
     if not keep:

@@ -32,10 +32,10 @@ def run_layer(layer: Any, x: Any, states: list[Any], mask: Any, *, training: boo
     final = last[0]
     if real is not None:
         seen = tf.cumsum(tf.cast(real, tf.int32), 1, reverse=back) > 0
-        told = real if layer.zero_output_for_mask else seen
-        final = tf.where(told[:, 0 if back else -1], final, 0.0)
+        valid = real if layer.zero_output_for_mask else seen
+        final = tf.where(valid[:, 0 if back else -1], final, 0.0)
         if layer.return_sequences:
-            outputs = tf.where(told, outputs, 0.0)
+            outputs = tf.where(valid, outputs, 0.0)
     final, last = tf.cast(final, asked), [tf.cast(state, asked) for state in last]
     if not layer.return_sequences:
         return final, final[:, None, :], last

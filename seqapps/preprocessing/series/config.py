@@ -36,7 +36,7 @@ class SeriesData(DataConfig):
         time: the column of the time; of several, their texts are joined by a space.
         time_format: of `datetime.strptime`; empty for ISO 8601: a year, a month, a date (also as eight digits), or a
             date and a time. Seconds since 1970 are no time.
-        time_zone: whose clock tells times that are written with an offset or `Z`, such as `Europe/Berlin`; empty for
+        time_zone: to whose clock times with an offset or `Z` are converted, such as `Europe/Berlin`; empty for
             UTC. Steps, features of the calendar and answers go by it; the hour that a clock shows twice in autumn is
             refused the second time, the one that it skips in spring is a step without a line. Times without an offset
             are taken as they are.
@@ -62,7 +62,7 @@ class SeriesData(DataConfig):
         missing: what becomes of the other missing values of a history: `forward` (the last one seen in the window, the
             mean of the training part before the first) or `reject` (such a window is left out). A missing target is
             never scored.
-        indicators: tell the model which values of the history were there.
+        indicators: mark for the model which values of the history were there.
         log: columns whose log(1 + value) is standardised; a line with a value of -1 or less is refused. The forecast
             comes back in original units; of a target it is the mean of the logarithm turned back, which lies below the
             mean.

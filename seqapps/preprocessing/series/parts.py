@@ -279,7 +279,7 @@ def irregular(plan: Plan, resources: Mapping[str, Any]) -> tuple[tuple[str, str 
     seen = dict(zip(scaling.names, scaling.counts, strict=True))
     return (
         ("step", str(resources["frequency"].names[0])),
-        *((told, float(counts.get(name, 0))) for name, told in kinds.items()),
+        *((label, float(counts.get(name, 0))) for name, label in kinds.items()),
         *((f"no value of {name}", float(steps - seen[name])) for name in plan.columns.numbers),
     )
 

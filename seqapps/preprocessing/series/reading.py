@@ -230,8 +230,8 @@ class _Lines:
                 yield number, next(csv.reader([line], **options))
             except csv.Error as error:
                 if not self._places:
-                    told = f"{self.where}, line {number}: the header line cannot be read as CSV: {error}."
-                    raise DataError(told) from None
+                    message = f"{self.where}, line {number}: the header line cannot be read as CSV: {error}."
+                    raise DataError(message) from None
                 self._faults.append(Fault(number, "unreadable-csv", _shown([line.rstrip("\n")])))
                 yield number, []
 

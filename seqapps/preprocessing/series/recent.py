@@ -120,8 +120,8 @@ def chosen(parsed: Parsed, name: str, where: str) -> Series:
     found = {series.name: series for series in parsed.series}
     if not found:
         reasons = ", ".join(sorted({fault.reason for fault in parsed.faults}))
-        told = f"{parsed.lines} lines, refused as {reasons}" if reasons else "no line after the header"
-        raise DataError(f"{where} holds no series. Received: {told}.")
+        shown = f"{parsed.lines} lines, refused as {reasons}" if reasons else "no line after the header"
+        raise DataError(f"{where} holds no series. Received: {shown}.")
     if name and not any(found):
         raise UsageError(
             f"predict: `--series` is for a model whose `data.series` names a column, and this one has none. Received: "
@@ -137,7 +137,9 @@ def chosen(parsed: Parsed, name: str, where: str) -> Series:
 
 def refused(parsed: Parsed, where: str) -> str:
     """Returns a message that names the refused lines of a file; empty if there are none."""
-    told = [f"line {fault.line} {fault.reason}" for fault in parsed.faults[:_SHOWN]]
+    shown = [f"line {fault.line} {fault.reason}" for fault in parsed.faults[:_SHOWN]]
     if len(parsed.faults) > _SHOWN:
-        told.append(f"and {len(parsed.faults) - _SHOWN} more")
-    return f"predict: {where}: {len(parsed.faults)} of {parsed.lines} lines refused: {', '.join(told)}" if told else ""
+        shown.append(f"and {len(parsed.faults) - _SHOWN} more")
+    return (
+        f"predict: {where}: {len(parsed.faults)} of {parsed.lines} lines refused: {', '.join(shown)}" if shown else ""
+    )

@@ -73,9 +73,9 @@ class TimeForm:
     def text(self, seconds: int) -> str:
         """Returns a time in the file's format, or in ISO 8601 if that format would lose information."""
         if self.form:
-            told = (_EPOCH + timedelta(seconds=int(seconds))).strftime(self.form)
-            if _time(told, self.form) == seconds and told.startswith(self.prefix):
-                return told.removeprefix(self.prefix)
+            written = (_EPOCH + timedelta(seconds=int(seconds))).strftime(self.form)
+            if _time(written, self.form) == seconds and written.startswith(self.prefix):
+                return written.removeprefix(self.prefix)
         if not self.zone:
             return iso(seconds)
         minutes = seconds % 60 == 0  # an offset follows a time of day, never a date
@@ -86,8 +86,8 @@ class TimeForm:
         if self.zone == "UTC":
             return "Z"
         moment = (_EPOCH + timedelta(seconds=int(seconds))).replace(tzinfo=ZoneInfo(self.zone))
-        told = moment.strftime("%z")
-        return f"{told[:3]}:{told[3:]}"
+        written = moment.strftime("%z")
+        return f"{written[:3]}:{written[3:]}"
 
 
 def form_of(text: str, form: str, prefix: str, zone: str = "") -> TimeForm:

@@ -38,9 +38,9 @@ class Config(WordsConfig):
             masked words are still predicted.
     """
 
-    both_ways: ClassVar[str] = "would show each of the two stacks the word that it is to tell"
+    both_ways: ClassVar[str] = "would show each of the two stacks the word that it predicts"
 
-    architecture: Literal["two_sided"] = "two_sided"
+    architecture: Literal["cloze"] = "cloze"
     bidirectional: bool = False
     embedding: Unit = 128
     hidden: Unit = 256
@@ -92,4 +92,4 @@ def build(
     else:
         x = seeded.dense(config.hidden, "relu", name=CONTEXT, seed=seed)(x)
     logits = scored(config, x, embedding, vocabulary_size, seed=seed)
-    return keras.Model({"tokens": tokens}, logits, name="two_sided")
+    return keras.Model({"tokens": tokens}, logits, name="cloze")

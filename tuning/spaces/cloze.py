@@ -1,4 +1,4 @@
-"""The space of `two_sided`: cell, depth, units, embedding, hidden layer, dropout, blanks, learning rate.
+"""The space of `cloze`: cell, depth, units, embedding, hidden layer, dropout, blanks, learning rate.
 
 Sizes and rates lie around those of the configuration, so that the configuration sets the scale.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqapps.architectures.two_sided import Config
+from seqapps.architectures.cloze import Config
 from seqapps.config import RunConfig
 from tuning.spaces._shared import cell, model_of, share, sizes, training, units
 

@@ -1,4 +1,4 @@
-"""The journey as a user makes it: real processes, real Beam, MLflow and SavedModel, on a corpus of eighty lines."""
+"""All stages as a user runs them: real processes, real Beam, MLflow and SavedModel, on a corpus of eighty lines."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class User:
         return [(entry["action"], entry["from"], entry["to"]) for entry in entries]
 
 
-def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
+def test_pipeline_then_again_then_changed_then_back(tmp_path: Path) -> None:
     user = User(tmp_path, store=None)
 
     # The first time everything runs.
@@ -124,9 +124,9 @@ def test_journey_then_again_then_changed_then_back(tmp_path: Path) -> None:
     assert set(user.stages(err).values()) == {"up to date"}
     assert user.ledger()[-1] == ("rollback", "2", "1")
 
-    # The champion answers; the report tells it all; a wrong name is told with the right one.
+    # The champion answers; the report holds it all; a wrong name is reported with the right one.
     answer, _ = user("predict", "little@champion", "the cat", "--complete", "--json", "-k", "3")
-    assert len(json.loads(answer)["units"]) == 3
+    assert len(json.loads(answer)["tokens"]) == 3
     report, _ = user("report", "little.toml")
     for part in ("ledger of little", "rollback", "vocabulary text", "MLflow page"):
         assert part in report
@@ -208,7 +208,7 @@ def test_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     assert [(run.info.run_id, run.info.status) for run in runs] == [(before["run_id"], "FINISHED")]
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "promote", "export"])
-def test_verb_without_the_one_before_it(tmp_path: Path, verb: str) -> None:
-    _, err = User(tmp_path)(verb, "little.toml", code=2)
+@pytest.mark.parametrize("command", ["train", "evaluate", "promote", "export"])
+def test_command_without_the_one_before_it(tmp_path: Path, command: str) -> None:
+    _, err = User(tmp_path)(command, "little.toml", code=2)
     assert err.startswith("`prepare` is not done for this configuration (it would run for the first time).")
