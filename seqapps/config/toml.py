@@ -16,6 +16,7 @@ from pydantic import (
 
 from seqapps import formats
 from seqapps.config.data import DataConfig
+from seqapps.config.renamed import renamed_key, renamed_value
 from seqapps.config.run import RunConfig
 from seqapps.config.section import Section, name_of_file
 from seqapps.config.stages import EvaluationConfig
@@ -135,7 +136,8 @@ def parse_config(
     section = dict(given)
     architecture = section.setdefault("architecture", next(iter(models)))
     if not isinstance(architecture, str) or architecture not in models:
-        raise ConfigError(f"{where}: " + unknown_name("`model.architecture`", str(architecture), models))
+        problem = renamed_value("model.architecture", architecture, models)
+        raise ConfigError(f"{where}: " + (problem or unknown_name("`model.architecture`", str(architecture), models)))
     problems: list[str] = []
     values["data"] = _parse_section(data, values.get("data") or {}, "data", problems)
     values["model"] = _parse_section(models[architecture], section, "model", problems)
@@ -167,7 +169,8 @@ def _message(cls: type[BaseModel], item: Any, prefix: tuple[str, ...] = ()) -> s
     received = _shown(item.get("input"))
     match item["type"]:
         case "extra_forbidden":
-            return unknown_name(where, location[-1], _keys(cls, location[:-1]))
+            keys = _keys(cls, location[:-1])
+            return renamed_key(".".join(prefix + location), keys) or unknown_name(where, location[-1], keys)
         case "missing":
             return f"{where} is required."
         case "value_error":
