@@ -26,7 +26,7 @@ def system(number: int, path: str) -> OSError:
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "remedy"),
+    ("error", "shown", "remedy"),
     [
         (system(errno.ENOSPC, "ws/x"), "no space is left on the disk (ws/x).", f"on another disk. {AGAIN}"),
         (system(errno.EROFS, "ws"), "ws cannot be written: its disk is read-only.", "`--workspace` on another disk."),
