@@ -440,7 +440,7 @@ def _pipeline_run(  # noqa: PLR0913, PLR0917
 
     parsed, place = load_config(config, overrides), Workspace(Path(workspace))
     take(*packages_of(parsed))
-    tell(*packages_of(parsed))
+    tell(*packages_of(parsed), stacklevel=3)
     keep_compiled(place.cache)
     return begin(
         parsed,

@@ -16,12 +16,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from seqapps.errors import DataError, quoted
 from seqapps.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FIELD = "format"
 """The field of a record that holds its kind and number."""
@@ -207,6 +208,8 @@ def _kinds_of() -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def _adapter(shape: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(shape)
 
 
@@ -222,6 +225,8 @@ def _validated(fields: Mapping[str, Any], shape: type[T]) -> T:
 
 def _first(error: ValueError) -> str:
     """Returns the first mistake of a record, in words."""
+    from pydantic import ValidationError  # imported here, so that `--help` is quick
+
     if not isinstance(error, ValidationError):
         return str(error)
     item = error.errors()[0]

@@ -178,16 +178,19 @@ def _saved_models(workspace: Path, kinds: dict[str, str]) -> dict[str, Any]:
 
 def crown(workspace: Path, times: int) -> None:
     """Makes more versions of the registered model, each of them champion in its turn."""
+    from seqapps import formats
     from seqapps.registry.promotion import Decision, _carry_out, champion
     from seqapps.registry.tracking import Tracker
+    from seqapps.registry.versions import FORMAT
     from seqapps.workspace import Workspace
 
     place = Workspace(workspace)
     tracker = Tracker(place.tracking_uri, place.artifacts, experiment="little")
+    tags = {FORMAT: formats.stamp("version")}
     for _ in range(times):
         now = champion(tracker, "little")
         assert now is not None
-        made = tracker.client.create_model_version("little", now.source, run_id=now.run_id).version
+        made = tracker.client.create_model_version("little", now.source, run_id=now.run_id, tags=tags).version
         decision = Decision("force", "little", str(made), now.version, str(made), "", (), "the test wants it")
         _carry_out(tracker, decision, now.run_id, {})
 

@@ -86,7 +86,8 @@ def test_a_rollback_killed_before_and_after_its_move_goes_back_once(user: Path, 
     mutations.crown(user / "ws", 2)
     words = ("rollback", "little", "--reason", "complaints")
     whole = mutations.copy(user, tmp_path / "whole")
-    assert command(whole, *words)[0] == 0
+    code, _, said = command(whole, *words)
+    assert code == 0, said
     assert command(user, *words, kill_at=point)[0] == -signal.SIGKILL
     code, _, said = command(user, *words)
     assert code == 0, said

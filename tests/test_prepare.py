@@ -234,7 +234,7 @@ def test_a_document_keeps_its_line_ends_and_is_cut_by_position(tmp_path: Path) -
     (tmp_path / "text.txt").write_text(text)
     source = {"files": [str(tmp_path / "text.txt")], "rows": "document"}
     split = {"by": "position", "validation": 0.1, "test": 0.1}
-    data = {"tokens": {"token": "character"}, "split": split, "ngram_order": 3}
+    data = {"tokens": {"level": "character"}, "split": split, "ngram_order": 3}
     folder = run(configuration(source, **data, shard_bytes=1000), tmp_path)
     tokens = list(Tokenizer.load(folder / "vocabularies/text").vocabulary.tokens)
     names = ("train", "validation", "test")

@@ -187,7 +187,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ActivationPenalty", {"activation": -1.0, "temporal": 0.0}, "not negative. Received: -1.0 and 0.0"),
     ("AdaptiveSoftmax", {"vocabulary_size": 9, "cutoffs": [3], "reduction": 0}, "reduction must be at least 1"),
     ("Attention", {"score": "Dot", "units": 3}, "score must be one of 'dot', 'general', 'additive'. Received: 'Dot'"),
-    ("AttentionPooling", {"units": 0}, "tokens must be at least 1. Received: 0"),
+    ("AttentionPooling", {"units": 0}, "units must be at least 1. Received: 0"),
     ("Blanks", {"rate": -0.1, "blank": 4}, r"rate must be a share. Received: -0.1. Allowed: \[0, 1\)"),
     ("Cell", {"kind": "lstmm", "units": 3}, "kind must be one of 'simple_rnn', 'lstm', 'gru'. Received: 'lstmm'"),
     ("Cell", {"kind": "lstm", "units": 3, "options": {"leek": 0.5}}, "'leak'.*Received: 'leek'"),
