@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqapps import layers
     from seqapps.api import (
-        Config,
         Dataset,
         Evaluated,
         Run,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         run,
         train,
     )
+    from seqapps.config import RunConfig as Config
     from seqapps.errors import SeqappsError
 
 __version__ = "0.1.0"

@@ -3,13 +3,13 @@ docs/python.md."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seqapps.config import RunConfig
 from seqapps.errors import ConfigError
 from seqapps.workspace import DEFAULT, Workspace
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from seqapps.config import RunConfig as Config
     from seqapps.dataset.manifest import Manifest
     from seqapps.evaluation.evaluate import Evaluation
     from seqapps.registry.promotion import Decision
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from seqapps.training.log import History
     from seqapps.workflow.pipeline import PipelineRun
 
-Config: TypeAlias = RunConfig
-"""The public name of the typed configuration."""
+    AnyConfig: TypeAlias = str | Path | Mapping[str, Any] | Config
+    """A configuration: a TOML file, the tables of one (with `name`), or what `load_config` returned."""
 
-AnyConfig: TypeAlias = str | Path | Mapping[str, Any] | Config
-"""A configuration: a TOML file, the tables of one (with `name`), or what `load_config` returned."""
+
+def __getattr__(name: str) -> Any:
+    if name == "Config":  # imported when it is asked for: `--help` reads no configuration
+        return importlib.import_module("seqapps.config").RunConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -215,10 +219,10 @@ def load_config(config: AnyConfig, overrides: Mapping[str, Any] | None = None) -
         ConfigError: the configuration is invalid; says where, received, allowed and nearest.
     """
     from seqapps.applications import config_from
-    from seqapps.config import read_tables, read_toml
+    from seqapps.config import RunConfig, read_tables, read_toml
 
     changes = overrides or {}
-    if isinstance(config, Config):
+    if isinstance(config, RunConfig):
         where = f"configuration {config.name!r}"
         return config_from(read_tables(config.model_dump(mode="json"), changes, where), where)
     if isinstance(config, Mapping):
