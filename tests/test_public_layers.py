@@ -8,6 +8,7 @@ import inspect
 import json
 import pkgutil
 import pydoc
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from seqapps import layers
 
+PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 NAMES = (
     "ActivationPenalty", "AdaptiveSoftmax", "Attention", "AttentionPooling", "Blanks", "Cell", "Embedding",
     "FeedbackCell", "FeedingDecoder", "GRU", "LSTM", "LabelCode", "LayerSkip", "ReverseWords", "RowsAsWords",
@@ -83,6 +85,19 @@ def test_the_examples_of_the_documentation(example: doctest.DocTest) -> None:
     message: list[str] = []
     doctest.DocTestRunner().run(example, out=message.append)
     assert message == []
+
+
+def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    page = PAGE.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert capsys.readouterr().out == "recurrent_dropout draws another mask for every step\n"
+    assert_allclose(names["again"](IDS), names["model"](IDS), atol=1e-6)
+    assert type(names["again"].get_layer("both").forward_layer) is layers.LSTM
+    table = page.partition("## All layers")[2].partition("\n## ")[0]
+    assert set(NAMES) <= set(re.findall(r"`(\w+)`", "".join(row.split("|")[0] for row in table.split("\n|")[1:])))
 
 
 def test_every_layer_has_an_example() -> None:
@@ -304,6 +319,7 @@ def test_a_model_that_xla_compiles_gives_the_same(whole: keras.Model) -> None:
 FRESH = """
 import sys
 import keras
+import seqapps
 try:
     keras.models.load_model(sys.argv[1])
 except TypeError as error:
