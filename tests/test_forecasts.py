@@ -449,7 +449,7 @@ def test_parts_without_a_window_are_reported() -> None:
             r"`source.from_path` is never read for a series: each of several files is a series that has the file's "
             r"name. Received: series. Remedy: leave it out; .* by `data.series`",
         ),
-        ({"baselines": {"names": ["seasonal_naive"]}}, '"seasonal_naive" needs a `data.season` of at least 2'),
+        ({"baselines": {"names": ["seasonal_naive"]}}, "seasonal_naive, which needs a `data.season` of at least 2"),
     ],
 )
 def test_what_does_not_go_together_is_told(data: dict[str, Any], message: str) -> None:
