@@ -69,9 +69,6 @@ def config_from(tables: Mapping[str, Any], where: str) -> RunConfig:
         raise ConfigError(f"{where}: `application` is required. Allowed: {', '.join(names())}.")
     try:
         application = load(str(tables["application"]))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    try:
         models = {name: architectures.load(name).Config for name in architectures_of(application)}
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
