@@ -16,6 +16,8 @@ import math
 import os
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # keeps TensorFlow's own messages off the screen
+
 import seqapps
 
 folder = Path(os.environ.get("SEQAPPS_EXAMPLES", "seqapps-workspace/examples"))
@@ -57,9 +59,10 @@ run = seqapps.run(config, workspace=folder, quiet=True)
 # ## n-gram against RNN
 #
 # Perplexity is exp(nats per word): among how many equally likely words the model chooses, on average. Most of it is
-# chance that no model can remove (which noun comes next?), so the gap looks small. Per sentence it is not: to know
-# whether a verb is singular or plural is worth ln 2 = 0.69 nats. One sentence in four has only one phrase, and there
-# the 5-gram sees the first noun, too; so a perfect memory is worth about 3/4 ln 2.
+# chance that no model can remove (which noun comes next?), so the gap looks small. A sentence as a whole shows more.
+# To know whether a verb is singular or plural is worth ln 2 = 0.69 nats. One sentence in four has only one phrase, and
+# there the 5-gram sees the first noun, too; so this memory is worth 3/4 ln 2. The rest of the gap: a state can also
+# count the phrases (there are never more than four), and the n-gram has to keep probability for what it never saw.
 
 # %%
 test = run.evaluation
@@ -74,8 +77,9 @@ nats = {name: metrics["nats"] * test.units / test.rows for name, metrics in syst
 for name, metrics in systems.items():
     print(f"{name:28} {metrics['perplexity']:10.3f} {nats[name]:16.2f}")
 gain = nats["Kneser-Ney 5-gram"] - nats["LSTM"]
-print(f"The LSTM saves {gain:.2f} nats a sentence; knowing every verb's number is worth 3/4 ln 2 = {0.75 * math.log(2):.2f}.")
-print("Surely better than every baseline (bootstrap), so it is promoted:", run.promoted)
+number = 0.75 * math.log(2)
+print(f"The LSTM saves {gain:.2f} nats a sentence, {number:.2f} of them (3/4 ln 2) by the number of the verb.")
+print("Surely better than both baselines (bootstrap), so promoted:", run.promoted)
 
 # %% [markdown]
 # ## Next-word suggestions
@@ -86,7 +90,7 @@ print("Surely better than every baseline (bootstrap), so it is promoted:", run.p
 # %%
 model = run.model
 prompts = ["the keys by the lamp of the guard by the door", "the key by the lamp of the guard by the door"]
-print("\nNext word (only the second word differs):")
+print("\nThe next word, where only the second word differs:")
 for answer in model.predict(prompts, complete=True, k=6):
     words = "  ".join(f"{word} {p:.0%}" for word, p in zip(answer.units, answer.probabilities, strict=True))
     print(f"  {answer.prompt} ...\n      {words}")
@@ -98,16 +102,16 @@ for answer in model.predict(prompts, complete=True, k=6):
 # verb, however many nouns stand in between. The ratio says how sure the model is.
 
 # %%
-pairs = [
-    ("the keys by the lamp are here", "the keys by the lamp is here"),
-    ("the keys by the lamp of the guard are here", "the keys by the lamp of the guard is here"),
-    ("the key of the lamps of the guards by the doors was there", "the key of the lamps of the guards by the doors were there"),
+sentences = [
+    ("the keys by the lamp {} here", "are", "is"),
+    ("the keys by the lamp of the guard {} here", "are", "is"),
+    ("the key of the lamps of the guards by the doors {} there", "was", "were"),
 ]
 print("\nlog p of a sentence with the right and with the wrong verb:")
-for right, wrong in pairs:
-    good, bad = model.predict([right, wrong], score=True)
-    print(f"  {good.total:7.2f}  {right}\n  {bad.total:7.2f}  {wrong}")
-    print(f"           the right one is {math.exp(good.total - bad.total):,.0f} times as probable")
+for sentence, verb, other in sentences:
+    right, wrong = model.predict([sentence.format(verb), sentence.format(other)], score=True)
+    print(f"  {right.total:7.2f}  {right.text}\n  {wrong.total:7.2f}  {wrong.text}")
+    print(f"           the right one is {math.exp(right.total - wrong.total):,.0f} times as probable")
 
 # %% [markdown]
 # ## Sampling at two temperatures

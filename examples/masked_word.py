@@ -70,6 +70,7 @@ for text in (
     "the value of the ____ is a ____ of strings",
     "if the list is empty, the method raises an ____ .",
     "the ____ method is called to create the instance",
-    "a function ____ a value", "the for ____ is used to iterate over the elements of a ____",
+    "a function ____ a value",
+    "the for ____ is used to iterate over the elements of a ____",
 ):
     show(text)

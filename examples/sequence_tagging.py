@@ -69,10 +69,15 @@ for name, metrics in systems.items():
     print(f"{name:18} {metrics['accuracy']:11.2%} {metrics['f1']:12.4f} {metrics['sentence_accuracy']:21.2%}")
 
 # %%
-lines = ["def greet(name, *, greeting='Good morning, '):", "return greeting + name.upper()", "class Robot(Machine):",
-"import os.path as here", "total = sum(price * 1.19 for price in prices)"]
+lines = [
+    "def greet(name, *, greeting='Good morning, '):",
+    "return greeting + name.upper()",
+    "class Robot(Machine):",
+    "import os.path as here",
+    "total = sum(price * 1.19 for price in prices)",
+]
 softmax, crf = runs["softmax"].model, runs["crf"].model
 for line, one, other in zip(lines, softmax.predict(lines), crf.predict(lines), strict=True):
     print(line)
     print("   ", "  ".join(f"{span.text}/{span.label}" for span in other.spans))
-    print("   ", one.tags==other.tags, one.tags, one.log_probability, other.log_probability)
+    print("   ", one.tags == other.tags, one.tags, one.log_probability, other.log_probability)

@@ -1,4 +1,4 @@
-"""Every script of examples/ as a user runs it: a process of its own, an empty folder, nothing on standard error but notes.
+"""Every script of examples/ as a user runs it: in a process of its own, into an empty folder.
 
 What is expected of the output is the point of each example, not its exact figures.
 """
