@@ -47,9 +47,9 @@ print(f"Adding problem, {STEPS} steps. Always to answer 1 has a mean square erro
 # %% [markdown]
 # ## Does the answer feel the first step?
 #
-# A network learns that a step mattered only through the gradient of the loss with respect to that step. On its way back
-# the gradient passes the recurrence once a step; if each passage shrinks it a little, little arrives. It takes a tape
-# and three lines to look at it.
+# A network learns that a step mattered through the gradient of the loss with respect to that step. On its way back the
+# gradient passes the recurrence once a step; if each passage shrinks it a little, next to nothing arrives. A tape and
+# three lines make it visible.
 
 
 # %%
@@ -64,11 +64,22 @@ def gradient_by_step(network: keras.Model) -> np.ndarray:
 
 # %% [markdown]
 # ## Three cells, the same training
+#
+# The gradient at the first step, as a share of that at the last step, before and after training, and the error on new
+# rows after each epoch. What to look for:
+#
+# - The untrained SimpleRNN has the *largest* gradient: its recurrent matrix begins orthogonal, which keeps lengths. It
+#   has no means to hold on to that: training has to use the same matrix to compute with, and then the gradient vanishes
+#   and stays so. The network answers from the last few steps.
+# - The untrained GRU has the smallest. Its update gates begin near 1/2, so that a unit forgets about half at each step,
+#   and 1/2 to the power of 49 is 2e-15. But a gate is learned: opened, it passes state and gradient on unchanged. Marks
+#   that lie near each other teach it first, distant ones follow. The LSTM does so, too, from 0.73 on.
 
 # %%
 CELLS = {"SimpleRNN": seqapps.layers.SimpleRNN, "LSTM": seqapps.layers.LSTM, "GRU": seqapps.layers.GRU}
 before, after, losses = {}, {}, {}
-print(f"\n{'cell':10} {'first step / last step, untrained':>34} {'error after each epoch':>38}")
+print(f"\n{'':10} {'gradient, first step / last step':^34}")
+print(f"{'cell':10} {'untrained':>16} {'trained':>16}   error after each epoch")
 for name, layer in CELLS.items():
     keras.utils.set_random_seed(1)
     network = keras.Sequential([keras.Input((STEPS, 2)), layer(32), keras.layers.Dense(1)])
@@ -76,15 +87,16 @@ for name, layer in CELLS.items():
     before[name] = gradient_by_step(network)
     told = network.fit(x, y, batch_size=100, epochs=4, validation_data=(test_x, test_y), verbose=0)
     after[name], losses[name] = gradient_by_step(network), told.history["val_loss"]
-    ratio = before[name][0] / before[name][-1]
-    print(f"{name:10} {ratio:34.0e} {'':8}" + "  ".join(f"{loss:.4f}" for loss in losses[name]), flush=True)
+    shares = [curve[0] / curve[-1] for curve in (before[name], after[name])]
+    told_losses = "  ".join(f"{loss:.4f}" for loss in losses[name])
+    print(f"{name:10} {shares[0]:16.0e} {shares[1]:16.0e}   {told_losses}", flush=True)
 
 # %% [markdown]
 # ## The picture
 #
-# Left: the untrained networks. A straight line on this logarithmic axis is a gradient that shrinks by the same factor
-# at each step back in time. Right: after training, the networks that have learned the task feel the first half as much
-# as the second.
+# A straight line on these logarithmic axes is a gradient that shrinks by the same factor at each step back in time; a
+# level one reaches the first step as well as the last. For a model that seqapps trained, `seqapps diagnose` draws the
+# same for every layer, with its gates.
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")

@@ -46,31 +46,45 @@ schedule = { name = "cosine", warmup_steps = 50 }
 print("Preparing, training, evaluating and exporting ...", flush=True)
 run = seqapps.run(config, workspace=folder, quiet=True)
 
+# %% [markdown]
+# ## Against the baselines
+#
+# Each word of the test split in turn is the blank. `unigram_word` knows how frequent a word is, `neighbour_counts` has
+# counted which words stand between these two neighbours: strong on a text that repeats itself, and blind beyond them.
+
 # %%
 systems = {name: score.metrics for name, score in run.evaluation.baselines.items()} | {"LSTM": run.evaluation.metrics}
 print(f"\n{'system':18} {'perplexity':>10} {'first guess right':>18} {'among five':>11}")
 for name, metrics in systems.items():
     print(f"{name:18} {metrics['perplexity']:10.1f} {metrics['top1']:18.1%} {metrics['top5']:11.1%}")
+print("Surely better than both baselines (bootstrap), so promoted:", run.promoted)
+
+# %% [markdown]
+# ## Fill in a blank
+#
+# A blank is two or more underscores. Each has its most probable words; with several, each is told by itself.
 
 # %%
 model = run.model
 
 
-def show(text: str) -> None:
-    (answer,) = model.predict([text], k=4)
-    print(f"  {text}")
-    for words in answer.blanks:
-        print("      " + "  ".join(f"{word} {p:.0%}" for word, p in words))
+def show(texts: list[str]) -> None:
+    """Prints each text, and the most probable words of each of its blanks."""
+    for answer in model.predict(texts, k=5):
+        print(f"  {answer.text}")
+        for words in answer.blanks:
+            print("      " + "   ".join(f"{word} {probability:.0%}" for word, probability in words))
 
 
-for text in (
-    "the statement is executed until an ____ is raised",
-    "until an ____",
-    "____ is raised",
-    "the value of the ____ is a ____ of strings",
-    "if the list is empty, the method raises an ____ .",
-    "the ____ method is called to create the instance",
-    "a function ____ a value",
-    "the for ____ is used to iterate over the elements of a ____",
-):
-    show(text)
+print("\nOne blank, and two:")
+show(["the ____ of the list is changed", "if the ____ is not found, a ____ is raised"])
+
+# %% [markdown]
+# ## What the right side adds
+#
+# The same blank with the words on its left, on its right, and on both sides. A model of the left side alone, such as a
+# language model, sees only the first of these.
+
+# %%
+print("\nThe left side, the right side, and both:")
+show(["until an ____", "____ is raised", "until an ____ is raised"])
