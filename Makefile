@@ -10,7 +10,7 @@ READY = $(VENV)/.seqapps-ready
 OF_UV = awk '/^uv==/ { on = 1 } on { print } on && !/\\$$/ { exit }'
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo test torture torture-sample check ruff mypy imports dockerfile bench lock clean
+.PHONY: help environment demo examples test torture torture-sample check ruff mypy imports dockerfile bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,14 @@ $(READY): requirements.lock setup.cfg setup.py pyproject.toml
 
 demo: $(READY) ## all stages, on real text that every Python carries
 	$(BIN)/seqapps run configs/language_model/python_docs.toml --workspace $(WORKSPACE)
+
+examples: $(READY) ## the scripts of examples/, into a new temporary folder (or FOLDER=..), with the seconds of each
+	@folder="$(FOLDER)"; test -n "$$folder" || folder=$$(mktemp -d); table=; \
+	for file in examples/*.py; do \
+		echo "== $$file"; began=$$(date +%s); \
+		SEQAPPS_EXAMPLES="$$folder" $(BIN)/python "$$file" || exit 1; \
+		table="$$table$$(printf '%5d s  %s' "$$(($$(date +%s) - began))" "$$file")\n"; \
+	done; printf "\n$$table\nWhat they made lies in %s\n" "$$folder"
 
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder

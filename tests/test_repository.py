@@ -15,7 +15,8 @@ from seqapps.__main__ import COMMANDS, parse
 from seqapps.applications import load_config
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = ("README.md", "CONTRIBUTING.md", "examples/README.md")
+DOCUMENTS = [*(ROOT / name for name in PAGES), *sorted(ROOT.glob("docs/**/*.md"))]
 PACKAGES = ("pipelines", "seqapps", "tuning")
 DISTRIBUTIONS = {"pycrfsuite": "python-crfsuite", "sklearn": "scikit-learn"}
 """Module to distribution, where the names differ by more than a dash."""
@@ -91,7 +92,7 @@ def test_every_command_line_of_the_documents_is_one(page: str, line: str, monkey
         load_config(config, parsed.overrides)
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "check", "bench", "lock", "help"])
+@pytest.mark.parametrize("target", ["demo", "examples", "test", "check", "bench", "lock", "help"])
 def test_makefile_has_the_targets_that_are_promised(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -102,7 +103,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_the_documents_link_to_is_there(document: Path) -> None:
     missing = []
     for file, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text()):

@@ -246,7 +246,7 @@ def _close(names: list[str], results: Results, *, ended: bool, sample: bool) -> 
 def _code_digest() -> str:
     """Returns the sha256 of everything that an item runs."""
     digest = hashlib.sha256()
-    folders = ("pipelines", "seqapps", "tuning", "configs", "tests")
+    folders = ("pipelines", "seqapps", "tuning", "configs", "examples", "tests")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in sorted([*files, ROOT / "requirements.lock"]):
         if "__pycache__" not in path.parts:
