@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import make_prepared
 
+from seqapps import formats
 from seqapps.__main__ import main
 from seqapps.applications import application_of
 from seqapps.training import loop as training
@@ -36,7 +37,7 @@ def test_a_run_is_diagnosed_as_json_on_the_terminal_and_on_its_page(
     (layer,) = printed["layers"]
     assert (layer["name"], layer["cell"], len(layer["gradient"])) == ("simple_rnn_0", "SimpleRNNCell", 16)
     folder = workspace / "runs" / "tiny" / "diagnosis"
-    assert json.loads((folder / "diagnosis.json").read_text()) == {"format": "diagnosis 1", **printed}
+    assert json.loads((folder / "diagnosis.json").read_text()) == formats.stamped("diagnosis", printed)
     assert sorted(path.name for path in folder.iterdir()) == ["diagnosis.json", "gates.png", "gradients.png"]
 
     assert main(words) == 0
