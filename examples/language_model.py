@@ -35,7 +35,7 @@ application = "language_model"
 builtin = "agreement"
 
 [data]
-tokens = { unit = "word" }
+tokens = { level = "word" }
 ngram_order = 5
 
 [model]
@@ -66,14 +66,14 @@ run = seqapps.run(config, workspace=folder, quiet=True)
 
 # %%
 test = run.evaluation
-print(f"\nTest split: {test.rows} sentences, {test.units} words (with the end of each sentence)")
+print(f"\nTest split: {test.rows} sentences, {test.tokens} words (with the end of each sentence)")
 print(f"{'system':28} {'perplexity':>10} {'nats a sentence':>16}")
 systems = {
     "unigram (counts words)": test.baselines["unigram"].metrics,
     "Kneser-Ney 5-gram": test.baselines["kneser_ney"].metrics,
     "LSTM": test.metrics,
 }
-nats = {name: metrics["nats"] * test.units / test.rows for name, metrics in systems.items()}
+nats = {name: metrics["nats"] * test.tokens / test.rows for name, metrics in systems.items()}
 for name, metrics in systems.items():
     print(f"{name:28} {metrics['perplexity']:10.3f} {nats[name]:16.2f}")
 gain = nats["Kneser-Ney 5-gram"] - nats["LSTM"]
@@ -92,7 +92,7 @@ model = run.model
 prompts = ["the keys by the lamp of the guard by the door", "the key by the lamp of the guard by the door"]
 print("\nThe next word, where only the second word differs:")
 for answer in model.predict(prompts, complete=True, k=6):
-    words = "  ".join(f"{word} {p:.0%}" for word, p in zip(answer.units, answer.probabilities, strict=True))
+    words = "  ".join(f"{word} {p:.0%}" for word, p in zip(answer.tokens, answer.probabilities, strict=True))
     print(f"  {answer.prompt} ...\n      {words}")
 
 # %% [markdown]

@@ -76,7 +76,7 @@ systems = {
     "LSTM, CRF": runs["crf"].evaluation.metrics,
 }
 test = runs["crf"].evaluation
-print(f"\nTest split: {test.rows} statements, {test.units} words")
+print(f"\nTest split: {test.rows} statements, {test.tokens} words")
 print(f"{'system':18} {'tags right':>11} {'F1 of spans':>12} {'statements right':>17}")
 for name, metrics in systems.items():
     print(f"{name:18} {metrics['accuracy']:11.2%} {metrics['f1']:12.4f} {metrics['sentence_accuracy']:17.2%}")

@@ -53,8 +53,8 @@ files = ["{folder}/dates.tsv"]
 
 [data]
 split = {{ validation = 0.05, test = 0.05 }}
-source = {{ unit = "character", lowercase = true }}
-target = {{ unit = "character" }}
+source = {{ level = "character", lowercase = true }}
+target = {{ level = "character" }}
 
 [model]
 cell = "gru"

@@ -407,7 +407,7 @@ def test_two_of_a_name_are_refused_with_both_packages(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_baseline_is_told_with_its_package(tmp_path: Path, entry: str, source: str, why: str) -> None:
+def test_a_broken_baseline_is_reported_with_its_package(tmp_path: Path, entry: str, source: str, why: str) -> None:
     package(tmp_path, "acme", {"acme_bad.py": source}, {"baselines": {"constant": entry}})
     message = refusal(tmp_path)
     assert message.startswith(f"The baseline 'constant' of the package acme 1.2 ({entry}) {why}")
@@ -461,8 +461,8 @@ def test_a_run_with_an_application_an_architecture_and_a_baseline_of_a_package(a
     program = """
         from seqapps.__main__ import main
         small = ["--set", "model.architecture=tower", "model.units=[8]", "model.embedding=6"]
-        for verb in ("prepare", "train", "evaluate"):
-            assert main([verb, "verse.toml", "--workspace", "ws", *small]) == 0
+        for command in ("prepare", "train", "evaluate"):
+            assert main([command, "verse.toml", "--workspace", "ws", *small]) == 0
     """
     copy_empty(acme.parent / "ws" / "mlflow.db")
     python(program, acme, cwd=acme.parent, code=0)
