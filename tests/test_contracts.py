@@ -353,8 +353,10 @@ def test_a_data_set_is_what_its_documentation_says(subject: Subject) -> None:
 
 
 @pytest.fixture
-def own(subject: Subject) -> seqapps.Dataset:
+def own(subject: Subject, request: pytest.FixtureRequest) -> seqapps.Dataset:
     """The data set of a prepared folder, for a model of one's own."""
+    if request.node.callspec.params["subject"] not in FITTED:
+        pytest.skip("an ordinary model of Keras' layers is fitted on the plain modes alone")
     plain: dict[str, Any] = {"training.window": 8}
     if subject.application.name == "sequence_tagging":
         plain = {"model.characters": "none", "model.shapes": 0}
