@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 from stores import copy_empty
-from warm import check_alone
 
 import seqapps
-from seqapps.serving import alone
 
 FOLDER = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -63,7 +61,6 @@ def test_the_quickest_runs_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SEQAPPS_EXAMPLES", str(tmp_path))
-    monkeypatch.setattr(alone, "Popen", check_alone)
     copy_empty(tmp_path / "mlflow.db")
     runpy.run_path(str(FOLDER / "time_series.py"), run_name="__main__")
     assert "promoted" in capsys.readouterr().out
