@@ -1,17 +1,15 @@
-"""The scripts of examples/: plain Python in cells, that uses public names only; the quickest is run whole.
+"""The scripts of examples/: plain Python in cells, that uses public names only.
 
-All of them are run by `tests/torture/test_examples.py` and by `make examples`.
+They are run by `tests/torture/test_examples.py` and by `make examples`.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import runpy
 from pathlib import Path
 
 import pytest
-from stores import copy_empty
 
 import seqapps
 
@@ -55,13 +53,3 @@ def test_a_script_is_cells_that_begin_with_what_it_is_about(name: str) -> None:
 def test_the_page_lists_every_script() -> None:
     table = re.findall(r"^\| \[`(\w+)\.py`\]\((\w+)\.py\) \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert sorted(table) == [(name, name) for name in SCRIPTS]
-
-
-def test_the_quickest_runs_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SEQAPPS_EXAMPLES", str(tmp_path))
-    copy_empty(tmp_path / "mlflow.db")
-    runpy.run_path(str(FOLDER / "time_series.py"), run_name="__main__")
-    assert "promoted" in capsys.readouterr().out
-    assert (tmp_path / "time_series.png").stat().st_size > 20_000
