@@ -142,6 +142,13 @@ def test_a_file_in_the_folder_is_a_baseline(tmp_path: Path) -> None:
     """
     done = python(program, tmp_path)
     assert done.stdout.strip() == str(("uniform", "unigram", "bigram", "kneser_ney", "fixed_window"))
+    with open(tmp_path / "seqapps/baselines/bigram.py", "a") as file:
+        file.write("DEFAULT = False\n")
+    asked = f"""
+        print(application_of(load_config({str(CHARACTERS)!r}, ['baselines.names=["bigram"]'])).baselines())
+    """
+    done = python(dedent(program) + dedent(asked), tmp_path, code=0)
+    assert done.stdout.splitlines() == [str(DEFAULT["language_model"]), "('bigram',)"]
     (tmp_path / "seqapps/baselines/bigram.py").write_text("from seqapps.baselines.unigram import fit\n")
     assert python(program, tmp_path).stderr.splitlines()[-1].endswith(
         "The baseline 'bigram' of seqapps does not define APPLICATIONS. Remedy: correct seqapps.baselines.bigram."
